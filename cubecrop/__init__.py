@@ -1,0 +1,77 @@
+"""Crop maps from satellite archives: STAC search to season cube to crop map.
+
+Public names load on first use, so that ``import cubecrop`` is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cubecrop.archive import Archive, Scenes, open_archive, search
+    from cubecrop.cube import open_season
+    from cubecrop.model import CropModel
+    from cubecrop.nomenclature import Nomenclature
+    from cubecrop.pipeline import classify, classify_parcels, demo, train
+    from cubecrop.sample import sample_pixel_sets, split_parcels
+    from cubecrop.season import Season
+    from cubecrop.simulate import simulate_archive
+    from cubecrop.training import TrainConfig, fit
+    from cubecrop.write import write_map, write_parcels
+
+_HOMES = {
+    "Archive": "archive",
+    "CropModel": "model",
+    "Nomenclature": "nomenclature",
+    "Scenes": "archive",
+    "Season": "season",
+    "TrainConfig": "training",
+    "classify": "pipeline",
+    "classify_parcels": "pipeline",
+    "demo": "pipeline",
+    "fit": "training",
+    "open_archive": "archive",
+    "open_season": "cube",
+    "sample_pixel_sets": "sample",
+    "search": "archive",
+    "simulate_archive": "simulate",
+    "split_parcels": "sample",
+    "train": "pipeline",
+    "write_map": "write",
+    "write_parcels": "write",
+}
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Archive",
+    "CropModel",
+    "Nomenclature",
+    "Scenes",
+    "Season",
+    "TrainConfig",
+    "classify",
+    "classify_parcels",
+    "demo",
+    "fit",
+    "open_archive",
+    "open_season",
+    "sample_pixel_sets",
+    "search",
+    "simulate_archive",
+    "split_parcels",
+    "train",
+    "write_map",
+    "write_parcels",
+]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (PEP 562)
+    if name in _HOMES:
+        return getattr(import_module(f"cubecrop.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'cubecrop' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

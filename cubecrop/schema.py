@@ -1,0 +1,217 @@
+"""What the stages hand to each other: scenes, season cubes, pixel sets and crop maps.
+
+The tables of dims, bands, units and attrs stand here once, with cheap checks that look
+at metadata alone and never at a pixel.
+
+========================  ==============================================  ==================
+season cube (DataTree)    dims                                            dtype, unit
+========================  ==============================================  ==================
+``sentinel2/reflectance``  time, band, y, x                               float32, 1
+``sentinel2/status``       time, y, x                                     uint8, see `Status`
+``sentinel1/backscatter``  time, band, y, x                               float32, dB
+``weather/weather``        time, variable, latitude, longitude            float32, by variable
+``terrain/terrain``        variable, y, x                                 float32, m, degree, 1
+========================  ==============================================  ==================
+
+Pixel sets have the same children with ``(parcel, time, band, pixel)`` for
+``(time, band, y, x)``, ``valid (parcel, time, pixel)`` beside each series, and the root
+holds ``geometry (parcel, feature)``.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import xarray as xr
+
+from cubecrop.errors import SchemaError
+
+__all__ = [
+    "GEOMETRY_FEATURES",
+    "MODALITIES",
+    "SENTINEL1_BANDS",
+    "SENTINEL2_BANDS",
+    "SERIES",
+    "TERRAIN_VARIABLES",
+    "WEATHER_UNITS",
+    "Asset",
+    "Modality",
+    "Scene",
+    "Status",
+    "check_pixel_sets",
+    "check_season_cube",
+]
+
+Modality = Literal["sentinel2", "sentinel1", "weather", "terrain"]
+MODALITIES: Final[tuple[Modality, ...]] = ("sentinel2", "sentinel1", "weather", "terrain")
+
+SENTINEL2_BANDS: Final = (
+    "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12",
+)  # fmt: skip
+SENTINEL1_BANDS: Final = ("vv", "vh")
+TERRAIN_VARIABLES: Final = ("elevation", "slope", "aspect_sine", "aspect_cosine")
+TERRAIN_UNITS: Final = ("m", "degree", "1", "1")
+WEATHER_UNITS: Final[Mapping[str, str]] = {
+    "temperature_mean": "K",
+    "temperature_min": "K",
+    "temperature_max": "K",
+    "precipitation": "mm d-1",
+    "solar_radiation": "J m-2 d-1",
+}
+#: Features of a parcel's shape, as in Garnot et al. 2020: m, m2, 1/m, 1.
+GEOMETRY_FEATURES: Final = ("perimeter", "area", "perimeter_to_area", "cover_ratio")
+#: The variable that holds the satellite series of a child.
+SERIES: Final[Mapping[str, str]] = {"sentinel2": "reflectance", "sentinel1": "backscatter"}
+
+_CUBE_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "sentinel2": ("reflectance", ("time", "band", "y", "x")),
+    "sentinel1": ("backscatter", ("time", "band", "y", "x")),
+    "weather": ("weather", ("time", "variable", "latitude", "longitude")),
+    "terrain": ("terrain", ("variable", "y", "x")),
+}
+_SET_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "sentinel2": ("reflectance", ("parcel", "time", "band", "pixel")),
+    "sentinel1": ("backscatter", ("parcel", "time", "band", "pixel")),
+    "weather": ("weather", ("parcel", "time", "variable")),
+    "terrain": ("terrain", ("parcel", "variable", "pixel")),
+}
+
+
+class Status(enum.IntEnum):
+    """What a Sentinel-2 pixel is on a date."""
+
+    CLEAR = 0
+    CLOUD = 1
+    OUTSIDE = 2
+    LOST = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asset:
+    """One file of a scene. A value is ``DN * scale + offset`` where DN is not nodata.
+
+    ``bounds`` are (left, bottom, right, top) in the scene's CRS, None where the item does
+    not say.
+    """
+
+    href: str
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    bounds: tuple[float, float, float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A STAC item with every catalogue's habits taken out.
+
+    ``assets`` are keyed by ESA band names (``B02`` … ``SCL``), ``vv`` and ``vh``,
+    ``elevation``, or ``weather``. ``solar_day`` is the local date, UTC + longitude / 15 h.
+    ``bbox`` is lon/lat. ``start`` and ``end`` differ for items that span a period.
+    """
+
+    id: str
+    collection: str
+    modality: Modality
+    start: dt.datetime
+    end: dt.datetime
+    solar_day: dt.date
+    bbox: tuple[float, float, float, float]
+    assets: Mapping[str, Asset]
+    crs: str | None = None
+    href: str | None = None
+    platform: str = ""
+    tile: str = ""
+    baseline: str = ""
+    datatake: str = ""
+    orbit_state: str = ""
+    relative_orbit: int | None = None
+    calibration: str = ""
+    cloud_cover: float | None = None
+
+    @property
+    def datetime(self) -> dt.datetime:
+        """Start of the acquisition, UTC."""
+        return self.start
+
+
+def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None:
+    """Raise unless a tree has the children, dims and CRS of a season cube.
+
+    Parameters
+    ----------
+    season : xarray.DataTree
+        The tree to look at; no pixel is read.
+    needs : iterable of str
+        Children that must be there.
+
+    Raises
+    ------
+    SchemaError
+        Naming what was seen, what was expected and the call that fixes it.
+    """
+    _check_tree(season, "season cube", _CUBE_DIMS, needs, "cubecrop.open_season(...)")
+    if "spatial_ref" not in season.coords:
+        raise SchemaError(
+            "season cube has no coordinate 'spatial_ref', so its CRS is unknown. "
+            "Write one with `dataset.rio.write_crs(...)` on root and children."
+        )
+
+
+def check_pixel_sets(samples: xr.DataTree, *, needs: Iterable[str] = ()) -> None:
+    """Raise unless a tree has the children and dims of pixel sets.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree
+        The tree to look at; no pixel is read.
+    needs : iterable of str
+        Children that must be there.
+
+    Raises
+    ------
+    SchemaError
+        Naming what was seen, what was expected and the call that fixes it.
+    """
+    _check_tree(samples, "pixel sets", _SET_DIMS, needs, "cubecrop.sample_pixel_sets(...)")
+    for name in SERIES:
+        if name in samples.children and "valid" not in samples[name].data_vars:
+            raise SchemaError(
+                f"pixel sets have no variable 'valid' in child {name!r}; it says which "
+                "pixels are real and clear. Make them with `cubecrop.sample_pixel_sets(...)`."
+            )
+
+
+def _check_tree(
+    tree: xr.DataTree,
+    what: str,
+    expected: Mapping[str, tuple[str, tuple[str, ...]]],
+    needs: Iterable[str],
+    maker: str,
+) -> None:
+    if not isinstance(tree, xr.DataTree):
+        raise SchemaError(
+            f"{what} is a {type(tree).__name__}, expected an xarray.DataTree from `{maker}`."
+        )
+    if unknown := sorted(set(tree.children) - set(expected)):
+        raise SchemaError(f"{what} has children {unknown}, expected only {sorted(expected)}.")
+    if missing := sorted(set(needs) - set(tree.children)):
+        raise SchemaError(
+            f"{what} has children {sorted(tree.children)} but {missing} is needed. "
+            f"Make it with `{maker}`."
+        )
+    for child, (variable, dims) in expected.items():
+        if child not in tree.children:
+            continue
+        if variable not in tree[child].data_vars:
+            raise SchemaError(f"{what} child {child!r} has no variable {variable!r}.")
+        if (seen := tree[child][variable].dims) != dims:
+            order = ", ".join(repr(dim) for dim in dims)
+            raise SchemaError(
+                f"{what} variable {child}/{variable} has dims {seen}, expected {dims}. "
+                f"Reorder with `.transpose({order})`."
+            )

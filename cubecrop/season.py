@@ -1,0 +1,92 @@
+"""Harvest years and the dates that belong to them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cubecrop.errors import SeasonError
+
+__all__ = ["Hemisphere", "Season"]
+
+Hemisphere = Literal["north", "south"]
+
+# (years before the harvest year, month, day). Winter crops are sown from September in
+# the north; maize and sugar beet leave the field in October. South is half a year earlier.
+_WINDOWS: dict[Hemisphere, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "north": ((1, 9, 1), (0, 10, 31)),
+    "south": ((1, 3, 1), (0, 4, 30)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Season:
+    """The dates whose images can tell the crop of one harvest year.
+
+    Parameters
+    ----------
+    year : int
+        Harvest year, 1982 to 2100.
+    start, end : datetime.date, optional
+        First and last day, both included. By default 1 September of the year before to
+        31 October north of the equator, and 1 March of the year before to 30 April south of it.
+    hemisphere : {"north", "south"}, default "north"
+        Which default window applies.
+
+    Raises
+    ------
+    SeasonError
+        The year is out of range, or the season ends before it starts.
+
+    Examples
+    --------
+    >>> Season(2018).start, Season(2018).end
+    (datetime.date(2017, 9, 1), datetime.date(2018, 10, 31))
+    """
+
+    year: int
+    start: dt.date = field(default=None, kw_only=True)  # type: ignore[assignment]
+    end: dt.date = field(default=None, kw_only=True)  # type: ignore[assignment]
+    hemisphere: Hemisphere = field(default="north", kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.year, int) or not 1982 <= self.year <= 2100:
+            raise SeasonError(
+                f"harvest year is {self.year!r}, expected a whole number from 1982 to 2100, "
+                "as in `Season(2018)`."
+            )
+        if self.hemisphere not in _WINDOWS:
+            raise SeasonError(
+                f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'."
+            )
+        for name, default in zip(("start", "end"), _WINDOWS[self.hemisphere], strict=True):
+            given = getattr(self, name)
+            if given is None:
+                before, month, day = default
+                object.__setattr__(self, name, dt.date(self.year - before, month, day))
+            elif not isinstance(given, dt.date) or isinstance(given, dt.datetime):
+                raise SeasonError(f"season {name} is {given!r}, expected a datetime.date.")
+        if self.start >= self.end:
+            raise SeasonError(
+                f"season starts on {self.start} and ends on {self.end}; swap `start` and `end`."
+            )
+
+    @property
+    def window(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """First and last day as (years from the harvest year, month, day).
+
+        Two seasons of different years with the same window hold comparable series.
+        """
+        return (
+            (self.start.year - self.year, self.start.month, self.start.day),
+            (self.end.year - self.year, self.end.month, self.end.day),
+        )
+
+    @property
+    def n_days(self) -> int:
+        """Length in days, both ends included."""
+        return (self.end - self.start).days + 1
+
+    def __str__(self) -> str:
+        return f"{self.year} ({self.start} to {self.end})"
