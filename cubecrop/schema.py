@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import xarray as xr
+from shapely.geometry.base import BaseGeometry
 
 from cubecrop.errors import SchemaError
 
@@ -111,7 +112,8 @@ class Scene:
 
     ``assets`` are keyed by ESA band names (``B02`` … ``SCL``), ``vv`` and ``vh``,
     ``elevation``, or ``weather``. ``solar_day`` is the local date, UTC + longitude / 15 h.
-    ``bbox`` is lon/lat. ``start`` and ``end`` differ for items that span a period.
+    ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
+    ``datatake`` is the start of the pass, the same for all tiles of it.
     """
 
     id: str
@@ -120,7 +122,7 @@ class Scene:
     start: dt.datetime
     end: dt.datetime
     solar_day: dt.date
-    bbox: tuple[float, float, float, float]
+    footprint: BaseGeometry
     assets: Mapping[str, Asset]
     crs: str | None = None
     href: str | None = None
@@ -128,6 +130,7 @@ class Scene:
     tile: str = ""
     baseline: str = ""
     datatake: str = ""
+    generated: str = ""
     orbit_state: str = ""
     relative_orbit: int | None = None
     calibration: str = ""
@@ -135,8 +138,13 @@ class Scene:
 
     @property
     def datetime(self) -> dt.datetime:
-        """Start of the acquisition, UTC."""
+        """Time of the acquisition, UTC."""
         return self.start
+
+    @property
+    def bbox(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north) of the footprint, degrees."""
+        return self.footprint.bounds
 
 
 def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None:

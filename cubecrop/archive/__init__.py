@@ -1,0 +1,20 @@
+"""Archives: where scenes are found and every catalogue's habits end."""
+
+from __future__ import annotations
+
+from cubecrop.archive.catalog import Archive, open_archive
+from cubecrop.archive.items import normalise_item
+from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
+from cubecrop.archive.search import Scenes, search, season_for
+
+__all__ = [
+    "PROVIDERS",
+    "Archive",
+    "CollectionRule",
+    "Provider",
+    "Scenes",
+    "normalise_item",
+    "open_archive",
+    "search",
+    "season_for",
+]

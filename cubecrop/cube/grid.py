@@ -1,0 +1,155 @@
+"""The grid of a cube, and how it is cut into chunks.
+
+Every grid is a window of one lattice: pixel edges at whole multiples of the resolution,
+counted from the CRS's origin. Two cubes of one CRS and resolution therefore share their
+pixels wherever they overlap.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import geopandas as gpd
+import numpy as np
+import pyproj
+from affine import Affine
+from odc.geo.geobox import GeoBox
+
+from cubecrop.aoi import Aoi
+from cubecrop.errors import AoiError, SchemaError
+
+__all__ = ["CHUNK_BYTES", "Lattice", "Window", "chunk_side", "grid_for", "lattice_of"]
+
+#: Largest decoded chunk of a satellite series.
+CHUNK_BYTES = 512 * 10**6
+#: A cube with a longer side is a region: map it tile by tile.
+_LONGEST_SIDE = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Rows and columns of the lattice: ``row`` grows southwards, ``column`` eastwards."""
+
+    row: int
+    column: int
+    height: int
+    width: int
+
+    def grown(self, pixels: int) -> Window:
+        """The window with a margin on every side."""
+        return Window(
+            self.row - pixels,
+            self.column - pixels,
+            self.height + 2 * pixels,
+            self.width + 2 * pixels,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lattice:
+    """All pixels of a CRS at a resolution in metres."""
+
+    crs: str
+    resolution: float
+
+    def window(self, grid: GeoBox) -> Window:
+        """Where a grid lies on the lattice."""
+        return Window(
+            round(-grid.transform.f / self.resolution),
+            round(grid.transform.c / self.resolution),
+            *grid.shape,
+        )
+
+    def transform(self, window: Window) -> Affine:
+        """Geotransform of a window."""
+        size = self.resolution
+        return Affine(size, 0, window.column * size, 0, -size, -window.row * size)
+
+
+def lattice_of(grid: GeoBox) -> Lattice:
+    """The lattice that a grid is a window of."""
+    return Lattice(str(grid.crs), float(grid.transform.a))
+
+
+def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> GeoBox:
+    """The bounding rectangle of an area, snapped outward to the lattice.
+
+    Parameters
+    ----------
+    aoi : Aoi
+        The area.
+    resolution : float, default 10
+        Pixel size in metres.
+    crs : str, optional
+        A projected CRS in metres; by default the UTM zone of the area's centre.
+
+    Returns
+    -------
+    odc.geo.geobox.GeoBox
+
+    Raises
+    ------
+    AoiError
+        The area is too large for one cube.
+    SchemaError
+        The CRS is not projected in metres, or the resolution not positive.
+    """
+    if not resolution > 0 or not math.isfinite(resolution):
+        raise SchemaError(f"resolution is {resolution!r}, expected metres above 0.")
+    target = _target_crs(aoi, crs)
+    left, bottom, right, top = aoi.to_crs(target).geometry.bounds
+    # A thousandth of a pixel of slack keeps a rectangle that lies on the lattice but for
+    # rounding errors from growing by a row.
+    slack = 1e-3
+    column = math.floor(left / resolution + slack)
+    row = math.floor(-top / resolution + slack)
+    width = max(1, math.ceil(right / resolution - slack) - column)
+    height = max(1, math.ceil(-bottom / resolution - slack) - row)
+    if max(width, height) > _LONGEST_SIDE:
+        raise AoiError(
+            f"area of interest {aoi} is {width} x {height} pixels of {resolution} m, more than "
+            f"the {_LONGEST_SIDE} a side that one cube holds. Map it tile by tile."
+        )
+    lattice = Lattice(target, float(resolution))
+    window = Window(row, column, height, width)
+    return GeoBox((height, width), lattice.transform(window), lattice.crs)
+
+
+def chunk_side(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> int:
+    """Side in pixels of the largest square chunk within a byte budget.
+
+    Multiples of 32 (or of 512 where it fits), to meet the blocks of most files.
+    """
+    side = math.isqrt(budget // max(bytes_per_pixel, 1))
+    step = 512 if side >= 512 else 32 if side >= 32 else 1
+    return max(1, min(side // step * step, 2048))
+
+
+def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
+    """Coordinates y, x of pixel centres, metres, float64."""
+    size = float(grid.transform.a)
+    window = lattice_of(grid).window(grid)
+    # From whole numbers, so that a crop's coordinates equal the cube's bit for bit.
+    x = (np.arange(window.column, window.column + window.width) + 0.5) * size
+    y = -(np.arange(window.row, window.row + window.height) + 0.5) * size
+    return y, x
+
+
+def _target_crs(aoi: Aoi, crs: str | None) -> str:
+    if crs is None:
+        centre = aoi.lonlat.centroid
+        target = gpd.GeoSeries([centre], crs="EPSG:4326").estimate_utm_crs()
+    else:
+        try:
+            target = pyproj.CRS.from_user_input(crs)
+        except pyproj.exceptions.CRSError as error:
+            raise SchemaError(f"crs {crs!r} is not known: {error}") from error
+    code = target.to_epsg()
+    metres = target.is_projected and target.axis_info[0].unit_name in {"metre", "meter"}
+    if code is None or not metres:
+        raise SchemaError(
+            f"crs is {target.to_string()!r}, expected a projected CRS in metres with an EPSG "
+            "code, such as 'EPSG:32631'; leave `crs` out for the UTM zone of the area."
+        )
+    return f"EPSG:{code}"

@@ -1,0 +1,60 @@
+"""Grouping scenes into dates: one step a solar day and pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from cubecrop.schema import Scene
+
+__all__ = ["Pass", "group_passes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One date of a series: its time (UTC), its scenes by index, and its orbit."""
+
+    time: np.datetime64
+    members: tuple[int, ...]
+    orbit_state: str
+    relative_orbit: int | None
+
+
+def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
+    """Group scenes of one modality into passes, sorted by time.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Scenes in any order.
+
+    Returns
+    -------
+    tuple of Pass
+        Members are sorted by time and id, so that the order of the scenes changes nothing
+        in what a pass shows. The time is that of the datatake where the item tells it (all
+        tiles of a pass share it), else of the earliest scene.
+    """
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, scene in enumerate(scenes):
+        key = (scene.solar_day, scene.platform, scene.orbit_state, scene.relative_orbit)
+        groups.setdefault(key, []).append(index)
+    passes = []
+    for members in groups.values():
+        ordered = sorted(members, key=lambda i: (scenes[i].start, scenes[i].id))
+        first = scenes[ordered[0]]
+        passes.append(
+            Pass(_time(first), tuple(ordered), first.orbit_state, first.relative_orbit)
+        )
+    return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
+
+
+def _time(scene: Scene) -> np.datetime64:
+    if scene.datatake:
+        day, clock = scene.datatake.split("T")
+        return np.datetime64(
+            f"{day[:4]}-{day[4:6]}-{day[6:]}T{clock[:2]}:{clock[2:4]}:{clock[4:]}", "ns"
+        )
+    return np.datetime64(scene.start.replace(tzinfo=None), "ns")

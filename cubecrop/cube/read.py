@@ -1,0 +1,277 @@
+"""Reading one file onto the lattice: bit for bit the same whatever window is asked for.
+
+A file whose pixels nest in the lattice (same CRS, whole-number ratio) is replicated. Any
+other is seen through a virtual warp whose blocks are anchored on the lattice and whose
+transformer is exact. GDAL's own choices (bounds fitted to the request, an eighth of a
+pixel of tolerance) make a pixel depend on the window it is read in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import rasterio
+import rasterio.errors
+from numpy.typing import DTypeLike, NDArray
+from rasterio.enums import Resampling
+from rasterio.vrt import WarpedVRT
+from rasterio.warp import transform_bounds
+from rasterio.windows import Window as RasterWindow
+
+from cubecrop.cube.grid import Lattice, Window
+from cubecrop.errors import ReadError
+
+__all__ = ["Layer", "Source", "read_layer", "read_window"]
+
+Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
+
+_GDAL_OPTIONS = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_HTTP_CONNECTTIMEOUT": 20,
+    "GDAL_HTTP_TIMEOUT": 60,
+    "GDAL_HTTP_MAX_RETRY": 3,
+    "GDAL_HTTP_RETRY_DELAY": 1,
+    "VSI_CACHE": True,
+}
+#: Blocks of a warp in pixels: 5,120 m at 10 m.
+_WARP_BLOCK = 512
+#: In pixels. Zero, "exact", is refused by GDAL's warper together with a given transform.
+_WARP_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One file, with the names to blame when it fails."""
+
+    item: str
+    asset: str
+    href: str
+    nodata: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """What is wanted of a set of files.
+
+    Parameters
+    ----------
+    bands : tuple of str
+        Asset names of a scene.
+    dtype : str
+        Type of the values, before any scale.
+    fill : float
+        Stands where a file has no data or does not reach.
+    raw_fill : float, optional
+        The same before ``finish``, where that is another value.
+    resampling : {"nearest", "bilinear"}
+        How a file is brought to the lattice where its pixels do not nest in it.
+    replicate : bool, default True
+        Whether nested pixels are replicated, rather than resampled as well.
+    halo : float, default 0
+        Metres around a window that ``finish`` needs.
+    finish : callable, optional
+        ``finish(values, resolution)`` turns the values of a grown window into those of it;
+        must not depend on anything farther than ``halo``.
+    """
+
+    bands: tuple[str, ...]
+    dtype: str
+    fill: float
+    resampling: Literal["nearest", "bilinear"]
+    replicate: bool = True
+    raw_fill: float | None = None
+    halo: float = 0.0
+    finish: Finish | None = None
+
+
+def read_layer(
+    source: Source, layer: Layer, lattice: Lattice, window: Window
+) -> NDArray[np.generic]:
+    """Read a window of a file, finished as its layer says.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width) of the layer's dtype.
+
+    Raises
+    ------
+    ReadError
+        The file cannot be read; the message names the item and the asset.
+    """
+    margin = math.ceil(layer.halo / lattice.resolution)
+    values = read_window(
+        source,
+        lattice,
+        window.grown(margin),
+        dtype=layer.dtype,
+        fill=layer.fill if layer.raw_fill is None else layer.raw_fill,
+        resampling=layer.resampling,
+        replicate=layer.replicate,
+    )
+    if layer.finish is not None:
+        values = layer.finish(values, lattice.resolution)
+    return values[margin : margin + window.height, margin : margin + window.width]
+
+
+def read_window(
+    source: Source,
+    lattice: Lattice,
+    window: Window,
+    *,
+    dtype: DTypeLike,
+    fill: float,
+    resampling: Literal["nearest", "bilinear"],
+    replicate: bool = True,
+) -> NDArray[np.generic]:
+    """Read a window of a file onto the lattice.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width); ``fill`` where the file has nodata or does not reach.
+
+    Raises
+    ------
+    ReadError
+        The file cannot be read; the message names the item and the asset.
+    """
+    out = np.full((window.height, window.width), fill, dtype=dtype)
+    try:
+        with (
+            rasterio.Env(**_GDAL_OPTIONS),
+            rasterio.open(source.href, driver=_driver(source.href), sharing=False) as file,
+        ):
+            _check_file(file, source)
+            nodata = source.nodata if source.nodata is not None else file.nodata
+            factor = _nesting(file, lattice) if replicate else None
+            if factor is not None:
+                _read_nested(file, lattice, window, factor, nodata, out)
+            else:
+                _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
+    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
+        if isinstance(error, ReadError):
+            raise
+        raise ReadError(
+            f"asset {source.asset!r} of item {source.item!r} cannot be read: {error} "
+            f"({source.href}). Fetch the file again, or leave the item out of the archive."
+        ) from error
+    return out
+
+
+def _driver(href: str) -> str:
+    """The format that archives use; others, VRT above all, can name further files."""
+    return "JP2OpenJPEG" if href.lower().endswith(".jp2") else "GTiff"
+
+
+def _check_file(file: rasterio.DatasetReader, source: Source) -> None:
+    where = f"asset {source.asset!r} of item {source.item!r} ({source.href})"
+    if file.count != 1:
+        raise ReadError(f"{where} has {file.count} bands, expected one.")
+    if file.crs is None or file.gcps[0]:
+        raise ReadError(
+            f"{where} is in radar geometry or has no CRS. Use a terrain-corrected product, "
+            "such as Sentinel-1 RTC."
+        )
+    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
+        raise ReadError(f"{where} is not north-up.")
+
+
+@lru_cache(maxsize=512)
+def _same_crs(wkt: str, crs: str) -> bool:
+    return bool(rasterio.crs.CRS.from_wkt(wkt) == rasterio.crs.CRS.from_string(crs))
+
+
+def _nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
+    """How many lattice pixels make a side of a file's pixel, None where they do not nest."""
+    if not _same_crs(file.crs.to_wkt(), lattice.crs):
+        return None
+    size = lattice.resolution
+    numbers = (
+        file.transform.a / size,
+        -file.transform.e / size,
+        file.transform.c / size,
+        file.transform.f / size,
+    )
+    whole = [round(number) for number in numbers]
+    close = all(abs(n - w) < 1e-6 for n, w in zip(numbers, whole, strict=True))
+    return whole[0] if close and whole[0] == whole[1] >= 1 else None
+
+
+def _read_nested(
+    file: rasterio.DatasetReader,
+    lattice: Lattice,
+    window: Window,
+    factor: int,
+    nodata: float | None,
+    out: NDArray[np.generic],
+) -> None:
+    top = round(-file.transform.f / lattice.resolution)
+    left = round(file.transform.c / lattice.resolution)
+    r0, r1 = max(window.row, top), min(window.row + window.height, top + file.height * factor)
+    c0, c1 = max(window.column, left), min(window.column + window.width, left + file.width * factor)
+    if r0 >= r1 or c0 >= c1:
+        return
+    row, column = (r0 - top) // factor, (c0 - left) // factor
+    rows, columns = -(-(r1 - top) // factor) - row, -(-(c1 - left) // factor) - column
+    block = file.read(1, window=RasterWindow(column, row, columns, rows))
+    block = _mask(block, nodata, out)
+    if factor > 1:
+        block = block.repeat(factor, axis=0).repeat(factor, axis=1)
+        y, x = r0 - top - row * factor, c0 - left - column * factor
+        block = block[y : y + r1 - r0, x : x + c1 - c0]
+    out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block
+
+
+def _mask(
+    block: NDArray[np.generic], nodata: float | None, out: NDArray[np.generic]
+) -> NDArray[np.generic]:
+    """A block in the output's type, with the output's fill for nodata."""
+    fill = out.flat[0]
+    if nodata is None or math.isnan(nodata) or nodata == fill:
+        return block.astype(out.dtype, copy=False)
+    return np.where(block == nodata, fill, block.astype(out.dtype, copy=False))
+
+
+def _read_warped(
+    file: rasterio.DatasetReader,
+    lattice: Lattice,
+    window: Window,
+    nodata: float | None,
+    fill: float,
+    resampling: Resampling,
+    out: NDArray[np.generic],
+) -> None:
+    step = _WARP_BLOCK * lattice.resolution
+    left, bottom, right, top = transform_bounds(
+        file.crs, lattice.crs, *file.bounds, densify_pts=21
+    )
+    column, row = (_WARP_BLOCK * math.floor(edge / step) for edge in (left, -top))
+    width = _WARP_BLOCK * math.ceil(right / step) - column
+    height = _WARP_BLOCK * math.ceil(-bottom / step) - row
+    r0, r1 = max(window.row, row), min(window.row + window.height, row + height)
+    c0, c1 = max(window.column, column), min(window.column + window.width, column + width)
+    if r0 >= r1 or c0 >= c1:
+        return
+    if nodata is None:
+        # No pixel holds it: it only makes the warp leave what the file does not reach empty.
+        nodata = math.nan if np.issubdtype(np.dtype(file.dtypes[0]), np.floating) else fill
+    with WarpedVRT(
+        file,
+        crs=lattice.crs,
+        transform=lattice.transform(Window(row, column, height, width)),
+        width=width,
+        height=height,
+        resampling=resampling,
+        tolerance=_WARP_TOLERANCE,
+        src_nodata=nodata,
+        nodata=fill,
+        dtype=str(out.dtype),
+    ) as warped:
+        block = warped.read(1, window=RasterWindow(c0 - column, r0 - row, c1 - c0, r1 - r0))
+    out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block

@@ -1,0 +1,144 @@
+"""Opening a season cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import rioxarray  # noqa: F401 (registers the .rio accessor)
+import shapely
+import xarray as xr
+from odc.geo.geobox import GeoBox
+
+from cubecrop.aoi import Aoi, parse_aoi
+from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
+from cubecrop.cube import sentinel1, sentinel2
+from cubecrop.cube.backend import Backend, StackstacBackend, meeting
+from cubecrop.cube.grid import CHUNK_BYTES, chunk_side, grid_for, pixel_centres
+from cubecrop.cube.passes import group_passes
+from cubecrop.cube.terrain import terrain_child
+from cubecrop.cube.weather import weather_child
+from cubecrop.errors import NoScenesError, SchemaError
+from cubecrop.schema import MODALITIES, Modality, Scene
+from cubecrop.season import Season
+
+__all__ = ["open_season"]
+
+_MAIN_ASSET = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
+
+
+def open_season(
+    aoi: object,
+    season: Season | int,
+    *,
+    archive: str | Path | Archive,
+    modalities: Iterable[Modality] = MODALITIES,
+    resolution: float = 10,
+    crs: str | None = None,
+    chunks: int | None = None,
+    backend: Backend | None = None,
+) -> xr.DataTree:
+    """Open everything an archive has of an area and a season as one lazy cube.
+
+    Searches the archive and builds graphs; no pixel is read before ``.compute()``.
+
+    Parameters
+    ----------
+    aoi : bbox, geometry, GeoDataFrame or path
+        See `cubecrop.aoi.parse_aoi`. The cube covers its bounding rectangle.
+    season : Season or int
+        A season, or a harvest year.
+    archive : str, Path or Archive
+        See `open_archive`.
+    modalities : iterable of str
+        Children wanted. One that the archive lacks is absent, unless no satellite image
+        at all is found.
+    resolution : float, default 10
+        Pixel size in metres.
+    crs : str, optional
+        A projected CRS in metres; by default the UTM zone of the area's centre.
+    chunks : int, optional
+        Chunk side in pixels; by default the largest whose decoded series fit in 512 MB.
+    backend : Backend, optional
+        What builds the stacks; stackstac by default.
+
+    Returns
+    -------
+    xarray.DataTree
+        Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``; see `cubecrop.schema`.
+
+    Raises
+    ------
+    NoScenesError
+        The archive has no Sentinel image of the area and the season.
+    ReadError
+        When computed: a file cannot be read; the message names the item and the asset.
+    """
+    area = parse_aoi(aoi)
+    season = season_for(season, area)
+    grid = grid_for(area, resolution=resolution, crs=crs)
+    source = open_archive(archive)
+    if chunks is not None and not (isinstance(chunks, int) and chunks > 0):
+        raise SchemaError(f"chunks is {chunks!r}, expected the side of a chunk in pixels.")
+    try:
+        # The rectangle of the cube, not the area: its corners may reach further.
+        found = search(_rectangle(grid), season, archive=source, modalities=modalities)
+    except NoScenesError:
+        search(area, season, archive=source, modalities=modalities)  # tells of the user's area
+        raise
+    return _build(found, grid, chunks, backend or StackstacBackend())
+
+
+def _rectangle(grid: GeoBox) -> Aoi:
+    return Aoi(shapely.box(*grid.boundingbox), str(grid.crs))
+
+
+def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) -> xr.DataTree:
+    scenes = {
+        modality: meeting(found.of(modality), asset, grid)
+        for modality, asset in _MAIN_ASSET.items()
+    }
+    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"])
+    side = min(side, max(grid.shape))
+    children = {}
+    if scenes["sentinel2"]:
+        children["sentinel2"] = sentinel2.sentinel2_child(
+            scenes["sentinel2"], grid, side=side, backend=backend
+        )
+    if scenes["sentinel1"]:
+        children["sentinel1"] = sentinel1.sentinel1_child(
+            scenes["sentinel1"], grid, side=side, backend=backend
+        )
+    if scenes["terrain"]:
+        children["terrain"] = terrain_child(scenes["terrain"], grid, side=side)
+    y, x = pixel_centres(grid)
+    place = xr.Dataset(coords={"y": y, "x": x}).rio.write_crs(str(grid.crs))
+    place["y"].attrs.update(units="m", standard_name="projection_y_coordinate")
+    place["x"].attrs.update(units="m", standard_name="projection_x_coordinate")
+    nodes = {
+        name: child.assign_coords(place.coords) for name, child in children.items()
+    }
+    if weather := found.of("weather"):
+        nodes["weather"] = weather_child(weather, found.season, found.aoi.bbox)
+    used = sorted(
+        (s for s in found if s.modality == "weather" or s in scenes[s.modality]),
+        key=lambda scene: (scene.modality, scene.start, scene.id),
+    )
+    root = place.assign_attrs(
+        season_year=found.season.year,
+        season_start=found.season.start.isoformat(),
+        season_end=found.season.end.isoformat(),
+        archive=found.archive,
+        items=[scene.id for scene in used],
+        item_hrefs=[scene.href or "" for scene in used],
+    )
+    return xr.DataTree.from_dict({"/": root, **nodes}, name="season")
+
+
+def _side(optical: Sequence[Scene], radar: Sequence[Scene]) -> int:
+    per_pixel = max(
+        len(group_passes(optical)) * sentinel2.BYTES_PER_STEP,
+        len(group_passes(radar)) * sentinel1.BYTES_PER_STEP,
+    )
+    return chunk_side(per_pixel, budget=CHUNK_BYTES)
+

@@ -1,0 +1,173 @@
+"""The Sentinel-2 child of a season cube: reflectance and status."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from cubecrop.cube.backend import Backend
+from cubecrop.cube.clouds import CLOUD_LAYER
+from cubecrop.cube.passes import Pass, group_passes
+from cubecrop.cube.read import Layer
+from cubecrop.errors import SchemaError
+from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
+
+__all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
+
+#: Decoded bytes of one pixel on one date.
+BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
+
+_NODATA = 0
+_LAYER = Layer(bands=SENTINEL2_BANDS, dtype="uint16", fill=_NODATA, resampling="bilinear")
+
+
+def sentinel2_child(
+    scenes: Sequence[Scene], grid: GeoBox, *, side: int, backend: Backend
+) -> xr.Dataset:
+    """Build ``reflectance (time, band, y, x)`` and ``status (time, y, x)``, lazily.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Sentinel-2 scenes that meet the grid, at least one.
+    grid : odc.geo.geobox.GeoBox
+        The cube's grid.
+    side : int
+        Chunk side in pixels.
+    backend : Backend
+        What builds the stacks.
+
+    Returns
+    -------
+    xarray.Dataset
+        Reflectance float32, unit 1, NaN where there is no clear observation; status uint8.
+    """
+    for scene in scenes:
+        for band in SENTINEL2_BANDS:
+            if scene.assets[band].nodata != _NODATA:
+                raise SchemaError(
+                    f"asset {band!r} of item {scene.id!r} has nodata "
+                    f"{scene.assets[band].nodata}, expected {_NODATA} as in every L2A product."
+                )
+    numbers = backend.stack(scenes, _LAYER, grid, side=side)  # (scene, band, y, x)
+    masks = backend.stack(scenes, CLOUD_LAYER, grid, side=side)  # (scene, 1, y, x)
+    passes = group_passes(scenes)
+    groups = tuple(one.members for one in passes)
+    scale = np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes])
+    offset = np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes])
+    time, rest = (len(groups),), numbers.chunks[2:]
+    reflectance = da.map_blocks(
+        to_reflectance,
+        numbers,
+        masks,
+        groups=groups,
+        scale=scale,
+        offset=offset,
+        chunks=(time, numbers.chunks[1], *rest),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0, 0), np.float32),
+        name=None,
+    )
+    status = da.map_blocks(
+        to_status,
+        numbers,
+        masks,
+        groups=groups,
+        chunks=(time, *rest),
+        drop_axis=1,
+        dtype=np.uint8,
+        meta=np.empty((0, 0, 0), np.uint8),
+    )
+    return xr.Dataset(
+        {
+            "reflectance": (
+                ("time", "band", "y", "x"),
+                reflectance,
+                {"units": "1", "long_name": "surface reflectance", "grid_mapping": "spatial_ref"},
+            ),
+            "status": (
+                ("time", "y", "x"),
+                status,
+                {
+                    "flag_values": np.array([s.value for s in Status], np.uint8),
+                    "flag_meanings": " ".join(s.name.lower() for s in Status),
+                    "grid_mapping": "spatial_ref",
+                },
+            ),
+        },
+        coords={"time": _times(passes), "band": list(SENTINEL2_BANDS)},
+    )
+
+
+def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
+    return np.array([one.time for one in passes], dtype="datetime64[ns]")
+
+
+def to_reflectance(
+    numbers: NDArray[np.uint16],
+    masks: NDArray[np.uint8],
+    *,
+    groups: Sequence[Sequence[int]],
+    scale: NDArray[np.float64],
+    offset: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Scale, mask and mosaic one block.
+
+    Parameters
+    ----------
+    numbers : numpy.ndarray
+        (scene, band, y, x) uint16 digital numbers, 0 = no data.
+    masks : numpy.ndarray
+        (scene, 1, y, x) uint8 of `Status`.
+    groups : sequence of sequence of int
+        Scenes of each date, the preferred first.
+    scale, offset : numpy.ndarray
+        (scene, band) float64.
+
+    Returns
+    -------
+    numpy.ndarray
+        (time, band, y, x) float32; of each date the first clear scene, NaN where none is.
+    """
+    out = np.full((len(groups), *numbers.shape[1:]), np.nan, dtype=np.float32)
+    for step, members in enumerate(groups):
+        todo = np.ones(numbers.shape[2:], dtype=bool)
+        for scene in members:
+            seen = (masks[scene, 0] == Status.CLEAR) & (numbers[scene] != _NODATA).all(axis=0)
+            take = todo & seen
+            if not take.any():
+                continue
+            # In float64 and cast once: float32 arithmetic would make the same reflectance
+            # differ with the order in which a provider states scale and offset.
+            for band in range(numbers.shape[1]):
+                values = numbers[scene, band][take] * scale[scene, band] + offset[scene, band]
+                out[step, band][take] = values
+            todo &= ~seen
+            if not todo.any():
+                break
+    return out
+
+
+def to_status(
+    numbers: NDArray[np.uint16],
+    masks: NDArray[np.uint8],
+    *,
+    groups: Sequence[Sequence[int]],
+) -> NDArray[np.uint8]:
+    """Status of each pixel and date: clear if any scene is, else cloud, else outside.
+
+    Parameters are those of `to_reflectance`; returns (time, y, x) uint8 of `Status`.
+    """
+    out = np.full((len(groups), *numbers.shape[2:]), Status.OUTSIDE, dtype=np.uint8)
+    for step, members in enumerate(groups):
+        for scene in members:
+            empty = (numbers[scene] == _NODATA).any(axis=0)
+            status = np.where(empty, np.uint8(Status.OUTSIDE), masks[scene, 0])
+            # The codes of clear, cloud and outside grow in that order.
+            np.minimum(out[step], status, out=out[step])
+    return out

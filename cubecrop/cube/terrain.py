@@ -1,0 +1,131 @@
+"""The terrain child of a season cube: elevation, slope and aspect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import dask.array as da
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from odc.geo.geobox import GeoBox
+
+from cubecrop.cube.backend import sources_of
+from cubecrop.cube.grid import Lattice, Window, lattice_of
+from cubecrop.cube.read import Source, read_window
+from cubecrop.schema import TERRAIN_UNITS, TERRAIN_VARIABLES, Scene
+
+__all__ = ["slope_and_aspect", "terrain_child"]
+
+
+def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, side: int) -> xr.Dataset:
+    """Build ``terrain (variable, y, x)``, lazily.
+
+    Parameters
+    ----------
+    scenes : sequence of Scene
+        Elevation tiles that meet the grid, at least one.
+    grid : odc.geo.geobox.GeoBox
+        The cube's grid.
+    side : int
+        Chunk side in pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        Float32: elevation m, slope degree, sine and cosine of the aspect (clockwise from
+        north, towards which the slope falls; both 0 on flat ground).
+    """
+    height, width = grid.shape
+    sources = tuple(
+        source
+        for scene in sorted(scenes, key=lambda one: one.id)
+        for source in sources_of(scene, ["elevation"])
+    )
+    chunks = da.core.normalize_chunks((side, side), (height, width))
+    terrain = da.map_blocks(
+        _read_block,
+        sources=sources,
+        lattice=lattice_of(grid),
+        origin=lattice_of(grid).window(grid),
+        chunks=((len(TERRAIN_VARIABLES),), *chunks),
+        dtype=np.float32,
+        meta=np.empty((0, 0, 0), np.float32),
+    )
+    attrs = {"long_name": "terrain", "grid_mapping": "spatial_ref"}
+    return xr.Dataset(
+        {"terrain": (("variable", "y", "x"), terrain, attrs)},
+        coords={
+            "variable": list(TERRAIN_VARIABLES),
+            "units": ("variable", list(TERRAIN_UNITS)),
+        },
+    )
+
+
+def _read_block(
+    *,
+    sources: tuple[Source, ...],
+    lattice: Lattice,
+    origin: Window,
+    block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]],
+) -> NDArray[np.float32]:
+    (_, _), (r0, r1), (c0, c1) = block_info[None]["array-location"]
+    # One pixel more on each side, so that slopes do not depend on where chunks meet.
+    window = Window(origin.row + r0, origin.column + c0, r1 - r0, c1 - c0).grown(1)
+    elevation = np.full((window.height, window.width), np.nan, dtype=np.float32)
+    for source in sources:
+        if not (missing := np.isnan(elevation)).any():
+            break
+        # Heights are a surface: a coarser grid is interpolated even where pixels nest, or
+        # slopes would be stairs.
+        tile = read_window(
+            source,
+            lattice,
+            window,
+            dtype=np.float32,
+            fill=float("nan"),
+            resampling="bilinear",
+            replicate=False,
+        )
+        elevation[missing] = tile[missing]
+    return np.stack([elevation[1:-1, 1:-1], *slope_and_aspect(elevation, lattice.resolution)])
+
+
+def slope_and_aspect(
+    elevation: NDArray[np.float32], resolution: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Slope and aspect by Horn's method (1981, Proc. IEEE 69), as GDAL computes them.
+
+    Parameters
+    ----------
+    elevation : numpy.ndarray
+        (y + 2, x + 2) float32, metres, with a margin of one pixel.
+    resolution : float
+        Pixel size in metres.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        Slope in degrees, sine and cosine of the aspect, each (y, x) float32. Beside missing
+        heights the nearest known one stands in.
+    """
+    z = elevation.astype(np.float64)
+    middle = z[1:-1, 1:-1]
+
+    def at(dy: int, dx: int) -> NDArray[np.float64]:
+        near = z[1 + dy : z.shape[0] - 1 + dy, 1 + dx : z.shape[1] - 1 + dx]
+        return np.where(np.isnan(near), middle, near)
+
+    east = (at(-1, 1) + 2 * at(0, 1) + at(1, 1)) - (at(-1, -1) + 2 * at(0, -1) + at(1, -1))
+    south = (at(1, -1) + 2 * at(1, 0) + at(1, 1)) - (at(-1, -1) + 2 * at(-1, 0) + at(-1, 1))
+    rise_east, rise_south = east / (8 * resolution), south / (8 * resolution)
+    steepness = np.hypot(rise_east, rise_south)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Downhill points against the gradient: east component -rise_east, north +rise_south.
+        sine = np.where(steepness > 0, -rise_east / steepness, 0.0)
+        cosine = np.where(steepness > 0, rise_south / steepness, 0.0)
+    unknown = np.isnan(middle)
+    slope = np.degrees(np.arctan(steepness))
+    for values in (slope, sine, cosine):
+        values[unknown] = np.nan
+    return slope.astype(np.float32), sine.astype(np.float32), cosine.astype(np.float32)

@@ -1,0 +1,9 @@
+"""Writing crop maps and parcel tables: COG, STAC item, picture, GeoParquet."""
+
+from __future__ import annotations
+
+from cubecrop.write.crop_map import write_map
+from cubecrop.write.parcels import write_parcels
+from cubecrop.write.picture import draw_map, legend
+
+__all__ = ["draw_map", "legend", "write_map", "write_parcels"]

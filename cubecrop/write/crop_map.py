@@ -1,0 +1,115 @@
+"""A lazy crop map to a folder: two COGs, a STAC item and a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cubecrop.errors import OutputError
+from cubecrop.nomenclature import NODATA
+from cubecrop.progress import compute
+from cubecrop.write.cog import write_confidence, write_crop_type
+from cubecrop.write.facts import MapFacts
+from cubecrop.write.folder import check_free, new_folder
+from cubecrop.write.picture import write_quicklook
+from cubecrop.write.stac import write_item
+
+if TYPE_CHECKING:
+    import os
+
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = ["MAP_FILES", "write_map"]
+
+#: What a map's folder holds, and nothing else.
+MAP_FILES: Final = ("crop_type.tif", "confidence.tif", "item.json", "quicklook.png")
+
+
+def write_map(
+    dataset: xr.Dataset,
+    out: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Path:
+    """Compute a crop map once and write it to a folder, all of it or nothing.
+
+    This reads the archive's pixels. Class and confidence are computed together, and held in
+    memory at 5 bytes a pixel; class probabilities are not computed. The folder appears under
+    its name only when it is complete, so a run that fails or is killed leaves none.
+
+    Parameters
+    ----------
+    dataset : xarray.Dataset
+        What `cubecrop.classify` returns: ``crop_type (y, x)`` uint8, 255 = nodata, and
+        ``confidence (y, x)`` float32, NaN = nodata, on pixel centres in metres of a
+        projected CRS, with the season, model and items in attrs.
+    out : path
+        Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
+        ``confidence.tif`` (cloud-optimised GeoTIFF), ``item.json`` (STAC item 1.1 with
+        classes and provenance) and ``quicklook.png``.
+    overwrite : bool, default False
+        Replace a folder that holds an earlier map and nothing else.
+    progress : bool, default True
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    pathlib.Path
+        ``out``.
+
+    Raises
+    ------
+    SchemaError
+        ``dataset`` is not a crop map; found before any pixel is read.
+    OutputError
+        ``out`` is a file or holds files, cannot be written, or a pixel of the map has no
+        class of the nomenclature.
+    """
+    facts = MapFacts.of(dataset)
+    folder = Path(out)
+    check_free(folder, files=MAP_FILES, overwrite=overwrite)
+    crop_type, confidence = compute(
+        dataset["crop_type"].data,
+        dataset["confidence"].data,
+        description="Mapping crops",
+        progress=progress,
+    )
+    _check_values(crop_type, confidence, n_classes=len(facts.nomenclature))
+    with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
+        write_crop_type(staging / "crop_type.tif", crop_type, facts)
+        write_confidence(staging / "confidence.tif", confidence, facts)
+        write_quicklook(staging / "quicklook.png", staging / "crop_type.tif", facts)
+        write_item(
+            staging / "item.json",
+            facts,
+            counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
+            home=folder.resolve(),
+        )
+    return folder
+
+
+def _check_values(
+    crop_type: NDArray[np.uint8], confidence: NDArray[np.float32], *, n_classes: int
+) -> None:
+    """Raise unless every pixel has a class and a confidence, or neither."""
+    empty = crop_type == NODATA
+    if unknown := int(np.count_nonzero((crop_type >= n_classes) & ~empty)):
+        raise OutputError(
+            f"{unknown} of {crop_type.size} pixels have a class index from "
+            f"{n_classes} to {NODATA - 1}, expected 0 to {n_classes - 1} or {NODATA} (nodata). "
+            "The nomenclature in `dataset.attrs` is not the model's; classify again."
+        )
+    unsure = np.isnan(confidence)
+    without = int(np.count_nonzero(unsure & ~empty))
+    surplus = int(np.count_nonzero(empty & ~unsure))
+    if without or surplus:
+        raise OutputError(
+            f"{without} pixels have a class but no confidence and {surplus} have a confidence "
+            "but no class, expected confidence NaN exactly where crop_type is "
+            f"{NODATA}. Mask both alike, as in "
+            f"`dataset['confidence'].where(dataset['crop_type'] != {NODATA})`."
+        )

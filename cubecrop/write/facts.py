@@ -1,0 +1,217 @@
+"""What a crop map says of itself, checked before a pixel is read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import rioxarray  # noqa: F401 (registers `.rio`)
+import xarray as xr
+from affine import Affine
+from rasterio.crs import CRS
+from rasterio.transform import array_bounds
+
+from cubecrop.errors import LabelError, SchemaError, SeasonError
+from cubecrop.nomenclature import Nomenclature
+from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["VERSION", "MapFacts"]
+
+# Not `from cubecrop import __version__`: the package's public names stand above this layer.
+VERSION: Final[str] = import_module("cubecrop").__version__
+
+_MAKER = "cubecrop.classify(...)"
+_DTYPES = {"crop_type": np.dtype("uint8"), "confidence": np.dtype("float32")}
+_FILLS = {"crop_type": "255", "confidence": "float('nan')"}
+_ATTRS = (
+    "season_year", "season_start", "season_end", "archive", "items", "item_hrefs",
+    "model_digest", "model_name", "nomenclature",
+)  # fmt: skip
+# Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
+_STEP_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapFacts:
+    """Grid, classes and provenance of a crop map.
+
+    ``shape`` is (rows, columns); ``transform`` goes from (column, row) of a pixel's corner to
+    metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
+    """
+
+    nomenclature: Nomenclature
+    season: Season
+    crs: CRS
+    transform: Affine
+    shape: tuple[int, int]
+    archive: str
+    model_name: str
+    model_digest: str
+    items: tuple[str, ...]
+    item_hrefs: tuple[str, ...]
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset) -> MapFacts:
+        """Read and check the metadata of a crop map; no pixel is read.
+
+        Raises
+        ------
+        SchemaError
+            Naming what was seen, what was expected and the call that fixes it.
+        """
+        if not isinstance(dataset, xr.Dataset):
+            raise SchemaError(
+                f"crop map is a {type(dataset).__name__}, expected the xarray.Dataset "
+                f"that `{_MAKER}` returns."
+            )
+        _check_variables(dataset)
+        attrs = dataset.attrs
+        if missing := [name for name in _ATTRS if name not in attrs]:
+            raise SchemaError(
+                f"crop map has attrs {sorted(map(str, attrs))}, expected {missing} too. Some "
+                "operations drop attrs: use `xr.set_options(keep_attrs=True)`, or take them "
+                f"from `{_MAKER}` with `dataset.assign_attrs(...)`."
+            )
+        items, hrefs = _texts(attrs["items"]), _texts(attrs["item_hrefs"])
+        if len(items) != len(hrefs):
+            raise SchemaError(
+                f"crop map has {len(items)} items and {len(hrefs)} item_hrefs in attrs, "
+                "expected one href an item, '' where it is not known."
+            )
+        return cls(
+            nomenclature=_nomenclature(attrs["nomenclature"]),
+            season=_season(attrs),
+            crs=_crs(dataset),
+            transform=_transform(dataset),
+            shape=(dataset.sizes["y"], dataset.sizes["x"]),
+            archive=str(attrs["archive"]),
+            model_name=str(attrs["model_name"]),
+            model_digest=str(attrs["model_digest"]),
+            items=items,
+            item_hrefs=hrefs,
+        )
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """Left, bottom, right, top of the pixels' outer edges, metres."""
+        left, bottom, right, top = array_bounds(*self.shape, self.transform)
+        return float(left), float(bottom), float(right), float(top)
+
+
+def _check_variables(dataset: xr.Dataset) -> None:
+    for name, dtype in _DTYPES.items():
+        if name not in dataset.data_vars:
+            raise SchemaError(
+                f"crop map has variables {sorted(map(str, dataset.data_vars))}, expected "
+                f"'crop_type' and 'confidence'. Make it with `{_MAKER}`."
+            )
+        variable = dataset[name]
+        if variable.dims != ("y", "x"):
+            raise SchemaError(
+                f"{name} has dims {variable.dims}, expected ('y', 'x'). "
+                "Reorder with `dataset.transpose(..., 'y', 'x')`."
+            )
+        if not variable.size:
+            raise SchemaError(
+                f"{name} has shape {variable.shape}, expected at least one pixel. "
+                f"Make it with `{_MAKER}` over an area that is not empty."
+            )
+        if variable.dtype != dtype:
+            raise SchemaError(
+                f"{name} has dtype {variable.dtype}, expected {dtype}. Convert it with "
+                f"`dataset[{name!r}].fillna({_FILLS[name]}).astype('{dtype}')`."
+            )
+    for axis in ("y", "x"):
+        if axis not in dataset.coords:
+            raise SchemaError(
+                f"crop map has no coordinate {axis!r}, so its place is unknown. "
+                f"Make it with `{_MAKER}`."
+            )
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    # A list of one comes back from a netCDF file as the bare string.
+    if isinstance(value, str):
+        return (value,)
+    return tuple(str(text) for text in np.atleast_1d(np.asarray(value, dtype=object)))
+
+
+def _nomenclature(text: object) -> Nomenclature:
+    try:
+        return Nomenclature.from_json(str(text))
+    except LabelError as error:
+        raise SchemaError(
+            f"crop map's attr 'nomenclature' cannot be read: {error} "
+            "Set it with `dataset.assign_attrs(nomenclature=nomenclature.to_json())`."
+        ) from error
+
+
+def _season(attrs: dict[Any, Any]) -> Season:
+    year, start, end = (attrs[f"season_{part}"] for part in ("year", "start", "end"))
+    try:
+        return Season(
+            int(year),
+            start=dt.date.fromisoformat(str(start)),
+            end=dt.date.fromisoformat(str(end)),
+        )
+    except (ValueError, SeasonError) as error:
+        raise SchemaError(
+            f"crop map's attrs say season {year!r} from {start!r} to {end!r}, expected a "
+            "harvest year and two dates as '2018-10-31'. Set them with "
+            f"`dataset.assign_attrs(...)` ({error})"
+        ) from error
+
+
+def _crs(dataset: xr.Dataset) -> CRS:
+    crs = dataset.rio.crs
+    if crs is None:
+        raise SchemaError(
+            "crop map has no CRS, expected a projected one in 'spatial_ref'. "
+            "Write it with `dataset.rio.write_crs('EPSG:32631')`, the code being yours."
+        )
+    if not crs.is_projected:
+        raise SchemaError(
+            f"crop map has CRS {crs.to_string()}, expected a projected one in metres. "
+            "Classify with `cubecrop.classify(..., crs=...)`."
+        )
+    return CRS.from_user_input(crs)
+
+
+def _transform(dataset: xr.Dataset) -> Affine:
+    # From the coordinates, never from the stored GeoTransform: that one is stale after `isel`.
+    x, y = (np.asarray(dataset[axis].values, dtype="float64") for axis in ("x", "y"))
+    step_x, step_y = _step("x", x, rising=True), _step("y", y, rising=False)
+    if step_x is None and step_y is None:
+        raise SchemaError(
+            "crop map has one pixel, whose size is unknown, expected two or more in x or y. "
+            "Classify a larger area."
+        )
+    width = step_x if step_x is not None else abs(step_y or 0)
+    height = step_y if step_y is not None else -width
+    return Affine(width, 0, float(x[0]) - width / 2, 0, height, float(y[0]) - height / 2)
+
+
+def _step(axis: str, centres: NDArray[np.float64], *, rising: bool) -> float | None:
+    """Signed distance between neighbours, None where there is one alone."""
+    if centres.size == 1:
+        return None
+    step = float(centres[-1] - centres[0]) / (centres.size - 1)
+    if (step > 0) is not rising:
+        order = "ascending" if rising else "descending"
+        raise SchemaError(
+            f"coordinate {axis!r} goes from {centres[0]} to {centres[-1]}, expected {order}. "
+            f"Reorder with `dataset.sortby({axis!r}, ascending={rising})`."
+        )
+    if not np.allclose(np.diff(centres), step, rtol=0, atol=abs(step) * _STEP_TOLERANCE):
+        raise SchemaError(
+            f"coordinate {axis!r} has steps from {np.diff(centres).min()} to "
+            f"{np.diff(centres).max()}, expected equal ones. "
+            f"Put it on a grid with `dataset.reindex({axis}=..., method='nearest')`."
+        )
+    return step

@@ -1,0 +1,118 @@
+"""Folders that appear complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cubecrop.errors import OutputError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+__all__ = ["check_free", "hidden_beside", "new_folder"]
+
+
+def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
+    """Raise unless a folder can be written as ``out``.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        A missing folder, an empty one or, with ``overwrite``, one that holds only ``files``.
+    files : collection of str
+        Names of the files that may be replaced.
+    overwrite : bool
+        Whether they may.
+
+    Raises
+    ------
+    OutputError
+        Naming ``out`` and what to do about it.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"{out} is a file, expected a folder to write to. Name another one.")
+    held = sorted(out.iterdir()) if out.is_dir() else []
+    if held and not overwrite:
+        raise OutputError(
+            f"{out} holds {_names(held)}, expected a missing or empty folder. Name another "
+            "one, or pass `overwrite=True` to replace an earlier map."
+        )
+    if foreign := [path for path in held if path.name not in files or path.is_dir()]:
+        raise OutputError(
+            f"{out} holds {_names(foreign)}, which no map is made of, so it is not replaced. "
+            "Move these away, or name another folder."
+        )
+    parent = next(path for path in out.absolute().parents if path.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(
+            f"{out} cannot be made: no right to write in {parent}. Name another folder."
+        )
+
+
+@contextmanager
+def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterator[Path]:
+    """Give a hidden folder beside ``out`` that takes its name when the block ends well.
+
+    Both lie on one file system, so that the change of name is one step. When the block
+    raises, the hidden folder is removed and ``out`` stays as it was.
+
+    Parameters
+    ----------
+    out, files, overwrite
+        As for `check_free`, which is asked again before ``out`` is touched.
+
+    Yields
+    ------
+    pathlib.Path
+        The hidden folder.
+
+    Raises
+    ------
+    OutputError
+        ``out`` is taken, or the file system refuses.
+    """
+    out = out.resolve()
+    staging = hidden_beside(out, "part")
+    try:
+        staging.mkdir(parents=True)
+    except OSError as error:
+        raise OutputError(f"{out} cannot be made: {error}. Name another folder.") from error
+    try:
+        yield staging
+        check_free(out, files=files, overwrite=overwrite)
+        _publish(staging, out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def hidden_beside(path: Path, ending: str) -> Path:
+    """Make a hidden name beside ``path`` that no other run uses."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{ending}")
+
+
+def _publish(staging: Path, out: Path) -> None:
+    old = hidden_beside(out, "old")
+    try:
+        if out.exists():
+            out.rename(old)
+        try:
+            staging.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    except OSError as error:
+        raise OutputError(
+            f"{out} cannot be put in place: {error}. Name another folder."
+        ) from error
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _names(paths: list[Path]) -> str:
+    shown = ", ".join(repr(path.name) for path in paths[:3])
+    return shown if len(paths) <= 3 else f"{shown} and {len(paths) - 3} more"

@@ -1,0 +1,84 @@
+"""Parcel tables to GeoParquet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import geopandas as gpd
+
+from cubecrop.errors import OutputError, ParcelError
+from cubecrop.write.folder import hidden_beside
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["write_parcels"]
+
+_SUFFIXES: Final = (".parquet", ".geoparquet")
+
+
+def write_parcels(
+    parcels: gpd.GeoDataFrame, path: str | os.PathLike[str], *, overwrite: bool = False
+) -> Path:
+    """Write a parcel table as GeoParquet 1.1, all of it or nothing.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        What `cubecrop.classify_parcels` returns, or any table with geometries and a CRS.
+        Columns are kept as they are; the index is not written.
+    path : path
+        File to write, ``.parquet`` or ``.geoparquet``. Missing parents are made.
+    overwrite : bool, default False
+        Replace the file if it is there.
+
+    Returns
+    -------
+    pathlib.Path
+        ``path``.
+
+    Raises
+    ------
+    ParcelError
+        No GeoDataFrame, or one without geometries or CRS.
+    OutputError
+        Another suffix, a file that is there, or one that cannot be written.
+    """
+    target = Path(path)
+    _check_parcels(parcels)
+    if target.suffix.lower() not in _SUFFIXES:
+        raise OutputError(
+            f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
+            f"GeoParquet. Name it '{target.with_suffix('.parquet').name}'."
+        )
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder, expected a file. Name another one.")
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} is there already. Name another file, or pass `overwrite=True`."
+        )
+    staging = hidden_beside(target, "part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        parcels.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
+        staging.replace(target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written: {error}. Name another file.") from error
+    finally:
+        staging.unlink(missing_ok=True)
+    return target
+
+
+def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
+    if not isinstance(parcels, gpd.GeoDataFrame) or parcels.active_geometry_name is None:
+        raise ParcelError(
+            f"parcels are a {type(parcels).__name__} without geometries, expected a "
+            "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
+            "geometry=..., crs=...)`."
+        )
+    if parcels.crs is None:
+        raise ParcelError(
+            "parcels have no CRS, so their place is unknown. Set the one they are in with "
+            "`parcels.set_crs('EPSG:4326')`, the code being yours."
+        )

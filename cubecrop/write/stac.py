@@ -1,0 +1,208 @@
+"""The STAC item of a crop map: classes, season, model and what it was made from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import os
+import re
+import unicodedata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pystac
+import shapely
+from rasterio.warp import transform_geom
+
+from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.write.facts import VERSION, MapFacts
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["write_item"]
+
+_EXTENSIONS: Final = tuple(
+    f"https://stac-extensions.github.io/{name}/schema.json"
+    for name in ("projection/v2.0.0", "classification/v2.0.0", "processing/v1.1.0")
+)
+# Edges of a projected rectangle bend in longitude and latitude. Cut into this many pieces,
+# then thinned to a metre, they stay true over a tile of 100 km.
+_EDGE_PIECES: Final = 16
+_OUTLINE_TOLERANCE: Final = 1e-5  # degrees, about a metre
+_OUTLINE_DECIMALS: Final = 7
+
+
+def write_item(path: Path, facts: MapFacts, *, counts: NDArray[np.intp], home: Path) -> None:
+    """Write the item of a crop map.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        JSON file to write; hrefs of the assets are relative to it.
+    facts : MapFacts
+        Grid, classes and provenance.
+    counts : numpy.ndarray
+        Pixels of each class index, 256 integers.
+    home : pathlib.Path
+        Folder in which the item will stand, for links to input items on the same disk.
+    """
+    geometry, bbox = _outline(facts)
+    item = pystac.Item(
+        id=_identity(facts),
+        geometry=geometry,
+        bbox=bbox,
+        datetime=None,
+        start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
+        end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
+        properties=_properties(facts),
+        stac_extensions=list(_EXTENSIONS),
+        assets=_assets(facts, counts),
+    )
+    for name, href in zip(facts.items, facts.item_hrefs, strict=True):
+        # An item without an address cannot be linked; its id stands in `cubecrop:items`.
+        if href:
+            item.add_link(
+                pystac.Link(
+                    pystac.RelType.DERIVED_FROM,
+                    _portable(href, home),
+                    media_type=pystac.MediaType.GEOJSON,
+                    title=name,
+                )
+            )
+    content = item.to_dict(include_self_link=False, transform_hrefs=False)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Classes as the classification extension 2.0 describes them, nodata last.
+
+    Parameters
+    ----------
+    nomenclature : Nomenclature
+        The map's classes.
+    counts : numpy.ndarray
+        Pixels of each class index, 256 integers.
+
+    Returns
+    -------
+    list of dict
+        ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
+        ``color_hint``, ``count``.
+    """
+    taken = {"nodata"}
+    classes: list[dict[str, Any]] = []
+    for value, crop in enumerate(nomenclature.crops):
+        name = _slug(crop, value, taken)
+        taken.add(name)
+        entry = {"value": value, "name": name, "title": crop.name}
+        if crop.code != crop.name:
+            entry["description"] = f"Code {crop.code} {nomenclature.name}".rstrip()
+        entry["color_hint"] = crop.colour.removeprefix("#").upper()
+        classes.append({**entry, "count": int(counts[value])})
+    nodata = {"value": NODATA, "name": "nodata", "title": "No data", "nodata": True}
+    return [*classes, {**nodata, "count": int(counts[NODATA])}]
+
+
+def _slug(crop: Crop, value: int, taken: set[str]) -> str:
+    for text in (crop.name, crop.code):
+        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+        slug = re.sub(r"[^0-9a-z]+", "_", plain.lower()).strip("_")
+        if slug and slug not in taken:
+            return slug
+    return f"class_{value}" if f"class_{value}" not in taken else f"class_{value}_{value}"
+
+
+def _properties(facts: MapFacts) -> dict[str, Any]:
+    authority = facts.crs.to_authority()
+    code = {"proj:code": ":".join(authority) if authority else None}
+    if authority is None:
+        code["proj:wkt2"] = facts.crs.to_wkt(version="WKT2_2019")
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    return {
+        "title": f"Crop types {facts.season.year}",
+        "created": now.isoformat().replace("+00:00", "Z"),
+        "gsd": abs(facts.transform.a),
+        **code,
+        "proj:shape": list(facts.shape),
+        "proj:transform": [float(value) for value in facts.transform][:6],
+        "proj:bbox": list(facts.bounds),
+        "processing:level": "L4",
+        "processing:software": {"cubecrop": VERSION},
+        "cubecrop:season_year": facts.season.year,
+        "cubecrop:archive": facts.archive,
+        "cubecrop:model_name": facts.model_name,
+        "cubecrop:model_digest": facts.model_digest,
+        "cubecrop:nomenclature": facts.nomenclature.name,
+        "cubecrop:items": list(facts.items),
+    }
+
+
+def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset]:
+    return {
+        "crop_type": pystac.Asset(
+            "./crop_type.tif",
+            title="Crop type, class index",
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+            extra_fields={
+                "data_type": "uint8",
+                "nodata": NODATA,
+                "classification:classes": class_objects(facts.nomenclature, counts),
+            },
+        ),
+        "confidence": pystac.Asset(
+            "./confidence.tif",
+            title="Confidence, probability of the mapped class",
+            media_type=pystac.MediaType.COG,
+            roles=["data", "confidence"],
+            extra_fields={"data_type": "float32", "nodata": "nan", "unit": "1"},
+        ),
+        "quicklook": pystac.Asset(
+            "./quicklook.png",
+            title="Map in class colours with legend",
+            media_type=pystac.MediaType.PNG,
+            roles=["overview"],
+        ),
+    }
+
+
+def _outline(facts: MapFacts) -> tuple[dict[str, Any], list[float]]:
+    """Footprint in longitude and latitude, split at the antimeridian as RFC 7946 asks."""
+    left, bottom, right, top = facts.bounds
+    box = shapely.box(left, bottom, right, top)
+    pieces = shapely.segmentize(box, max(right - left, top - bottom) / _EDGE_PIECES)
+    lonlat = shapely.geometry.shape(
+        transform_geom(facts.crs, "EPSG:4326", shapely.geometry.mapping(pieces))
+    )
+    shape = shapely.transform(
+        shapely.simplify(lonlat, _OUTLINE_TOLERANCE), lambda xy: xy.round(_OUTLINE_DECIMALS)
+    )
+    west, south, east, north = shape.bounds
+    if isinstance(shape, shapely.MultiPolygon):
+        west = min(part.bounds[0] for part in shape.geoms if part.bounds[0] > 0)
+        east = max(part.bounds[2] for part in shape.geoms if part.bounds[2] < 0)
+    return shapely.geometry.mapping(shape), [west, south, east, north]
+
+
+def _identity(facts: MapFacts) -> str:
+    """Make an id that the same map made again from the same things has too."""
+    told = (
+        facts.model_digest, facts.crs.to_string(), facts.bounds, facts.shape,
+        str(facts.season), facts.items,
+    )  # fmt: skip
+    digest = hashlib.sha256(repr(told).encode()).hexdigest()
+    return f"crop-types-{facts.season.year}-{digest[:12]}"
+
+
+def _portable(href: str, home: Path) -> str:
+    """Make an address that holds when map and archive are moved together."""
+    if href.startswith("file:"):
+        href = url2pathname(urlsplit(href).path)
+    if "://" in href:
+        return href
+    return Path(os.path.relpath(Path(href).resolve(), home)).as_posix()
