@@ -45,6 +45,8 @@ __all__ = [
     "Status",
     "check_pixel_sets",
     "check_season_cube",
+    "crs_of",
+    "resolution_of",
 ]
 
 Modality = Literal["sentinel2", "sentinel1", "weather", "terrain"]
@@ -168,6 +170,19 @@ def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None
             "season cube has no coordinate 'spatial_ref', so its CRS is unknown. "
             "Write one with `dataset.rio.write_crs(...)` on root and children."
         )
+
+
+def crs_of(season: xr.DataTree) -> str:
+    """CRS of a season cube, as WKT."""
+    return str(season["spatial_ref"].attrs["crs_wkt"])
+
+
+def resolution_of(season: xr.DataTree) -> float:
+    """Pixel size of a season cube in metres."""
+    x = season["x"].to_numpy()
+    if len(x) > 1:
+        return float(x[1] - x[0])
+    return float(season["spatial_ref"].attrs["GeoTransform"].split()[1])
 
 
 def check_pixel_sets(samples: xr.DataTree, *, needs: Iterable[str] = ()) -> None:

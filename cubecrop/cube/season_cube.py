@@ -113,6 +113,7 @@ def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) ->
         children["terrain"] = terrain_child(scenes["terrain"], grid, side=side)
     y, x = pixel_centres(grid)
     place = xr.Dataset(coords={"y": y, "x": x}).rio.write_crs(str(grid.crs))
+    place = place.rio.write_transform(grid.transform)
     place["y"].attrs.update(units="m", standard_name="projection_y_coordinate")
     place["x"].attrs.update(units="m", standard_name="projection_x_coordinate")
     nodes = {

@@ -80,6 +80,7 @@ def simulate_archive(
     Simple: no radiative transfer and no growth model. Curves of crops, clouds, weather and
     backscatter are plausible shapes, good for a demo and for tests; scores reached on them
     say nothing about real fields. The form is that of the Planetary Computer. Writes at once;
+    memory grows with the area, 0.25 GB at the default size;
     two runs with the same arguments and library versions write the same bytes, and two years
     of one seed show the same parcels with their crops rotated.
 

@@ -37,7 +37,8 @@ _PIXEL = 10
 _PARCELS_PER_KM2 = 16.5
 _MARGIN = 5.0
 _WOOD_SHARE = 0.05
-_LARGEST = 20e4  # m2
+# In m2, before the margins are taken off; a small square has smaller parcels.
+_SMALLEST, _LARGEST = 0.6e4, 20e4
 _ARCSECOND = 1 / 3600
 
 
@@ -160,7 +161,7 @@ def _divide(
     square: shapely.Polygon, wanted: int, rng: np.random.Generator
 ) -> list[shapely.Polygon]:
     """Cut the square across its largest piece until enough pieces are large enough."""
-    least = 0.15 * square.area / wanted
+    least = min(_SMALLEST, 0.35 * square.area / wanted)
     # A tilted frame around the square makes field borders run askew of the pixel grid, and
     # irregular pieces along the edge.
     frame = affinity.rotate(affinity.scale(square, 1.5, 1.5), float(rng.uniform(12, 33)))

@@ -66,7 +66,7 @@ def cloud_covers(
     """
     n = days_of_year.size
     quantile = (np.arange(n) + 0.5) / n
-    cover = np.interp(quantile, [0.31, 0.71], [0.0, 1.0])
+    cover = np.interp(quantile, [0.33, 0.73], [0.0, 1.0])
     rng = stream(Purpose.CLOUD_COVER, seed, year)
     gloom = rng.random(n) + 0.2 * np.cos(2 * np.pi * days_of_year / 365.25)
     dealt = np.empty(n)

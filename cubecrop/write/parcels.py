@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import geopandas as gpd
 
 from cubecrop.errors import OutputError, ParcelError
-from cubecrop.write.folder import hidden_beside
+from cubecrop.files import hidden_beside
 
 if TYPE_CHECKING:
     import os

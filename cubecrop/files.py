@@ -8,7 +8,7 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cubecrop.errors import OutputError
+from cubecrop.errors import CubecropError, OutputError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -80,12 +80,15 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
     staging = hidden_beside(out, "part")
     try:
         staging.mkdir(parents=True)
-    except OSError as error:
-        raise OutputError(f"{out} cannot be made: {error}. Name another folder.") from error
-    try:
         yield staging
         check_free(out, files=files, overwrite=overwrite)
         _publish(staging, out)
+    except OSError as error:
+        if isinstance(error, CubecropError):
+            raise
+        raise OutputError(
+            f"{out} cannot be written: {error}. Free some space there or name another folder."
+        ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -97,19 +100,14 @@ def hidden_beside(path: Path, ending: str) -> Path:
 
 def _publish(staging: Path, out: Path) -> None:
     old = hidden_beside(out, "old")
+    if out.exists():
+        out.rename(old)
     try:
-        if out.exists():
-            out.rename(old)
-        try:
-            staging.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    except OSError as error:
-        raise OutputError(
-            f"{out} cannot be put in place: {error}. Name another folder."
-        ) from error
+        staging.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

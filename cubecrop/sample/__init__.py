@@ -1,0 +1,19 @@
+"""Pixel sets of parcels, and how parcels are split."""
+
+from __future__ import annotations
+
+from cubecrop.sample.draw import draw_positions, hash_ids
+from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
+from cubecrop.sample.pixel_sets import reading_order, sample_pixel_sets
+from cubecrop.sample.splits import split_parcels
+
+__all__ = [
+    "check_parcels",
+    "draw_positions",
+    "hash_ids",
+    "labels_of",
+    "read_parcels",
+    "reading_order",
+    "sample_pixel_sets",
+    "split_parcels",
+]

@@ -1,0 +1,69 @@
+"""Tables of parcels: what they must have before anything is drawn from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+
+from cubecrop.aoi import read_vector
+from cubecrop.errors import LabelError, ParcelError
+from cubecrop.nomenclature import label_text
+
+__all__ = ["check_parcels", "labels_of", "read_parcels"]
+
+
+def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
+    """Parcels from a table or a vector file, checked as in `check_parcels`."""
+    table = read_vector(parcels) if isinstance(parcels, str | Path) else parcels
+    check_parcels(table)
+    return table
+
+
+def check_parcels(parcels: gpd.GeoDataFrame) -> None:
+    """Raise unless a table has an id for each parcel, once, and a CRS.
+
+    Raises
+    ------
+    ParcelError
+        No GeoDataFrame, no CRS, no column ``id``, a null or duplicated id.
+    """
+    if not isinstance(parcels, gpd.GeoDataFrame):
+        raise ParcelError(
+            f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
+            "path of a vector file."
+        )
+    if parcels.crs is None:
+        raise ParcelError("parcels have no CRS; set it with `parcels.set_crs('EPSG:…')`.")
+    if "id" not in parcels.columns:
+        raise ParcelError(
+            f"parcels have columns {sorted(map(str, parcels.columns))} and no 'id'. Name the one "
+            "that identifies a parcel: `parcels.rename(columns={'ID_PARCEL': 'id'})`."
+        )
+    ids = parcels["id"]
+    if ids.isna().any():
+        raise ParcelError(
+            f"{int(ids.isna().sum())} parcels have no id; number them: "
+            "`parcels.assign(id=range(len(parcels)))`."
+        )
+    if ids.duplicated().any():
+        repeated = ids[ids.duplicated()].unique()[:5].tolist()
+        raise ParcelError(
+            f"parcel ids are duplicated, among them {repeated}. Drop the copies with "
+            "`parcels.drop_duplicates('id')`, or dissolve their parts with "
+            "`parcels.dissolve('id').reset_index()`."
+        )
+
+
+def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
+    """Labels of a column as text, None where a parcel has none.
+
+    Raises
+    ------
+    LabelError
+        The column is not there.
+    """
+    if label not in parcels.columns:
+        columns = sorted(str(c) for c in parcels.columns if c != parcels.geometry.name)
+        raise LabelError(f"parcels have no column {label!r}; choose the label among {columns}.")
+    return [label_text(value) for value in parcels[label]]

@@ -1,0 +1,305 @@
+"""Pixel sets: a fixed number of pixels of each parcel, straight from a season cube."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dask.array as da
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
+from numpy.typing import NDArray
+
+from cubecrop.errors import SchemaError
+from cubecrop.sample.draw import draw_positions, hash_ids
+from cubecrop.sample.parcels import read_parcels
+from cubecrop.sample.zonal import ParcelPixels, pixels_of
+from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
+
+__all__ = ["reading_order", "sample_pixel_sets"]
+
+#: Bytes of one block of gathered pixels.
+_BLOCK_BYTES = 64 * 10**6
+#: Weather cells farther than this from a parcel are another place's weather, degrees.
+_FARTHEST_CELL = 0.5
+
+
+def sample_pixel_sets(
+    season: xr.DataTree,
+    parcels: gpd.GeoDataFrame | str | Path,
+    *,
+    n_pixels: int = 64,
+    seed: int = 0,
+    inset: float = 0.0,
+) -> xr.DataTree:
+    """Draw a fixed-size set of pixels from each parcel, lazily.
+
+    Geometries are looked at here; pixels are read by ``.compute()``, and computing one
+    parcel reads only the chunks of the cube that it touches. Parcels in an order that
+    keeps neighbours together make fewer tasks.
+
+    Parameters
+    ----------
+    season : xarray.DataTree
+        A season cube; see `cubecrop.schema`.
+    parcels : geopandas.GeoDataFrame or path
+        Columns ``id``, ``geometry``; any CRS, reprojected to the cube's. A parcel holds the
+        pixels whose centre lies within; one smaller than that, the pixel it covers best.
+        Parcels without geometry, or outside the cube, have no valid pixel.
+    n_pixels : int, default 64
+        Smaller parcels are padded; ``valid`` marks padding False.
+    seed : int, default 0
+        The draw depends on it and on the parcel's id alone.
+    inset : float, default 0
+        Metres from the edge within which pixels are left out, where any remain.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``sentinel2/reflectance (parcel, time, band, pixel)`` float32, unit 1, and
+        ``sentinel1/backscatter`` likewise in dB, NaN where masked; ``valid (parcel, time,
+        pixel)`` bool; ``weather (parcel, time, variable)``; ``terrain (parcel, variable,
+        pixel)``; root ``geometry (parcel, feature)`` in m, m2, 1/m and 1.
+
+    Raises
+    ------
+    SchemaError
+        Dims, units or CRS are not the season cube's.
+    ParcelError
+        No CRS, no ids, or duplicated ids.
+
+    References
+    ----------
+    Garnot et al. 2020, arXiv:1911.07757.
+    """
+    check_season_cube(season)
+    table = read_parcels(parcels)
+    if not isinstance(n_pixels, int) or n_pixels < 1:
+        raise SchemaError(f"n_pixels is {n_pixels!r}, expected a whole number above 0.")
+    shapes, pixels = _zones(season, table, inset)
+    places = _place(season, pixels, table["id"].tolist(), n_pixels, seed)
+
+    nodes = {}
+    for child in season.children:
+        if child == "weather":
+            nodes[child] = _weather(season[child].dataset, table)
+        else:
+            nodes[child] = _gathered(season[child].dataset, child, places)
+    points = table.geometry.representative_point().to_crs("EPSG:4326")
+    root = xr.Dataset(
+        {"geometry": (("parcel", "feature"), _features(shapes, pixels))},
+        coords={
+            "parcel": table["id"].to_numpy(),
+            "feature": list(GEOMETRY_FEATURES),
+            "lon": ("parcel", points.x.to_numpy(), {"units": "degrees_east"}),
+            "lat": ("parcel", points.y.to_numpy(), {"units": "degrees_north"}),
+            "pixel_count": ("parcel", pixels.counts),
+        },
+        attrs={**season.attrs, "n_pixels": n_pixels, "seed": seed},
+    )
+    return xr.DataTree.from_dict({"/": root, **nodes}, name="pixel_sets")
+
+
+def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.int64]:
+    """An order of parcels that keeps those of a chunk together.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel,) positions for ``parcels.iloc``.
+    """
+    check_season_cube(season)
+    bounds = parcels.geometry.to_crs(crs_of(season)).bounds.to_numpy()
+    size = resolution_of(season)
+    shape = (season.sizes["y"], season.sizes["x"])
+    chunks = _chunks(season)
+    corners = []
+    for side, extent, edges in (
+        (-bounds[:, 3] / size - _origin(season)[0], shape[0], chunks[0]),
+        (-bounds[:, 1] / size - _origin(season)[0], shape[0], chunks[0]),
+        (bounds[:, 0] / size - _origin(season)[1], shape[1], chunks[1]),
+        (bounds[:, 2] / size - _origin(season)[1], shape[1], chunks[1]),
+    ):
+        inside = np.clip(np.nan_to_num(side, nan=0.0), 0, extent - 1)
+        corners.append(np.searchsorted(np.cumsum(edges), inside, side="right"))
+    top, bottom, left, right = corners
+    return np.lexsort((right, bottom, left, top))
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where each drawn pixel lies in the cube: (parcel, pixel), -1 for none."""
+
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    chunks: tuple[tuple[int, ...], tuple[int, ...]]
+
+
+def _zones(
+    season: xr.DataTree, table: gpd.GeoDataFrame, inset: float
+) -> tuple[NDArray[np.object_], ParcelPixels]:
+    shapes = table.geometry.to_crs(crs_of(season)).to_numpy()
+    zones = shapes
+    if inset > 0:
+        shrunk = shapely.buffer(shapes, -inset)
+        keep = ~(shapely.is_missing(shrunk) | shapely.is_empty(shrunk))
+        zones = np.where(keep, shrunk, shapes)
+    return shapes, pixels_of(zones, resolution_of(season))
+
+
+def _origin(season: xr.DataTree) -> tuple[int, int]:
+    """Row and column of the cube's first pixel on the lattice."""
+    size = resolution_of(season)
+    y, x = float(season["y"][0]), float(season["x"][0])
+    return round(-y / size - 0.5), round(x / size - 0.5)
+
+
+def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    for child in season.children:
+        if child != "weather":
+            data = da.asarray(season[child][SERIES.get(child, child)].data)
+            return data.chunks[-2], data.chunks[-1]
+    raise SchemaError("season cube has no gridded child to draw pixels from.")
+
+
+def _place(
+    season: xr.DataTree, pixels: ParcelPixels, ids: Sequence[object], n: int, seed: int
+) -> _Places:
+    drawn = draw_positions(pixels.counts, hash_ids(ids, seed), n)  # (parcel, pixel)
+    starts = (np.cumsum(pixels.counts) - pixels.counts)[:, None]
+    row, column = _origin(season)
+    padded = drawn < 0
+    index = np.where(padded, 0, starts + drawn)
+    empty = np.zeros(1, np.int64)
+    rows = np.append(pixels.rows, empty)[np.minimum(index, len(pixels.rows))] - row
+    columns = np.append(pixels.columns, empty)[np.minimum(index, len(pixels.rows))] - column
+    away = (
+        padded
+        | (rows < 0)
+        | (rows >= season.sizes["y"])
+        | (columns < 0)
+        | (columns >= season.sizes["x"])
+    )
+    rows[away] = columns[away] = -1
+    return _Places(rows, columns, _chunks(season))
+
+
+def _features(shapes: NDArray[np.object_], pixels: ParcelPixels) -> NDArray[np.float32]:
+    length, area = shapely.length(shapes), shapely.area(shapes)
+    ratio = np.divide(length, area, out=np.full_like(area, np.nan), where=area > 0)
+    return np.stack([length, area, ratio, pixels.cover], axis=1).astype(np.float32)
+
+
+def _gathered(child: xr.Dataset, name: str, places: _Places) -> xr.Dataset:
+    """The drawn pixels of one child's series, and which of them are valid."""
+    variable = SERIES.get(name, name)
+    source = child[variable]
+    lead = source.dims[:-2]
+    values = _gather(da.asarray(source.data), places)
+    coords = {
+        key: coord
+        for key, coord in child.coords.items()
+        if set(coord.dims) <= set(lead) and key != "spatial_ref"
+    }
+    attrs = {key: value for key, value in source.attrs.items() if key != "grid_mapping"}
+    out = xr.Dataset({variable: (("parcel", *lead, "pixel"), values, attrs)}, coords=coords)
+    if name in SERIES:
+        valid = da.map_blocks(
+            _finite, values, drop_axis=2, dtype=bool, meta=np.empty((0, 0, 0), bool)
+        )
+        out["valid"] = (("parcel", "time", "pixel"), valid)
+    return out
+
+
+def _finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    return np.isfinite(values).all(axis=2)  # (parcel, time, pixel)
+
+
+def _gather(source: da.Array, places: _Places) -> da.Array:
+    """Gather pixels of a (…, y, x) array into (parcel, …, pixel), a task a run of parcels."""
+    lead = source.shape[:-2]
+    if any(len(chunk) > 1 for chunk in source.chunks[:-2]):
+        raise SchemaError(
+            f"season cube is chunked along {source.chunks[:-2]} before y and x; keep time and "
+            "bands whole: `cube.chunk(time=-1, band=-1)`."
+        )
+    if source.chunks[-2:] != places.chunks:
+        source = source.rechunk((*source.chunks[:-2], *places.chunks))
+    n_pixels = places.rows.shape[1]
+    cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
+    name = f"gather-{tokenize(source.name, places.rows, places.columns, cap)}"
+    graph, sizes = {}, []
+    for number, (run, blocks, spec) in enumerate(_runs(places, cap)):
+        keys = [(source.name, *(0,) * len(lead), *block) for block in blocks]
+        key = (name, number, *(0,) * (len(lead) + 1))
+        graph[key] = (_gather_block, keys, *spec, lead, np.dtype(source.dtype))
+        sizes.append(run)
+    return da.Array(
+        HighLevelGraph.from_collections(name, graph, dependencies=[source]),
+        name,
+        chunks=(tuple(sizes), *((size,) for size in lead), (n_pixels,)),
+        dtype=source.dtype,
+    )
+
+
+_Spec = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.int32]]
+
+
+def _runs(places: _Places, cap: int) -> Iterator[tuple[int, list[tuple[int, int]], _Spec]]:
+    """Runs of parcels that touch the same chunks: length, chunks, and places in them."""
+    edges = [np.cumsum((0, *sizes)) for sizes in places.chunks]
+    here = places.rows >= 0
+    cy = np.where(here, np.searchsorted(edges[0], places.rows, side="right") - 1, -1)
+    cx = np.where(here, np.searchsorted(edges[1], places.columns, side="right") - 1, -1)
+    flat = np.where(here, cy * len(places.chunks[1]) + cx, -1)
+    touched = [tuple(np.unique(row[row >= 0]).tolist()) for row in flat]
+    start = 0
+    while start < len(touched):
+        stop = start + 1
+        while stop < min(len(touched), start + cap) and touched[stop] == touched[start]:
+            stop += 1
+        chosen = np.array(touched[start], dtype=np.int64)
+        part = slice(start, stop)
+        which = np.where(here[part], np.searchsorted(chosen, flat[part]), -1).astype(np.int16)
+        rows = (places.rows[part] - edges[0][cy[part]]).astype(np.int32)
+        columns = (places.columns[part] - edges[1][cx[part]]).astype(np.int32)
+        width = len(places.chunks[1])
+        yield stop - start, [divmod(one, width) for one in touched[start]], (which, rows, columns)
+        start = stop
+
+
+def _gather_block(
+    blocks: Sequence[NDArray[np.generic]],
+    which: NDArray[np.int16],
+    rows: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    lead: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+) -> NDArray[np.generic]:
+    """Pixels of a run of parcels; NaN where ``which`` names no block."""
+    out = np.full((*which.shape, *lead), np.nan, dtype=dtype)  # (parcel, pixel, …)
+    for number, block in enumerate(blocks):
+        mine = which == number
+        values = block[..., rows[mine], columns[mine]]  # (…, n)
+        out[mine] = np.moveaxis(values, -1, 0)
+    return np.ascontiguousarray(np.moveaxis(out, 1, -1))  # (parcel, …, pixel)
+
+
+def _weather(child: xr.Dataset, table: gpd.GeoDataFrame) -> xr.Dataset:
+    """Weather of the cell nearest to each parcel; NaN where none is near."""
+    points = table.geometry.representative_point().to_crs("EPSG:4326")
+    index, near = {}, np.ones(len(table), dtype=bool)
+    for axis, values in (("latitude", points.y), ("longitude", points.x)):
+        cells = child[axis].to_numpy()
+        distance = np.abs(values.to_numpy()[:, None] - cells[None, :])
+        distance = np.nan_to_num(distance, nan=np.inf)
+        index[axis] = xr.DataArray(distance.argmin(axis=1), dims="parcel")
+        near &= distance.min(axis=1) <= _FARTHEST_CELL
+    weather = child["weather"].isel(index).transpose("parcel", "time", "variable")
+    weather = weather.where(xr.DataArray(near, dims="parcel"))
+    return weather.drop_vars(["latitude", "longitude"]).to_dataset()

@@ -1,0 +1,90 @@
+"""Parcel tables as GeoParquet that other programs open."""
+
+import datetime as dt
+import json
+from pathlib import Path
+
+import duckdb
+import geopandas as gpd
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import shapely
+
+from cubecrop.errors import OutputError, ParcelError
+from cubecrop.write import write_parcels
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def parcels():
+    return gpd.GeoDataFrame(
+        {
+            "id": ["a", "b", "c"],
+            "crop:code": ["1", "2", None],
+            "crop:name": ["Maize (grain)", "Potatoes", None],
+            "confidence": np.array([0.9, 0.6, np.nan], "float32"),
+            "probability:Potatoes": [0.1, 0.6, np.nan],
+            "date": [dt.date(2018, 5, 1)] * 3,
+        },
+        geometry=shapely.box([0, 10, 20], 0, [5, 15, 25], 5),
+        crs="EPSG:32631",
+        index=[7, 3, 5],
+    )
+
+
+def test_parcels_open_everywhere(tmp_path, parcels):
+    path = write_parcels(parcels, tmp_path / "new" / "parcels.parquet")
+    back = gpd.read_parquet(path)
+    assert list(back.columns) == list(parcels.columns)
+    assert back.crs == parcels.crs
+    assert back.geom_equals(parcels.reset_index(drop=True)).all()
+    geo = json.loads(pq.read_schema(path).metadata[b"geo"])
+    assert geo["version"] == "1.1.0"
+    assert geo["columns"]["geometry"]["crs"]["id"] == {"authority": "EPSG", "code": 32631}
+    with duckdb.connect() as connection:
+        connection.execute("SET enable_geoparquet_conversion = false")
+        rows = connection.execute(
+            f"""SELECT id, "crop:name", confidence FROM '{path}' ORDER BY id"""
+        ).fetchall()
+        keys = connection.execute(f"SELECT key FROM parquet_kv_metadata('{path}')").fetchall()
+    assert rows[1][:2] == ("b", "Potatoes")
+    assert (b"geo",) in keys
+    assert names(path.parent) == ["parcels.parquet"]
+
+
+def test_parcel_file_is_replaced_only_when_asked(tmp_path, parcels):
+    path = tmp_path / "parcels.geoparquet"
+    write_parcels(parcels, path)
+    with pytest.raises(OutputError, match=r"there already.*overwrite=True"):
+        write_parcels(parcels[:1], path)
+    assert len(gpd.read_parquet(path)) == 3
+    write_parcels(parcels[:1], path, overwrite=True)
+    assert len(gpd.read_parquet(path)) == 1
+
+
+def test_failed_parcel_file_keeps_the_old_one(tmp_path, parcels, monkeypatch):
+    path = write_parcels(parcels, tmp_path / "parcels.parquet")
+
+    def full(_self, where, **_):
+        Path(where).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(gpd.GeoDataFrame, "to_parquet", full)
+    with pytest.raises(OutputError, match="no space left"):
+        write_parcels(parcels, path, overwrite=True)
+    assert names(tmp_path) == ["parcels.parquet"]
+    assert len(gpd.read_parquet(path)) == 3
+
+
+def test_parcels_that_cannot_be_written_are_refused(tmp_path, parcels):
+    with pytest.raises(OutputError, match=r"'\.gpkg'.*Name it 'parcels\.parquet'"):
+        write_parcels(parcels, tmp_path / "parcels.gpkg")
+    with pytest.raises(ParcelError, match=r"no CRS.*set_crs"):
+        write_parcels(parcels.set_crs(None, allow_override=True), tmp_path / "p.parquet")
+    with pytest.raises(ParcelError, match="DataFrame without geometries"):
+        write_parcels(parcels.drop(columns="geometry"), tmp_path / "p.parquet")
+    assert names(tmp_path) == []
