@@ -91,7 +91,7 @@ def open_archive(source: str | Path | Archive) -> Archive:
             f"no archive at {source}: expected a folder with catalog.json, an ItemCollection "
             "file, or the URL of a STAC API. `cubecrop demo` makes an archive to try."
         )
-    return FileArchive.read(path.resolve())
+    return FileArchive.read(path.resolve(), name=str(source))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class FileArchive:
     provider: Provider = LOCAL
 
     @classmethod
-    def read(cls, path: Path) -> FileArchive:
+    def read(cls, path: Path, *, name: str) -> FileArchive:
         """Read a catalog, collection or ItemCollection file."""
         try:
             kind = json.loads(path.read_text(encoding="utf-8")).get("type")
@@ -131,7 +131,7 @@ class FileArchive:
             raise ArchiveError(
                 f"{path} cannot be read as STAC: {type(error).__name__}: {error}"
             ) from error
-        return cls(str(path.parent if path.name == "catalog.json" else path), records)
+        return cls(name, records)
 
     def items(
         self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
-from cubecrop.sample.pixel_sets import reading_order, sample_pixel_sets
+from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
 from cubecrop.sample.splits import split_parcels
 
 __all__ = [
     "check_parcels",
     "draw_positions",
+    "fewer_pixels",
     "hash_ids",
     "labels_of",
     "read_parcels",

@@ -21,7 +21,7 @@ from cubecrop.sample.parcels import read_parcels
 from cubecrop.sample.zonal import ParcelPixels, pixels_of
 from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
 
-__all__ = ["reading_order", "sample_pixel_sets"]
+__all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
 
 #: Bytes of one block of gathered pixels.
 _BLOCK_BYTES = 64 * 10**6
@@ -303,3 +303,40 @@ def _weather(child: xr.Dataset, table: gpd.GeoDataFrame) -> xr.Dataset:
     weather = child["weather"].isel(index).transpose("parcel", "time", "variable")
     weather = weather.where(xr.DataArray(near, dims="parcel"))
     return weather.drop_vars(["latitude", "longitude"]).to_dataset()
+
+
+def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
+    """The pixel sets that a smaller ``n_pixels`` would have drawn, from those in memory.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree
+        Computed pixel sets of `sample_pixel_sets`.
+    n_pixels : int
+        At most as many as were drawn.
+
+    Returns
+    -------
+    xarray.DataTree
+        Equal to ``sample_pixel_sets(..., n_pixels=n_pixels)`` of the same seed.
+    """
+    drawn = int(samples.attrs["n_pixels"])
+    if not 1 <= n_pixels <= drawn:
+        raise SchemaError(f"n_pixels is {n_pixels}, expected 1 to the {drawn} that were drawn.")
+    counts = samples["pixel_count"].to_numpy()
+    hashes = hash_ids(samples["parcel"].to_numpy().tolist(), samples.attrs["seed"])
+    large, small = (draw_positions(counts, hashes, n) for n in (drawn, n_pixels))
+    # Draws of one seed are nested, so each small one stands somewhere in the large one.
+    index = (large[:, :, None] == small[:, None, :]).argmax(axis=1)  # (parcel, pixel)
+    padded = small < 0
+    nodes = {"/": samples.to_dataset().assign_attrs(n_pixels=n_pixels)}
+    for name in samples.children:
+        child = samples[name].to_dataset(inherit=False)
+        if "pixel" in child.dims:
+            child = child.isel(pixel=xr.DataArray(index, dims=("parcel", "pixel")))
+            hole = xr.DataArray(padded, dims=("parcel", "pixel"))
+            child = child.map(
+                lambda v, hole=hole: v & ~hole if v.dtype == bool else v.where(~hole)
+            ).transpose(..., "pixel")
+        nodes[name] = child
+    return xr.DataTree.from_dict(nodes, name="pixel_sets")

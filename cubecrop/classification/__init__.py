@@ -1,0 +1,8 @@
+"""Classification of pixels and of parcels."""
+
+from __future__ import annotations
+
+from cubecrop.classification.parcels import classify_pixel_sets, parcel_table
+from cubecrop.classification.pixels import classify_pixels
+
+__all__ = ["classify_pixel_sets", "classify_pixels", "parcel_table"]

@@ -1,0 +1,127 @@
+"""What a Dask task runs: a block of series in, probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cubecrop.model import ModelReference, SensorArrays, one_thread
+from cubecrop.nomenclature import NODATA
+
+__all__ = ["decide", "parcel_block", "pixel_block"]
+
+#: Pixels brought into the network's order in one go; bounds the copy of a chunk.
+_PIXELS = 1024
+
+
+def pixel_block(
+    *series: NDArray[np.float32],
+    reference: ModelReference,
+    sensors: Sequence[str],
+    days: Sequence[NDArray[np.float32]],
+    n_classes: int,
+    device: str | None,
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Classify a block of pixels, each as a set of one.
+
+    Parameters
+    ----------
+    *series : numpy.ndarray
+        (y, x, time, band) float32 a sensor, NaN = no observation.
+    reference : ModelReference
+        The model.
+    sensors : sequence of str
+        Names of the series.
+    days : sequence of numpy.ndarray
+        (time,) of each series.
+    n_classes : int
+        Classes of the model.
+    device : str or None
+        Where to compute.
+
+    Returns
+    -------
+    tuple
+        Class index (y, x) uint8, confidence (y, x) and probability (y, x, crop) float32.
+    """
+    shape = series[0].shape[:2]
+    out = np.full((shape[0] * shape[1], n_classes), np.nan, dtype=np.float32)
+    predictor = reference.predictor(device)
+    rows = max(1, _PIXELS // max(shape[1], 1))
+    with one_thread():
+        for top in range(0, shape[0], rows):
+            arrays = {
+                name: _singles(block[top : top + rows], when)
+                for name, block, when in zip(sensors, series, days, strict=True)
+            }
+            start = top * shape[1]
+            found = predictor(arrays)
+            out[start : start + len(found)] = found
+    return decide(out.reshape(*shape, n_classes))
+
+
+def parcel_block(
+    *series: NDArray[np.generic],
+    reference: ModelReference,
+    sensors: Sequence[str],
+    days: Sequence[NDArray[np.float32]],
+    n_classes: int,
+    device: str | None,
+) -> NDArray[np.float32]:
+    """Classify a block of parcels.
+
+    Parameters
+    ----------
+    *series : numpy.ndarray
+        A sensor's values (parcel, time, band, pixel) float32 and ``valid`` (parcel, time,
+        pixel) bool, sensor by sensor.
+    reference, sensors, days, n_classes, device
+        As for `pixel_block`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Probability (parcel, crop) float32, NaN where nothing can be predicted.
+    """
+    values, valid = series[::2], series[1::2]
+    arrays = {
+        name: SensorArrays(np.ascontiguousarray(v.swapaxes(2, 3)), ok.astype(bool), when)
+        for name, v, ok, when in zip(sensors, values, valid, days, strict=True)
+    }
+    predictor = reference.predictor(device)
+    with one_thread():
+        found = predictor(arrays)
+    return found.reshape(-1, n_classes)
+
+
+def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
+    """A (y, x, time, band) block as sets of one pixel."""
+    flat = np.ascontiguousarray(block).reshape(-1, 1, *block.shape[2:])
+    values = flat.swapaxes(1, 2)  # (parcel, time, pixel, band)
+    return SensorArrays(values, np.isfinite(values).all(axis=-1), days)
+
+
+def decide(
+    probability: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+    """Most probable class and its probability; 255 and NaN where there is none.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (…, crop) float32, NaN in all crops or none.
+
+    Returns
+    -------
+    tuple
+        Class index (…) uint8, confidence (…) float32, and ``probability``.
+    """
+    known = np.isfinite(probability).all(axis=-1)
+    filled = np.where(known[..., None], probability, 0)
+    index = filled.argmax(axis=-1).astype(np.uint8)
+    confidence = filled.max(axis=-1).astype(np.float32)
+    return np.where(known, index, np.uint8(NODATA)), np.where(known, confidence, np.nan).astype(
+        np.float32
+    ), probability

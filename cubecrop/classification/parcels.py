@@ -1,0 +1,150 @@
+"""Parcel tables: every pixel set classified, lazily, and told in columns."""
+
+from __future__ import annotations
+
+import geopandas as gpd
+import numpy as np
+import xarray as xr
+
+from cubecrop.classification.kernels import decide, parcel_block
+from cubecrop.model import CropModel, days_since_start, season_of
+from cubecrop.nomenclature import NODATA
+from cubecrop.schema import SERIES, check_pixel_sets
+
+__all__ = ["classify_pixel_sets", "parcel_table"]
+
+
+def classify_pixel_sets(
+    samples: xr.DataTree, model: CropModel, *, device: str | None = None
+) -> xr.Dataset:
+    """Classify pixel sets, lazily.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree
+        Pixel sets; see `cubecrop.schema`.
+    model : CropModel
+        What to classify with.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``probability (parcel, crop)`` float32, NaN where nothing can be predicted;
+        ``valid_dates (parcel, sensor)`` int64, dates with a valid pixel.
+
+    Raises
+    ------
+    ModelMismatchError
+        The pixel sets are not what the model was made for.
+    """
+    check_pixel_sets(samples)
+    present = model.check(samples)
+    chosen = model.select_bands(samples)
+    span = season_of(samples)
+    arguments, dims, days = [], [], []
+    for name in present:
+        node = chosen[name].to_dataset(inherit=False).drop_vars("band")
+        days.append(days_since_start(node["time"].to_numpy(), span))
+        node = node.drop_vars(list(node.coords))
+        arguments += [node[SERIES[name]], node["valid"]]
+        dims += [["time", "band", "pixel"], ["time", "pixel"]]
+    probability = xr.apply_ufunc(
+        parcel_block,
+        *arguments,
+        input_core_dims=dims,
+        output_core_dims=[["crop"]],
+        exclude_dims={"time", "band", "pixel"},
+        dask="parallelized",
+        output_dtypes=[np.float32],
+        dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
+        kwargs={
+            "reference": model.reference(),
+            "sensors": present,
+            "days": days,
+            "n_classes": len(model.nomenclature),
+            "device": device,
+        },
+    )
+    dates = [node.any("pixel").sum("time") for node in arguments[1::2]]
+    valid_dates = xr.concat(dates, dim="sensor").transpose("parcel", "sensor")
+    return xr.Dataset(
+        {"probability": probability, "valid_dates": valid_dates},
+        coords={
+            "parcel": samples["parcel"],
+            "crop": model.nomenclature.names,
+            "sensor": list(present),
+        },
+    )
+
+
+def parcel_table(
+    parcels: gpd.GeoDataFrame, found: xr.Dataset, model: CropModel
+) -> gpd.GeoDataFrame:
+    """Add a classification's columns to the parcels it was made for.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        One row a parcel of ``found``, in the same order.
+    found : xarray.Dataset
+        What `classify_pixel_sets` gives, computed.
+    model : CropModel
+        The model that was used.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        The table with ``crop:code``, ``crop:name``, ``confidence``, ``crop:code_2``,
+        ``crop:name_2``, ``confidence_2`` (second choice), ``probability:NAME`` of each class,
+        ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of those names
+        that were there already, such as a declared ``crop:code``, get the prefix ``declared:``.
+    """
+    probability = found["probability"].to_numpy()
+    first, confidence, _ = decide(probability)
+    second, confidence_2 = _second(probability, first)
+    dates = {str(s): found["valid_dates"].sel(sensor=s).to_numpy() for s in found["sensor"].values}
+    columns = {
+        "crop:code": _named(model.nomenclature.codes, first),
+        "crop:name": _named(model.nomenclature.names, first),
+        "confidence": confidence,
+        "crop:code_2": _named(model.nomenclature.codes, second),
+        "crop:name_2": _named(model.nomenclature.names, second),
+        "confidence_2": confidence_2,
+        **{
+            f"probability:{name}": probability[:, i]
+            for i, name in enumerate(model.nomenclature.names)
+        },
+        **{f"valid_dates:{name}": dates[name] for name in dates},
+        "status": _status(first, dates),
+    }
+    kept = parcels.rename(
+        columns={name: f"declared:{name}" for name in parcels.columns if name in columns}
+    )
+    return kept.assign(**columns)
+
+
+def _second(probability: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if probability.shape[1] < 2:
+        return np.full_like(first, NODATA), np.full(len(first), np.nan, np.float32)
+    rest = probability.copy()
+    known = first != NODATA
+    rest[np.flatnonzero(known), first[known]] = -1
+    second, confidence, _ = decide(rest)
+    return second, confidence
+
+
+def _named(texts: list[str], index: np.ndarray) -> list[str | None]:
+    return [None if i == NODATA else texts[i] for i in index]
+
+
+def _status(first: np.ndarray, dates: dict[str, np.ndarray]) -> list[str]:
+    texts = []
+    for row, index in enumerate(first):
+        if index != NODATA:
+            texts.append("predicted")
+            continue
+        lacking = [name for name, counts in dates.items() if counts[row] == 0]
+        texts.append(f"no valid observation of {' and '.join(lacking) or 'any sensor'}")
+    return texts

@@ -1,0 +1,92 @@
+"""Crop maps: every pixel of a season cube classified, lazily."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from cubecrop.classification.kernels import pixel_block
+from cubecrop.model import CropModel, days_since_start, season_of
+from cubecrop.nomenclature import NODATA
+from cubecrop.schema import SERIES, check_season_cube
+
+__all__ = ["classify_pixels"]
+
+
+def classify_pixels(
+    season: xr.DataTree, model: CropModel, *, device: str | None = None
+) -> xr.Dataset:
+    """Classify every pixel of a season cube, lazily.
+
+    Parameters
+    ----------
+    season : xarray.DataTree
+        A season cube; see `cubecrop.schema`.
+    model : CropModel
+        What to classify with. A pixel is a set of one.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``crop_type (y, x)`` uint8, 255 = no prediction; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names.
+
+    Raises
+    ------
+    ModelMismatchError
+        The cube is not what the model was made for.
+    """
+    check_season_cube(season)
+    present = model.check(season)
+    chosen = model.select_bands(season)
+    series = [chosen[name][SERIES[name]] for name in present]
+    span = season_of(season)
+    # Coordinates of the children differ (dates, bands) and are of no use after the network.
+    plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
+    crop_type, confidence, probability = xr.apply_ufunc(
+        pixel_block,
+        *plain,
+        input_core_dims=[["time", "band"]] * len(plain),
+        output_core_dims=[[], [], ["crop"]],
+        exclude_dims={"time", "band"},
+        dask="parallelized",
+        output_dtypes=[np.uint8, np.float32, np.float32],
+        dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
+        kwargs={
+            "reference": model.reference(),
+            "sensors": present,
+            "days": [days_since_start(one["time"].to_numpy(), span) for one in series],
+            "n_classes": len(model.nomenclature),
+            "device": device,
+        },
+    )
+    names = model.nomenclature.names
+    crop_type.attrs = {
+        "long_name": "crop type",
+        "flag_values": np.arange(len(names), dtype=np.uint8),
+        "flag_meanings": " ".join(name.replace(" ", "_") for name in names),
+        "grid_mapping": "spatial_ref",
+    }
+    crop_type.encoding = {"_FillValue": np.uint8(NODATA)}
+    for array, text in ((confidence, "probability of the mapped crop"), (probability, "probability")):
+        array.attrs = {"long_name": text, "units": "1", "grid_mapping": "spatial_ref"}
+    return xr.Dataset(
+        {
+            "crop_type": crop_type,
+            "confidence": confidence,
+            "probability": probability.transpose("crop", "y", "x"),
+        },
+        attrs=map_attrs(season, model),
+    ).assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+
+
+def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:
+    """What a map tells of its origin."""
+    return {
+        **season.attrs,
+        "model_name": model.name,
+        "model_digest": model.digest,
+        "nomenclature": model.nomenclature.to_json(),
+    }

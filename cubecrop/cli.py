@@ -1,0 +1,199 @@
+"""The command line: one library call a command."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.table import Table
+
+import cubecrop
+from cubecrop.errors import CubecropError
+from cubecrop.season import Season
+
+__all__ = ["main"]
+
+app = App(
+    name="cubecrop",
+    help="Crop maps straight from satellite archives.",
+    version=cubecrop.__version__,
+)
+
+Aoi = Annotated[str, Parameter(help="A vector file, or 'west,south,east,north' in degrees.")]
+Archive = Annotated[str, Parameter(help="A folder, an ItemCollection file, or a STAC API's URL.")]
+Year = Annotated[int, Parameter(help="Harvest year.")]
+Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
+End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message and exit code 1."""
+    try:
+        app()
+    except CubecropError as error:
+        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+        print(error, file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
+        sys.exit(1)
+
+
+@app.command
+def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
+    """Simulate an archive, train, classify and map it. Needs no data and no network."""
+    result = cubecrop.demo(out, seed=seed)
+    console = Console()
+    _print_scores(console, result.model)
+    console.print(
+        f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
+        "are right. The archive is simulated by a simple model: this shows that the parts work, "
+        "not how well real crops are told apart."
+    )
+    console.print(f"Written to {result.folder}: see {result.folder / 'demo.png'}")
+
+
+@app.command
+def search(
+    *, aoi: Aoi, year: Year, archive: Archive, start: Start = None, end: End = None
+) -> None:
+    """Show what an archive has of an area and a season."""
+    scenes = cubecrop.search(aoi, _season(year, start, end) or year, archive=archive)
+    table = scenes.table()
+    summary = Table(title=f"{scenes.archive}, season {scenes.season}")
+    for column in ("modality", "scenes", "dates", "first", "last", "orbits", "cloud cover"):
+        summary.add_column(column)
+    for modality, rows in table.groupby("modality", sort=False):
+        clouds = rows["cloud_cover"].dropna()
+        summary.add_row(
+            str(modality),
+            str(len(rows)),
+            str(rows["date"].nunique()),
+            str(rows["date"].min()),
+            str(rows["date"].max()),
+            ", ".join(sorted({o for o in rows["orbit"] if o})),
+            f"median {clouds.median():.0f} %" if len(clouds) else "",
+        )
+    console = Console()
+    console.print(summary)
+    if scenes.superseded:
+        console.print(f"{len(scenes.superseded)} older processings are left out.")
+
+
+@app.command
+def train(
+    parcels: Path,
+    *,
+    label: str,
+    year: Year,
+    archive: Archive,
+    out: Path,
+    start: Start = None,
+    end: End = None,
+    held_out: float = 0.3,
+    epochs: int | None = None,
+    seed: int = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train a model on declared parcels and write it to a folder."""
+    from cubecrop.files import check_free
+    from cubecrop.model import MODEL_FILES
+
+    check_free(out, files=MODEL_FILES, overwrite=overwrite)
+    model = cubecrop.train(
+        parcels,
+        label,
+        year,
+        archive=archive,
+        season=_season(year, start, end),
+        held_out=held_out,
+        config=cubecrop.TrainConfig(epochs=epochs),
+        seed=seed,
+    )
+    model.save(out, overwrite=overwrite)
+    console = Console()
+    _print_scores(console, model)
+    console.print(f"Model {model.digest[:12]} written to {out}")
+
+
+@app.command
+def classify_parcels(
+    parcels: Path,
+    *,
+    year: Year,
+    archive: Archive,
+    model: Path,
+    out: Path,
+    start: Start = None,
+    end: End = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Classify parcels and write them as GeoParquet."""
+    table = cubecrop.classify_parcels(
+        parcels, year, archive=archive, model=model, season=_season(year, start, end)
+    )
+    cubecrop.write_parcels(table, out, overwrite=overwrite)
+    console = Console()
+    for status, count in table["status"].value_counts().items():
+        console.print(f"{count} parcels: {status}")
+    console.print(f"Written to {out}")
+
+
+@app.command
+def classify(
+    *,
+    aoi: Aoi,
+    year: Year,
+    archive: Archive,
+    model: Path,
+    out: Path,
+    start: Start = None,
+    end: End = None,
+    resolution: float = 10,
+    crs: str | None = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Map the crops of an area and write the map to a folder."""
+    crop_map = cubecrop.classify(
+        aoi,
+        year,
+        archive=archive,
+        model=model,
+        season=_season(year, start, end),
+        resolution=resolution,
+        crs=crs,
+    )
+    cubecrop.write_map(crop_map, out, overwrite=overwrite)
+    Console().print(f"Written to {out}: see {out / 'quicklook.png'}")
+
+
+@app.command
+def simulate(
+    *, out: Path, year: int = 2024, size_km: float = 2.5, seed: int = 0
+) -> None:
+    """Make a small archive by a simple simulation."""
+    cubecrop.simulate_archive(out, year=year, size_km=size_km, seed=seed)
+    Console().print(f"Written to {out}")
+
+
+def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:
+    return Season(year, start=start, end=end) if start or end else None  # type: ignore[arg-type]
+
+
+def _print_scores(console: Console, model: cubecrop.CropModel) -> None:
+    table = Table(title="Scores")
+    for column in ("parcels", "n", "accuracy", "macro-F1", "mean IoU"):
+        table.add_column(column)
+    for part, values in model.scores.items():
+        table.add_row(
+            part,
+            f"{values['n']:.0f}",
+            *(f"{values[key]:.3f}" for key in ("accuracy", "macro_f1", "mean_iou")),
+        )
+    console.print(table)
+    if alone := model.training.never_held_out:
+        console.print(
+            f"Never held out, so in no score: {', '.join(alone)} (a single parcel each)."
+        )

@@ -1,0 +1,389 @@
+"""CropModel: a network with everything that is needed to use it right."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+import xarray as xr
+from safetensors import SafetensorError
+
+from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.files import check_free, new_folder
+from cubecrop.model.arrays import season_of, sensor_arrays
+from cubecrop.model.config import NetworkConfig
+from cubecrop.model.mlm import mlm_item
+from cubecrop.model.networks import LateFusion
+from cubecrop.model.predict import Predictor
+from cubecrop.nomenclature import Nomenclature
+from cubecrop.schema import SERIES
+
+__all__ = ["MODEL_FILES", "CropModel", "ModelReference", "TrainingRecord", "default_device"]
+
+MODEL_FILES = ("model.safetensors", "model.json")
+_FORMAT = 1
+
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed."""
+
+    archives: tuple[str, ...] = ()
+    years: tuple[int, ...] = ()
+    bboxes: tuple[tuple[float, float, float, float], ...] = ()
+    parcels: Mapping[str, int] = field(default_factory=dict)
+    held_out: Mapping[str, int] = field(default_factory=dict)
+    never_held_out: tuple[str, ...] = ()
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CropModel:
+    """A trained network, its classes, and what data it was made for.
+
+    Parameters
+    ----------
+    network : LateFusion
+        The network, on the processor, with its normalisation.
+    nomenclature : Nomenclature
+        Classes by index of the network's output.
+    season_window : tuple
+        First and last day as (years from the harvest year, month, day); see `Season.window`.
+    radar_calibration : str
+        ``gamma0`` or ``sigma0``; empty for a network without radar.
+    radar_orbits : tuple of str
+        Orbit states in training.
+    n_pixels : int
+        Pixels drawn from a parcel to predict it.
+    training : TrainingRecord
+        What it learned from.
+    scores : mapping
+        Part ("train", "held out") to score name to value.
+    name, licence : str
+        For people.
+    """
+
+    network: LateFusion
+    nomenclature: Nomenclature
+    season_window: Window
+    radar_calibration: str = ""
+    radar_orbits: tuple[str, ...] = ()
+    n_pixels: int = 64
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    name: str = "cubecrop model"
+    licence: str = "unspecified"
+
+    def __post_init__(self) -> None:
+        if len(self.nomenclature) != self.config.n_classes:
+            raise ModelFormatError(
+                f"network tells {self.config.n_classes} classes apart, the nomenclature has "
+                f"{len(self.nomenclature)}."
+            )
+
+    @property
+    def config(self) -> NetworkConfig:
+        """Sensors, bands and sizes of the network."""
+        return self.network.config
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Children of a season cube that the network takes."""
+        return tuple(sensor.name for sensor in self.config.sensors)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 over weights and metadata: names exactly this model."""
+        return _digest(self._weights(), self._metadata())
+
+    def check(self, data: xr.DataTree) -> tuple[str, ...]:
+        """Raise unless a season cube or pixel sets are what the model was made for.
+
+        Looks at metadata alone.
+
+        Returns
+        -------
+        tuple of str
+            The model's sensors that the data has.
+
+        Raises
+        ------
+        ModelMismatchError
+            A sensor that may not be missing is absent, or bands, calibration, orbits or
+            season window differ; the message says which.
+        """
+        window = season_of(data).window
+        if window != self.season_window:
+            raise ModelMismatchError(
+                f"data spans the season {_window_text(window)}, the model was trained on "
+                f"{_window_text(self.season_window)}. Open the season with the same window, or "
+                "train a model for this one."
+            )
+        present = tuple(name for name in self.sensors if name in data.children)
+        for name in set(self.sensors) - set(present) - set(self.config.may_be_missing):
+            raise ModelMismatchError(
+                f"data has no {name!r}, which the model needs (it has {sorted(data.children)}). "
+                "Use an archive that has it, or train with "
+                f"`TrainConfig(may_be_missing=({name!r},))`."
+            )
+        if not present:
+            raise ModelMismatchError(f"data has none of the model's sensors {self.sensors}.")
+        for sensor in self.config.sensors:
+            if sensor.name in present:
+                self._check_sensor(data[sensor.name], sensor.name, sensor.bands)
+        return present
+
+    def _check_sensor(self, node: xr.DataTree, name: str, bands: tuple[str, ...]) -> None:
+        seen = tuple(str(band) for band in node["band"].to_numpy())
+        if missing := [band for band in bands if band not in seen]:
+            raise ModelMismatchError(
+                f"{name} has bands {list(seen)}, the model needs {list(bands)}; {missing} are "
+                "missing."
+            )
+        if name != "sentinel1":
+            return
+        calibration = str(node[SERIES[name]].attrs.get("calibration", ""))
+        if calibration != self.radar_calibration:
+            raise ModelMismatchError(
+                f"radar is calibrated as {calibration or 'unknown'!r}, the model was trained on "
+                f"{self.radar_calibration!r}: the two differ by decibels. Use an archive of the "
+                "same calibration, or train on this one."
+            )
+        if "orbit_state" in node.coords and self.radar_orbits:
+            orbits = {str(state) for state in node["orbit_state"].to_numpy()}
+            if orbits.isdisjoint(self.radar_orbits):
+                raise ModelMismatchError(
+                    f"radar is of {sorted(orbits)} passes, the model was trained on "
+                    f"{sorted(self.radar_orbits)} ones, which look from the other side."
+                )
+
+    def predict_proba(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+        """Class probabilities of pixel sets; reads their pixels.
+
+        Parameters
+        ----------
+        samples : xarray.DataTree
+            Pixel sets; see `cubecrop.schema`.
+        device : str, optional
+            ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
+
+        Returns
+        -------
+        xarray.DataArray
+            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
+            an observation that the model needs.
+
+        Raises
+        ------
+        ModelMismatchError
+            The data is not what the model was made for.
+        """
+        present = self.check(samples)
+        arrays = sensor_arrays(self.select_bands(samples), present)
+        values = Predictor(self.network, device or default_device())(arrays)
+        return xr.DataArray(
+            values,
+            dims=("parcel", "crop"),
+            coords={"parcel": samples["parcel"], "crop": self.nomenclature.names},
+            name="probability",
+        )
+
+    def select_bands(self, tree: xr.DataTree) -> xr.DataTree:
+        """The tree with each sensor's bands in the model's order."""
+        bands = {s.name: list(s.bands) for s in self.config.sensors}
+        nodes = {"/": tree.to_dataset()}
+        for name in tree.children:
+            node = tree[name].to_dataset(inherit=False)
+            nodes[name] = node.sel(band=bands[name]) if name in bands else node
+        return xr.DataTree.from_dict(nodes, name=tree.name)
+
+    def reference(self) -> ModelReference:
+        """What goes into a Dask graph in the model's place; writes an unsaved model to a cache."""
+        home = _cache_folder() / self.digest
+        if not home.exists():
+            self.save(home)
+        return ModelReference(str(home), self.digest)
+
+    def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the model to a folder, all of it or nothing.
+
+        Parameters
+        ----------
+        path : path
+            Folder to write: ``model.safetensors`` and ``model.json``, a STAC item with the
+            machine learning model (MLM) extension.
+        overwrite : bool, default False
+            Replace a folder that holds a model and nothing else.
+
+        Raises
+        ------
+        OutputError
+            The folder is taken or cannot be written.
+        """
+        folder = Path(path)
+        check_free(folder, files=MODEL_FILES, overwrite=overwrite)
+        with new_folder(folder, files=MODEL_FILES, overwrite=overwrite) as staging:
+            (staging / "model.safetensors").write_bytes(self._weights())
+            item = mlm_item(self)
+            item["properties"]["cubecrop:model"] = self._metadata()
+            item["properties"]["cubecrop:digest"] = self.digest
+            (staging / "model.json").write_text(json.dumps(item, indent=1), encoding="utf-8")
+        return folder
+
+    @classmethod
+    def load(cls, path: str | Path) -> CropModel:
+        """Read a model that `save` wrote. Nothing in it is executed.
+
+        Raises
+        ------
+        ModelFormatError
+            The folder is not a model, is damaged, or was changed after it was written.
+        """
+        folder = Path(path)
+        if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
+            raise ModelFormatError(
+                f"{folder} is not a model: it lacks {missing}. Train one with "
+                "`cubecrop train PARCELS --label COLUMN --year YEAR --archive ARCHIVE --out DIR`."
+            )
+        weights = (folder / "model.safetensors").read_bytes()
+        try:
+            properties = json.loads((folder / "model.json").read_text("utf-8"))["properties"]
+            metadata, digest = properties["cubecrop:model"], properties["cubecrop:digest"]
+            if metadata["format"] != _FORMAT:
+                raise ModelFormatError(
+                    f"{folder} is of model format {metadata['format']!r}, expected {_FORMAT}."
+                )
+            if _digest(weights, metadata) != digest:
+                raise ModelFormatError(
+                    f"{folder} is damaged: its files are not those that were written "
+                    f"(digest {digest}). Copy the model again."
+                )
+            model = cls(network=_network(metadata["network"], weights), **_fields(metadata))
+        except ModelFormatError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            raise ModelFormatError(f"{folder} is not a model: {error!r}.") from error
+        return model
+
+    def with_scores(self, scores: Mapping[str, Mapping[str, float]]) -> CropModel:
+        """The same model with other scores."""
+        return replace(self, scores=scores)
+
+    def _weights(self) -> bytes:
+        state = {k: v.detach().cpu().contiguous() for k, v in self.network.state_dict().items()}
+        return safetensors.torch.save(state)
+
+    def _metadata(self) -> dict[str, Any]:
+        """All but the weights, as plain JSON types."""
+        raw = {
+            "format": _FORMAT,
+            "name": self.name,
+            "licence": self.licence,
+            "network": self.config.to_dict(),
+            "nomenclature": self.nomenclature.to_json(),
+            "season_window": self.season_window,
+            "radar_calibration": self.radar_calibration,
+            "radar_orbits": self.radar_orbits,
+            "n_pixels": self.n_pixels,
+            "training": asdict(self.training),
+            "scores": self.scores,
+        }
+        plain: dict[str, Any] = json.loads(json.dumps(raw))
+        return plain
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A model by folder and digest: small enough for every task of a graph."""
+
+    path: str
+    digest: str
+
+    def predictor(self, device: str | None = None) -> Predictor:
+        """The model made ready, loaded once a process and device."""
+        with _LOCK:  # two threads that ask at once share one load
+            return _predictor(self, device or default_device())
+
+
+_LOCK = threading.Lock()
+
+
+@functools.lru_cache(maxsize=4)
+def _predictor(reference: ModelReference, device: str) -> Predictor:
+    model = CropModel.load(reference.path)
+    if model.digest != reference.digest:
+        raise ModelFormatError(
+            f"{reference.path} holds model {model.digest[:12]}, expected "
+            f"{reference.digest[:12]}: it was replaced after the graph was built."
+        )
+    return Predictor(model.network, device)
+
+
+def default_device() -> str:
+    """``"cuda"`` where torch finds a graphics card, else ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _cache_folder() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(root).expanduser() / "cubecrop" / "models"
+
+
+def _digest(weights: bytes, metadata: Mapping[str, Any]) -> str:
+    hashed = hashlib.sha256(weights)
+    hashed.update(json.dumps(metadata, sort_keys=True).encode())
+    return hashed.hexdigest()
+
+
+def _network(config: dict[str, Any], weights: bytes) -> LateFusion:
+    network = LateFusion(NetworkConfig.from_dict(config))
+    try:
+        network.load_state_dict(safetensors.torch.load(weights), strict=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise ModelFormatError(f"weights do not fit the network: {error}") from error
+    if not all(bool(torch.isfinite(t).all()) for t in network.state_dict().values()):
+        raise ModelFormatError("weights are not all finite.")
+    return network.eval()
+
+
+def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of CropModel from its metadata, with lists as tuples again."""
+    training = dict(metadata["training"])
+    for key in ("archives", "years", "never_held_out"):
+        training[key] = tuple(training[key])
+    training["bboxes"] = tuple(tuple(map(float, bbox)) for bbox in training["bboxes"])
+    start, end = (tuple(int(v) for v in day) for day in metadata["season_window"])
+    return {
+        "name": str(metadata["name"]),
+        "licence": str(metadata["licence"]),
+        "nomenclature": Nomenclature.from_json(metadata["nomenclature"]),
+        "season_window": (start, end),
+        "radar_calibration": str(metadata["radar_calibration"]),
+        "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
+        "n_pixels": int(metadata["n_pixels"]),
+        "training": TrainingRecord(**training),
+        "scores": {
+            str(part): {str(k): float(v) for k, v in values.items()}
+            for part, values in metadata["scores"].items()
+        },
+    }
+
+
+def _window_text(window: Window) -> str:
+    def day(one: tuple[int, int, int]) -> str:
+        year = "" if one[0] == 0 else f" of the year {one[0]:+d}"
+        return f"{one[1]:02d}-{one[2]:02d}{year}"
+
+    return f"{day(window[0])} to {day(window[1])}"

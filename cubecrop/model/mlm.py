@@ -1,0 +1,100 @@
+"""A model as a STAC item with the machine learning model (MLM) extension."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import shapely
+import torch
+from shapely.geometry import mapping
+
+from cubecrop.schema import SERIES
+
+if TYPE_CHECKING:
+    from cubecrop.model.crop_model import CropModel
+
+__all__ = ["mlm_item"]
+
+
+def mlm_item(model: CropModel) -> dict[str, Any]:
+    """Describe a model as a STAC item, MLM extension 1.4.
+
+    Its geometry is the bounding box of what it was trained on, or the globe where that is
+    not recorded.
+    """
+    boxes = model.training.bboxes or ((-180.0, -90.0, 180.0, 90.0),)
+    area = shapely.box(*shapely.union_all([shapely.box(*box) for box in boxes]).bounds)
+    years = model.training.years or (2000,)
+    (before, month, day), (after, last_month, last_day) = model.season_window
+    return {
+        "type": "Feature",
+        "stac_version": "1.1.0",
+        "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.4.0/schema.json"],
+        "id": f"cubecrop-{model.digest[:16]}",
+        "geometry": mapping(area),
+        "bbox": list(area.bounds),
+        "properties": {
+            "title": model.name,
+            "datetime": None,
+            "start_datetime": f"{min(years) + before}-{month:02d}-{day:02d}T00:00:00Z",
+            "end_datetime": f"{max(years) + after}-{last_month:02d}-{last_day:02d}T23:59:59Z",
+            "license": model.licence,
+            "mlm:name": model.name,
+            "mlm:architecture": "Pixel-set encoder and lightweight temporal attention",
+            "mlm:tasks": ["classification"],
+            "mlm:framework": "pytorch",
+            "mlm:framework_version": torch.__version__.split("+")[0],
+            "mlm:total_parameters": sum(p.numel() for p in model.network.parameters()),
+            "mlm:pretrained": True,
+            "mlm:input": [_input(model, name) for name in model.sensors],
+            "mlm:output": [_output(model)],
+        },
+        "links": [],
+        "assets": {
+            "model": {
+                "href": "./model.safetensors",
+                "type": "application/octet-stream",
+                "title": "Weights",
+                "roles": ["mlm:model", "mlm:weights"],
+                "mlm:artifact_type": "safetensors",
+            }
+        },
+    }
+
+
+def _input(model: CropModel, name: str) -> dict[str, Any]:
+    encoder: Any = model.network.encoders[name]
+    bands = next(s.bands for s in model.config.sensors if s.name == name)
+    pairs = zip(encoder.mean.tolist(), encoder.deviation.tolist(), strict=True)
+    return {
+        "name": f"{name} {SERIES[name]}",
+        "bands": list(bands),
+        "input": {
+            "shape": [-1, -1, len(bands), model.n_pixels],
+            "dim_order": ["batch", "time", "bands", "pixel"],
+            "data_type": "float32",
+        },
+        "value_scaling": [
+            {"type": "z-score", "mean": mean, "stddev": deviation}
+            for mean, deviation in pairs
+            if math.isfinite(mean)
+        ],
+    }
+
+
+def _output(model: CropModel) -> dict[str, Any]:
+    names = model.nomenclature.names
+    return {
+        "name": "crop type",
+        "tasks": ["classification"],
+        "result": {
+            "shape": [-1, len(names)],
+            "dim_order": ["batch", "class"],
+            "data_type": "float32",
+        },
+        "classification:classes": [
+            {"value": value, "name": f"class_{value}", "title": name}
+            for value, name in enumerate(names)
+        ],
+    }

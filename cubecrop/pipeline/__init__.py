@@ -1,0 +1,8 @@
+"""The whole way from an archive to a map, in single calls."""
+
+from __future__ import annotations
+
+from cubecrop.pipeline.demonstration import DemoResult, demo
+from cubecrop.pipeline.run import classify, classify_parcels, train
+
+__all__ = ["DemoResult", "classify", "classify_parcels", "demo", "train"]

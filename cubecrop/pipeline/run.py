@@ -1,0 +1,347 @@
+"""The stages in their order: train, classify, classify_parcels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import shapely
+import xarray as xr
+
+from cubecrop.archive import Archive, open_archive
+from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
+from cubecrop.cube import open_season
+from cubecrop.errors import LabelError, ModelFormatError, ParcelError
+from cubecrop.metrics import scores
+from cubecrop.model import CropModel
+from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.progress import compute
+from cubecrop.sample import (
+    fewer_pixels,
+    labels_of,
+    read_parcels,
+    reading_order,
+    sample_pixel_sets,
+    split_parcels,
+)
+from cubecrop.schema import SERIES, Modality
+from cubecrop.season import Season
+from cubecrop.training import TrainConfig, fit
+
+__all__ = ["classify", "classify_parcels", "train"]
+
+#: Pixels kept of each training parcel; every epoch draws anew among them.
+_STORED_PIXELS = 256
+#: Pixel sets larger than this in memory are refused rather than swapped.
+_MEMORY = 8 * 10**9
+
+
+def classify(
+    aoi: object,
+    year: int,
+    *,
+    archive: str | Path | Archive,
+    model: CropModel | str | Path | None = None,
+    season: Season | None = None,
+    resolution: float = 10,
+    crs: str | None = None,
+    chunks: int | None = None,
+    device: str | None = None,
+) -> xr.Dataset:
+    """Map the crops of an area, lazily.
+
+    Searches the archive and builds a graph. Pixels are read by ``.compute()`` or
+    `write_map`.
+
+    Parameters
+    ----------
+    aoi : bbox, geometry, GeoDataFrame or path
+        Area of interest; the map covers its bounding rectangle. A bbox is (west, south,
+        east, north) in degrees.
+    year : int
+        Harvest year.
+    archive : str, Path or Archive
+        Where the images are; see `open_archive`.
+    model : CropModel or path
+        What to classify with; see `train`.
+    season : Season, optional
+        Other dates than the default of the harvest year.
+    resolution : float, default 10
+        Pixel size in metres.
+    crs : str, optional
+        A projected CRS in metres; by default the UTM zone of the area's centre.
+    chunks : int, optional
+        Chunk side in pixels; by default what fits in 512 MB.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``crop_type (y, x)`` uint8 class index, 255 = no prediction, with CF flags;
+        ``confidence (y, x)`` float32; ``probability (crop, y, x)`` float32, coord ``crop``
+        = class names.
+
+    Raises
+    ------
+    NoScenesError
+        The archive has no image of the area and the season.
+    ModelFormatError, ModelMismatchError
+        No model, or one made for other data.
+    ReadError
+        When computed: a file cannot be read; the message names the item and the asset.
+    """
+    crop_model = _load_model(model)
+    cube = open_season(
+        aoi,
+        _season(year, season),
+        archive=archive,
+        modalities=_sensors(crop_model),
+        resolution=resolution,
+        crs=crs,
+        chunks=chunks,
+    )
+    return classify_pixels(cube, crop_model, device=device)
+
+
+def classify_parcels(
+    parcels: gpd.GeoDataFrame | str | Path,
+    year: int,
+    *,
+    archive: str | Path | Archive,
+    model: CropModel | str | Path | None = None,
+    season: Season | None = None,
+    resolution: float = 10,
+    crs: str | None = None,
+    chunks: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> gpd.GeoDataFrame:
+    """Classify parcels; reads their pixels.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame or path
+        Columns ``id`` (unique), ``geometry``; any CRS.
+    year, archive, model, season, resolution, crs, chunks, device
+        As for `classify`.
+    progress : bool, default True
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        Every parcel that was given, in order, with its columns and: ``crop:code``,
+        ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
+        ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
+        ``status``, which is "predicted" or says what was missing. A parcel without
+        geometry, outside the archive, or never seen has no prediction: None and NaN.
+
+    Raises
+    ------
+    ParcelError
+        No CRS, no ids, or duplicated ids.
+    NoScenesError, ModelFormatError, ModelMismatchError, ReadError
+        As for `classify`.
+    """
+    crop_model = _load_model(model)
+    table = read_parcels(parcels)
+    source = open_archive(archive)
+    cube = open_season(
+        _covered(table, source),
+        _season(year, season),
+        archive=source,
+        modalities=_sensors(crop_model),
+        resolution=resolution,
+        crs=crs,
+        chunks=chunks,
+    )
+    order = reading_order(cube, table)
+    samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
+    found = classify_pixel_sets(samples, crop_model, device=device)
+    (found,) = compute(found, description="Classifying parcels", progress=progress)
+    back = np.argsort(order)
+    return parcel_table(table, found.isel(parcel=back), crop_model)
+
+
+def train(
+    parcels: gpd.GeoDataFrame | str | Path,
+    label: str,
+    year: int,
+    *,
+    archive: str | Path | Archive,
+    season: Season | None = None,
+    sensors: tuple[Modality, ...] = ("sentinel2", "sentinel1"),
+    held_out: float = 0.3,
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    resolution: float = 10,
+    crs: str | None = None,
+    chunks: int | None = None,
+    device: str | None = None,
+    progress: bool = True,
+) -> CropModel:
+    """Train a model on declared parcels; reads their pixels into memory.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame or path
+        Columns ``id`` (unique), ``geometry`` and the label; any CRS. Parcels with a null
+        label are left out.
+    label : str
+        Column that holds the crop.
+    year, archive, season, resolution, crs, chunks, device
+        As for `classify`.
+    sensors : tuple of str
+        Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
+        is left out.
+    held_out : float, default 0.3
+        Share of the parcels of each class that is kept from training and only scored; see
+        `split_parcels`. With 0 there are no scores on unseen parcels.
+    config : TrainConfig, optional
+        Settings of the training.
+    seed : int, default 0
+        Same input and seed: same model, on the CPU.
+    progress : bool, default True
+        Show progress bars on a terminal.
+
+    Returns
+    -------
+    CropModel
+        With ``scores`` on "train" and "held out" parcels: ``n``, ``accuracy``, ``macro_f1``,
+        ``mean_iou``. ``training.never_held_out`` names classes with a single parcel.
+
+    Raises
+    ------
+    LabelError
+        The label column is not there, or holds fewer than two classes.
+    ParcelError, NoScenesError, ReadError
+        As for `classify_parcels`.
+    """
+    table = read_parcels(parcels)
+    texts = labels_of(table, label)
+    part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
+    nomenclature = Nomenclature.from_labels(texts, name=label)
+    if len(nomenclature) < 2:
+        raise LabelError(
+            f"column {label!r} holds the classes {nomenclature.names}, expected two or more to "
+            "tell apart."
+        )
+    config = config or TrainConfig()
+    source = open_archive(archive)
+    labelled = np.flatnonzero(part != "unlabelled")
+    cube = open_season(
+        _covered(table.iloc[labelled], source),
+        _season(year, season),
+        archive=source,
+        modalities=sensors,
+        resolution=resolution,
+        crs=crs,
+        chunks=chunks,
+    )
+    chosen = labelled[reading_order(cube, table.iloc[labelled])]
+    stored = max(_STORED_PIXELS, config.n_pixels)
+    samples = sample_pixel_sets(cube, table.iloc[chosen], n_pixels=stored, seed=0)
+    samples = _loaded(samples, progress)
+    seen = np.flatnonzero(part[chosen] == "train")
+    truth = [texts[i] for i in chosen]
+    model = fit(
+        samples.isel(parcel=seen),
+        [truth[i] for i in seen],
+        nomenclature=nomenclature,
+        config=config,
+        seed=seed,
+        device=device,
+        progress=progress,
+    )
+    return _scored(model, samples, truth, part[chosen], device)
+
+
+def _season(year: int, season: Season | None) -> Season | int:
+    if season is not None and season.year != year:
+        raise LabelError(
+            f"year is {year} but the season is that of {season.year}; give the same year."
+        )
+    return season if season is not None else year
+
+
+def _load_model(model: CropModel | str | Path | None) -> CropModel:
+    if isinstance(model, CropModel):
+        return model
+    if model is None:
+        raise ModelFormatError(
+            "no model was given and none is shipped. Train one: `cubecrop train PARCELS --label "
+            "COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass `model='model/'`."
+        )
+    return CropModel.load(model)
+
+
+def _sensors(model: CropModel) -> tuple[Modality, ...]:
+    return tuple(name for name in SERIES if name in model.sensors)  # type: ignore[misc]
+
+
+def _covered(table: gpd.GeoDataFrame, source: Archive) -> gpd.GeoDataFrame:
+    """The parcels that an archive may cover: one far away must not stretch the cube to it."""
+    collections = [c for name in SERIES for c in source.provider.collections_of(name)]  # type: ignore[arg-type]
+    extent = source.extent(collections)
+    shapes = table.geometry
+    known = ~(shapes.isna() | shapes.is_empty)
+    if not known.any():
+        raise ParcelError("no parcel has a geometry; there is nothing to look for.")
+    if extent is None:
+        return table[known]
+    bounds = shapes[known].to_crs("EPSG:4326").bounds.to_numpy()
+    inside = shapely.intersects(shapely.box(*extent.bbox), shapely.box(*bounds.T))
+    return table[known][inside] if inside.any() else table[known]
+
+
+def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
+    size = sum(node.to_dataset(inherit=False).nbytes for node in samples.subtree)
+    if size > _MEMORY:
+        raise ParcelError(
+            f"pixel sets of {samples.sizes['parcel']} parcels take {size / 1e9:.0f} GB of memory, "
+            f"more than {_MEMORY / 1e9:.0f} GB. Train on a part: `parcels.sample(n)`."
+        )
+    nodes = {node.path: node.to_dataset(inherit=False) for node in samples.subtree}
+    values = compute(*nodes.values(), description="Reading parcels", progress=progress)
+    return xr.DataTree.from_dict(dict(zip(nodes, values, strict=True)), name=samples.name)
+
+
+def _scored(
+    model: CropModel,
+    samples: xr.DataTree,
+    truth: list[str | None],
+    part: np.ndarray,
+    device: str | None,
+) -> CropModel:
+    """The model with its scores, from the same draw of pixels that classification uses."""
+    probability = model.predict_proba(fewer_pixels(samples, model.n_pixels), device=device)
+    values = probability.to_numpy()
+    guess = np.where(np.isnan(values).any(axis=1), NODATA, np.nan_to_num(values).argmax(axis=1))
+    index = np.array([model.nomenclature.index(text) for text in truth])
+    found = {}
+    for name in ("train", "held out"):
+        mine = part == name
+        if mine.any():
+            one = scores(index[mine], guess[mine], len(model.nomenclature))
+            found[name] = {
+                "n": float(one.n),
+                "accuracy": one.accuracy,
+                "macro_f1": one.macro_f1,
+                "mean_iou": one.mean_iou,
+            }
+    counts = {
+        name: np.bincount(index[part == name], minlength=len(model.nomenclature))
+        for name in ("train", "held out")
+    }
+    names = model.nomenclature.names
+    record = replace(
+        model.training,
+        held_out=dict(zip(names, counts["held out"].tolist(), strict=True)),
+        never_held_out=tuple(
+            name for name, n in zip(names, counts["held out"], strict=True) if n == 0
+        ),
+    )
+    return replace(model, scores=found, training=record)

@@ -1,0 +1,129 @@
+"""Batches of pixel sets: drawn anew each epoch, augmented, the same for a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cubecrop.model import SensorArrays, Series
+from cubecrop.sample import draw_positions, hash_ids
+from cubecrop.training.config import TrainConfig
+
+__all__ = ["TrainingSet", "batches", "band_statistics"]
+
+#: Sizes of small sets; a map's pixels are sets of one.
+_SMALL = (1, 1, 2, 4, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Pixel sets that share their dates, with class indices and ids of their parcels.
+
+    ``drawn`` (parcel,) is how many of the stored pixels are not padding.
+    """
+
+    sensors: Mapping[str, SensorArrays]
+    labels: NDArray[np.int64]
+    ids: Sequence[object]
+    drawn: NDArray[np.int64]
+
+
+def band_statistics(
+    sets: Sequence[TrainingSet], sensor: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each band over all valid pixels."""
+    n, total, squares = 0, np.zeros(()), np.zeros(())
+    rows = [one.sensors[sensor].values[one.sensors[sensor].valid] for one in sets]
+    n = sum(len(part) for part in rows)
+    if n == 0:
+        raise ValueError(sensor)
+    total = sum(part.sum(axis=0, dtype=np.float64) for part in rows)
+    mean = total / n
+    squares = sum(((part - mean) ** 2).sum(axis=0, dtype=np.float64) for part in rows)
+    deviation = np.sqrt(squares / n)
+    # A band that never varies, as in a test, is left alone.
+    deviation[deviation < 1e-6] = 1
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def batches(
+    sets: Sequence[TrainingSet],
+    deviations: Mapping[str, NDArray[np.float32]],
+    config: TrainConfig,
+    *,
+    seed: int,
+    epoch: int,
+) -> Iterator[tuple[dict[str, Series], Tensor]]:
+    """One epoch's batches, in random order, each of one training set.
+
+    Which pixels are drawn depends on (seed, epoch, parcel id); the rest on (seed, epoch).
+    """
+    rng = np.random.default_rng([seed, epoch])
+    order = []
+    for number, one in enumerate(sets):
+        shuffled = rng.permutation(len(one.labels))
+        for start in range(0, len(shuffled), config.batch_size):
+            order.append((number, shuffled[start : start + config.batch_size]))
+    for index in rng.permutation(len(order)):
+        number, members = order[index]
+        one = sets[number]
+        size = config.n_pixels
+        if rng.random() < config.small_sets:
+            size = min(size, int(rng.choice(_SMALL)))
+        hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
+        pixels = draw_positions(one.drawn[members], hashes, size)  # (member, size)
+        batch = _drop_sensors(
+            {
+                name: _draw(arrays, members, pixels, deviations[name], config, name, rng)
+                for name, arrays in one.sensors.items()
+            },
+            config,
+            rng,
+        )
+        yield batch, torch.from_numpy(one.labels[members])
+
+
+def _draw(
+    arrays: SensorArrays,
+    members: NDArray[np.int64],
+    pixels: NDArray[np.int64],
+    deviation: NDArray[np.float32],
+    config: TrainConfig,
+    name: str,
+    rng: np.random.Generator,
+) -> Series:
+    n_dates = len(arrays.days)
+    dropped = rng.random((len(members), n_dates)) < config.date_dropout.get(name, 0.0)
+    row, column = members[:, None, None], pixels[:, None, :]
+    date = np.arange(n_dates)[None, :, None]
+    values = arrays.values[row, date, column]  # (batch, time, pixel, band)
+    valid = arrays.valid[row, date, column] & (pixels >= 0)[:, None, :]
+    kept = valid & ~dropped[:, :, None]
+    # A parcel keeps a date where it has one: whole sensors are dropped on purpose only.
+    bare = valid.any(axis=(1, 2)) & ~kept.any(axis=(1, 2))
+    kept[bare] = valid[bare]
+    noise = rng.standard_normal(values.shape, dtype=np.float32)
+    values = values + noise * (config.jitter * deviation)
+    days = np.broadcast_to(arrays.days, (len(members), n_dates)).copy()
+    return Series(torch.from_numpy(values), torch.from_numpy(kept), torch.from_numpy(days))
+
+
+def _drop_sensors(
+    batch: dict[str, Series], config: TrainConfig, rng: np.random.Generator
+) -> dict[str, Series]:
+    """Drop each sensor that may be missing from a share of members, never the last one."""
+    names = [name for name in batch if name in config.may_be_missing]
+    for name in [names[i] for i in rng.permutation(len(names))]:
+        series = batch[name]
+        others = torch.stack(
+            [s.valid.flatten(1).any(dim=1) for key, s in batch.items() if key != name]
+        ).any(dim=0)
+        away = torch.from_numpy(rng.random(len(series.valid)) < config.sensor_dropout) & others
+        valid = series.valid & ~away[:, None, None]
+        batch[name] = Series(series.values, valid, series.days)
+    return batch
