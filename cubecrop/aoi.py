@@ -94,7 +94,7 @@ def parse_aoi(aoi: object) -> Aoi:
         return _checked(Aoi(aoi))
     if isinstance(aoi, Sequence | np.ndarray) and len(aoi) == 4:
         west, south, east, north = (float(value) for value in aoi)
-        if west >= east or south >= north:
+        if not (west < east and south < north):  # also where one is NaN
             raise AoiError(
                 f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
                 "north) with west < east and south < north. An area across the 180th "

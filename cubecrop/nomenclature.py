@@ -140,7 +140,8 @@ class Nomenclature:
 
 def label_text(label: object) -> str | None:
     """A label as text: nulls and blanks are None, whole floats lose their ``.0``."""
-    if label is None or label != label or str(label) in {"<NA>", "NaT"}:  # noqa: PLR0124
+    # By its text first: pandas.NA has no truth value to compare with.
+    if label is None or str(label) in {"<NA>", "NaT"} or label != label:  # noqa: PLR0124
         return None
     if isinstance(label, float) and label.is_integer():
         label = int(label)

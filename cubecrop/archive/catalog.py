@@ -13,12 +13,19 @@ from urllib.parse import unquote, urlsplit
 import pystac
 import pystac.stac_io
 import shapely
-from shapely.geometry import shape
 
+from cubecrop.archive.items import footprint_of, span_of
 from cubecrop.archive.providers import LOCAL, Provider
-from cubecrop.errors import ArchiveError
+from cubecrop.errors import ArchiveError, UnsupportedItemError
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
+
+#: What pystac raises at JSON that is not STAC.
+_MALFORMED = (
+    pystac.STACError, pystac.STACTypeError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
+#: Hosts that are this machine.
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 Interval = tuple[dt.datetime, dt.datetime]
 
@@ -109,6 +116,7 @@ class FileArchive:
     @classmethod
     def read(cls, path: Path, *, name: str) -> FileArchive:
         """Read a catalog, collection or ItemCollection file."""
+        reader = _ConfinedIO(path)
         try:
             kind = json.loads(path.read_text(encoding="utf-8")).get("type")
             if kind == "FeatureCollection":
@@ -116,9 +124,12 @@ class FileArchive:
                 for item in items:
                     item.set_self_href(str(path.parent / f"{item.id}.json"))
             elif kind in {"Catalog", "Collection"}:
-                reader = _ConfinedIO(path.parent)
-                catalog = pystac.read_file(str(path), stac_io=reader)
-                items = list(catalog.get_items(recursive=True))  # type: ignore[union-attr]
+                form = pystac.Catalog if kind == "Catalog" else pystac.Collection
+                catalog = form.from_file(str(path), stac_io=reader)
+                # A collection opened alone is its own root: what stands above is not asked.
+                catalog.clear_links("root")
+                catalog.set_root(catalog)
+                items = list(catalog.get_items(recursive=True))
             else:
                 raise ArchiveError(
                     f"{path} has type {kind!r}, expected a STAC Catalog, Collection or "
@@ -127,9 +138,11 @@ class FileArchive:
             records = tuple(_record(item, path, kind) for item in items)
         except ArchiveError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, pystac.STACError) as error:
+        except (*_MALFORMED, OSError) as error:
+            if isinstance(error.__cause__, ArchiveError):  # ours, in pystac's wrapping
+                raise error.__cause__ from None
             raise ArchiveError(
-                f"{path} cannot be read as STAC: {type(error).__name__}: {error}"
+                f"{reader.latest} cannot be read as STAC: {type(error).__name__}: {error}"
             ) from error
         return cls(name, records)
 
@@ -141,11 +154,9 @@ class FileArchive:
         for item in self.records:
             if item.get("collection") not in wanted:
                 continue
-            if interval is not None and not _overlaps(item["properties"], interval):
+            if interval is not None and not _overlaps(span_of(item), interval):
                 continue
-            geometry = item.get("geometry")
-            footprint = shape(geometry) if geometry else shapely.box(*item["bbox"])
-            if footprint.intersects(area):
+            if footprint_of(item).intersects(area):
                 yield item
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
@@ -154,8 +165,8 @@ class FileArchive:
         chosen = [item for item in self.records if item.get("collection") in wanted]
         if not chosen:
             return None
-        boxes = [shape(item["geometry"]).bounds for item in chosen if item.get("geometry")]
-        spans = [_span(item["properties"]) for item in chosen]
+        boxes = [footprint_of(item).bounds for item in chosen]
+        spans = [span_of(item) for item in chosen]
         west, south, east, north = zip(*boxes, strict=True)
         return Extent(
             (min(west), min(south), max(east), max(north)),
@@ -181,10 +192,14 @@ class StacApiArchive:
         if not wanted:
             return
         search = client.search(
-            collections=wanted, bbox=area.bounds, datetime=interval, limit=250
+            collections=wanted, bbox=shapely.bounds(area).tolist(), datetime=interval, limit=250
         )
         found = self._ask(lambda: list(search.items_as_dicts()))
-        yield from (item for item in found if shape(item["geometry"]).intersects(area))
+        for item in found:
+            if urlsplit(self.name).hostname not in _LOOPBACK:
+                _check_on_the_web(item)
+            if footprint_of(item).intersects(area):
+                yield item
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
         """Where and when the collections say they have items."""
@@ -232,14 +247,15 @@ class StacApiArchive:
 
 
 class _ConfinedIO(pystac.stac_io.DefaultStacIO):
-    """Reads catalog files below one folder and nothing else."""
+    """Reads files in the folder of a catalog and nothing else; ``latest`` is the last one."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, catalog: Path) -> None:
         super().__init__()
-        self.folder = folder
+        self.folder = catalog.parent
+        self.latest = str(catalog)
 
     def read_text_from_href(self, href: str) -> str:
-        _confine(href, self.folder, "the catalog links to")
+        self.latest = _confine(href, self.folder, "the catalog links to")
         return super().read_text_from_href(href)
 
 
@@ -259,9 +275,21 @@ def _confine(href: str, folder: Path, what: str) -> str:
     return str(path)
 
 
+def _check_on_the_web(item: Mapping[str, Any]) -> None:
+    """Raise where an item from another machine names a file of this one."""
+    assets = item.get("assets")
+    for key, asset in assets.items() if isinstance(assets, Mapping) else ():
+        href = str(asset.get("href", "")) if isinstance(asset, Mapping) else ""
+        if href and not href.startswith(("http://", "https://", "s3://")):
+            raise UnsupportedItemError(
+                f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, expected an "
+                "http, https or s3 address from an API of another machine."
+            )
+
+
 def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
     """An item as JSON with absolute, confined hrefs and a self link where it has a file."""
-    item = item.make_asset_hrefs_absolute()
+    item.make_asset_hrefs_absolute()
     record = item.to_dict(include_self_link=kind != "FeatureCollection", transform_hrefs=False)
     for key, asset in record["assets"].items():
         asset["href"] = _confine(
@@ -270,15 +298,8 @@ def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
     return record
 
 
-def _span(properties: Mapping[str, Any]) -> Interval:
-    first = properties.get("start_datetime") or properties["datetime"]
-    last = properties.get("end_datetime") or properties["datetime"]
-    return _aware(dt.datetime.fromisoformat(first)), _aware(dt.datetime.fromisoformat(last))
-
-
-def _overlaps(properties: Mapping[str, Any], interval: Interval) -> bool:
-    first, last = _span(properties)
-    return first <= interval[1] and last >= interval[0]
+def _overlaps(span: Interval, interval: Interval) -> bool:
+    return span[0] <= interval[1] and span[1] >= interval[0]
 
 
 def _aware(moment: dt.datetime) -> dt.datetime:

@@ -13,12 +13,13 @@ import pyproj
 import shapely
 import shapely.errors
 from shapely.geometry import shape
+from shapely.geometry.base import BaseGeometry
 
 from cubecrop.archive.providers import LOCAL, PROVIDERS, CollectionRule, Provider
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import Asset, Scene
 
-__all__ = ["normalise_item"]
+__all__ = ["footprint_of", "normalise_item", "span_of"]
 
 #: ESA: BOA_ADD_OFFSET is -1000 DN from processing baseline 04.00 on.
 _OFFSET_BASELINE = (4, 0)
@@ -50,7 +51,58 @@ def normalise_item(
         Naming the item and the reason.
     """
     row = _provider(provider)
-    name = str(item.get("id", "without id"))
+    name = _name(item)
+    try:
+        return _scene(item, row, name)
+    except UnsupportedItemError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise UnsupportedItemError(
+            f"item {name!r} is malformed: {type(error).__name__}: {error}. Mend it, or leave it "
+            "out of the archive."
+        ) from error
+
+
+def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
+    """Where an item lies, in degrees: its geometry, or its bbox where it has none."""
+    name = _name(item)
+    try:
+        geometry = item.get("geometry")
+        footprint = shape(geometry) if geometry else shapely.box(*item["bbox"])
+        usable = not footprint.is_empty and all(map(math.isfinite, footprint.bounds))
+    except (
+        KeyError, IndexError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError,
+    ) as error:  # fmt: skip
+        raise UnsupportedItemError(
+            f"item {name!r} has no usable geometry or bbox: {error}."
+        ) from error
+    if not usable:
+        raise UnsupportedItemError(f"item {name!r} has an empty geometry.")
+    return footprint if footprint.is_valid else shapely.make_valid(footprint)
+
+
+def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
+    """First and last moment of an item, UTC."""
+    name = _name(item)
+    properties = item.get("properties")
+    if not isinstance(properties, Mapping):
+        raise UnsupportedItemError(f"item {name!r} has properties {properties!r}.")
+    moment = properties.get("datetime")
+    first = properties.get("start_datetime") or moment
+    last = properties.get("end_datetime") or moment
+    try:
+        return _utc(str(first)), _utc(str(last))
+    except ValueError as error:
+        raise UnsupportedItemError(
+            f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r})."
+        ) from error
+
+
+def _name(item: Mapping[str, Any]) -> str:
+    return str(item.get("id", "without id"))
+
+
+def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     properties = dict(item.get("properties") or {})
     collection = str(item.get("collection"))
     rule = row.collections.get(collection)
@@ -59,8 +111,8 @@ def normalise_item(
             f"item {name!r} is of collection {collection!r}; provider {row.name!r} is known "
             f"to have {sorted(row.collections)}."
         )
-    footprint = _footprint(item, name)
-    start, end = _dates(properties, name)
+    footprint = footprint_of(item)
+    start, end = _dates(item)
     baseline = str(properties.get("s2:processing_baseline", ""))
     offset = _offset(rule, baseline, name)
     return Scene(
@@ -98,32 +150,11 @@ def _provider(provider: str | Provider | None) -> Provider:
     return PROVIDERS[provider]
 
 
-def _footprint(item: Mapping[str, Any], name: str) -> shapely.Geometry:
-    geometry = item.get("geometry")
-    try:
-        footprint = shape(geometry) if geometry else shapely.box(*item["bbox"])
-    except (KeyError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise UnsupportedItemError(
-            f"item {name!r} has no usable geometry or bbox: {error}."
-        ) from error
-    if footprint.is_empty or not all(map(math.isfinite, footprint.bounds)):
-        raise UnsupportedItemError(f"item {name!r} has an empty geometry.")
-    return footprint if footprint.is_valid else shapely.make_valid(footprint)
-
-
-def _dates(properties: Mapping[str, Any], name: str) -> tuple[dt.datetime, dt.datetime]:
-    moment = properties.get("datetime")
-    first = properties.get("start_datetime") or moment
-    last = properties.get("end_datetime") or moment
-    try:
-        # An acquisition is placed at its nominal time; only items that span a period
-        # without one (weather) are placed by their start.
-        start = _utc(str(moment or first))
-        return start if moment else _utc(str(first)), _utc(str(last))
-    except ValueError as error:
-        raise UnsupportedItemError(
-            f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r})."
-        ) from error
+def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
+    """Nominal time and end; only items without a nominal time (weather) go by their start."""
+    first, last = span_of(item)
+    moment = item["properties"].get("datetime")
+    return _utc(str(moment)) if moment else first, last
 
 
 def _utc(text: str) -> dt.datetime:
@@ -179,7 +210,7 @@ def _assets(
     for band, key in rule.assets.items():
         raw = found[key]
         href = str(raw.get("href", ""))
-        if not href or urlsplit(href).scheme not in _SCHEMES:
+        if not href or urlsplit(href).scheme not in _SCHEMES or href.startswith("/vsi"):
             raise UnsupportedItemError(
                 f"asset {key!r} of item {name!r} has href {href!r}, expected a path or an "
                 "http, https or s3 address."
@@ -222,7 +253,10 @@ def _bounds(
     transform = raw.get("proj:transform", properties.get("proj:transform"))
     if size is None or transform is None:
         bbox = raw.get("proj:bbox", properties.get("proj:bbox"))
-        return tuple(map(float, bbox)) if bbox is not None and len(bbox) == 4 else None
+        if bbox is None or len(bbox) != 4:
+            return None
+        left, bottom, right, top = map(float, bbox)
+        return left, bottom, right, top
     rows, columns = size
     dx, skew_x, left, skew_y, dy, top = map(float, transform[:6])
     if skew_x or skew_y:

@@ -149,7 +149,7 @@ def _resolve_duplicates(
     unique = {(scene.collection, scene.id): scene for scene in scenes}
     for scene in unique.values():
         moment = scene.datatake or scene.start.strftime("%Y%m%dT%H%M%S")
-        key = (scene.modality, scene.platform, scene.tile, moment)
+        key: tuple[str, ...] = (scene.modality, scene.platform, scene.tile, moment)
         # Without a tile nothing says that two files show one acquisition.
         key = key if scene.tile else (*key, scene.collection, scene.id)
         groups.setdefault(key, []).append(scene)

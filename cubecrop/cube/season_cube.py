@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
 from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, StackstacBackend, meeting
-from cubecrop.cube.grid import CHUNK_BYTES, chunk_side, grid_for, pixel_centres
+from cubecrop.cube.grid import chunk_side, grid_for, pixel_centres
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
@@ -23,6 +24,9 @@ from cubecrop.schema import MODALITIES, Modality, Scene
 from cubecrop.season import Season
 
 __all__ = ["open_season"]
+
+#: Chunks smaller than this cost more in opening files than they gain, pixels.
+_SMALLEST_SIDE = 64
 
 _MAIN_ASSET = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 
@@ -98,7 +102,7 @@ def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) ->
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
-    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"])
+    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"], max(grid.shape))
     side = min(side, max(grid.shape))
     children = {}
     if scenes["sentinel2"]:
@@ -136,10 +140,11 @@ def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) ->
     return xr.DataTree.from_dict({"/": root, **nodes}, name="season")
 
 
-def _side(optical: Sequence[Scene], radar: Sequence[Scene]) -> int:
+def _side(optical: Sequence[Scene], radar: Sequence[Scene], longest: int) -> int:
     per_pixel = max(
         len(group_passes(optical)) * sentinel2.BYTES_PER_STEP,
         len(group_passes(radar)) * sentinel1.BYTES_PER_STEP,
     )
-    return chunk_side(per_pixel, budget=CHUNK_BYTES)
-
+    # A small area is cut in two each way all the same, or one core would do all the work.
+    half = max(_SMALLEST_SIDE, math.ceil(longest / 2 / 32) * 32)
+    return min(half, chunk_side(per_pixel))

@@ -16,7 +16,7 @@ __all__ = ["Predictor", "one_thread"]
 
 #: Valid-pixel rows computed in one go on a processor: their widest layer then takes some
 #: megabytes. A graphics card wants more at once.
-_ROWS = {"cpu": 8192, "cuda": 1_000_000}
+_ROWS = {"cpu": 32768, "cuda": 1_000_000}
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from cubecrop.training.config import TrainConfig
 __all__ = ["TrainingSet", "batches", "band_statistics"]
 
 #: Sizes of small sets; a map's pixels are sets of one.
-_SMALL = (1, 1, 2, 4, 8)
+_SMALL = (1, 2, 4, 8, 16)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from cubecrop.model import (
     Series,
     TrainingRecord,
     default_device,
+    one_thread,
     season_of,
     sensor_arrays,
 )
@@ -35,7 +36,7 @@ from cubecrop.training.config import TrainConfig
 __all__ = ["fit"]
 
 #: Fewer steps than this do not settle a network, however few the parcels.
-_LEAST_STEPS = 800
+_LEAST_STEPS = 240
 _LEAST_EPOCHS = 40
 
 Samples = xr.DataTree | Sequence[xr.DataTree]
@@ -95,7 +96,7 @@ def fit(
         _training_set(tree, part, names, nomenclature)
         for tree, part in zip(trees, texts, strict=True)
     ]
-    with _seeded(seed):
+    with _seeded(seed), one_thread():
         network = _new_network(trees[0], names, nomenclature, config, sets)
         _optimise(network, sets, config, seed, device or default_device(), progress)
     return _as_model(network, trees, sets, nomenclature, config, seed)

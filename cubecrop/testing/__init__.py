@@ -1,0 +1,31 @@
+"""Helpers for tests of what stands on cubecrop: small archives, and a guard against reading.
+
+`write_archive` makes a real static STAC archive of a few kilobytes from numbers that the
+test states, so that its answers can be worked out by hand.
+"""
+
+from __future__ import annotations
+
+from cubecrop.testing.archives import write_archive
+from cubecrop.testing.laziness import forbid_compute
+from cubecrop.testing.scenes import (
+    Elevation,
+    Optical,
+    Pixels,
+    Place,
+    Radar,
+    Weather,
+    season_scenes,
+)
+
+__all__ = [
+    "Elevation",
+    "Optical",
+    "Pixels",
+    "Place",
+    "Radar",
+    "Weather",
+    "forbid_compute",
+    "season_scenes",
+    "write_archive",
+]

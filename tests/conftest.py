@@ -1,0 +1,23 @@
+"""What the tests of several modules share."""
+
+from pathlib import Path
+
+import pytest
+
+from cubecrop.testing import write_archive
+
+FLANDERS = Path(__file__).parents[1].parent / "shared" / "data" / "flanders-2018"
+
+
+@pytest.fixture(scope="session")
+def flanders() -> Path:
+    """The real archive of a patch in Flanders."""
+    if not FLANDERS.is_dir():
+        pytest.skip(f"no real archive at {FLANDERS}")
+    return FLANDERS
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory) -> Path:
+    """A small archive of 2018 with all four modalities; see `cubecrop.testing`."""
+    return write_archive(tmp_path_factory.mktemp("archive"))

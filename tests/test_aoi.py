@@ -1,0 +1,86 @@
+"""Anything a user points at becomes one geometry, or an error that says the cure."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+
+from cubecrop.aoi import Aoi, parse_aoi, read_vector
+from cubecrop.errors import AoiError, CubecropError
+
+BBOX = (3.0, 50.8, 3.1, 50.9)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        BBOX,
+        list(BBOX),
+        np.array(BBOX),
+        "3.0,50.8,3.1,50.9",
+        " 3.0, 50.8, 3.1, 50.9",
+        shapely.box(*BBOX),
+        Aoi(shapely.box(*BBOX)),
+        gpd.GeoSeries([shapely.box(*BBOX)], crs=4326),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_every_form_means_the_same_place(given):
+    assert parse_aoi(given).bbox == pytest.approx(BBOX)
+
+
+def test_a_table_becomes_its_bounding_box_in_its_own_crs():
+    squares = [shapely.box(0, 0, 10, 10), shapely.Polygon(), None, shapely.box(90, 40, 100, 50)]
+    table = gpd.GeoDataFrame(geometry=squares, crs="EPSG:32631")
+    aoi = parse_aoi(table)
+    assert aoi.crs == "EPSG:32631"
+    assert aoi.geometry.bounds == (0, 0, 100, 50)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.gpkg", "a.geojson"])
+def test_vector_files(tmp_path, name):
+    table = gpd.GeoDataFrame({"id": ["x"]}, geometry=[shapely.box(*BBOX)], crs=4326)
+    if name.endswith("parquet"):
+        table.to_parquet(tmp_path / name)
+    else:
+        table.to_file(tmp_path / name)
+    assert parse_aoi(tmp_path / name).bbox == pytest.approx(BBOX)
+    assert read_vector(str(tmp_path / name))["id"].tolist() == ["x"]
+
+
+def test_reprojection_follows_curved_edges():
+    wide = parse_aoi((3.0, 50.0, 9.0, 51.0))
+    north = wide.to_crs("EPSG:32631").geometry.bounds[3]
+    corners = gpd.GeoSeries(shapely.points([[3, 51], [9, 51]]), crs=4326).to_crs(32631)
+    assert north >= corners.y.max() - 1
+    assert wide.to_crs("EPSG:4326") is wide
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((3.1, 50.8, 3.0, 50.9), "180th meridian"),
+        ((3.0, 50.9, 3.1, 50.8), "west < east and south < north"),
+        ((50.8, -120.0, 50.9, -110.0), "look swapped"),
+        (shapely.box(500_000, 5_600_000, 501_000, 5_601_000), "need a CRS"),
+        (shapely.Polygon(), "empty"),
+        (gpd.GeoSeries([shapely.box(*BBOX)]), "set_crs"),
+        (gpd.GeoSeries([None, shapely.Polygon()], crs=4326), "no geometry that is not empty"),
+        ((1, 2, 3), "is a tuple"),
+        ("1,2,3,nan", "west < east"),
+        (42, "is a int"),
+        ("nowhere.gpkg", "no file nowhere.gpkg"),
+    ],
+)
+def test_bad_areas_say_the_cure(given, message):
+    with pytest.raises(AoiError, match=message) as caught:
+        parse_aoi(given)
+    assert isinstance(caught.value, CubecropError)
+    assert isinstance(caught.value, ValueError)
+
+
+def test_a_file_that_is_no_vector_file(tmp_path):
+    for name in ("a.parquet", "a.gpkg"):
+        (tmp_path / name).write_text("not this")
+        with pytest.raises(AoiError, match=f"{name} cannot be read"):
+            parse_aoi(tmp_path / name)

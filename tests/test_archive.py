@@ -1,0 +1,526 @@
+"""Archives of every form: what is found, what is refused, and who is named."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pystac
+import pytest
+import shapely
+
+from cubecrop.archive import Scenes, normalise_item, open_archive, search
+from cubecrop.archive.catalog import Archive
+from cubecrop.errors import (
+    AoiError,
+    ArchiveError,
+    NoScenesError,
+    SchemaError,
+    SeasonError,
+    UnsupportedItemError,
+)
+from cubecrop.testing import Optical, Place, Radar, forbid_compute, season_scenes, write_archive
+
+PLACE = Place()
+DAY = "2018-06-01T10:56:21Z"
+
+
+def items_of(folder):
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/*/*.json"))]
+
+
+def absolute(folder):
+    """Items with absolute asset hrefs, as an API hands them out."""
+    items = items_of(folder)
+    for item in items:
+        home = folder / item["collection"] / item["id"]
+        for asset in item["assets"].values():
+            asset["href"] = str((home / asset["href"]).resolve())
+        item["links"] = []
+    return items
+
+
+def write_items(path, items):
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": items}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def api(archive, tmp_path_factory):
+    """The small archive behind a real STAC API on loopback."""
+    folder = tmp_path_factory.mktemp("api")
+    items = absolute(archive)
+    collections = []
+    for path in sorted(archive.glob("*/collection.json")):
+        raw = json.loads(path.read_text())
+        raw["links"] = []
+        collections.append(folder / f"{raw['id']}.json")
+        collections[-1].write_text(json.dumps(raw))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = shutil.which("rustac", path=None)
+    if program is None:
+        pytest.skip("no command rustac; install it with `pip install rustac`")
+    arguments = ["serve", "-a", f"127.0.0.1:{port}", *collections]
+    server = subprocess.Popen(
+        [program, *arguments, write_items(folder / "items.json", items)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(100):
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, "rustac ended"
+                time.sleep(0.05)
+        yield url
+    finally:
+        server.kill()
+        server.wait()
+
+
+def ids(scenes):
+    return [scene.id for scene in scenes]
+
+
+def test_a_folder_of_every_modality(archive):
+    with forbid_compute():
+        found = search(PLACE.bbox, 2018, archive=archive)
+    assert isinstance(found, Scenes)
+    assert found.archive == str(archive)
+    counts = {m: len(found.of(m)) for m in ("sentinel2", "sentinel1", "weather", "terrain")}
+    assert counts == {"sentinel2": 4, "sentinel1": 3, "weather": 1, "terrain": 1}
+    table = found.table()
+    assert len(table) == len(found) == 9
+    assert table["date"][0].isoformat() == "2018-03-01"
+    scene = found.of("sentinel2")[0]
+    assert scene.crs == "EPSG:32631"
+    assert scene.baseline == "05.10"
+    assert scene.platform == "sentinel-2a"
+    assert (scene.assets["B02"].scale, scene.assets["B02"].offset) == (1e-4, -0.1)
+    assert (scene.assets["SCL"].scale, scene.assets["SCL"].offset) == (1.0, 0.0)
+    assert scene.assets["B05"].bounds == PLACE.bounds
+    assert found.of("sentinel1")[0].calibration == "gamma0"
+    assert Path(scene.assets["B02"].href).is_file()
+
+
+def test_folder_file_catalog_and_api_find_the_same(archive, api, tmp_path):
+    expected = ids(search(PLACE.bbox, 2018, archive=archive))
+    file = write_items(tmp_path / "items.json", absolute(archive))
+    # The paths of a file must stay below it, so the items are written beside the images.
+    inside = archive / "all.json"
+    try:
+        write_items(inside, absolute(archive))
+        assert ids(search(PLACE.bbox, 2018, archive=inside)) == expected
+    finally:
+        inside.unlink()
+    with pytest.raises(ArchiveError, match="outside the archive's folder"):
+        open_archive(file)
+    assert ids(search(PLACE.bbox, 2018, archive=archive / "catalog.json")) == expected
+    assert ids(search(PLACE.bbox, 2018, archive=api)) == expected
+    assert ids(search(PLACE.bbox, 2018, archive=open_archive(api))) == expected
+
+
+def test_an_opened_archive_comes_back_as_it_is(archive):
+    opened = open_archive(archive)
+    assert isinstance(opened, Archive)
+    assert open_archive(opened) is opened
+
+
+def test_one_collection_alone(archive):
+    source = archive / "sentinel-2-l2a" / "collection.json"
+    found = search(PLACE.bbox, 2018, archive=source, modalities=["sentinel2"])
+    assert len(found) == 4
+
+
+@pytest.mark.parametrize("form", ["folder", "api"])
+def test_no_scene_says_what_there_is(archive, api, form):
+    source = archive if form == "folder" else api
+    with pytest.raises(NoScenesError, match=r"from 2018-03-01 to 2018-08-01; choose a year"):
+        search(PLACE.bbox, 2015, archive=source)
+    with pytest.raises(NoScenesError, match=r"covers lon 3\.0000 to .* Choose an area within"):
+        search((10, 45, 10.1, 45.1), 2018, archive=source)
+    west, south, east, north = PLACE.bbox
+    with pytest.raises(NoScenesError, match="look swapped"):
+        search((south, west, north, east), 2018, archive=source)
+
+
+def test_an_archive_without_satellites(tmp_path):
+    scenes = [s for s in season_scenes() if not isinstance(s, Optical | Radar)]
+    source = write_archive(tmp_path, scenes)
+    with pytest.raises(NoScenesError, match="no item of the collections"):
+        search(PLACE.bbox, 2018, archive=source)
+    assert len(search(PLACE.bbox, 2018, archive=source, modalities=["terrain", "weather"])) == 2
+
+
+def test_bad_questions(archive, tmp_path):
+    with pytest.raises(SchemaError, match="'sentinel3'"):
+        search(PLACE.bbox, 2018, archive=archive, modalities=["sentinel3"])
+    with pytest.raises(SeasonError):
+        search(PLACE.bbox, "2018", archive=archive)
+    with pytest.raises(AoiError):
+        search((1, 2, 3), 2018, archive=archive)
+    with pytest.raises(ArchiveError, match="cubecrop demo"):
+        open_archive(tmp_path / "nowhere")
+    with pytest.raises(ArchiveError, match="is a int"):
+        open_archive(3)
+
+
+def test_what_is_no_archive(tmp_path):
+    path = tmp_path / "catalog.json"
+    for text in ("", "{", "[]", "3", "{}", '{"type": "Catalog"}', '{"type": "Feature"}'):
+        path.write_text(text)
+        with pytest.raises(ArchiveError, match=r"catalog\.json"):
+            open_archive(tmp_path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ArchiveError, match=r"catalog\.json"):
+        open_archive(tmp_path)
+
+
+def test_no_server_and_no_stac_server(httpserver_text):
+    with pytest.raises(ArchiveError, match=r"STAC API at http://127\.0\.0\.1:9"):
+        search(PLACE.bbox, 2018, archive="http://127.0.0.1:9")
+    with pytest.raises(ArchiveError, match="did not answer as one"):
+        search(PLACE.bbox, 2018, archive=httpserver_text)
+
+
+@pytest.fixture
+def httpserver_text():
+    """A web server that answers every question with a page."""
+    import threading
+    from http.server import BaseHTTPRequestHandler, HTTPServer
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_seasons_are_cut_by_the_local_day(tmp_path):
+    # 23:30 UTC on 31 October is 1 November at 180 degrees east, and still October at 0.
+    scene = Radar(when="2018-10-31T23:30:00Z")
+    assert len(search(PLACE.bbox, 2018, archive=write_archive(tmp_path / "a", [scene]))) == 1
+    far = Place(crs="EPSG:32660", left=700_000)
+    scene = Radar(when="2018-10-31T23:30:00Z", place=far)
+    with pytest.raises(NoScenesError):
+        search(far.bbox, 2018, archive=write_archive(tmp_path / "b", [scene]))
+
+
+def test_south_of_the_equator_the_season_is_another(tmp_path):
+    south = Place(crs="EPSG:32722", top=7_000_000)
+    scene = Radar(when="2017-03-02T09:00:00Z", place=south)
+    found = search(south.bbox, 2018, archive=write_archive(tmp_path, [scene]))
+    assert found.season.hemisphere == "south"
+
+
+# What comes twice
+
+
+def halves():
+    return [
+        Optical(when=DAY, id="west", place=Place(width=30), dn=2000),
+        Optical(when=DAY, id="east", place=Place(left=500_300, width=30), dn=3000),
+    ]
+
+
+def test_the_newest_processing_replaces_older_ones(tmp_path):
+    scenes = [
+        Optical(when=DAY, id="c", baseline="05.09"),
+        Optical(when=DAY, id="old", baseline="02.07"),
+        Optical(when=DAY, id="new", baseline="05.10"),
+        Optical(when="2018-06-01T10:56:21.001Z", id="new-but-1-ms", baseline="05.00"),
+        Optical(when="2018-06-06T10:56:21Z", id="another day", baseline="02.07"),
+        Optical(when=DAY, id="another satellite", platform="Sentinel-2B"),
+        Optical(when=DAY, id="another tile", tile="31UDS"),
+    ]
+    for name, order in (("a", scenes), ("b", scenes[::-1])):
+        found = search(PLACE.bbox, 2018, archive=write_archive(tmp_path / name, order))
+        kept = ["another satellite", "another tile", "new", "another day"]
+        assert ids(found) == kept
+        assert sorted(ids(found.superseded)) == ["c", "new-but-1-ms", "old"]
+
+
+def test_of_one_baseline_the_latest_generated_stays(tmp_path):
+    scenes = [
+        Optical(
+            when=DAY, id=name, properties={"s2:generation_time": f"2018-06-{day}T00:00:00Z"}
+        )
+        for name, day in (("first", "02"), ("last", "09"), ("middle", "05"))
+    ]
+    found = search(PLACE.bbox, 2018, archive=write_archive(tmp_path, scenes))
+    assert ids(found) == ["last"]
+
+
+def test_complementary_halves_both_stay(tmp_path):
+    found = search(PLACE.bbox, 2018, archive=write_archive(tmp_path, halves()))
+    assert sorted(ids(found)) == ["east", "west"]
+    assert found.superseded == ()
+
+
+def test_an_item_listed_twice_counts_once(archive, tmp_path):
+    items = absolute(archive)
+    inside = archive / "twice.json"
+    try:
+        found = search(PLACE.bbox, 2018, archive=write_items(inside, items + items))
+    finally:
+        inside.unlink()
+    assert len(found) == 9
+
+
+# What strangers send
+
+
+@pytest.fixture
+def small(tmp_path):
+    """An archive of one optical item, its file and its content."""
+    folder = write_archive(tmp_path / "small", [Optical(when=DAY, id="the-item")])
+    file = folder / "sentinel-2-l2a" / "the-item" / "the-item.json"
+    return folder, file, json.loads(file.read_text())
+
+
+@pytest.mark.parametrize(
+    "href",
+    [
+        "../../../secret.tif",
+        "./../../../secret.tif",
+        "%2e%2e/../../../../secret.tif",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "file:///../etc/passwd",
+        "/vsicurl/http://example.org/a.tif",
+        "/vsizip//etc/a.zip",
+        "ftp://example.org/a.tif",
+        "gs://bucket/a.tif",
+        "data:image/tiff;base64,AAAA",
+        "zip+file:///etc/a.zip",
+    ],
+)
+def test_no_path_leaves_the_folder(small, tmp_path, href):
+    folder, file, item = small
+    (tmp_path / "secret.tif").write_bytes(b"secret")
+    item["assets"]["B02"]["href"] = href
+    file.write_text(json.dumps(item))
+    with pytest.raises(ArchiveError, match="asset 'B02' of item 'the-item' points to"):
+        open_archive(folder)
+    flat = folder / "items.json"
+    for asset in item["assets"].values():
+        if not asset["href"].startswith("./"):
+            continue
+        asset["href"] = f"./sentinel-2-l2a/the-item/{asset['href'][2:]}"
+    with pytest.raises(ArchiveError, match="asset 'B02' of item 'the-item' points to"):
+        open_archive(write_items(flat, [item]))
+
+
+def test_links_of_files_stay_in_the_folder(small, tmp_path):
+    folder, file, item = small
+    outside = tmp_path / "outside.json"
+    outside.write_text(json.dumps(item))
+    collection = folder / "sentinel-2-l2a" / "collection.json"
+    raw = json.loads(collection.read_text())
+    for href in ("../../outside.json", str(outside), f"file://{outside}"):
+        raw["links"] = [{"rel": "item", "href": href}]
+        collection.write_text(json.dumps(raw))
+        with pytest.raises(ArchiveError, match="the catalog links to"):
+            open_archive(folder)
+    file.parent.joinpath("B02.tif").unlink()
+    file.parent.joinpath("B02.tif").symlink_to(outside)
+    raw["links"] = [{"rel": "item", "href": "./the-item/the-item.json"}]
+    collection.write_text(json.dumps(raw))
+    with pytest.raises(ArchiveError, match="asset 'B02' of item 'the-item' points to"):
+        open_archive(folder)
+
+
+def test_file_addresses_inside_the_folder_are_fine(small):
+    folder, file, item = small
+    item["assets"]["B02"]["href"] = (file.parent / "B02.tif").as_uri()
+    file.write_text(json.dumps(item))
+    scene = search(PLACE.bbox, 2018, archive=folder).of("sentinel2")[0]
+    assert scene.assets["B02"].href == str(file.parent / "B02.tif")
+
+
+def changed(path, value):
+    """A change of an item: set (or, for ``...``, remove) what stands at a path of keys."""
+
+    def change(item):
+        place = item
+        for key in path[:-1]:
+            place = place[key]
+        if value is ...:
+            del place[path[-1]]
+        else:
+            place[path[-1]] = value
+
+    return change
+
+
+MALFORMED = {
+    "geometry of no kind": changed(["geometry"], {"type": "Blob", "coordinates": [1]}),
+    "geometry without coordinates": changed(["geometry"], {"type": "Polygon"}),
+    "geometry a text": changed(["geometry"], "here"),
+    "geometry with texts": changed(["geometry", "coordinates"], [[["a", "b"]] * 4]),
+    "geometry with nothing": changed(["geometry", "coordinates"], []),
+    "geometry with NaN": changed(["geometry", "coordinates"], [[[float("nan"), 0]] * 4]),
+    "date of no form": changed(["properties", "datetime"], "yesterday"),
+    "no date": changed(["properties", "datetime"], ...),
+    "no CRS": changed(["properties", "proj:code"], ...),
+    "unknown CRS": changed(["properties", "proj:code"], "EPSG:0"),
+    "CRS a list": changed(["properties", "proj:code"], [1]),
+    "no baseline": changed(["properties", "s2:processing_baseline"], ...),
+    "baseline a text": changed(["properties", "s2:processing_baseline"], "new"),
+    "baseline null": changed(["properties", "s2:processing_baseline"], None),
+    "no properties": changed(["properties"], ...),
+    "properties null": changed(["properties"], None),
+    "properties a list": changed(["properties"], []),
+    "no assets": changed(["assets"], {}),
+    "assets a list": changed(["assets"], []),
+    "assets null": changed(["assets"], None),
+    "no SCL": changed(["assets", "SCL"], ...),
+    "asset a text": changed(["assets", "B02"], "./B02.tif"),
+    "asset without href": changed(["assets", "B02", "href"], ...),
+    "asset with half an address": changed(["assets", "B02", "href"], "http://[::1"),
+    "shape of one number": changed(["assets", "B02", "proj:shape"], [60]),
+    "shape a text": changed(["assets", "B02", "proj:shape"], "big"),
+    "transform of texts": changed(["assets", "B02", "proj:transform"], ["a"] * 6),
+    "transform too short": changed(["assets", "B02", "proj:transform"], [10, 0]),
+    "transform a number": changed(["assets", "B02", "proj:transform"], 10),
+    "scale a text": changed(["assets", "B02", "raster:bands"], [{"scale": "small"}]),
+    "bands a text": changed(["assets", "B02", "raster:bands"], "none"),
+    "band a text": changed(["assets", "B02", "raster:bands"], ["none"]),
+    "scale contradicts": changed(["assets", "B02", "raster:bands"], [{"scale": 1.0}]),
+    "offset contradicts": changed(["assets", "B02", "raster:bands"], [{"offset": 0.0}]),
+    "links of no kind": changed(["links"], [{"href": "x"}]),
+    "link a text": changed(["links"], ["self"]),
+}
+LINKS = [MALFORMED["links of no kind"], MALFORMED["link a text"]]
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_is_named(small, change):
+    _, _, item = small
+    change(item)
+    with pytest.raises(UnsupportedItemError, match="the-item"):
+        normalise_item(item)
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_in_a_file_is_no_raw_traceback(small, change):
+    folder, file, item = small
+    change(item)
+    file.write_text(json.dumps(item))
+    if change not in LINKS:  # which are read again from where the file lies
+        with pytest.raises((UnsupportedItemError, ArchiveError), match="the-item"):
+            search(PLACE.bbox, 2018, archive=folder)
+    for year in (2015, 2018):
+        with pytest.raises((UnsupportedItemError, ArchiveError, NoScenesError)):
+            search((10, 45, 11, 46), year, archive=folder)
+
+
+def test_items_that_are_no_items(small):
+    folder, file, _ = small
+    for text in ("", "[]", "null", '"the-item"', "{}", '{"type": "Feature"}'):
+        file.write_text(text)
+        with pytest.raises(ArchiveError):
+            open_archive(folder)
+    for feature in (None, [], "x", {}, {"type": "Feature"}):
+        with pytest.raises(ArchiveError):
+            open_archive(write_items(folder / "items.json", [feature]))
+
+
+class Stub:
+    """An API's answer, without the API."""
+
+    def __init__(self, items):
+        self.found = items
+
+    def get_collections(self):
+        extent = pystac.Extent(
+            pystac.SpatialExtent([[3, 50, 4, 51]]), pystac.TemporalExtent([[None, None]])
+        )
+        return [pystac.Collection("sentinel-2-l2a", "made", extent)]
+
+    def search(self, **_):
+        return self
+
+    def items_as_dicts(self):
+        return self.found
+
+
+@pytest.mark.parametrize("change", MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_item_of_an_api_is_no_raw_traceback(small, monkeypatch, change):
+    _, _, item = small
+    change(item)
+    monkeypatch.setattr("pystac_client.Client.open", lambda *_, **__: Stub([item]))
+    with pytest.raises(UnsupportedItemError, match="the-item"):
+        search(PLACE.bbox, 2018, archive="http://localhost", modalities=["sentinel2"])
+
+
+def test_an_api_elsewhere_names_no_file_of_this_machine(small, monkeypatch):
+    folder, _, item = small
+    item = next(iter(absolute(folder)))
+    monkeypatch.setattr("pystac_client.Client.open", lambda *_, **__: Stub([item]))
+    asked = {"archive": "https://example.org", "modalities": ["sentinel2"]}
+    for href in (item["assets"]["B02"]["href"], "./B02.tif", "file:///a.tif", "/vsicurl/a"):
+        item["assets"]["B02"]["href"] = href
+        with pytest.raises(
+            UnsupportedItemError, match=r"asset 'B02' of item 'the-item' .*http"
+        ):
+            search(PLACE.bbox, 2018, **asked)
+    for key, asset in item["assets"].items():
+        asset["href"] = f"https://example.org/{key}.tif"
+    scene = search(PLACE.bbox, 2018, **asked).of("sentinel2")[0]
+    assert scene.assets["B02"].href == "https://example.org/B02.tif"
+
+
+def test_an_item_without_geometry_is_placed_by_its_bbox(small):
+    _, _, item = small
+    scene = normalise_item({**item, "geometry": None})
+    assert scene.footprint.bounds == pytest.approx(PLACE.bbox)
+    del item["bbox"]
+    with pytest.raises(UnsupportedItemError, match="'the-item' has no usable geometry or bbox"):
+        normalise_item({**item, "geometry": None})
+
+
+def test_an_item_of_another_collection_is_refused(small):
+    _, _, item = small
+    with pytest.raises(UnsupportedItemError, match="'the-item' is of collection 'landsat'"):
+        normalise_item({**item, "collection": "landsat"})
+    with pytest.raises(UnsupportedItemError, match="provider 'nobody'"):
+        normalise_item(item, provider="nobody")
+    for href in ("", "/vsicurl/http://example.org/a.tif", "ftp://example.org/a.tif"):
+        item["assets"]["B02"]["href"] = href
+        with pytest.raises(UnsupportedItemError, match="asset 'B02' of item 'the-item'"):
+            normalise_item(item)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "offset"),
+    [("02.07", 0.0), ("03.01", 0.0), ("04.00", -0.1), ("05.10", -0.1), ("99.99", -0.1)],
+)
+def test_the_offset_goes_by_the_baseline(tmp_path, baseline, offset):
+    source = write_archive(tmp_path, [Optical(when=DAY, baseline=baseline)])
+    scene = search(PLACE.bbox, 2018, archive=source).of("sentinel2")[0]
+    assert scene.assets["B8A"].offset == offset
+
+
+def test_footprints_are_in_degrees(archive):
+    scene = search(PLACE.bbox, 2018, archive=archive).of("sentinel1")[0]
+    assert scene.footprint.equals_exact(shapely.Polygon(PLACE.footprint), 1e-9)
+    assert scene.bbox == pytest.approx(PLACE.bbox)
