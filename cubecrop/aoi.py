@@ -16,9 +16,7 @@ from cubecrop.errors import AoiError
 
 __all__ = ["Aoi", "AoiLike", "parse_aoi", "read_vector"]
 
-AoiLike = (
-    "Aoi | Sequence[float] | BaseGeometry | gpd.GeoDataFrame | gpd.GeoSeries | str | Path"
-)
+AoiLike = "Aoi | Sequence[float] | BaseGeometry | gpd.GeoDataFrame | gpd.GeoSeries | str | Path"
 
 LONLAT = "EPSG:4326"
 
@@ -152,10 +150,10 @@ def _checked(aoi: Aoi) -> Aoi:
         raise AoiError("the area of interest is empty.")
     if pyproj.CRS.from_user_input(aoi.crs).is_geographic:
         west, south, east, north = aoi.geometry.bounds
-        if not (-180 <= west and east <= 180 and -90 <= south and north <= 90):
+        if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
             hint = (
                 " Longitude and latitude look swapped: give (west, south, east, north)."
-                if -90 <= west and east <= 90 and -180 <= south and north <= 180
+                if west >= -90 and east <= 90 and south >= -180 and north <= 180
                 else " Coordinates in metres need a CRS: pass a GeoDataFrame or GeoSeries."
             )
             raise AoiError(

@@ -56,9 +56,7 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
 
 
 @app.command
-def search(
-    *, aoi: Aoi, year: Year, archive: Archive, start: Start = None, end: End = None
-) -> None:
+def search(*, aoi: Aoi, year: Year, archive: Archive, start: Start = None, end: End = None) -> None:
     """Show what an archive has of an area and a season."""
     scenes = cubecrop.search(aoi, _season(year, start, end) or year, archive=archive)
     table = scenes.table()
@@ -170,9 +168,7 @@ def classify(
 
 
 @app.command
-def simulate(
-    *, out: Path, year: int = 2024, size_km: float = 2.5, seed: int = 0
-) -> None:
+def simulate(*, out: Path, year: int = 2024, size_km: float = 2.5, seed: int = 0) -> None:
     """Make a small archive by a simple simulation."""
     cubecrop.simulate_archive(out, year=year, size_km=size_km, seed=seed)
     Console().print(f"Written to {out}")
@@ -194,6 +190,4 @@ def _print_scores(console: Console, model: cubecrop.CropModel) -> None:
         )
     console.print(table)
     if alone := model.training.never_held_out:
-        console.print(
-            f"Never held out, so in no score: {', '.join(alone)} (a single parcel each)."
-        )
+        console.print(f"Never held out, so in no score: {', '.join(alone)} (a single parcel each).")

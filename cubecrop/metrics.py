@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from cubecrop.errors import LabelError
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["Scores", "confusion_matrix", "scores"]
 
@@ -48,7 +51,9 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> 
     if true.shape != guess.shape:
         raise LabelError(f"truth has shape {true.shape}, predictions {guess.shape}.")
     if true.size and (true.min() < 0 or true.max() >= n_classes):
-        raise LabelError(f"truth holds {true.min()} to {true.max()}, expected 0 to {n_classes - 1}.")
+        raise LabelError(
+            f"truth holds {true.min()} to {true.max()}, expected 0 to {n_classes - 1}."
+        )
     inside = (guess >= 0) & (guess < n_classes)
     pairs = true[inside] * n_classes + guess[inside]
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
@@ -74,7 +79,9 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
     n = int(size.sum())
     if n == 0:
         nan = float("nan")
-        return Scores(n=0, accuracy=nan, macro_f1=nan, mean_iou=nan, per_class_f1=(nan,) * n_classes)
+        return Scores(
+            n=0, accuracy=nan, macro_f1=nan, mean_iou=nan, per_class_f1=(nan,) * n_classes
+        )
     hits = np.diag(matrix).astype(float)
     claimed = matrix.sum(axis=0)
     union = size + claimed - hits

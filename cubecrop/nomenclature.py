@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cubecrop.errors import LabelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["NODATA", "Crop", "Nomenclature"]
 
@@ -38,9 +40,7 @@ class Crop:
         if not self.name or not self.code:
             raise LabelError("a crop has an empty name or code; drop such labels first.")
         if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.colour):
-            raise LabelError(
-                f"crop {self.name!r} has colour {self.colour!r}, expected '#rrggbb'."
-            )
+            raise LabelError(f"crop {self.name!r} has colour {self.colour!r}, expected '#rrggbb'.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +130,7 @@ class Nomenclature:
         try:
             return self.names.index(text) if text is not None else NODATA
         except ValueError:
-            raise LabelError(
-                f"label {label!r} is not in the nomenclature {self.names}."
-            ) from None
+            raise LabelError(f"label {label!r} is not in the nomenclature {self.names}.") from None
 
     def __len__(self) -> int:
         return len(self.crops)
@@ -141,7 +139,7 @@ class Nomenclature:
 def label_text(label: object) -> str | None:
     """A label as text: nulls and blanks are None, whole floats lose their ``.0``."""
     # By its text first: pandas.NA has no truth value to compare with.
-    if label is None or str(label) in {"<NA>", "NaT"} or label != label:  # noqa: PLR0124
+    if label is None or str(label) in {"<NA>", "NaT"} or label != label:
         return None
     if isinstance(label, float) and label.is_integer():
         label = int(label)

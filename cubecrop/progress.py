@@ -50,7 +50,7 @@ def compute(*collections: Any, description: str, progress: bool = True) -> tuple
             )
             stack.enter_context(bar)
             stack.enter_context(_TaskCounter(bar, description))
-        values: tuple[Any, ...] = dask_compute(*collections)  # type: ignore[no-untyped-call]
+        values: tuple[Any, ...] = dask_compute(*collections)
     return values
 
 

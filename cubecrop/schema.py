@@ -20,16 +20,19 @@ holds ``geometry (parcel, feature)``.
 
 from __future__ import annotations
 
-import datetime as dt
 import enum
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import xarray as xr
-from shapely.geometry.base import BaseGeometry
 
 from cubecrop.errors import SchemaError
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Iterable, Mapping
+
+    from shapely.geometry.base import BaseGeometry
 
 __all__ = [
     "GEOMETRY_FEATURES",

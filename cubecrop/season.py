@@ -57,9 +57,7 @@ class Season:
                 "as in `Season(2018)`."
             )
         if self.hemisphere not in _WINDOWS:
-            raise SeasonError(
-                f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'."
-            )
+            raise SeasonError(f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'.")
         for name, default in zip(("start", "end"), _WINDOWS[self.hemisphere], strict=True):
             given = getattr(self, name)
             if given is None:

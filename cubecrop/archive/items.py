@@ -6,18 +6,20 @@ import datetime as dt
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyproj
 import shapely
 import shapely.errors
 from shapely.geometry import shape
-from shapely.geometry.base import BaseGeometry
 
 from cubecrop.archive.providers import LOCAL, PROVIDERS, CollectionRule, Provider
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import Asset, Scene
+
+if TYPE_CHECKING:
+    from shapely.geometry.base import BaseGeometry
 
 __all__ = ["footprint_of", "normalise_item", "span_of"]
 
@@ -28,9 +30,7 @@ _BASELINE_OFFSET = -0.1
 _SCHEMES = {"", "file", "http", "https", "s3"}
 
 
-def normalise_item(
-    item: Mapping[str, Any], *, provider: str | Provider | None = None
-) -> Scene:
+def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None = None) -> Scene:
     """Turn a STAC item into a scene.
 
     Parameters
@@ -159,9 +159,7 @@ def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 
 def _utc(text: str) -> dt.datetime:
     moment = dt.datetime.fromisoformat(text)
-    return (
-        moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-    )
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 def _offset(rule: CollectionRule, baseline: str, name: str) -> float:
@@ -170,8 +168,8 @@ def _offset(rule: CollectionRule, baseline: str, name: str) -> float:
     match = re.fullmatch(r"(\d+)\.(\d+)", baseline)
     if match is None:
         raise UnsupportedItemError(
-            f"item {name!r} has s2:processing_baseline {baseline!r}, expected a number such as "
-            "'05.00': without it nobody can tell whether reflectance is offset by -0.1."
+            f"item {name!r} has s2:processing_baseline {baseline!r}, expected a number such "
+            "as '05.00': without it nobody can tell whether reflectance is offset by -0.1."
         )
     since = (int(match[1]), int(match[2])) >= _OFFSET_BASELINE
     return _BASELINE_OFFSET if since else 0.0

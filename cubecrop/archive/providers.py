@@ -6,11 +6,13 @@ digital number means. A new catalogue is a new row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, Modality
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import shapely
@@ -16,6 +15,10 @@ from cubecrop.archive.items import normalise_item
 from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 __all__ = ["Scenes", "search"]
 
@@ -56,7 +59,15 @@ class Scenes:
         ]
         return pd.DataFrame(
             rows,
-            columns=["modality", "date", "orbit", "relative_orbit", "cloud_cover", "tile", "id"],
+            columns=[
+                "modality",
+                "date",
+                "orbit",
+                "relative_orbit",
+                "cloud_cover",
+                "tile",
+                "id",
+            ],
         )
 
     def __len__(self) -> int:
@@ -111,9 +122,7 @@ def search(
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
         raise NoScenesError(_why_nothing(source, area, season, wanted))
     kept, superseded = _resolve_duplicates(found)
-    return Scenes(
-        archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded
-    )
+    return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:
@@ -175,12 +184,8 @@ def _share(scene: Scene, other: Scene) -> float:
     return float(scene.footprint.intersection(other.footprint).area / scene.footprint.area)
 
 
-def _why_nothing(
-    source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]
-) -> str:
-    collections = [
-        c for m in wanted if m in SERIES for c in source.provider.collections_of(m)
-    ]
+def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
+    collections = [c for m in wanted if m in SERIES for c in source.provider.collections_of(m)]
     start = f"archive {source.name} has no Sentinel scene for {area} in season {season}. "
     extent = source.extent(collections)
     if extent is None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cubecrop.model import ModelReference, SensorArrays, one_thread
 from cubecrop.nomenclature import NODATA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["decide", "parcel_block", "pixel_block"]
 
@@ -100,7 +104,7 @@ def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArr
     """A (y, x, time, band) block as sets of one pixel."""
     flat = np.ascontiguousarray(block).reshape(-1, 1, *block.shape[2:])
     values = flat.swapaxes(1, 2)  # (parcel, time, pixel, band)
-    return SensorArrays(values, np.isfinite(values).all(axis=-1), days)
+    return SensorArrays(values, np.asarray(np.isfinite(values).all(axis=-1)), days)
 
 
 def decide(
@@ -118,10 +122,12 @@ def decide(
     tuple
         Class index (…) uint8, confidence (…) float32, and ``probability``.
     """
-    known = np.isfinite(probability).all(axis=-1)
+    known = np.asarray(np.isfinite(probability).all(axis=-1))
     filled = np.where(known[..., None], probability, 0)
     index = filled.argmax(axis=-1).astype(np.uint8)
     confidence = filled.max(axis=-1).astype(np.float32)
-    return np.where(known, index, np.uint8(NODATA)), np.where(known, confidence, np.nan).astype(
-        np.float32
-    ), probability
+    return (
+        np.where(known, index, np.uint8(NODATA)),
+        np.where(known, confidence, np.nan).astype(np.float32),
+        probability,
+    )

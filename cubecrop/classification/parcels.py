@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import geopandas as gpd
+from typing import TYPE_CHECKING
+
 import numpy as np
 import xarray as xr
 
@@ -10,6 +11,9 @@ from cubecrop.classification.kernels import decide, parcel_block
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = ["classify_pixel_sets", "parcel_table"]
 
@@ -45,7 +49,7 @@ def classify_pixel_sets(
     span = season_of(samples)
     arguments, dims, days = [], [], []
     for name in present:
-        node = chosen[name].to_dataset(inherit=False).drop_vars("band")
+        node = chosen.children[name].to_dataset(inherit=False).drop_vars("band")
         days.append(days_since_start(node["time"].to_numpy(), span))
         node = node.drop_vars(list(node.coords))
         arguments += [node[SERIES[name]], node["valid"]]

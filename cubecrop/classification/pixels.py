@@ -70,7 +70,10 @@ def classify_pixels(
         "grid_mapping": "spatial_ref",
     }
     crop_type.encoding = {"_FillValue": np.uint8(NODATA)}
-    for array, text in ((confidence, "probability of the mapped crop"), (probability, "probability")):
+    for array, text in (
+        (confidence, "probability of the mapped crop"),
+        (probability, "probability"),
+    ):
         array.attrs = {"long_name": text, "units": "1", "grid_mapping": "spatial_ref"}
     return xr.Dataset(
         {
@@ -85,7 +88,7 @@ def classify_pixels(
 def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:
     """What a map tells of its origin."""
     return {
-        **season.attrs,
+        **{str(key): value for key, value in season.attrs.items()},
         "model_name": model.name,
         "model_digest": model.digest,
         "nomenclature": model.nomenclature.to_json(),

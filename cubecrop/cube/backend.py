@@ -7,21 +7,23 @@ backend gives the same pixels.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-import dask.array as da
 import numpy as np
-from odc.geo.geobox import GeoBox
 from rasterio.warp import transform_bounds
 
 from cubecrop.cube.grid import Lattice, Window, lattice_of
 from cubecrop.cube.read import Layer, Source, read_layer
 from cubecrop.errors import SchemaError
-from cubecrop.schema import Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dask.array as da
     from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.schema import Scene
 
 __all__ = ["Backend", "StackstacBackend", "meeting", "sources_of"]
 
@@ -29,9 +31,7 @@ __all__ = ["Backend", "StackstacBackend", "meeting", "sources_of"]
 class Backend(Protocol):
     """Builds lazy stacks."""
 
-    def stack(
-        self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int
-    ) -> da.Array:
+    def stack(self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int) -> da.Array:
         """Stack the layer's assets of every scene, lazily.
 
         Parameters
@@ -55,9 +55,7 @@ class Backend(Protocol):
 class StackstacBackend:
     """Stacks with stackstac, which keeps the graph of a large season small."""
 
-    def stack(
-        self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int
-    ) -> da.Array:
+    def stack(self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int) -> da.Array:
         """Stack the layer's assets of every scene, lazily; see `Backend.stack`."""
         import stackstac
 
@@ -65,7 +63,7 @@ class StackstacBackend:
         bounds = tuple(grid.boundingbox)
         items = [_plain_item(scene, layer, lattice, bounds) for scene in scenes]
         sources = {s.href: s for scene in scenes for s in sources_of(scene, layer.bands)}
-        stack = stackstac.stack(
+        stack: da.Array = stackstac.stack(
             items,
             assets=list(layer.bands),
             epsg=_epsg(lattice),

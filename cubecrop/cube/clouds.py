@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage
 
 from cubecrop.cube.read import Layer
 from cubecrop.schema import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["CLOUD_LAYER", "DILATION", "SCL_MASKED", "mask_from_scl"]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -16,8 +17,10 @@ import pyproj
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from cubecrop.aoi import Aoi
 from cubecrop.errors import AoiError, SchemaError
+
+if TYPE_CHECKING:
+    from cubecrop.aoi import Aoi
 
 __all__ = ["CHUNK_BYTES", "Lattice", "Window", "chunk_side", "grid_for", "lattice_of"]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.schema import Scene
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cubecrop.schema import Scene
 
 __all__ = ["Pass", "group_passes"]
 
@@ -45,9 +48,7 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
     for members in groups.values():
         ordered = sorted(members, key=lambda i: (scenes[i].start, scenes[i].id))
         first = scenes[ordered[0]]
-        passes.append(
-            Pass(_time(first), tuple(ordered), first.orbit_state, first.relative_orbit)
-        )
+        passes.append(Pass(_time(first), tuple(ordered), first.orbit_state, first.relative_orbit))
     return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
 
 

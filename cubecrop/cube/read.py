@@ -215,7 +215,10 @@ def _read_nested(
     top = round(-file.transform.f / lattice.resolution)
     left = round(file.transform.c / lattice.resolution)
     r0, r1 = max(window.row, top), min(window.row + window.height, top + file.height * factor)
-    c0, c1 = max(window.column, left), min(window.column + window.width, left + file.width * factor)
+    c0, c1 = (
+        max(window.column, left),
+        min(window.column + window.width, left + file.width * factor),
+    )
     if r0 >= r1 or c0 >= c1:
         return
     row, column = (r0 - top) // factor, (c0 - left) // factor
@@ -249,9 +252,7 @@ def _read_warped(
     out: NDArray[np.generic],
 ) -> None:
     step = _WARP_BLOCK * lattice.resolution
-    left, bottom, right, top = transform_bounds(
-        file.crs, lattice.crs, *file.bounds, densify_pts=21
-    )
+    left, bottom, right, top = transform_bounds(file.crs, lattice.crs, *file.bounds, densify_pts=21)
     column, row = (_WARP_BLOCK * math.floor(edge / step) for edge in (left, -top))
     width = _WARP_BLOCK * math.ceil(right / step) - column
     height = _WARP_BLOCK * math.ceil(-bottom / step) - row

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import rioxarray  # noqa: F401 (registers the .rio accessor)
 import shapely
 import xarray as xr
-from odc.geo.geobox import GeoBox
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
@@ -21,14 +19,21 @@ from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
 from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, Modality, Scene
-from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.season import Season
 
 __all__ = ["open_season"]
 
 #: Chunks smaller than this cost more in opening files than they gain, pixels.
 _SMALLEST_SIDE = 64
 
-_MAIN_ASSET = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
+_MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 
 
 def open_season(
@@ -120,9 +125,7 @@ def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) ->
     place = place.rio.write_transform(grid.transform)
     place["y"].attrs.update(units="m", standard_name="projection_y_coordinate")
     place["x"].attrs.update(units="m", standard_name="projection_x_coordinate")
-    nodes = {
-        name: child.assign_coords(place.coords) for name, child in children.items()
-    }
+    nodes = {name: child.assign_coords(place.coords) for name, child in children.items()}
     if weather := found.of("weather"):
         nodes["weather"] = weather_child(weather, found.season, found.aoi.bbox)
     used = sorted(

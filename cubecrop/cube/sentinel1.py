@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 from scipy import ndimage
 
-from cubecrop.cube.backend import Backend
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL1_BANDS, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.cube.backend import Backend
 
 __all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child", "to_decibel"]
 
@@ -29,7 +34,7 @@ _FLOOR = 1e-5
 _EROSION = 30.0
 
 
-def mask_zeros(power: NDArray[np.generic], resolution: float) -> NDArray[np.float32]:
+def mask_zeros(power: NDArray[Any], resolution: float) -> NDArray[np.float32]:
     """Mask what is not above zero, and its neighbours.
 
     Borders before 2018 and incomplete scenes hold zeros that no flag tells.

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
-from cubecrop.cube.backend import Backend
 from cubecrop.cube.clouds import CLOUD_LAYER
 from cubecrop.cube.passes import Pass, group_passes
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.cube.backend import Backend
 
 __all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
 
@@ -88,7 +93,11 @@ def sentinel2_child(
             "reflectance": (
                 ("time", "band", "y", "x"),
                 reflectance,
-                {"units": "1", "long_name": "surface reflectance", "grid_mapping": "spatial_ref"},
+                {
+                    "units": "1",
+                    "long_name": "surface reflectance",
+                    "grid_mapping": "spatial_ref",
+                },
             ),
             "status": (
                 ("time", "y", "x"),

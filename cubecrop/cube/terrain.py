@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
-from odc.geo.geobox import GeoBox
 
 from cubecrop.cube.backend import sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
 from cubecrop.cube.read import Source, read_window
 from cubecrop.schema import TERRAIN_UNITS, TERRAIN_VARIABLES, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
 
 __all__ = ["slope_and_aspect", "terrain_child"]
 

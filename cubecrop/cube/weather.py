@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
 from cubecrop.errors import ReadError, SchemaError
 from cubecrop.schema import WEATHER_UNITS, Scene
-from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from cubecrop.season import Season
 
 __all__ = ["weather_child"]
 
@@ -70,9 +73,7 @@ def weather_child(
         longitude=_cells(weather["longitude"].values, west, east),
     )
     names = [str(name) for name in weather.data_vars]
-    array = weather.to_dataarray("variable").transpose(
-        "time", "variable", "latitude", "longitude"
-    )
+    array = weather.to_dataarray("variable").transpose("time", "variable", "latitude", "longitude")
     # Small, and read whole for a parcel: one chunk.
     array = array.astype(np.float32).chunk(-1).drop_attrs()
     array.attrs = {"long_name": "daily weather"}

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from numpy.typing import NDArray
 
 __all__ = ["SensorArrays", "days_since_start", "season_of", "sensor_arrays"]
 
@@ -74,7 +78,7 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
     season = season_of(samples)
     tree = xr.DataTree.from_dict(
         {
-            name: samples[name].to_dataset(inherit=False)[[SERIES[name], "valid"]]
+            name: samples.children[name].to_dataset(inherit=False)[[SERIES[name], "valid"]]
             for name in wanted
         }
     ).load()

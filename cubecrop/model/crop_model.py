@@ -7,10 +7,9 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors.torch
 import torch
@@ -26,6 +25,9 @@ from cubecrop.model.networks import LateFusion
 from cubecrop.model.predict import Predictor
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["MODEL_FILES", "CropModel", "ModelReference", "TrainingRecord", "default_device"]
 
@@ -134,15 +136,15 @@ class CropModel:
         present = tuple(name for name in self.sensors if name in data.children)
         for name in set(self.sensors) - set(present) - set(self.config.may_be_missing):
             raise ModelMismatchError(
-                f"data has no {name!r}, which the model needs (it has {sorted(data.children)}). "
-                "Use an archive that has it, or train with "
+                f"data has no {name!r}, which the model needs (it has "
+                f"{sorted(data.children)}). Use an archive that has it, or train with "
                 f"`TrainConfig(may_be_missing=({name!r},))`."
             )
         if not present:
             raise ModelMismatchError(f"data has none of the model's sensors {self.sensors}.")
         for sensor in self.config.sensors:
             if sensor.name in present:
-                self._check_sensor(data[sensor.name], sensor.name, sensor.bands)
+                self._check_sensor(data.children[sensor.name], sensor.name, sensor.bands)
         return present
 
     def _check_sensor(self, node: xr.DataTree, name: str, bands: tuple[str, ...]) -> None:
@@ -205,7 +207,7 @@ class CropModel:
         bands = {s.name: list(s.bands) for s in self.config.sensors}
         nodes = {"/": tree.to_dataset()}
         for name in tree.children:
-            node = tree[name].to_dataset(inherit=False)
+            node = tree.children[name].to_dataset(inherit=False)
             nodes[name] = node.sel(band=bands[name]) if name in bands else node
         return xr.DataTree.from_dict(nodes, name=tree.name)
 

@@ -7,15 +7,19 @@ layer, so that padding and cloud cost nothing and no normalisation ever sees the
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from cubecrop.model.config import NetworkConfig
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cubecrop.model.config import NetworkConfig
 
 __all__ = ["LateFusion", "LightweightAttention", "PixelSetEncoder", "Series", "fold_norms"]
 
@@ -57,9 +61,7 @@ class PixelSetEncoder(nn.Module):
         self.register_buffer("deviation", torch.ones(n_bands))
         self.pixels = _mlp((n_bands, *config.pixel_mlp))
         width = 2 * config.pixel_mlp[-1]
-        self.sets = nn.Sequential(
-            nn.Linear(width, config.embedding), _RowNorm(config.embedding)
-        )
+        self.sets = nn.Sequential(nn.Linear(width, config.embedding), _RowNorm(config.embedding))
 
     def forward(self, series: Series) -> tuple[Tensor, Tensor]:
         """Embed a batch.
@@ -194,7 +196,7 @@ class LateFusion(nn.Module):
 
     def _summary(self, name: str, batch: Mapping[str, Series], n: int) -> Tensor:
         """Embedding of one sensor's series: (batch, embedding)."""
-        fallback = self.missing[name] if name in self.missing else None
+        fallback = self.missing.get(name, None)
         width = self.config.embedding
         parameter = next(self.parameters())
         out = parameter.new_zeros(n, width) if fallback is None else fallback.expand(n, width)
@@ -261,6 +263,6 @@ def fold_norms(network: LateFusion) -> LateFusion:
 
 def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for inside, outside in zip(widths[:-1], widths[1:], strict=True):
+    for inside, outside in itertools.pairwise(widths):
         layers += [nn.Linear(inside, outside), _RowNorm(outside), nn.ReLU()]
     return nn.Sequential(*layers)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from cubecrop.model.arrays import SensorArrays
 from cubecrop.model.networks import LateFusion, Series, fold_norms
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from cubecrop.model.arrays import SensorArrays
 
 __all__ = ["Predictor", "one_thread"]
 

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
 import rasterio
-from numpy.typing import NDArray
 from rasterio.features import rasterize
 
 from cubecrop.files import check_free
 from cubecrop.metrics import Scores, scores
-from cubecrop.model import CropModel
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.picture import draw_demo
 from cubecrop.pipeline.run import classify, classify_parcels, train
 from cubecrop.sample import split_parcels
 from cubecrop.simulate import simulate_archive
 from cubecrop.write import write_map, write_parcels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cubecrop.model import CropModel
 
 __all__ = ["DemoResult", "demo"]
 

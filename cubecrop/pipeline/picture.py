@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.write import draw_map, legend
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 __all__ = ["draw_demo"]
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
@@ -27,8 +26,14 @@ from cubecrop.sample import (
     split_parcels,
 )
 from cubecrop.schema import SERIES, Modality
-from cubecrop.season import Season
 from cubecrop.training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas as gpd
+
+    from cubecrop.season import Season
 
 __all__ = ["classify", "classify_parcels", "train"]
 
@@ -284,7 +289,8 @@ def _sensors(model: CropModel) -> tuple[Modality, ...]:
 
 def _covered(table: gpd.GeoDataFrame, source: Archive) -> gpd.GeoDataFrame:
     """The parcels that an archive may cover: one far away must not stretch the cube to it."""
-    collections = [c for name in SERIES for c in source.provider.collections_of(name)]  # type: ignore[arg-type]
+    rules = source.provider.collections
+    collections = [key for key, rule in rules.items() if rule.modality in SERIES]
     extent = source.extent(collections)
     shapes = table.geometry
     known = ~(shapes.isna() | shapes.is_empty)

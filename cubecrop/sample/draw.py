@@ -8,10 +8,14 @@ for a million parcels.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
 
 __all__ = ["draw_positions", "hash_ids", "mix"]
 
@@ -19,9 +23,7 @@ __all__ = ["draw_positions", "hash_ids", "mix"]
 def hash_ids(ids: Iterable[object], *salt: object) -> NDArray[np.uint64]:
     """64-bit hashes of ids, told apart by the salt (a seed, an epoch)."""
     prefix = "|".join(map(str, salt))
-    digests = (
-        hashlib.blake2b(f"{prefix}|{one}".encode(), digest_size=8).digest() for one in ids
-    )
+    digests = (hashlib.blake2b(f"{prefix}|{one}".encode(), digest_size=8).digest() for one in ids)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 

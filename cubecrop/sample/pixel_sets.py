@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
@@ -20,6 +18,12 @@ from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import read_parcels
 from cubecrop.sample.zonal import ParcelPixels, pixels_of
 from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import geopandas as gpd
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
 
@@ -155,7 +159,7 @@ def _zones(
 def _origin(season: xr.DataTree) -> tuple[int, int]:
     """Row and column of the cube's first pixel on the lattice."""
     size = resolution_of(season)
-    y, x = float(season["y"][0]), float(season["x"][0])
+    y, x = (float(season[axis].to_numpy()[0]) for axis in ("y", "x"))
     return round(-y / size - 0.5), round(x / size - 0.5)
 
 
@@ -217,7 +221,7 @@ def _gathered(child: xr.Dataset, name: str, places: _Places) -> xr.Dataset:
 
 
 def _finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
-    return np.isfinite(values).all(axis=2)  # (parcel, time, pixel)
+    return np.asarray(np.isfinite(values).all(axis=2))  # (parcel, time, pixel)
 
 
 def _gather(source: da.Array, places: _Places) -> da.Array:
@@ -233,14 +237,15 @@ def _gather(source: da.Array, places: _Places) -> da.Array:
     n_pixels = places.rows.shape[1]
     cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
     name = f"gather-{tokenize(source.name, places.rows, places.columns, cap)}"
-    graph, sizes = {}, []
+    graph: dict[Any, Any] = {}
+    sizes = []
     for number, (run, blocks, spec) in enumerate(_runs(places, cap)):
         keys = [(source.name, *(0,) * len(lead), *block) for block in blocks]
         key = (name, number, *(0,) * (len(lead) + 1))
         graph[key] = (_gather_block, keys, *spec, lead, np.dtype(source.dtype))
         sizes.append(run)
     return da.Array(
-        HighLevelGraph.from_collections(name, graph, dependencies=[source]),
+        HighLevelGraph.from_collections(name, graph, [source]),  # type: ignore[list-item]
         name,
         chunks=(tuple(sizes), *((size,) for size in lead), (n_pixels,)),
         dtype=source.dtype,
@@ -269,7 +274,11 @@ def _runs(places: _Places, cap: int) -> Iterator[tuple[int, list[tuple[int, int]
         rows = (places.rows[part] - edges[0][cy[part]]).astype(np.int32)
         columns = (places.columns[part] - edges[1][cx[part]]).astype(np.int32)
         width = len(places.chunks[1])
-        yield stop - start, [divmod(one, width) for one in touched[start]], (which, rows, columns)
+        yield (
+            stop - start,
+            [divmod(one, width) for one in touched[start]],
+            (which, rows, columns),
+        )
         start = stop
 
 
@@ -331,7 +340,7 @@ def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
     padded = small < 0
     nodes = {"/": samples.to_dataset().assign_attrs(n_pixels=n_pixels)}
     for name in samples.children:
-        child = samples[name].to_dataset(inherit=False)
+        child = samples.children[name].to_dataset(inherit=False)
         if "pixel" in child.dims:
             child = child.isel(pixel=xr.DataArray(index, dims=("parcel", "pixel")))
             hole = xr.DataArray(padded, dims=("parcel", "pixel"))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import geopandas as gpd
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from cubecrop.errors import LabelError
 from cubecrop.sample.draw import hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of
+
+if TYPE_CHECKING:
+    import geopandas as gpd
 
 __all__ = ["split_parcels"]
 

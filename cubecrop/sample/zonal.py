@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
 
 __all__ = ["ParcelPixels", "pixels_of"]
 
@@ -47,8 +52,7 @@ def pixels_of(geometries: NDArray[np.object_], resolution: float) -> ParcelPixel
     parts, owner = shapely.get_parts(shapes, return_index=True)
     shapely.prepare(parts)
     found = [
-        _centres_within(parts[one], owner[one], resolution)
-        for one in _batches(parts, resolution)
+        _centres_within(parts[one], owner[one], resolution) for one in _batches(parts, resolution)
     ]
     parcel, rows, columns = (
         np.concatenate([piece[i] for piece in found]) if found else np.zeros(0, np.int64)
@@ -99,7 +103,7 @@ def _batches(parts: NDArray[np.object_], resolution: float) -> list[slice]:
     _, _, height, width = _window(shapely.bounds(parts), resolution)
     batch = np.cumsum(height * width) // _BATCH
     edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(parts)]
-    return [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _centres_within(
@@ -118,16 +122,13 @@ def _centres_within(
 
 
 def _best_covered(
-    shape: shapely.Geometry | None, original: shapely.Geometry | None, resolution: float
+    shape: BaseGeometry | None, original: BaseGeometry | None, resolution: float
 ) -> tuple[int, int] | None:
     if shape is None or shape.is_empty or original is None:
         return None
-    row, column, height, width = (
-        int(v[0]) for v in _window(np.array([shape.bounds]), resolution)
-    )
+    row, column, height, width = (int(v[0]) for v in _window(np.array([shape.bounds]), resolution))
     rows, columns = (
-        index.ravel()
-        for index in np.mgrid[row : row + height, column : column + width]
+        index.ravel() for index in np.mgrid[row : row + height, column : column + width]
     )
     boxes = shapely.box(
         columns * resolution, -(rows + 1) * resolution,

@@ -158,9 +158,7 @@ def _check_free(target: Path) -> None:
         )
 
 
-def _write_archive(
-    root: Path, season: Season, land: Land, *, seed: int, progress: bool
-) -> None:
+def _write_archive(root: Path, season: Season, land: Land, *, seed: int, progress: bool) -> None:
     month = pd.DateOffset(months=1)
     centre = land.grid.footprint.centroid
     weather = make_weather(

@@ -199,9 +199,7 @@ def make_growth(crop: NDArray[np.int64], *, year: int, seed: int, shift: float) 
     winter = [CROPS[i].winter for i in crop]
     emergence = np.array([np.nan if w is None else w[0] for w in winter])
     most = max(len(c.cuts) for c in CROPS)
-    planned = np.array(
-        [list(CROPS[i].cuts) + [0.0] * (most - len(CROPS[i].cuts)) for i in crop]
-    )
+    planned = np.array([list(CROPS[i].cuts) + [0.0] * (most - len(CROPS[i].cuts)) for i in crop])
     cuts = planned + rng.normal(0, 8, (n, most))
     # A pasture is mown seldom, an alfalfa field nearly always.
     mown = np.array([0.5 if CROPS[i].permanent else 0.85 for i in crop])

@@ -178,9 +178,7 @@ def _divide(
             pieces.append((math.inf if inside > _LARGEST else inside * weight, piece))
     inner = square.buffer(-_MARGIN, join_style="mitre")
     fields = (
-        shapely.set_precision(
-            piece.buffer(-_MARGIN, join_style="mitre").intersection(inner), 0.01
-        )
+        shapely.set_precision(piece.buffer(-_MARGIN, join_style="mitre").intersection(inner), 0.01)
         for _, piece in pieces
         if piece.intersection(square).area >= least
     )

@@ -56,9 +56,7 @@ class Optical:
     cloud_cover: float
 
 
-def cloud_covers(
-    days_of_year: NDArray[np.int64], *, year: int, seed: int
-) -> NDArray[np.float64]:
+def cloud_covers(days_of_year: NDArray[np.int64], *, year: int, seed: int) -> NDArray[np.float64]:
     """Deal cloud covers to the dates: a third clear, a third overcast, more in winter.
 
     The covers are fixed quantiles, so that about half of all pixels are hidden in each

@@ -58,9 +58,7 @@ def make_item(
         start_datetime=start,
         end_datetime=end,
         properties={**projection, **properties},
-        stac_extensions=[
-            _EXTENSIONS[name] for name in (*(("proj",) if epsg else ()), *extensions)
-        ],
+        stac_extensions=[_EXTENSIONS[name] for name in (*(("proj",) if epsg else ()), *extensions)],
     )
     item.extra_fields["collection"] = collection
     return item

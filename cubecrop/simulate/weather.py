@@ -63,9 +63,7 @@ def make_weather(
     mean = _MEAN_TEMPERATURE + rng.normal(0, 0.8) - _AMPLITUDE * course + departure
     rain = np.where(wet, rng.gamma(0.75, 6.0, n), 0.0)
     swing = np.where(wet, 2.6, 4.3) * (1 - 0.35 * course) * rng.uniform(0.7, 1.3, n)
-    clear_sky = 1e6 * (
-        16.5 - 13.0 * np.cos(2 * np.pi * (time.dayofyear.to_numpy() + 10) / 365.25)
-    )
+    clear_sky = 1e6 * (16.5 - 13.0 * np.cos(2 * np.pi * (time.dayofyear.to_numpy() + 10) / 365.25))
     sun = clear_sky * np.where(wet, 0.45, 0.8) * rng.uniform(0.7, 1.15, n)
 
     cell = rng.normal(0, 0.25, (3, 3))

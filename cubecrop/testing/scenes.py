@@ -105,9 +105,7 @@ class Optical(_Scene):
 
     def describe(self) -> _Parts:
         """Give collection, id, properties and rasters."""
-        head = (
-            f"S2{self.platform[-1]}_MSIL2A_{_stamp(self.when)}_R{self.orbit:03d}_T{self.tile}"
-        )
+        head = f"S2{self.platform[-1]}_MSIL2A_{_stamp(self.when)}_R{self.orbit:03d}_T{self.tile}"
         found = {
             "datetime": self.when,
             "platform": self.platform,
@@ -118,9 +116,7 @@ class Optical(_Scene):
             "s2:processing_baseline": self.baseline,
             "s2:product_uri": f"{head}.SAFE",
         }
-        dn = {
-            b: self.dn[b] if isinstance(self.dn, Mapping) else self.dn for b in SENTINEL2_BANDS
-        }
+        dn = {b: self.dn[b] if isinstance(self.dn, Mapping) else self.dn for b in SENTINEL2_BANDS}
         size = {b: self.place.pixel * (1 if b in _BANDS_10M else 2) for b in (*dn, "SCL")}
         rasters: dict[str, _Raster] = {
             band: (self.place.paint(dn[band], "uint16", size[band]), size[band], None)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from cubecrop.model import SensorArrays, Series
 from cubecrop.sample import draw_positions, hash_ids
-from cubecrop.training.config import TrainConfig
 
-__all__ = ["TrainingSet", "batches", "band_statistics"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from cubecrop.training.config import TrainConfig
+
+__all__ = ["TrainingSet", "band_statistics", "batches"]
 
 #: Sizes of small sets; a map's pixels are sets of one.
 _SMALL = (1, 2, 4, 8, 16)
@@ -67,8 +72,8 @@ def batches(
     order = []
     for number, one in enumerate(sets):
         shuffled = rng.permutation(len(one.labels))
-        for start in range(0, len(shuffled), config.batch_size):
-            order.append((number, shuffled[start : start + config.batch_size]))
+        starts = range(0, len(shuffled), config.batch_size)
+        order += [(number, shuffled[start : start + config.batch_size]) for start in starts]
     for index in rng.permutation(len(order)):
         number, members = order[index]
         one = sets[number]

@@ -6,13 +6,19 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import xarray as xr
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from torch import Tensor, nn
 
 from cubecrop.errors import LabelError, SchemaError
@@ -32,6 +38,9 @@ from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.training.batches import TrainingSet, band_statistics, batches
 from cubecrop.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["fit"]
 
@@ -191,8 +200,8 @@ def _new_network(
                 "`modalities=`, or choose parcels within the archive."
             ) from None
         encoder = network.encoders[name]
-        encoder.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator, union-attr]
-        encoder.deviation.copy_(torch.from_numpy(deviation))  # type: ignore[operator, union-attr]
+        encoder.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
+        encoder.deviation.copy_(torch.from_numpy(deviation))  # type: ignore[operator]
     return network
 
 
@@ -214,16 +223,14 @@ def _optimise(
     warm = max(1, steps // 20)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
-        lambda step: min(
-            (step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))
-        ),
+        lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))),
     )
     loss_of = nn.CrossEntropyLoss(
         weight=_class_weights(sets, network.config.n_classes, config).to(device),
         label_smoothing=config.label_smoothing,
     )
     deviations = {
-        name: encoder.deviation.cpu().numpy()  # type: ignore[operator, union-attr]
+        name: encoder.deviation.cpu().numpy()  # type: ignore[operator]
         for name, encoder in network.encoders.items()
     }
     with _bar(progress) as bar:
@@ -276,9 +283,7 @@ def _as_model(
 ) -> CropModel:
     first = trees[0]
     radar = first["sentinel1"] if "sentinel1" in network.encoders else None
-    counts = np.bincount(
-        np.concatenate([one.labels for one in sets]), minlength=len(nomenclature)
-    )
+    counts = np.bincount(np.concatenate([one.labels for one in sets]), minlength=len(nomenclature))
     orbits = (
         sorted({str(o) for tree in trees for o in tree["sentinel1"]["orbit_state"].to_numpy()})
         if radar is not None and all("orbit_state" in t["sentinel1"].coords for t in trees)
@@ -310,8 +315,7 @@ def _bbox(tree: xr.DataTree) -> tuple[float, float, float, float] | None:
         return None
     lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
     west, east, south, north = (
-        round(float(v), 4)
-        for v in (np.nanmin(lon), np.nanmax(lon), np.nanmin(lat), np.nanmax(lat))
+        round(float(v), 4) for v in (np.nanmin(lon), np.nanmax(lon), np.nanmin(lat), np.nanmax(lat))
     )
     return west, south, east, north
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cubecrop.errors import OutputError
+from cubecrop.files import check_free, new_folder
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
-from cubecrop.files import check_free, new_folder
 from cubecrop.write.picture import write_quicklook
 from cubecrop.write.stac import write_item
 
