@@ -37,10 +37,10 @@ class Aoi:
         if pyproj.CRS.from_user_input(crs) == pyproj.CRS.from_user_input(self.crs):
             return self
         left, bottom, right, top = self.geometry.bounds
-        step = max(right - left, top - bottom) / 64 or 1.0
+        step = max(right - left, top - bottom) / 64
         transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         moved = shapely.transform(
-            shapely.segmentize(self.geometry, step),
+            shapely.segmentize(self.geometry, step) if step > 0 else self.geometry,
             lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])),
         )
         if not np.isfinite(moved.bounds).all():

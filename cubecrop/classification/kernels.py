@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["decide", "parcel_block", "pixel_block"]
+__all__ = ["confidence_of", "decide", "parcel_block", "pixel_block"]
 
 #: Pixels brought into the network's order in one go; bounds the copy of a chunk.
 _PIXELS = 1024
@@ -27,7 +27,7 @@ def pixel_block(
     days: Sequence[NDArray[np.float32]],
     n_classes: int,
     device: str | None,
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
+) -> NDArray[np.float32]:
     """Classify a block of pixels, each as a set of one.
 
     Parameters
@@ -47,8 +47,8 @@ def pixel_block(
 
     Returns
     -------
-    tuple
-        Class index (y, x) uint8, confidence (y, x) and probability (y, x, crop) float32.
+    numpy.ndarray
+        Probability (y, x, crop) float32, NaN where nothing can be predicted.
     """
     shape = series[0].shape[:2]
     out = np.full((shape[0] * shape[1], n_classes), np.nan, dtype=np.float32)
@@ -63,7 +63,7 @@ def pixel_block(
             start = top * shape[1]
             found = predictor(arrays)
             out[start : start + len(found)] = found
-    return decide(out.reshape(*shape, n_classes))
+    return out.reshape(*shape, n_classes)
 
 
 def parcel_block(
@@ -107,10 +107,8 @@ def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArr
     return SensorArrays(values, np.asarray(np.isfinite(values).all(axis=-1)), days)
 
 
-def decide(
-    probability: NDArray[np.float32],
-) -> tuple[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]]:
-    """Most probable class and its probability; 255 and NaN where there is none.
+def decide(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Most probable class.
 
     Parameters
     ----------
@@ -119,15 +117,14 @@ def decide(
 
     Returns
     -------
-    tuple
-        Class index (…) uint8, confidence (…) float32, and ``probability``.
+    numpy.ndarray
+        Class index (…) uint8, 255 where there is no probability.
     """
     known = np.asarray(np.isfinite(probability).all(axis=-1))
-    filled = np.where(known[..., None], probability, 0)
-    index = filled.argmax(axis=-1).astype(np.uint8)
-    confidence = filled.max(axis=-1).astype(np.float32)
-    return (
-        np.where(known, index, np.uint8(NODATA)),
-        np.where(known, confidence, np.nan).astype(np.float32),
-        probability,
-    )
+    index = np.where(known[..., None], probability, 0).argmax(axis=-1)
+    return np.where(known, index, NODATA).astype(np.uint8)
+
+
+def confidence_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Probability of the most probable class (…), NaN where there is none."""
+    return np.asarray(probability.max(axis=-1))

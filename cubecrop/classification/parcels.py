@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import decide, parcel_block
+from cubecrop.classification.kernels import confidence_of, decide, parcel_block
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
@@ -106,7 +106,7 @@ def parcel_table(
         that were there already, such as a declared ``crop:code``, get the prefix ``declared:``.
     """
     probability = found["probability"].to_numpy()
-    first, confidence, _ = decide(probability)
+    first, confidence = decide(probability), confidence_of(probability)
     second, confidence_2 = _second(probability, first)
     dates = {str(s): found["valid_dates"].sel(sensor=s).to_numpy() for s in found["sensor"].values}
     columns = {
@@ -135,8 +135,7 @@ def _second(probability: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.
     rest = probability.copy()
     known = first != NODATA
     rest[np.flatnonzero(known), first[known]] = -1
-    second, confidence, _ = decide(rest)
-    return second, confidence
+    return decide(rest), confidence_of(rest)
 
 
 def _named(texts: list[str], index: np.ndarray) -> list[str | None]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import pixel_block
+from cubecrop.classification.kernels import confidence_of, decide, pixel_block
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_season_cube
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["classify_pixels"]
 
@@ -45,14 +51,14 @@ def classify_pixels(
     span = season_of(season)
     # Coordinates of the children differ (dates, bands) and are of no use after the network.
     plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
-    crop_type, confidence, probability = xr.apply_ufunc(
+    probability = xr.apply_ufunc(
         pixel_block,
         *plain,
         input_core_dims=[["time", "band"]] * len(plain),
-        output_core_dims=[[], [], ["crop"]],
+        output_core_dims=[["crop"]],
         exclude_dims={"time", "band"},
         dask="parallelized",
-        output_dtypes=[np.uint8, np.float32, np.float32],
+        output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
         kwargs={
             "reference": model.reference(),
@@ -63,26 +69,41 @@ def classify_pixels(
         },
     )
     names = model.nomenclature.names
-    crop_type.attrs = {
-        "long_name": "crop type",
-        "flag_values": np.arange(len(names), dtype=np.uint8),
-        "flag_meanings": " ".join(name.replace(" ", "_") for name in names),
-        "grid_mapping": "spatial_ref",
-    }
-    crop_type.encoding = {"_FillValue": np.uint8(NODATA)}
-    for array, text in (
-        (confidence, "probability of the mapped crop"),
-        (probability, "probability"),
-    ):
-        array.attrs = {"long_name": text, "units": "1", "grid_mapping": "spatial_ref"}
-    return xr.Dataset(
+    grid = {"grid_mapping": "spatial_ref"}
+    dataset = xr.Dataset(
         {
-            "crop_type": crop_type,
-            "confidence": confidence,
-            "probability": probability.transpose("crop", "y", "x"),
+            "crop_type": (
+                ("y", "x"),
+                _blocks(decide, probability.data, np.uint8),
+                {
+                    "long_name": "crop type",
+                    "flag_values": np.arange(len(names), dtype=np.uint8),
+                    "flag_meanings": " ".join(name.replace(" ", "_") for name in names),
+                    **grid,
+                },
+            ),
+            "confidence": (
+                ("y", "x"),
+                _blocks(confidence_of, probability.data, np.float32),
+                {"long_name": "probability of the mapped crop", "units": "1", **grid},
+            ),
+            "probability": probability.transpose("crop", "y", "x").assign_attrs(
+                long_name="probability", units="1", **grid
+            ),
         },
         attrs=map_attrs(season, model),
-    ).assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+    )
+    dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
+    return dataset.assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+
+
+def _blocks(function: Callable[[Any], Any], probability: Any, dtype: type) -> Any:  # noqa: ANN401
+    """Apply a function of (y, x, crop) to each block: one task, where apply_ufunc makes three."""
+    if not isinstance(probability, da.Array):
+        return function(probability)
+    return da.map_blocks(
+        function, probability, drop_axis=2, dtype=dtype, meta=np.empty((0, 0), dtype)
+    )
 
 
 def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:

@@ -122,10 +122,11 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
 def chunk_side(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> int:
     """Side in pixels of the largest square chunk within a byte budget.
 
-    Multiples of 32 (or of 512 where it fits), to meet the blocks of most files.
+    A multiple of 512 where one fits, to meet the blocks of most files, else of 4, to meet
+    pixels of 20 m.
     """
     side = math.isqrt(budget // max(bytes_per_pixel, 1))
-    step = 512 if side >= 512 else 32 if side >= 32 else 1
+    step = 512 if side >= 512 else 4 if side >= 4 else 1
     return max(1, min(side // step * step, 2048))
 
 

@@ -208,7 +208,8 @@ class CropModel:
         nodes = {"/": tree.to_dataset()}
         for name in tree.children:
             node = tree.children[name].to_dataset(inherit=False)
-            nodes[name] = node.sel(band=bands[name]) if name in bands else node
+            ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
+            nodes[name] = node if ordered else node.sel(band=bands[name])
         return xr.DataTree.from_dict(nodes, name=tree.name)
 
     def reference(self) -> ModelReference:
