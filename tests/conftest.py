@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
+from cubecrop.cube import open_season
 from cubecrop.testing import write_archive
 
 FLANDERS = Path(__file__).parents[1].parent / "shared" / "data" / "flanders-2018"
@@ -21,3 +23,9 @@ def flanders() -> Path:
 def archive(tmp_path_factory) -> Path:
     """A small archive of 2018 with all four modalities; see `cubecrop.testing`."""
     return write_archive(tmp_path_factory.mktemp("archive"))
+
+
+@pytest.fixture(scope="session")
+def real_season(flanders) -> xr.DataTree:
+    """The season cube of the real archive, in memory."""
+    return open_season(flanders / "parcels.parquet", 2018, archive=flanders).load()

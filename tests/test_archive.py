@@ -260,9 +260,7 @@ def test_the_newest_processing_replaces_older_ones(tmp_path):
 
 def test_of_one_baseline_the_latest_generated_stays(tmp_path):
     scenes = [
-        Optical(
-            when=DAY, id=name, properties={"s2:generation_time": f"2018-06-{day}T00:00:00Z"}
-        )
+        Optical(when=DAY, id=name, properties={"s2:generation_time": f"2018-06-{day}T00:00:00Z"})
         for name, day in (("first", "02"), ("last", "09"), ("middle", "05"))
     ]
     found = search(PLACE.bbox, 2018, archive=write_archive(tmp_path, scenes))
@@ -479,9 +477,7 @@ def test_an_api_elsewhere_names_no_file_of_this_machine(small, monkeypatch):
     asked = {"archive": "https://example.org", "modalities": ["sentinel2"]}
     for href in (item["assets"]["B02"]["href"], "./B02.tif", "file:///a.tif", "/vsicurl/a"):
         item["assets"]["B02"]["href"] = href
-        with pytest.raises(
-            UnsupportedItemError, match=r"asset 'B02' of item 'the-item' .*http"
-        ):
+        with pytest.raises(UnsupportedItemError, match=r"asset 'B02' of item 'the-item' .*http"):
             search(PLACE.bbox, 2018, **asked)
     for key, asset in item["assets"].items():
         asset["href"] = f"https://example.org/{key}.tif"

@@ -455,14 +455,14 @@ def test_the_mixed_cube_has_something_to_compare(mixed):
     assert np.isfinite(whole["terrain/terrain"]).all()
 
 
-@pytest.mark.parametrize("chunks", [23, 59, 4096])
+@pytest.mark.parametrize("chunks", [31, 4096])
 def test_chunks_change_nothing(mixed, chunks):
     folder, whole = mixed
     xr.testing.assert_identical(season(folder, aoi=area(PLACE), chunks=chunks), whole)
 
 
 @settings(
-    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_crops_change_nothing(mixed, data):
@@ -480,12 +480,11 @@ def test_crops_change_nothing(mixed, data):
 def test_item_order_changes_nothing(mixed, tmp_path):
     _, whole = mixed
     scenes = mixed_scenes()
-    for seed in (0, 1):
-        random.Random(seed).shuffle(scenes)
-        found = season(tmp_path / str(seed), *scenes, aoi=area(PLACE))
-        for name in whole.children:
-            xr.testing.assert_identical(found[name].to_dataset(), whole[name].to_dataset())
-        assert found.attrs["items"] == whole.attrs["items"]
+    random.Random(0).shuffle(scenes)
+    found = season(tmp_path, *scenes, aoi=area(PLACE))
+    for name in whole.children:
+        xr.testing.assert_identical(found[name].to_dataset(), whole[name].to_dataset())
+    assert found.attrs["items"] == whole.attrs["items"]
 
 
 # What goes wrong
@@ -590,7 +589,7 @@ def test_chunks_keep_their_budget():
 # The real archive
 
 
-def test_the_real_archive(flanders):
+def test_the_real_archive(flanders, real_season):
     parcels = flanders / "parcels.parquet"
     with forbid_compute():
         cube = open_season(parcels, 2018, archive=flanders)
@@ -603,9 +602,8 @@ def test_the_real_archive(flanders):
     time = cube["sentinel2"].time.dt.strftime("%Y-%m-%d").values.tolist()
     assert sorted(time) == sorted(inside)
     assert cube["weather"].sizes["time"] == 426
-    assert cube["sentinel1"].attrs == {}
     assert cube["sentinel1/backscatter"].attrs["calibration"] == "sigma0"
-    cube = cube.load()
+    cube = real_season
     clear = (cube["sentinel2/status"] == Status.CLEAR).mean(["y", "x"])
     assert 0.2 < float(clear.mean()) < 0.9
     reflectance = cube["sentinel2/reflectance"]

@@ -64,4 +64,3 @@ def test_hashes_are_what_they_were():
     assert draw([50], ["a"], 5).tolist() == [[14, 16, 43, 46, 48]]
     # SplitMix64's first output from state 0.
     assert int(mix(np.zeros(1, np.uint64))[0]) == 0xE220A8397B1DCDAF
-

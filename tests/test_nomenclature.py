@@ -62,9 +62,7 @@ def test_bad_classes_are_refused():
         Crop(code="1", name="", colour="#ffffff")
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"name": "a", "crops": [{"code": "1"}]}', "3"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "a", "crops": [{"code": "1"}]}', "3"])
 def test_what_is_no_nomenclature(text):
     with pytest.raises(LabelError, match="not a nomenclature"):
         Nomenclature.from_json(text)

@@ -234,7 +234,10 @@ def _gather(source: da.Array, places: _Places) -> da.Array:
         )
     if source.chunks[-2:] != places.chunks:
         source = source.rechunk((*source.chunks[:-2], *places.chunks))
-    n_pixels = places.rows.shape[1]
+    n_parcels, n_pixels = places.rows.shape
+    if n_parcels == 0:  # dask has no array of no chunk
+        nothing: da.Array = da.zeros((0, *lead, n_pixels), dtype=source.dtype)
+        return nothing
     cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
     name = f"gather-{tokenize(source.name, places.rows, places.columns, cap)}"
     graph: dict[Any, Any] = {}

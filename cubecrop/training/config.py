@@ -86,4 +86,4 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model's record."""
-        return asdict(self)
+        return {**asdict(self), "may_be_missing": list(self.may_be_missing)}

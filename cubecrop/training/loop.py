@@ -35,6 +35,7 @@ from cubecrop.model import (
     sensor_arrays,
 )
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.sample import hash_ids
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.training.batches import TrainingSet, band_statistics, batches
 from cubecrop.training.config import TrainConfig
@@ -152,6 +153,9 @@ def _training_set(
     """Load the labelled parcels that have a valid pixel."""
     index = np.array([nomenclature.index(text) for text in texts], dtype=np.int64)
     chosen = np.flatnonzero(index != NODATA)
+    # In an order of their own, so that the order they came in changes no weight.
+    ids = np.asarray(tree["parcel"])[chosen].tolist()
+    chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
     part = tree.isel(parcel=chosen)
     arrays = sensor_arrays(part, names)
     used = np.zeros(len(chosen), dtype=bool)

@@ -1,0 +1,115 @@
+"""Reading a season of Sentinel-2: cubecrop against a plain loop and against plain stackstac."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import geopandas as gpd
+import numpy as np
+import pystac
+import rasterio
+import shapely
+import stackstac
+import xarray as xr
+
+import cubecrop
+from cubecrop.schema import SENTINEL2_BANDS
+
+_YEAR = 2024
+#: The classes that a season cube masks; without their margin of 60 m, which a loop written
+#: by hand seldom has.
+_MASKED = (0, 1, 3, 8, 9, 10, 11)
+
+
+class ReadSeason:
+    """All bands and dates of a simulated archive, into memory.
+
+    The three do different amounts of work: cubecrop scales, masks cloud with a margin and
+    gives float32; the loop scales and masks without a margin, float32, in one thread;
+    stackstac scales and does not mask, in its default float64.
+    """
+
+    size_km = 2.5
+    timeout = 600
+    repeat = 3
+
+    def setup_cache(self) -> str:
+        archive = cubecrop.simulate_archive(
+            Path.cwd() / "archive", year=_YEAR, size_km=self.size_km, progress=False
+        )
+        return str(archive)
+
+    def setup(self, archive: str) -> None:
+        catalog = pystac.Catalog.from_file(f"{archive}/catalog.json")
+        self.items = sorted(
+            catalog.get_child("sentinel-2-l2a").get_items(), key=lambda item: item.datetime
+        )
+        for item in self.items:
+            item.make_asset_hrefs_absolute()
+        first = self.items[0].assets["B02"]
+        (height, width), transform = (
+            first.extra_fields[f"proj:{key}"] for key in ("shape", "transform")
+        )
+        left, top = transform[2], transform[5]
+        self.bounds = (left, top - 10 * height, left + 10 * width, top)
+        code = self.items[0].properties["proj:code"]
+        self.epsg = int(code.removeprefix("EPSG:"))
+        self.aoi = gpd.GeoSeries([shapely.box(*self.bounds)], crs=code)
+
+    def time_cubecrop(self, archive: str) -> None:
+        self.cubecrop(archive)
+
+    def time_rasterio(self, archive: str) -> None:
+        self.rasterio()
+
+    def time_stackstac(self, archive: str) -> None:
+        self.stackstac()
+
+    def peakmem_cubecrop(self, archive: str) -> None:
+        self.cubecrop(archive)
+
+    def peakmem_rasterio(self, archive: str) -> None:
+        self.rasterio()
+
+    def peakmem_stackstac(self, archive: str) -> None:
+        self.stackstac()
+
+    def cubecrop(self, archive: str) -> xr.DataTree:
+        cube = cubecrop.open_season(
+            self.aoi, _YEAR, archive=archive, modalities=("sentinel2",)
+        )
+        return cube["sentinel2"].to_dataset()[["reflectance"]].compute()
+
+    def rasterio(self) -> np.ndarray:
+        left, bottom, right, top = self.bounds
+        shape = (len(self.items), len(SENTINEL2_BANDS))
+        height, width = round((top - bottom) / 10), round((right - left) / 10)
+        out = np.empty((*shape, height, width), np.float32)
+        for i, item in enumerate(self.items):
+            masked = np.isin(_read(item, "SCL", height, width), _MASKED)
+            for j, band in enumerate(SENTINEL2_BANDS):
+                numbers = _read(item, band, height, width)
+                values = numbers * np.float32(1e-4) - np.float32(0.1)
+                values[masked | (numbers == 0)] = np.nan
+                out[i, j] = values
+        return out
+
+    def stackstac(self) -> xr.DataArray:
+        return stackstac.stack(
+            self.items,
+            assets=list(SENTINEL2_BANDS),
+            epsg=self.epsg,
+            resolution=10,
+            bounds=self.bounds,
+        ).compute()
+
+
+def _read(item: pystac.Item, key: str, height: int, width: int) -> np.ndarray:
+    """A file at 10 m, coarser pixels repeated."""
+    with rasterio.open(item.assets[key].href) as file:
+        values = file.read(1)
+    factor = height // values.shape[0]
+    if factor > 1:
+        values = values.repeat(factor, axis=0).repeat(factor, axis=1)
+    return values[:height, :width]
+

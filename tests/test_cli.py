@@ -1,0 +1,59 @@
+"""The command line as a person uses it."""
+
+import subprocess
+import sys
+
+import geopandas as gpd
+import pytest
+
+import cubecrop
+from cubecrop import cli
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as stop:
+        cli.app([str(a) for a in arguments], exit_on_error=True)
+    return stop.value.code
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    out = tmp_path_factory.mktemp("simulated") / "archive"
+    return cubecrop.simulate_archive(out, year=2024, size_km=0.6, seed=4, progress=False)
+
+
+def test_help_names_every_command():
+    out = subprocess.run(
+        [sys.executable, "-m", "cubecrop", "--help"], capture_output=True, text=True, check=True
+    )
+    for command in ("demo", "search", "simulate", "train", "classify", "classify-parcels"):
+        assert command in out.stdout
+
+
+def test_an_error_is_one_message_and_exit_code_one(tmp_path):
+    out = subprocess.run(
+        [sys.executable, "-m", "cubecrop", "search", "--aoi", "3,50,4,51", "--year", "2018",
+         "--archive", str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert out.returncode == 1
+    assert "no archive at" in out.stderr
+    assert "Traceback" not in out.stderr
+
+
+@pytest.mark.slow
+def test_the_four_commands(place, tmp_path, capsys):
+    parcels = place / "parcels-2024.parquet"
+    common = ["--year", "2024", "--archive", place]
+    assert run("search", "--aoi", parcels, *common) == 0
+    assert "sentinel1" in capsys.readouterr().out
+    train = [parcels, "--label", "crop:name", *common, "--out", tmp_path / "model"]
+    assert run("train", *train, "--epochs", "2") == 0
+    assert "held out" in capsys.readouterr().out
+    model = ["--model", tmp_path / "model"]
+    table = tmp_path / "parcels.parquet"
+    assert run("classify-parcels", parcels, *common, *model, "--out", table) == 0
+    assert "predicted" in capsys.readouterr().out
+    assert len(gpd.read_parquet(table)) == len(gpd.read_parquet(parcels))
+    assert run("classify", "--aoi", parcels, *common, *model, "--out", tmp_path / "map") == 0
+    assert (tmp_path / "map" / "quicklook.png").exists()

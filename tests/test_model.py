@@ -1,0 +1,162 @@
+"""Models on disk, and what they refuse."""
+
+import json
+
+import numpy as np
+import pystac
+import pytest
+from samples import CROPS, make_samples
+
+from cubecrop.errors import ModelFormatError, ModelMismatchError, OutputError, SchemaError
+from cubecrop.model import CropModel
+from cubecrop.training import TrainConfig, fit
+
+
+@pytest.fixture(scope="module")
+def model():
+    samples, labels = make_samples()
+    return fit(samples, labels, config=TrainConfig(epochs=2, n_pixels=4))
+
+
+def test_a_model_comes_back_the_same(model, tmp_path):
+    samples, _ = make_samples(seed=2)
+    again = CropModel.load(model.save(tmp_path / "model"))
+    assert again.digest == model.digest
+    assert again.nomenclature == model.nomenclature
+    assert again.training == model.training
+    assert again.season_window == model.season_window
+    np.testing.assert_array_equal(again.predict_proba(samples), model.predict_proba(samples))
+
+
+def test_probabilities_are_named_and_sum_to_one(model):
+    samples, _ = make_samples(seed=2)
+    found = model.predict_proba(samples)
+    assert found.dims == ("parcel", "crop")
+    assert found["crop"].values.tolist() == list(CROPS)
+    np.testing.assert_allclose(found.sum("crop"), 1, atol=1e-5)
+
+
+def test_a_parcel_never_seen_has_no_prediction(model):
+    samples, _ = make_samples(seed=2)
+    samples["sentinel2"]["valid"][1] = False
+    found = model.predict_proba(samples)
+    assert found[1].isnull().all()
+    assert found[0].notnull().all()
+
+
+def test_the_folder_is_a_stac_item(model, tmp_path):
+    folder = model.save(tmp_path / "model")
+    item = pystac.Item.from_file(str(folder / "model.json"))
+    item.stac_extensions = []
+    item.validate()
+    properties = json.loads((folder / "model.json").read_text())["properties"]
+    assert {"mlm:name", "mlm:architecture", "mlm:tasks", "mlm:input", "mlm:output"} <= set(
+        properties
+    )
+    assert [a for a in item.assets.values() if "mlm:model" in a.roles]
+
+
+def test_a_taken_folder_is_refused(model, tmp_path):
+    model.save(tmp_path / "model")
+    with pytest.raises(OutputError, match="overwrite"):
+        model.save(tmp_path / "model")
+    model.save(tmp_path / "model", overwrite=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(OutputError, match=r"thesis\.tex"):
+        model.save(tmp_path / "other", overwrite=True)
+
+
+def test_a_folder_that_is_no_model_says_so(tmp_path):
+    with pytest.raises(ModelFormatError, match="cubecrop train"):
+        CropModel.load(tmp_path)
+
+
+def damage_weights(folder):
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[: len(data) // 2])
+
+
+def damage_one_byte(folder):
+    data = bytearray((folder / "model.safetensors").read_bytes())
+    data[-1] ^= 255
+    (folder / "model.safetensors").write_bytes(bytes(data))
+
+
+def damage_json(folder):
+    (folder / "model.json").write_text("{")
+
+
+def swap_classes(folder):
+    raw = json.loads((folder / "model.json").read_text())
+    raw["properties"]["cubecrop:model"]["nomenclature"] = "{}"
+    (folder / "model.json").write_text(json.dumps(raw))
+
+
+def pickle_weights(folder):
+    import pickle
+
+    (folder / "model.safetensors").write_bytes(pickle.dumps({"x": 1}))
+
+
+@pytest.mark.parametrize(
+    "damage", [damage_weights, damage_one_byte, damage_json, swap_classes, pickle_weights]
+)
+def test_a_damaged_model_is_refused(model, tmp_path, damage):
+    folder = model.save(tmp_path / "model")
+    damage(folder)
+    with pytest.raises(ModelFormatError, match="model"):
+        CropModel.load(folder)
+
+
+def test_other_bands_are_refused(model):
+    samples, _ = make_samples()
+    less = samples["sentinel2"].to_dataset().drop_sel(band="B8A")
+    samples["sentinel2"] = type(samples)(less)
+    with pytest.raises(ModelMismatchError, match="B8A"):
+        model.check(samples)
+
+
+def test_bands_are_matched_by_name_not_place(model):
+    samples, _ = make_samples()
+    expected = model.predict_proba(samples)
+    turned = samples["sentinel2"].to_dataset().isel(band=slice(None, None, -1))
+    samples["sentinel2"] = type(samples)(turned)
+    np.testing.assert_array_equal(model.predict_proba(samples), expected)
+
+
+def test_another_calibration_is_refused(model):
+    samples, _ = make_samples()
+    samples["sentinel1"]["backscatter"].attrs["calibration"] = "sigma0"
+    with pytest.raises(ModelMismatchError, match=r"sigma0.*gamma0"):
+        model.check(samples)
+
+
+def test_another_orbit_direction_is_refused(model):
+    samples, _ = make_samples()
+    node = samples["sentinel1"].to_dataset()
+    node["orbit_state"] = ("time", ["descending"] * node.sizes["time"])
+    samples["sentinel1"] = type(samples)(node)
+    with pytest.raises(ModelMismatchError, match="descending"):
+        model.check(samples)
+
+
+def test_another_season_window_is_refused_but_another_year_is_not(model):
+    samples, _ = make_samples()
+    samples.attrs.update(season_year=2021, season_start="2020-09-01", season_end="2021-10-31")
+    model.check(samples)
+    samples.attrs.update(season_start="2021-01-01")
+    with pytest.raises(ModelMismatchError, match="01-01"):
+        model.check(samples)
+
+
+def test_a_sensor_that_is_not_there_is_refused(model):
+    samples, _ = make_samples(sensors=("sentinel2",))
+    with pytest.raises(ModelMismatchError, match="sentinel1"):
+        model.check(samples)
+
+
+def test_what_is_no_pixel_set_is_refused(model):
+    samples, _ = make_samples()
+    with pytest.raises(SchemaError, match="open_season"):
+        model.predict_proba(type(samples)(samples.to_dataset().drop_attrs()))

@@ -1,0 +1,345 @@
+"""The whole way on a small simulated archive: train, classify, classify_parcels."""
+
+import contextlib
+import shutil
+
+import dask
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+from dask.base import tokenize
+
+import cubecrop
+from cubecrop.errors import (
+    LabelError,
+    ModelFormatError,
+    ModelMismatchError,
+    NoScenesError,
+    ParcelError,
+    ReadError,
+)
+
+YEAR = 2024
+LABEL = "crop:name"
+
+
+def raises_if_computed(*_, **__):
+    raise AssertionError("something was computed")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A simulated archive of 600 m."""
+    out = tmp_path_factory.mktemp("simulated") / "archive"
+    return cubecrop.simulate_archive(out, year=YEAR, size_km=0.6, seed=4, progress=False)
+
+
+@pytest.fixture(scope="module")
+def declared(place):
+    return gpd.read_parquet(place / f"parcels-{YEAR}.parquet")
+
+
+@pytest.fixture(scope="module")
+def model(place, declared):
+    config = cubecrop.TrainConfig(epochs=25, n_pixels=32)
+    return cubecrop.train(declared, LABEL, YEAR, archive=place, config=config, progress=False)
+
+
+@pytest.fixture(scope="module")
+def table(place, declared, model):
+    return cubecrop.classify_parcels(declared, YEAR, archive=place, model=model, progress=False)
+
+
+def test_training_tells_how_right_it_was(model, declared):
+    assert model.scores["train"]["accuracy"] > 0.8
+    assert model.scores["held out"]["n"] + model.scores["train"]["n"] == len(declared)
+    assert model.training.years == (YEAR,)
+    counts = declared[LABEL].value_counts()
+    alone = set(counts[counts == 1].index)
+    assert set(model.training.never_held_out) == alone
+
+
+def test_scores_are_those_of_the_table(model, table, declared):
+    part = cubecrop.split_parcels(declared, LABEL, seed=0)
+    for name in ("train", "held out"):
+        mine = (part == name).to_numpy()
+        right = (table[LABEL].to_numpy() == declared[LABEL].to_numpy())[mine].mean()
+        assert right == pytest.approx(model.scores[name]["accuracy"])
+
+
+def test_training_is_reproducible(place, declared):
+    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
+    first, again = (
+        cubecrop.train(
+            declared.iloc[order], LABEL, YEAR, archive=place, config=config, chunks=chunks,
+            progress=False,
+        )
+        for order, chunks in ((slice(None), 64), (slice(None), 24))
+    )  # fmt: skip
+    assert first.digest == again.digest
+
+
+def test_the_table_has_every_parcel_in_order(table, declared, model):
+    assert table["id"].tolist() == declared["id"].tolist()
+    assert table.crs == declared.crs
+    assert (table["status"] == "predicted").all()
+    assert table[f"declared:{LABEL}"].tolist() == declared[LABEL].tolist()
+    names = model.nomenclature.names
+    probability = table[[f"probability:{name}" for name in names]].to_numpy()
+    np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
+    best = probability.argsort(axis=1)
+    assert table["crop:name"].tolist() == [names[i] for i in best[:, -1]]
+    assert table["crop:name_2"].tolist() == [names[i] for i in best[:, -2]]
+    np.testing.assert_array_equal(table["confidence"], probability.max(axis=1))
+    assert (table["valid_dates:sentinel2"] > 0).all()
+
+
+def test_classify_is_lazy(place, declared, model):
+    with dask.config.set(scheduler=raises_if_computed):
+        cubecrop.classify(declared, YEAR, archive=place, model=model)
+
+
+def crop_map(place, aoi, model, **options):
+    return cubecrop.classify(aoi, YEAR, archive=place, model=model, **options).compute()
+
+
+def test_a_map_is_the_same_whatever_the_chunks_and_the_crop(place, declared, model):
+    whole = crop_map(place, declared, model)
+    chunked = crop_map(place, declared, model, chunks=23)
+    np.testing.assert_allclose(chunked["probability"], whole["probability"], atol=1e-5)
+    part = crop_map(place, declared.iloc[[1]], model)
+    same = whole.sel(y=part["y"], x=part["x"])
+    np.testing.assert_allclose(part["probability"], same["probability"], atol=1e-5)
+    assert part.sizes["x"] < whole.sizes["x"]
+
+
+def test_a_map_says_what_it_is(place, declared, model):
+    found = crop_map(place, declared, model)
+    assert found["crop_type"].dtype == np.uint8
+    assert found["crop_type"].attrs["flag_meanings"].split()[0] == "alfalfa"
+    assert found["crop"].values.tolist() == model.nomenclature.names
+    assert found.rio.crs.to_epsg() == 32631
+    assert found.attrs["model_digest"] == model.digest
+    assert (found["crop_type"] == found["probability"].argmax("crop")).all()
+    np.testing.assert_allclose(found["confidence"], found["probability"].max("crop"))
+
+
+@pytest.mark.slow
+def test_a_map_is_the_same_whatever_the_workers(place, declared, model):
+    from distributed import Client, LocalCluster
+
+    alone = crop_map(place, declared, model, chunks=32)
+    with (
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster),
+    ):  # fmt: skip
+        spread = crop_map(place, declared, model, chunks=32)
+    np.testing.assert_allclose(spread["probability"], alone["probability"], atol=1e-5)
+
+
+def test_the_order_of_items_changes_no_graph(place, declared, model):
+    archive = cubecrop.open_archive(place)
+    turned = type(archive)(archive.name, archive.records[::-1])
+    one, other = (
+        cubecrop.classify(declared, YEAR, archive=a, model=model) for a in (archive, turned)
+    )
+    assert one["probability"].data.name == other["probability"].data.name
+    assert tokenize(one) == tokenize(other)
+
+
+def test_odd_parcels_each_have_an_outcome(place, declared, model):
+    x0, y0, x1, y1 = declared.total_bounds
+    x, y = (x0 + x1) / 2, (y0 + y1) / 2
+    ring = shapely.box(x - 60, y - 60, x + 60, y + 60) - shapely.box(x - 30, y - 30, x + 30, y + 30)
+    parts = shapely.MultiPolygon(
+        [shapely.box(x0, y0, x0 + 40, y0 + 40), shapely.box(x1 - 40, y1 - 40, x1, y1)]
+    )
+    odd = {
+        "speck": shapely.box(x + 1, y + 1, x + 3, y + 3),
+        "next door": shapely.box(x1 + 900, y, x1 + 1000, y + 100),
+        "another continent": shapely.box(
+            x - 3_000_000, y - 4_000_000, x - 2_999_000, y - 3_999_000
+        ),
+        "hole": ring,
+        "parts": parts,
+        "empty": shapely.Polygon(),
+        "none": None,
+        "line": shapely.LineString([(x, y), (x + 50, y)]),
+        "bow tie": shapely.Polygon([(x, y), (x + 80, y + 80), (x + 80, y), (x, y + 80)]),
+    }
+    parcels = gpd.GeoDataFrame(
+        {"id": list(odd)}, geometry=list(odd.values()), crs=declared.crs
+    ).to_crs("EPSG:4326")
+    found = cubecrop.classify_parcels(parcels, YEAR, archive=place, model=model, progress=False)
+    assert found["id"].tolist() == list(odd)
+    found = found.set_index("id")
+    without = ["next door", "another continent", "empty", "none"]
+    assert (found.loc[without, "status"].str.startswith("no valid observation")).all()
+    assert found.loc[without, "crop:name"].isna().all()
+    assert found.loc[without, "confidence"].isna().all()
+    with_data = [name for name in odd if name not in without]
+    assert (found.loc[with_data, "status"] == "predicted").all()
+    probability = found.filter(like="probability:").loc[with_data]
+    np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
+
+
+@pytest.fixture
+def editable(place, tmp_path):
+    """A copy of the archive to break."""
+    return shutil.copytree(place, tmp_path / "archive")
+
+
+def test_a_cloudy_season_is_told_and_not_mapped(editable, declared, model):
+    for path in editable.glob("sentinel-2-l2a/*/SCL.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.write(np.full((1, *file.shape), 9, np.uint8))
+    found = cubecrop.classify_parcels(declared, YEAR, archive=editable, model=model, progress=False)
+    assert (found["status"] == "no valid observation of sentinel2").all()
+    assert (found["valid_dates:sentinel1"] > 0).all()
+    dark = crop_map(editable, declared, model)
+    assert (dark["crop_type"] == 255).all()
+    assert dark["probability"].isnull().all()
+
+
+def break_by_truncation(path):
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 2 // 3])
+
+
+def break_by_removal(path):
+    path.unlink()
+
+
+@pytest.mark.parametrize("damage", [break_by_truncation, break_by_removal])
+@pytest.mark.parametrize(
+    "asset", ["sentinel-2-l2a/*/B08.tif", "sentinel-1-rtc/*/vh.tif", "sentinel-2-l2a/*/SCL.tif"]
+)
+def test_a_broken_file_is_named(editable, declared, model, damage, asset, tmp_path):
+    path = sorted(editable.glob(asset))[3]
+    damage(path)
+    with pytest.raises(ReadError, match=f"{path.stem}.*{path.parent.name}"):
+        cubecrop.classify_parcels(declared, YEAR, archive=editable, model=model, progress=False)
+    lazy = cubecrop.classify(declared, YEAR, archive=editable, model=model)
+    with pytest.raises(ReadError, match=path.parent.name):
+        cubecrop.write_map(lazy, tmp_path / "map", progress=False)
+    assert not (tmp_path / "map").exists()
+
+
+def test_an_archive_without_radar_is_refused(editable, declared, model):
+    shutil.rmtree(editable / "sentinel-1-rtc")
+    catalog = editable / "catalog.json"
+    catalog.write_text(
+        catalog.read_text().replace(
+            "./sentinel-1-rtc/collection.json", "./cop-dem-glo-30/collection.json"
+        )
+    )
+    with pytest.raises(ModelMismatchError, match="sentinel1"):
+        cubecrop.classify(declared, YEAR, archive=editable, model=model)
+
+
+def test_bad_input_is_named_with_its_cure(place, declared, model):
+    run = {"archive": place, "progress": False}
+    west, south, east, north = declared.to_crs(4326).total_bounds
+    cases = [
+        (LabelError, r"no column 'crop'", lambda: cubecrop.train(declared, "crop", YEAR, **run)),
+        (NoScenesError, "2031", lambda: cubecrop.train(declared, LABEL, 2031, **run)),
+        (
+            ParcelError,
+            "duplicated",
+            lambda: cubecrop.train(declared.assign(id="a"), LABEL, YEAR, **run),
+        ),
+        (
+            ModelFormatError,
+            "cubecrop train",
+            lambda: cubecrop.classify(declared, YEAR, archive=place),
+        ),
+        (
+            ModelFormatError,
+            "not a model",
+            lambda: cubecrop.classify(declared, YEAR, archive=place, model=place),
+        ),
+        (
+            NoScenesError,
+            "swapped",
+            lambda: cubecrop.classify((south, west, north, east), YEAR, archive=place, model=model),
+        ),
+        (
+            NoScenesError,
+            "It covers lon",
+            lambda: cubecrop.classify((20, 40, 20.1, 40.1), YEAR, archive=place, model=model),
+        ),
+        (
+            LabelError,
+            "same year",
+            lambda: cubecrop.classify(
+                declared, YEAR, archive=place, model=model, season=cubecrop.Season(2020)
+            ),
+        ),
+    ]
+    for kind, says, call in cases:
+        with pytest.raises(kind, match=says):
+            call()
+
+
+def test_null_labels_are_left_out(place, declared):
+    holes = declared.copy()
+    holes.loc[holes.index[:3], LABEL] = None
+    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
+    model = cubecrop.train(holes, LABEL, YEAR, archive=place, config=config, progress=False)
+    assert sum(part["n"] for part in model.scores.values()) == len(declared) - 3
+
+
+@pytest.mark.slow
+def test_the_demo_writes_everything(tmp_path):
+    result = cubecrop.demo(tmp_path / "demo", size_km=0.6, progress=False)
+    made = {p.relative_to(result.folder).as_posix() for p in result.folder.rglob("*.*")}
+    assert {
+        "demo.png", "parcels.parquet", "model/model.json", "model/model.safetensors",
+        "map/crop_type.tif", "map/confidence.tif", "map/item.json", "map/quicklook.png",
+        "archive/catalog.json",
+    } <= made  # fmt: skip
+    assert 0 <= result.parcels.accuracy <= 1
+    assert result.pixels.n > 0
+    with contextlib.suppress(ValueError):
+        assert str(tmp_path) not in (result.folder / "map" / "item.json").read_text()
+
+
+class TestFlanders:
+    """The real patch: what runs, not how right it is; there are 19 parcels."""
+
+    @pytest.fixture(scope="class")
+    def real_model(self, flanders):
+        config = cubecrop.TrainConfig(epochs=30, n_pixels=32)
+        return cubecrop.train(
+            flanders / "parcels.parquet", "crop_name", 2018, archive=flanders, config=config,
+            progress=False,
+        )  # fmt: skip
+
+    @pytest.mark.slow
+    def test_from_parcels_to_map(self, flanders, real_model, tmp_path):
+        assert real_model.radar_calibration == "sigma0"
+        assert set(real_model.training.never_held_out) == {"Cabages", "Potatoes"}
+        parcels = gpd.read_parquet(flanders / "parcels.parquet")
+        table = cubecrop.classify_parcels(
+            parcels, 2018, archive=flanders, model=real_model, progress=False
+        )
+        assert table["id"].tolist() == parcels["id"].tolist()
+        assert (table["status"] == "predicted").all()
+        lazy = cubecrop.classify(parcels, 2018, archive=flanders, model=real_model)
+        folder = cubecrop.write_map(lazy, tmp_path / "map", progress=False)
+        with rasterio.open(folder / "crop_type.tif") as file:
+            mapped = file.read(1)
+        assert mapped.shape == (64, 64)
+        assert (mapped != 255).all()
+        # Fields, not noise: most neighbours are of one class.
+        assert (mapped[:, 1:] == mapped[:, :-1]).mean() > 0.8
+
+    @pytest.mark.slow
+    def test_radar_of_another_calibration_is_refused(self, real_model, place, declared):
+        with pytest.raises(ModelMismatchError, match="gamma0"):
+            cubecrop.classify(declared, YEAR, archive=place, model=real_model)

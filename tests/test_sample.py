@@ -1,0 +1,443 @@
+"""Pixel sets: which pixels, whose draw, what is valid, what is read."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cubecrop.cube import open_season
+from cubecrop.errors import AoiError, LabelError, ParcelError, SchemaError
+from cubecrop.sample import labels_of, read_parcels, reading_order, sample_pixel_sets
+from cubecrop.sample.zonal import pixels_of
+from cubecrop.testing import (
+    Elevation,
+    Optical,
+    Place,
+    Radar,
+    Weather,
+    forbid_compute,
+    write_archive,
+)
+
+PLACE = Place()
+LEFT, TOP = int(PLACE.left), int(PLACE.top)
+FINE = ("B02", "B03", "B04", "B08")
+#: Clouds stand over the first four rows; 60 m around them are masked too: rows 0 to 9.
+CLOUDY_ROWS = 10
+
+
+def number(x, y):
+    """A DN that tells the pixel: 1000 + row * 60 + column."""
+    return 1000 + (TOP - y) // 10 * 60 + (x - LEFT) // 10
+
+
+def clouds(x, y):
+    return np.where(y > TOP - 40, 9, 4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An archive whose B02 tells the pixel; cloud in the north on the second date."""
+    dn = {
+        band: number if band in FINE else 3000
+        for band in (*FINE, "B05", "B06", "B07", "B8A", "B11", "B12")
+    }
+    return write_archive(
+        tmp_path_factory.mktemp("sample"),
+        [
+            Optical(when="2018-05-01T10:56:21Z", dn=dn, baseline="02.07"),
+            Optical(when="2018-06-01T10:56:21Z", dn=dn, baseline="02.07", scl=clouds),
+            Radar(when="2018-06-02T17:40:42Z", vv=lambda x, y: number(x, y) / 1e4),
+            Elevation(elevation=lambda x, y: number(x, y)),
+            Weather(start="2018-05-01", end="2018-06-30",
+                    variables={"temperature_mean": (np.arange(270, 279).reshape(1, 3, 3), "K")}),
+        ],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cube(folder):
+    """The season cube, lazy, in nine chunks."""
+    return open_cube(folder, chunks=20)
+
+
+def open_cube(folder, **options):
+    box = gpd.GeoSeries([shapely.box(*PLACE.bounds)], crs=PLACE.crs)
+    return open_season(box, 2018, archive=folder, **options)
+
+
+def square(row, column, height, width):
+    """A rectangle of whole pixels."""
+    left, top = LEFT + column * 10, TOP - row * 10
+    return shapely.box(left, top - height * 10, left + width * 10, top)
+
+
+def table(*shapes, ids=None, crs=PLACE.crs, **columns):
+    ids = [f"p{i}" for i in range(len(shapes))] if ids is None else ids
+    return gpd.GeoDataFrame({"id": ids, **columns}, geometry=list(shapes), crs=crs)
+
+
+def drawn(samples, parcel=0):
+    """(row, column) of the valid pixels of a parcel on the first, cloudless date."""
+    child = samples["sentinel2"].isel(parcel=parcel, time=0)
+    b02 = child.reflectance.sel(band="B02").values[child.valid.values]
+    dn = np.round(b02.astype(float) * 1e4).astype(int) - 1000
+    return set(zip((dn // 60).tolist(), (dn % 60).tolist(), strict=True))
+
+
+def rectangle(row, column, height, width):
+    return {(r, c) for r in range(row, row + height) for c in range(column, column + width)}
+
+
+# Form
+
+
+def test_building_reads_nothing(cube, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("a file was opened")
+
+    monkeypatch.setattr("rasterio.open", refuse)
+    with forbid_compute():
+        samples = sample_pixel_sets(cube, table(square(0, 0, 5, 5), square(30, 30, 9, 9)))
+        repr(samples)
+    assert samples["sentinel2/reflectance"].chunks is not None
+
+
+def test_the_form_of_pixel_sets(cube):
+    parcels = table(square(0, 0, 5, 5), square(30, 30, 9, 9), ids=[7, 3], other=["a", "b"])
+    samples = sample_pixel_sets(cube, parcels, n_pixels=16).load()
+    child = samples["sentinel2"].to_dataset(inherit=False)
+    assert child.sizes == {"parcel": 2, "time": 2, "band": 10, "pixel": 16}
+    assert samples["sentinel2/reflectance"].dims == ("parcel", "time", "band", "pixel")
+    assert samples["sentinel1/backscatter"].dims == ("parcel", "time", "band", "pixel")
+    assert samples["weather/weather"].dims == ("parcel", "time", "variable")
+    assert samples["terrain/terrain"].dims == ("parcel", "variable", "pixel")
+    for name in ("sentinel2", "sentinel1"):
+        assert samples[name].valid.dims == ("parcel", "time", "pixel")
+        assert samples[name].valid.dtype == bool
+    assert samples["sentinel2/reflectance"].dtype == np.float32
+    assert samples.parcel.values.tolist() == [7, 3]
+    assert samples["sentinel1"].orbit_state.values.tolist() == ["ascending"]
+    np.testing.assert_array_equal(samples["sentinel2"].time, cube["sentinel2"].time)
+    lonlat = parcels.to_crs(4326)
+    west, south, east, north = lonlat.geometry.iloc[0].bounds
+    assert west < float(samples.lon[0]) < east
+    assert south < float(samples.lat[0]) < north
+    assert samples.pixel_count.values.tolist() == [25, 81]
+    assert (samples.attrs["n_pixels"], samples.attrs["seed"]) == (16, 0)
+    assert samples.attrs["season_year"] == 2018
+
+
+def test_pixels_are_those_of_the_parcel_in_every_child(cube):
+    samples = sample_pixel_sets(cube, table(square(20, 30, 4, 6)), n_pixels=24).load()
+    assert drawn(samples) == rectangle(20, 30, 4, 6)
+    b02 = samples["sentinel2/reflectance"].sel(band="B02")[0, 0].values
+    dn = np.round(b02.astype(float) * 1e4)
+    vv = samples["sentinel1/backscatter"].sel(band="vv")[0, 0].values
+    np.testing.assert_allclose(10 ** (vv / 10) * 1e4, dn, rtol=1e-5)
+    elevation = samples["terrain/terrain"].sel(variable="elevation")[0].values
+    np.testing.assert_allclose(elevation, dn)
+    # The nearest of the cells at 50.9, 50.8, 50.7 north and 2.9, 3.0, 3.1 east.
+    np.testing.assert_array_equal(samples["weather/weather"], 274)
+
+
+# Validity
+
+
+def test_padding_is_masked_and_never_invented(cube):
+    samples = sample_pixel_sets(cube, table(square(30, 30, 2, 3)), n_pixels=10).load()
+    for name, variable in (("sentinel2", "reflectance"), ("sentinel1", "backscatter")):
+        valid = samples[name].valid[0].values
+        assert valid[:, :6].all()
+        assert not valid[:, 6:].any()
+        assert np.isnan(samples[name][variable][0, :, :, 6:]).all()
+        assert np.isfinite(samples[name][variable][0, :, :, :6]).all()
+    assert np.isnan(samples["terrain/terrain"][0, :, 6:]).all()
+
+
+def test_cloud_is_masked_on_its_date_alone(cube):
+    parcels = table(square(CLOUDY_ROWS - 2, 5, 4, 1), square(0, 0, 5, 5), square(40, 40, 5, 5))
+    samples = sample_pixel_sets(cube, parcels, n_pixels=30).load()
+    valid = samples["sentinel2"].valid
+    assert valid.sum("pixel").values.tolist() == [[4, 2], [25, 0], [25, 25]]
+    np.testing.assert_array_equal(np.isfinite(samples["sentinel2/reflectance"]).all("band"), valid)
+    assert samples["sentinel1"].valid.sum("pixel").values.ravel().tolist() == [4, 25, 25]
+
+
+# Whose draw
+
+
+@pytest.fixture(scope="module")
+def fields():
+    """Twelve parcels over all chunks, one of them over four."""
+    shapes = [square(r, c, 8, 9) for r in (2, 22, 42) for c in (1, 21, 41)]
+    return table(*shapes, square(15, 15, 12, 12), square(3, 3, 2, 2), square(50, 2, 1, 30))
+
+
+@pytest.fixture(scope="module")
+def sets(cube, fields):
+    return sample_pixel_sets(cube, fields, n_pixels=20).load()
+
+
+def same(found, expected):
+    for name in expected.children:
+        xr.testing.assert_identical(
+            found[name].to_dataset(inherit=False), expected[name].to_dataset(inherit=False)
+        )
+    xr.testing.assert_identical(found.geometry, expected.geometry)
+
+
+@settings(deadline=None, max_examples=4)
+@given(order=st.permutations(range(12)), kept=st.integers(1, 12))
+def test_order_and_company_change_nothing(cube, fields, sets, order, kept):
+    chosen = order[:kept]
+    found = sample_pixel_sets(cube, fields.iloc[chosen], n_pixels=20).load()
+    same(found, sets.isel(parcel=chosen))
+
+
+def test_chunks_change_nothing(folder, fields, sets):
+    for chunks in (33, 4096):
+        found = sample_pixel_sets(open_cube(folder, chunks=chunks), fields, n_pixels=20).load()
+        same(found, sets)
+
+
+def test_a_crop_of_the_cube_changes_nothing_within(folder, fields, sets):
+    box = gpd.GeoSeries([square(20, 0, 40, 45)], crs=PLACE.crs)
+    crop = open_season(box, 2018, archive=folder, chunks=13)
+    inside = [3, 4, 6, 7, 11]
+    found = sample_pixel_sets(crop, fields.iloc[inside], n_pixels=20).load()
+    expected = sets.isel(parcel=inside)
+    for name in ("sentinel2", "sentinel1", "terrain"):
+        a, b = (tree[name].to_dataset().drop_vars("spatial_ref") for tree in (found, expected))
+        xr.testing.assert_identical(a, b)
+
+
+def test_seed_and_id_make_another_draw(cube, fields, sets):
+    seeded = sample_pixel_sets(cube, fields, n_pixels=20, seed=1).load()
+    renamed = sample_pixel_sets(cube, fields.assign(id=range(12)), n_pixels=20).load()
+    assert drawn(seeded, 4) != drawn(sets, 4)
+    assert drawn(renamed, 4) != drawn(sets, 4)
+    assert drawn(sets, 4) < rectangle(22, 21, 8, 9)
+    # Fewer pixels than are drawn leave no choice.
+    assert drawn(seeded, 10) == drawn(renamed, 10) == rectangle(3, 3, 2, 2)
+
+
+def test_reading_order_puts_neighbours_together(cube, fields):
+    order = reading_order(cube, fields)
+    assert sorted(order) == list(range(12))
+    shuffled = fields.sample(frac=1, random_state=1)
+    tasks = [
+        len(sample_pixel_sets(cube, t)["sentinel2/reflectance"].__dask_graph__())
+        for t in (shuffled, shuffled.iloc[reading_order(cube, shuffled)])
+    ]
+    assert tasks[1] <= tasks[0]
+
+
+# What is read
+
+
+def test_one_parcel_reads_only_the_chunks_it_touches(cube, fields, monkeypatch):
+    from cubecrop.cube import backend
+
+    seen = set()
+    read = backend.read_layer
+
+    def counting(source, layer, lattice, window):
+        seen.add((window.row + TOP // 10, window.column - LEFT // 10))
+        return read(source, layer, lattice, window)
+
+    monkeypatch.setattr(backend, "read_layer", counting)
+    samples = sample_pixel_sets(cube, fields, n_pixels=20)
+    for parcel, expected in (
+        (4, {(20, 20)}),
+        (9, {(0, 0), (0, 20), (20, 0), (20, 20)}),
+        (11, {(40, 0), (40, 20)}),
+    ):
+        seen.clear()
+        samples["sentinel2"].isel(parcel=[parcel]).load()
+        assert seen == expected
+
+
+# Parcels of every kind
+
+HOLE = square(20, 20, 6, 6).difference(square(22, 22, 2, 2))
+PARTS = shapely.MultiPolygon([square(20, 2, 2, 2), square(40, 50, 1, 3)])
+BOW = shapely.Polygon(
+    [(LEFT + x, TOP - y) for x, y in ((300, 300), (380, 340), (380, 300), (300, 340))]
+)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        pytest.param(square(30, 30, 3, 2), rectangle(30, 30, 3, 2), id="whole pixels"),
+        pytest.param(
+            shapely.box(LEFT + 106, TOP - 223, LEFT + 118, TOP - 206),
+            {(21, 11)},
+            id="one centre",
+        ),
+        pytest.param(
+            shapely.box(LEFT + 106, TOP - 214, LEFT + 113, TOP - 207), {(21, 10)}, id="no centre"
+        ),
+        pytest.param(shapely.box(LEFT + 1, TOP - 304, LEFT + 3, TOP - 302), {(30, 0)}, id="2 m"),
+        pytest.param(shapely.Point(LEFT + 103, TOP - 208), {(20, 10)}, id="point"),
+        pytest.param(
+            HOLE, rectangle(20, 20, 6, 6) - rectangle(22, 22, 2, 2), id="with a hole"
+        ),
+        pytest.param(PARTS, rectangle(20, 2, 2, 2) | rectangle(40, 50, 1, 3), id="multipart"),
+        pytest.param(shapely.Polygon(), set(), id="empty"),
+        pytest.param(None, set(), id="none"),
+        pytest.param(square(200, 200, 4, 4), set(), id="outside"),
+        pytest.param(square(-2, 58, 4, 4), rectangle(0, 58, 2, 2), id="partly outside"),
+        pytest.param(square(-300, 0, 1, 1), set(), id="one pixel outside"),
+    ],
+)  # fmt: skip
+def test_parcels_of_every_kind(cube, shape, expected):
+    parcels = table(square(40, 10, 3, 3), shape, square(30, 20, 3, 3))
+    samples = sample_pixel_sets(cube, parcels, n_pixels=40).load()
+    assert drawn(samples, 1) == expected
+    assert drawn(samples, 0) == rectangle(40, 10, 3, 3)
+    assert drawn(samples, 2) == rectangle(30, 20, 3, 3)
+    assert int(samples["sentinel2"].valid[1, 0].sum()) == len(expected)
+    assert int(samples["sentinel1"].valid[1, 0].sum()) == len(expected)
+
+
+def test_a_bow_tie_is_mended(cube):
+    samples = sample_pixel_sets(cube, table(BOW), n_pixels=40).load()
+    assert drawn(samples) <= rectangle(30, 30, 4, 8)
+    assert len(drawn(samples)) > 4
+
+
+def test_overlapping_parcels_each_have_their_pixels(cube):
+    parcels = table(square(20, 20, 5, 5), square(22, 22, 5, 5), square(20, 20, 5, 5))
+    samples = sample_pixel_sets(cube, parcels, n_pixels=25).load()
+    assert drawn(samples, 0) == drawn(samples, 2) == rectangle(20, 20, 5, 5)
+    assert drawn(samples, 1) == rectangle(22, 22, 5, 5)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32632"])
+def test_parcels_in_another_crs(cube, crs):
+    parcels = table(square(20, 20, 5, 5).buffer(1, join_style="mitre")).to_crs(crs)
+    assert drawn(sample_pixel_sets(cube, parcels, n_pixels=40).load()) == rectangle(20, 20, 5, 5)
+
+
+def test_no_parcel_at_all(cube):
+    samples = sample_pixel_sets(cube, table()).load()
+    assert samples.sizes["parcel"] == 0
+    assert samples["sentinel2"].valid.shape == (0, 2, 64)
+
+
+def test_all_parcels_outside(cube):
+    samples = sample_pixel_sets(cube, table(None, square(500, 500, 3, 3))).load()
+    assert not samples["sentinel2"].valid.any()
+    assert np.isnan(samples["sentinel2/reflectance"]).all()
+    assert np.isnan(samples["weather/weather"][0]).all()
+
+
+def test_an_inset_leaves_edges_out_where_any_pixel_remains(cube):
+    parcels = table(square(20, 20, 6, 6), square(40, 40, 2, 2))
+    samples = sample_pixel_sets(cube, parcels, n_pixels=40, inset=10).load()
+    assert drawn(samples, 0) == rectangle(21, 21, 4, 4)
+    assert drawn(samples, 1) == rectangle(40, 40, 2, 2)
+    # The shape is the parcel's own all the same.
+    assert float(samples.geometry.sel(feature="area")[0]) == 3600
+
+
+def test_features_of_a_square(cube):
+    half = shapely.Polygon([(LEFT, TOP - 600), (LEFT + 200, TOP - 600), (LEFT, TOP - 400)])
+    samples = sample_pixel_sets(cube, table(square(10, 10, 10, 10), half, None))
+    features = samples.geometry.to_dataframe()["geometry"].unstack()
+    assert features.loc["p0", "perimeter"] == 400
+    assert features.loc["p0", "area"] == 10_000
+    assert features.loc["p0", "perimeter_to_area"] == pytest.approx(0.04)
+    assert features.loc["p0", "cover_ratio"] == 1
+    assert features.loc["p1", "area"] == 20_000
+    # A triangle of 20 pixels a side holds 190 or 210 of the 19 x 19 or 20 x 20 centres.
+    assert 0.45 < features.loc["p1", "cover_ratio"] < 0.6
+    assert features.loc["p2"].isna().all()
+
+
+# Bad tables
+
+
+def test_bad_tables_are_refused(cube, tmp_path):
+    good = table(square(20, 20, 5, 5), square(30, 30, 5, 5))
+    with pytest.raises(ParcelError, match=r"duplicated, among them \['b'\]"):
+        sample_pixel_sets(cube, good.assign(id="b"))
+    with pytest.raises(ParcelError, match="1 parcels have no id"):
+        sample_pixel_sets(cube, good.assign(id=["a", None]))
+    with pytest.raises(ParcelError, match="no CRS"):
+        sample_pixel_sets(cube, table(square(20, 20, 5, 5), crs=None))
+    with pytest.raises(ParcelError, match="no 'id'"):
+        sample_pixel_sets(cube, good.rename(columns={"id": "ID"}))
+    with pytest.raises(ParcelError, match="is a DataFrame"):
+        sample_pixel_sets(cube, good.drop(columns="geometry").set_index("id"))
+    with pytest.raises(AoiError, match="no file"):
+        sample_pixel_sets(cube, tmp_path / "nowhere.parquet")
+    for n_pixels in (0, -1, 2.5):
+        with pytest.raises(SchemaError, match="n_pixels"):
+            sample_pixel_sets(cube, good, n_pixels=n_pixels)
+    with pytest.raises(SchemaError, match=r"is a Dataset.*open_season"):
+        sample_pixel_sets(cube.to_dataset(), good)
+
+
+def test_cubes_chunked_along_time_are_refused(cube):
+    parcels = table(square(20, 20, 5, 5))
+    split = cube.map_over_datasets(lambda d: d.chunk(time=1) if "time" in d.dims else d)
+    with pytest.raises(SchemaError, match="keep time and bands whole"):
+        sample_pixel_sets(split, parcels)
+    turned = cube.map_over_datasets(lambda d: d.transpose(..., "time") if "time" in d.dims else d)
+    with pytest.raises(SchemaError, match="Reorder with"):
+        sample_pixel_sets(turned, parcels)
+
+
+def test_tables_and_labels(tmp_path):
+    parcels = table(square(0, 0, 1, 1), square(5, 5, 1, 1), crop=[311.0, np.nan])
+    parcels.to_parquet(tmp_path / "p.parquet")
+    assert read_parcels(tmp_path / "p.parquet")["id"].tolist() == ["p0", "p1"]
+    assert labels_of(parcels, "crop") == ["311", None]
+    with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop', 'id'\]"):
+        labels_of(parcels, "crops")
+
+
+# Zones, by comparison with the plain definition
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    st.floats(0, 90), st.floats(0, 90), st.floats(5, 60), st.floats(5, 60), st.floats(0, 180)
+)  # fmt: skip
+def test_zones_hold_the_centres_within(x, y, width, height, angle):
+    from shapely.affinity import rotate
+
+    shape = rotate(shapely.box(x, y, x + width, y + height), angle)
+    found = pixels_of(np.array([shape], dtype=object), 10.0)
+    pixels = set(zip(found.rows.tolist(), found.columns.tolist(), strict=True))
+    expected = {
+        (row, column)
+        for row in range(-30, 20)
+        for column in range(-20, 30)
+        if shapely.contains_xy(shape, (column + 0.5) * 10, -(row + 0.5) * 10)
+    }
+    assert pixels == expected or (not expected and len(pixels) == 1)
+    assert found.counts.tolist() == [len(pixels)]
+    assert 0 < found.cover[0] <= 1
+
+
+# The real archive
+
+
+def test_the_real_parcels(flanders, real_season):
+    parcels = gpd.read_parquet(flanders / "parcels.parquet")
+    samples = sample_pixel_sets(real_season, parcels, n_pixels=64).load()
+    np.testing.assert_array_equal(samples.pixel_count, parcels["area_m2"] / 100)
+    assert samples.sizes["parcel"] == 19
+    clear = samples["sentinel2"].valid.any("pixel").sum("time")
+    assert (clear > 10).all()
+    assert samples["sentinel1"].valid.any("pixel").all()
+    assert np.isfinite(samples["weather/weather"]).all()
+    taken = samples["sentinel1"].valid[:, 0].sum("pixel")
+    np.testing.assert_array_equal(taken, np.minimum(samples.pixel_count, 64))

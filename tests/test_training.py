@@ -1,0 +1,142 @@
+"""Fitting: seeds, labels, masks, several sets."""
+
+import numpy as np
+import pytest
+import torch
+from samples import make_samples
+
+from cubecrop.errors import LabelError, SchemaError
+from cubecrop.model import sensor_arrays
+from cubecrop.training import TrainConfig, fit
+from cubecrop.training.batches import TrainingSet, band_statistics, batches
+
+QUICK = TrainConfig(epochs=3, batch_size=6, n_pixels=4)
+
+
+def weights(model):
+    return {key: value.clone() for key, value in model.network.state_dict().items()}
+
+
+def equal(one, other):
+    return all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_it_learns_what_can_be_learned():
+    samples, labels = make_samples(n=36)
+    unseen, truth = make_samples(n=12, seed=7)
+    model = fit(samples, labels, config=TrainConfig(epochs=40, n_pixels=4))
+    guess = model.predict_proba(unseen).idxmax("crop").to_numpy()
+    assert (guess == truth).mean() > 0.9
+
+
+def test_same_seed_same_weights_and_no_trace_in_the_caller():
+    samples, labels = make_samples()
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    first, again = (weights(fit(samples, labels, config=QUICK, seed=3)) for _ in range(2))
+    assert equal(first, again)
+    assert not equal(first, weights(fit(samples, labels, config=QUICK, seed=4)))
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+
+
+def test_masked_values_are_never_learned_from():
+    samples, labels = make_samples()
+    poisoned, _ = make_samples()
+    node = poisoned["sentinel2"]
+    values = node["reflectance"].values
+    values[~np.broadcast_to(node["valid"].values[:, :, None, :], values.shape)] = 1e6
+    assert equal(
+        weights(fit(samples, labels, config=QUICK)), weights(fit(poisoned, labels, config=QUICK))
+    )
+
+
+def test_parcels_without_label_are_left_out():
+    samples, labels = make_samples(n=12)
+    holes = [None if i % 4 == 0 else label for i, label in enumerate(labels)]
+    kept = [i for i, label in enumerate(holes) if label]
+    assert equal(
+        weights(fit(samples, holes, config=QUICK)),
+        weights(fit(samples.isel(parcel=kept), [labels[i] for i in kept], config=QUICK)),
+    )
+
+
+def test_sets_with_their_own_dates_train_together():
+    one, labels = make_samples(n=9)
+    other, more = make_samples(n=6, seed=5, dates=(5, 11))
+    model = fit([one, other], [labels, more], config=QUICK)
+    assert sum(model.training.parcels.values()) == 15
+    assert model.predict_proba(other).shape == (6, 3)
+
+
+def test_a_sensor_that_may_be_missing_is_not_needed():
+    samples, labels = make_samples(n=18)
+    config = TrainConfig(epochs=20, n_pixels=4, may_be_missing=("sentinel1",))
+    model = fit(samples, labels, config=config)
+    alone, truth = make_samples(n=9, seed=3, sensors=("sentinel2",))
+    found = model.predict_proba(alone)
+    assert np.isfinite(found).all()
+    assert (found.idxmax("crop").to_numpy() == truth).mean() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [(["wheat"] * 12, "two or more"), ([None] * 12, "classes"), (["wheat", "maize"], "2 labels")],
+)
+def test_labels_that_cannot_be_learned(labels, says):
+    samples, _ = make_samples()
+    with pytest.raises(LabelError, match=says):
+        fit(samples, labels, config=QUICK)
+
+
+def test_sets_of_different_sensors_do_not_fit_together():
+    one, labels = make_samples()
+    other, more = make_samples(sensors=("sentinel2",))
+    with pytest.raises(SchemaError, match="sensors"):
+        fit([one, other], [labels, more], config=QUICK)
+
+
+def test_a_sensor_without_one_valid_pixel_is_named():
+    samples, labels = make_samples(cloud=1.0)
+    with pytest.raises(SchemaError, match="sentinel2"):
+        fit(samples, labels, config=QUICK)
+
+
+def test_statistics_by_hand():
+    samples, labels = make_samples(n=3, n_pixels=2, dates=(2, 2), cloud=0.0)
+    arrays = sensor_arrays(samples, ["sentinel1"])
+    rows = arrays["sentinel1"].values[arrays["sentinel1"].valid]
+    mean, deviation = band_statistics(
+        [TrainingSet(arrays, np.zeros(3, int), labels, np.ones(3, int))], "sentinel1"
+    )
+    np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(deviation, rows.std(axis=0), rtol=1e-4)
+
+
+def test_each_epoch_draws_anew_and_every_parcel_keeps_a_date():
+    samples, _ = make_samples(n=6, n_pixels=16)
+    arrays = sensor_arrays(samples, ["sentinel2", "sentinel1"])
+    counts = samples["pixel_count"].values
+    one = TrainingSet(arrays, np.arange(6) % 3, [f"p{i}" for i in range(6)], counts)
+    deviations = {name: np.ones(a.values.shape[-1], "f4") for name, a in arrays.items()}
+    config = TrainConfig(batch_size=6, n_pixels=4, date_dropout={"sentinel1": 0.95}, jitter=0.0)
+
+    def epoch(number, seed=0):
+        return list(batches([one], deviations, config, seed=seed, epoch=number))
+
+    ((first, truth),) = epoch(0)
+    ((again, _),) = epoch(0)
+    ((other, _),) = epoch(1)
+    assert torch.equal(first["sentinel2"].valid, again["sentinel2"].valid)
+    assert first["sentinel2"].valid.shape != other["sentinel2"].valid.shape or not torch.equal(
+        first["sentinel2"].valid, other["sentinel2"].valid
+    )
+    assert sorted(truth.tolist()) == [0, 0, 1, 1, 2, 2]
+    assert first["sentinel1"].valid.flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 0}, {"batch_size": 1}, {"label_smoothing": -1}, {"small_sets": 2}]
+)
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(LabelError):
+        TrainConfig(**change)
