@@ -9,17 +9,20 @@ import pickle
 import tempfile
 import tracemalloc
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import pyproj
 import shapely
 import torch
-import xarray as xr
 
 import cubecrop
 from cubecrop.model import CropModel, LateFusion, NetworkConfig, SensorConfig
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _CRS = "EPSG:32631"
 #: Upper left corner of the Sentinel-2 tile 31UES, metres.

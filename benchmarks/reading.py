@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -10,10 +11,12 @@ import pystac
 import rasterio
 import shapely
 import stackstac
-import xarray as xr
 
 import cubecrop
 from cubecrop.schema import SENTINEL2_BANDS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _YEAR = 2024
 #: The classes that a season cube masks; without their margin of 60 m, which a loop written
@@ -40,6 +43,7 @@ class ReadSeason:
         return str(archive)
 
     def setup(self, archive: str) -> None:
+        self.archive = archive
         catalog = pystac.Catalog.from_file(f"{archive}/catalog.json")
         self.items = sorted(
             catalog.get_child("sentinel-2-l2a").get_items(), key=lambda item: item.datetime
@@ -56,27 +60,27 @@ class ReadSeason:
         self.epsg = int(code.removeprefix("EPSG:"))
         self.aoi = gpd.GeoSeries([shapely.box(*self.bounds)], crs=code)
 
-    def time_cubecrop(self, archive: str) -> None:
-        self.cubecrop(archive)
+    def time_cubecrop(self, _: str) -> None:
+        self.cubecrop()
 
-    def time_rasterio(self, archive: str) -> None:
+    def time_rasterio(self, _: str) -> None:
         self.rasterio()
 
-    def time_stackstac(self, archive: str) -> None:
+    def time_stackstac(self, _: str) -> None:
         self.stackstac()
 
-    def peakmem_cubecrop(self, archive: str) -> None:
-        self.cubecrop(archive)
+    def peakmem_cubecrop(self, _: str) -> None:
+        self.cubecrop()
 
-    def peakmem_rasterio(self, archive: str) -> None:
+    def peakmem_rasterio(self, _: str) -> None:
         self.rasterio()
 
-    def peakmem_stackstac(self, archive: str) -> None:
+    def peakmem_stackstac(self, _: str) -> None:
         self.stackstac()
 
-    def cubecrop(self, archive: str) -> xr.DataTree:
+    def cubecrop(self) -> xr.DataTree:
         cube = cubecrop.open_season(
-            self.aoi, _YEAR, archive=archive, modalities=("sentinel2",)
+            self.aoi, _YEAR, archive=self.archive, modalities=("sentinel2",)
         )
         return cube["sentinel2"].to_dataset()[["reflectance"]].compute()
 
@@ -112,4 +116,3 @@ def _read(item: pystac.Item, key: str, height: int, width: int) -> np.ndarray:
     if factor > 1:
         values = values.repeat(factor, axis=0).repeat(factor, axis=1)
     return values[:height, :width]
-

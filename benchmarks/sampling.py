@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
 import rioxarray  # noqa: F401 (registers `.rio`)
-import xarray as xr
 
 import cubecrop
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _YEAR = 2024
 
@@ -35,16 +38,14 @@ class SampleParcels:
 
     def setup(self, archive: str) -> None:
         parcels = gpd.read_parquet(f"{archive}/parcels-{_YEAR}.parquet")
-        cube = cubecrop.open_season(
-            parcels, _YEAR, archive=archive, modalities=("sentinel2",)
-        )
+        cube = cubecrop.open_season(parcels, _YEAR, archive=archive, modalities=("sentinel2",))
         self.cube = cube.load()
         self.parcels = parcels.head(self.n_parcels)
 
-    def time_cubecrop(self, archive: str) -> None:
+    def time_cubecrop(self, _: str) -> None:
         self.cubecrop()
 
-    def time_clip_loop(self, archive: str) -> None:
+    def time_clip_loop(self, _: str) -> None:
         self.clip_loop()
 
     def cubecrop(self) -> xr.DataTree:

@@ -162,9 +162,7 @@ def test_clouds_are_brighter_and_shadows_darker(catalog):
 
 def test_sentinel1_is_linear_power_of_two_orbits(catalog):
     scenes = items_of(catalog, "sentinel-1-rtc")
-    orbits = {
-        (i.properties["sat:orbit_state"], i.properties["sat:relative_orbit"]) for i in scenes
-    }
+    orbits = {(i.properties["sat:orbit_state"], i.properties["sat:relative_orbit"]) for i in scenes}
     assert {state for state, _ in orbits} == {"ascending", "descending"}
     assert len(orbits) == 2
     assert all("calibration" not in item.properties for item in scenes)

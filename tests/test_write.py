@@ -233,9 +233,7 @@ def test_classes_of_the_item(written):
 
 def test_class_names_are_unique_and_plain():
     labels = ["Maize, grain", "Maize (grain)", "nodata", "大豆", "Blé", "class 3"]
-    crops = tuple(
-        Crop(code=f"{n}", name=name, colour="#112233") for n, name in enumerate(labels)
-    )
+    crops = tuple(Crop(code=f"{n}", name=name, colour="#112233") for n, name in enumerate(labels))
     entries = class_objects(Nomenclature(crops=crops), np.zeros(256, int))
     seen = [entry["name"] for entry in entries]
     assert len(set(seen)) == len(seen) == 7
@@ -429,8 +427,7 @@ def test_quicklook_is_drawn_within_bounds(written):
     image = imread(written[0] / "quicklook.png")
     assert max(image.shape[:2]) <= 2000
     seen = {
-        tuple(np.round(colour * 255).astype(int))
-        for colour in image[::3, ::3, :3].reshape(-1, 3)
+        tuple(np.round(colour * 255).astype(int)) for colour in image[::3, ::3, :3].reshape(-1, 3)
     }
     for colour in (*NOMENCLATURE.colours, "#E0E0E0"):
         assert tuple(bytes.fromhex(colour[1:])) in seen

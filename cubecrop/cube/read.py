@@ -176,8 +176,8 @@ def _check_file(file: rasterio.DatasetReader, source: Source) -> None:
         raise ReadError(f"{where} has {file.count} bands, expected one.")
     if file.crs is None or file.gcps[0]:
         raise ReadError(
-            f"{where} is in radar geometry or has no CRS. Use a terrain-corrected product, "
-            "such as Sentinel-1 RTC."
+            f"{where} has no CRS: it is damaged, or in radar geometry. Fetch the file again; of "
+            "Sentinel-1, use a terrain-corrected product (RTC)."
         )
     if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
         raise ReadError(f"{where} is not north-up.")
