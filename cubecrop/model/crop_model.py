@@ -85,7 +85,7 @@ class CropModel:
     n_pixels: int = 64
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    name: str = "cubecrop model"
+    name: str = "crop model"
     licence: str = "unspecified"
 
     def __post_init__(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any
 
 import shapely
@@ -27,6 +28,7 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
     area = shapely.box(*shapely.union_all([shapely.box(*box) for box in boxes]).bounds)
     years = model.training.years or (2000,)
     (before, month, day), (after, last_month, last_day) = model.season_window
+    bands = [{"name": band} for sensor in model.config.sensors for band in sensor.bands]
     return {
         "type": "Feature",
         "stac_version": "1.1.0",
@@ -40,13 +42,13 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
             "start_datetime": f"{min(years) + before}-{month:02d}-{day:02d}T00:00:00Z",
             "end_datetime": f"{max(years) + after}-{last_month:02d}-{last_day:02d}T23:59:59Z",
             "license": model.licence,
-            "mlm:name": model.name,
+            "mlm:name": _slug(model.name),
             "mlm:architecture": "Pixel-set encoder and lightweight temporal attention",
             "mlm:tasks": ["classification"],
-            "mlm:framework": "pytorch",
+            "mlm:framework": "PyTorch",
             "mlm:framework_version": torch.__version__.split("+")[0],
             "mlm:total_parameters": sum(p.numel() for p in model.network.parameters()),
-            "mlm:pretrained": True,
+            "bands": bands,
             "mlm:input": [_input(model, name) for name in model.sensors],
             "mlm:output": [_output(model)],
         },
@@ -58,9 +60,15 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
                 "title": "Weights",
                 "roles": ["mlm:model", "mlm:weights"],
                 "mlm:artifact_type": "safetensors",
+                "bands": bands,
             }
         },
     }
+
+
+def _slug(name: str) -> str:
+    """A name as the extension wants it: letters, digits, dots, dashes."""
+    return re.sub(r"[^0-9A-Za-z_.-]+", "-", f"cubecrop-{name}").strip("-._")
 
 
 def _input(model: CropModel, name: str) -> dict[str, Any]:
