@@ -13,12 +13,13 @@ from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
 from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, StackstacBackend, meeting
+from cubecrop.cube.composites import Composite, composite_child
 from cubecrop.cube.grid import chunk_side, grid_for, pixel_centres
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.schema import MODALITIES, Modality, Scene
+from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +46,7 @@ def open_season(
     resolution: float = 10,
     crs: str | None = None,
     chunks: int | None = None,
+    composite: Composite | None = None,
     backend: Backend | None = None,
 ) -> xr.DataTree:
     """Open everything an archive has of an area and a season as one lazy cube.
@@ -68,6 +70,8 @@ def open_season(
         A projected CRS in metres; by default the UTM zone of the area's centre.
     chunks : int, optional
         Chunk side in pixels; by default the largest whose decoded series fit in 512 MB.
+    composite : {"dekad", "month"}, optional
+        Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
         What builds the stacks; stackstac by default.
 
@@ -95,36 +99,30 @@ def open_season(
     except NoScenesError:
         search(area, season, archive=source, modalities=modalities)  # tells of the user's area
         raise
-    return _build(found, grid, chunks, backend or StackstacBackend())
+    return _build(found, grid, chunks, composite, backend or StackstacBackend())
 
 
 def _rectangle(grid: GeoBox) -> Aoi:
     return Aoi(shapely.box(*grid.boundingbox), str(grid.crs))
 
 
-def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) -> xr.DataTree:
+def _build(
+    found: Scenes,
+    grid: GeoBox,
+    chunks: int | None,
+    composite: Composite | None,
+    backend: Backend,
+) -> xr.DataTree:
     scenes = {
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
     side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"], max(grid.shape))
-    side = min(side, max(grid.shape))
-    children = {}
-    if scenes["sentinel2"]:
-        children["sentinel2"] = sentinel2.sentinel2_child(
-            scenes["sentinel2"], grid, side=side, backend=backend
-        )
-    if scenes["sentinel1"]:
-        children["sentinel1"] = sentinel1.sentinel1_child(
-            scenes["sentinel1"], grid, side=side, backend=backend
-        )
-    if scenes["terrain"]:
-        children["terrain"] = terrain_child(scenes["terrain"], grid, side=side)
-    y, x = pixel_centres(grid)
-    place = xr.Dataset(coords={"y": y, "x": x}).rio.write_crs(str(grid.crs))
-    place = place.rio.write_transform(grid.transform)
-    place["y"].attrs.update(units="m", standard_name="projection_y_coordinate")
-    place["x"].attrs.update(units="m", standard_name="projection_x_coordinate")
+    children = _gridded(scenes, grid, min(side, max(grid.shape)), backend)
+    if composite is not None:
+        for name in set(children) & set(SERIES):
+            children[name] = composite_child(name, children[name], found.season, composite)
+    place = _place(grid)
     nodes = {name: child.assign_coords(place.coords) for name, child in children.items()}
     if weather := found.of("weather"):
         nodes["weather"] = weather_child(weather, found.season, found.aoi.bbox)
@@ -137,10 +135,35 @@ def _build(found: Scenes, grid: GeoBox, chunks: int | None, backend: Backend) ->
         season_start=found.season.start.isoformat(),
         season_end=found.season.end.isoformat(),
         archive=found.archive,
+        composite=composite or "",
         items=[scene.id for scene in used],
         item_hrefs=[scene.href or "" for scene in used],
     )
     return xr.DataTree.from_dict({"/": root, **nodes}, name="season")
+
+
+def _gridded(
+    scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int, backend: Backend
+) -> dict[str, xr.Dataset]:
+    """The children on the cube's grid; a modality without scenes is absent."""
+    children = {}
+    if found := scenes["sentinel2"]:
+        children["sentinel2"] = sentinel2.sentinel2_child(found, grid, side=side, backend=backend)
+    if found := scenes["sentinel1"]:
+        children["sentinel1"] = sentinel1.sentinel1_child(found, grid, side=side, backend=backend)
+    if found := scenes["terrain"]:
+        children["terrain"] = terrain_child(found, grid, side=side)
+    return children
+
+
+def _place(grid: GeoBox) -> xr.Dataset:
+    """Coordinates and CRS of a grid."""
+    y, x = pixel_centres(grid)
+    place: xr.Dataset = xr.Dataset(coords={"y": y, "x": x}).rio.write_crs(str(grid.crs))
+    place = place.rio.write_transform(grid.transform)
+    place["y"].attrs.update(units="m", standard_name="projection_y_coordinate")
+    place["x"].attrs.update(units="m", standard_name="projection_x_coordinate")
+    return place
 
 
 def _side(optical: Sequence[Scene], radar: Sequence[Scene], longest: int) -> int:

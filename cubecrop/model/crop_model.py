@@ -67,6 +67,8 @@ class CropModel:
         ``gamma0`` or ``sigma0``; empty for a network without radar.
     radar_orbits : tuple of str
         Orbit states in training.
+    composite : str
+        ``dekad``, ``month``, or empty for series of single dates.
     n_pixels : int
         Pixels drawn from a parcel to predict it.
     training : TrainingRecord
@@ -82,6 +84,7 @@ class CropModel:
     season_window: Window
     radar_calibration: str = ""
     radar_orbits: tuple[str, ...] = ()
+    composite: str = ""
     n_pixels: int = 64
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
@@ -132,6 +135,12 @@ class CropModel:
                 f"data spans the season {_window_text(window)}, the model was trained on "
                 f"{_window_text(self.season_window)}. Open the season with the same window, or "
                 "train a model for this one."
+            )
+        if (composite := str(data.attrs.get("composite", ""))) != self.composite:
+            raise ModelMismatchError(
+                f"data is composited by {composite or 'nothing'!r}, the model was trained on "
+                f"series composited by {self.composite or 'nothing'!r}. Open the season with "
+                f"`composite={self.composite or None!r}`."
             )
         present = tuple(name for name in self.sensors if name in data.children)
         for name in set(self.sensors) - set(present) - set(self.config.may_be_missing):
@@ -299,6 +308,7 @@ class CropModel:
             "season_window": self.season_window,
             "radar_calibration": self.radar_calibration,
             "radar_orbits": self.radar_orbits,
+            "composite": self.composite,
             "n_pixels": self.n_pixels,
             "training": asdict(self.training),
             "scores": self.scores,
@@ -375,6 +385,7 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "season_window": (start, end),
         "radar_calibration": str(metadata["radar_calibration"]),
         "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
+        "composite": str(metadata["composite"]),
         "n_pixels": int(metadata["n_pixels"]),
         "training": TrainingRecord(**training),
         "scores": {

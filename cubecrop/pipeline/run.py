@@ -11,7 +11,7 @@ import xarray as xr
 
 from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
-from cubecrop.cube import open_season
+from cubecrop.cube import Composite, open_season
 from cubecrop.errors import LabelError, ModelFormatError, ParcelError
 from cubecrop.metrics import scores
 from cubecrop.model import CropModel
@@ -107,6 +107,7 @@ def classify(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        composite=_composite(crop_model),
     )
     return classify_pixels(cube, crop_model, device=device)
 
@@ -162,6 +163,7 @@ def classify_parcels(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        composite=_composite(crop_model),
     )
     order = reading_order(cube, table)
     samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
@@ -181,6 +183,7 @@ def train(
     sensors: tuple[Modality, ...] = ("sentinel2", "sentinel1"),
     held_out: float = 0.3,
     config: TrainConfig | None = None,
+    composite: Composite | None = None,
     seed: int = 0,
     resolution: float = 10,
     crs: str | None = None,
@@ -207,6 +210,8 @@ def train(
         `split_parcels`. With 0 there are no scores on unseen parcels.
     config : TrainConfig, optional
         Settings of the training.
+    composite : {"dekad", "month"}, optional
+        Learn from one step a period in place of every date; the model then asks for the same.
     seed : int, default 0
         Same input and seed: same model, on the CPU.
     progress : bool, default True
@@ -245,6 +250,7 @@ def train(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        composite=composite,
     )
     chosen = labelled[reading_order(cube, table.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
@@ -285,6 +291,10 @@ def _load_model(model: CropModel | str | Path | None) -> CropModel:
 
 def _sensors(model: CropModel) -> tuple[Modality, ...]:
     return tuple(name for name in SERIES if name in model.sensors)  # type: ignore[misc]
+
+
+def _composite(model: CropModel) -> Composite | None:
+    return model.composite or None  # type: ignore[return-value]
 
 
 def _covered(table: gpd.GeoDataFrame, source: Archive) -> gpd.GeoDataFrame:

@@ -141,6 +141,8 @@ def _common_sensors(trees: Sequence[xr.DataTree]) -> list[str]:
     windows = {season_of(tree).window for tree in trees}
     if len(windows) != 1:
         raise SchemaError(f"samples span different season windows {windows}, expected one.")
+    if len(steps := {str(tree.attrs.get("composite", "")) for tree in trees}) != 1:
+        raise SchemaError(f"samples are composited by {sorted(steps)}, expected alike.")
     return list(seen[0])
 
 
@@ -309,6 +311,7 @@ def _as_model(
             str(radar["backscatter"].attrs.get("calibration", "")) if radar is not None else ""
         ),
         radar_orbits=tuple(orbits),
+        composite=str(first.attrs.get("composite", "")),
         n_pixels=config.n_pixels,
         training=record,
     )

@@ -1,0 +1,115 @@
+"""Composites: one value a period, an option for series that are to be short and regular.
+
+Networks take irregular dates, so nothing needs them; they save memory and bring seasons of
+different dates to one form.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+
+import numpy as np
+import xarray as xr
+
+from cubecrop.errors import SchemaError
+from cubecrop.schema import Status
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cubecrop.season import Season
+
+__all__ = ["Composite", "composite_child", "periods_of"]
+
+Composite = Literal["dekad", "month"]
+
+#: First days of a month's periods. A dekad is a third of a month: days 1 to 10, 11 to 20, rest.
+_FIRST_DAYS: Final[dict[str, tuple[int, ...]]] = {"dekad": (1, 11, 21), "month": (1,)}
+
+
+def periods_of(season: Season, step: Composite) -> NDArray[np.datetime64]:
+    """First days of the periods of a season, the first at or before its start.
+
+    Returns
+    -------
+    numpy.ndarray
+        (period,) datetime64[D].
+
+    Raises
+    ------
+    SchemaError
+        The step is not known.
+    """
+    if step not in get_args(Composite):
+        raise SchemaError(f"composite is {step!r}, expected one of {list(get_args(Composite))}.")
+    starts = [
+        dt.date(year, month, day)
+        for year in range(season.start.year, season.end.year + 1)
+        for month in range(1, 13)
+        for day in _FIRST_DAYS[step]
+    ]
+    days = np.array(starts, dtype="datetime64[D]")
+    first = int(np.searchsorted(days, np.datetime64(season.start), side="right")) - 1
+    last = int(np.searchsorted(days, np.datetime64(season.end), side="right"))
+    return days[first:last]
+
+
+def composite_child(name: str, child: xr.Dataset, season: Season, step: Composite) -> xr.Dataset:
+    """Reduce a satellite child to one step a period, lazily.
+
+    Parameters
+    ----------
+    name : {"sentinel2", "sentinel1"}
+        Which child it is.
+    child : xarray.Dataset
+        See `cubecrop.schema`.
+    season : Season
+        Whose periods; each gives a step, whether or not it holds a date.
+    step : {"dekad", "month"}
+        Length of a period.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``time`` is the middle day of each period. Reflectance is the median of clear
+        observations; backscatter the mean of power, in dB, over all orbits; status the best
+        of the period. NaN where a period has no observation.
+    """
+    starts = periods_of(season, step)
+    dates = child["time"].to_numpy().astype("datetime64[D]")
+    index = np.searchsorted(starts, dates, side="right") - 1
+    if name == "sentinel2":
+        reduced = {
+            "reflectance": _reduce(child["reflectance"], index, len(starts), "nanmedian", np.nan),
+            "status": _reduce(child["status"], index, len(starts), "min", Status.OUTSIDE),
+        }
+    else:
+        decibel = child["backscatter"]
+        power = _reduce(10 ** (decibel / 10), index, len(starts), "nanmean", np.nan)
+        reduced = {"backscatter": xr.apply_ufunc(np.log10, power, dask="allowed") * np.float32(10)}
+    out = xr.Dataset(
+        {key: values.assign_attrs(child[key].attrs) for key, values in reduced.items()}
+    )
+    ends = np.append(starts[1:], np.datetime64(season.end) + 1)
+    middle = starts + (ends - starts) // 2
+    return out.assign_coords(time=middle.astype("datetime64[ns]"))
+
+
+def _reduce(
+    values: xr.DataArray, index: NDArray[np.intp], n: int, how: str, fill: float
+) -> xr.DataArray:
+    """Reduce over time by period: (time, …) to (time, …) with n steps, a task a chunk."""
+    from flox.xarray import xarray_reduce
+
+    by = xr.DataArray(index, dims="time", name="period")
+    options: dict[str, Any] = {"fill_value": fill, "engine": "flox", "method": "blockwise"}
+    found: xr.DataArray = xarray_reduce(
+        values.drop_vars([c for c in values.coords if "time" in values[c].dims]),
+        by,
+        func=how,
+        expected_groups=np.arange(n),
+        **options,
+    )
+    found = found.rename(period="time").drop_vars("time")
+    return found.transpose(*values.dims).astype(values.dtype)
