@@ -129,6 +129,9 @@ def classify_parcels(
     overwrite: Overwrite = False,
 ) -> None:
     """Classify parcels and write them as GeoParquet."""
+    from cubecrop.write.parcels import check_parcel_path
+
+    check_parcel_path(out, overwrite=overwrite)
     table = cubecrop.classify_parcels(
         parcels, year, archive=archive, model=model, season=_season(year, start, end)
     )
@@ -154,6 +157,10 @@ def classify(
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder."""
+    from cubecrop.files import check_free
+    from cubecrop.write.crop_map import MAP_FILES
+
+    check_free(out, files=MAP_FILES, overwrite=overwrite)
     crop_map = cubecrop.classify(
         aoi,
         year,

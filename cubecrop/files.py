@@ -40,7 +40,7 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
     if held and not overwrite:
         raise OutputError(
             f"{out} holds {_names(held)}, expected a missing or empty folder. Name another "
-            "one, or pass `overwrite=True` to replace an earlier map."
+            "one, or pass `overwrite=True` (`--overwrite`) to replace an earlier result."
         )
     if foreign := [path for path in held if path.name not in files or path.is_dir()]:
         raise OutputError(

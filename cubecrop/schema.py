@@ -118,7 +118,10 @@ class Scene:
     ``assets`` are keyed by ESA band names (``B02`` … ``SCL``), ``vv`` and ``vh``,
     ``elevation``, or ``weather``. ``solar_day`` is the local date, UTC + longitude / 15 h.
     ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
-    ``datatake`` is the start of the pass, the same for all tiles of it.
+    ``datatake`` is the start of the pass, the same for all tiles of it. ``provider`` is the
+    catalogue it is from; ``harmonisation`` says in a sentence how scale and offset of its
+    reflectance were decided, and ``offset_unverified`` that only a flag known to be wrong at
+    times stands for it, so that a reader should look at dark pixels.
     """
 
     id: str
@@ -140,6 +143,9 @@ class Scene:
     relative_orbit: int | None = None
     calibration: str = ""
     cloud_cover: float | None = None
+    provider: str = ""
+    harmonisation: str = ""
+    offset_unverified: bool = False
 
     @property
     def datetime(self) -> dt.datetime:

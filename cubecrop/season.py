@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import operator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -51,10 +52,14 @@ class Season:
     hemisphere: Hemisphere = field(default="north", kw_only=True)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.year, int) or not 1982 <= self.year <= 2100:
+        try:
+            object.__setattr__(self, "year", operator.index(self.year))
+        except TypeError:
+            raise SeasonError(f"harvest year is {self.year!r}, expected a whole number.") from None
+        if not 1982 <= self.year <= 2100:
             raise SeasonError(
-                f"harvest year is {self.year!r}, expected a whole number from 1982 to 2100, "
-                "as in `Season(2018)`."
+                f"harvest year is {self.year!r}, expected one from 1982 to 2100, as in "
+                "`Season(2018)`."
             )
         if self.hemisphere not in _WINDOWS:
             raise SeasonError(f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'.")

@@ -6,15 +6,24 @@ digital number means. A new catalogue is a new row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
+from cubecrop.errors import ArchiveError, UnsupportedItemError
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, Modality
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+__all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider", "provider_at", "tell_provider"]
 
-__all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider"]
+#: How the offset of a collection's values is known: there is none; the processing baseline
+#: says, since the files hold the DN that ESA made; or a flag of the catalogue says, since
+#: its own files may have been shifted.
+OffsetSource = Literal["none", "baseline", "flag"]
+
+#: Links that say whose catalogue an item is from.
+_HOME_LINKS: Final = {"self", "root", "parent", "collection", "canonical"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,61 +40,220 @@ class CollectionRule:
         Value of one DN.
     nodata : mapping
         Our band name to the DN that means nothing, where the files or items do not say.
-    offset_from_baseline : bool
-        Reflectance carries an offset of -0.1 from processing baseline 04.00 on (ESA,
-        Sentinel-2 Products Specification Document, "BOA_ADD_OFFSET" = -1000).
+    offset : str
+        Where the offset comes from: ``none``, ``baseline`` or ``flag``. Reflectance carries
+        an offset of -0.1 from processing baseline 04.00 on (ESA, Sentinel-2 Products
+        Specification Document, "BOA_ADD_OFFSET" = -1000).
     calibration : str
         Radar calibration where the item does not name it.
     dated : bool
         False for collections that hold for any year, such as a DEM.
+    searched : bool
+        False for collections that a search leaves out unless they are asked for, since a
+        better one holds the same acquisitions.
     """
 
     modality: Modality
     assets: Mapping[str, str]
     scale: float = 1.0
     nodata: Mapping[str, float] = field(default_factory=dict)
-    offset_from_baseline: bool = False
+    offset: OffsetSource = "none"
     calibration: str = ""
     dated: bool = True
+    searched: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """A catalogue: its name, the URL of its STAC API if it has one, and its collections."""
+    """A catalogue: name, collections in order of preference, URL of its STAC API if it has one.
+
+    ``homes`` are the hosts and S3 buckets of its links and files, by which its items are told.
+    """
 
     name: str
     collections: Mapping[str, CollectionRule]
     url: str | None = None
+    homes: frozenset[str] = frozenset()
 
     def collections_of(self, modality: Modality) -> list[str]:
-        """Collection ids that feed a child of the season cube."""
-        return [key for key, rule in self.collections.items() if rule.modality == modality]
+        """Collection ids that feed a child of the season cube, the preferred one first."""
+        rules = self.collections.items()
+        return [key for key, rule in rules if rule.modality == modality and rule.searched]
+
+    def searching(self, collections: Iterable[str] | None = None) -> Provider:
+        """Give this catalogue with the named collections searched and no other; None means all."""
+        wanted = list(self.collections if collections is None else collections)
+        if unknown := [key for key in wanted if key not in self.collections]:
+            raise ArchiveError(
+                f"collections {unknown} of provider {self.name!r} are not known, expected some "
+                f"of {list(self.collections)}."
+            )
+        rules = {key: replace(self.collections[key], searched=True) for key in wanted}
+        return replace(self, collections=rules)
 
 
-_SENTINEL2_ASSETS = {band: band for band in (*SENTINEL2_BANDS, "SCL")}
+def tell_provider(item: Mapping[str, Any]) -> Provider:
+    """Tell from an item's links and hrefs whose it is; ``LOCAL`` where nothing says.
+
+    Raises
+    ------
+    UnsupportedItemError
+        The links name one catalogue and the files another.
+    """
+    links = item.get("links")
+    pages = [
+        str(link.get("href", ""))
+        for link in (links if isinstance(links, list | tuple) else ())
+        if isinstance(link, Mapping) and link.get("rel") in _HOME_LINKS
+    ]
+    assets = item.get("assets")
+    files = [
+        str(asset.get("href", ""))
+        for asset in (assets.values() if isinstance(assets, Mapping) else ())
+        if isinstance(asset, Mapping)
+    ]
+    by_links, by_files = _at_home(pages), _at_home(files)
+    both = (by_links & by_files) or by_links or by_files
+    if len(both) > 1 or (by_links and by_files and not by_links & by_files):
+        raise UnsupportedItemError(
+            f"item {str(item.get('id'))!r} has links of {sorted(by_links)} and files of "
+            f"{sorted(by_files)}, expected those of one provider: the same DN mean different "
+            "reflectances with each. Say whose it is, `provider=...`."
+        )
+    return PROVIDERS[both.pop()] if both else LOCAL
+
+
+def provider_at(url: str) -> Provider:
+    """Whose STAC API an address is; ``LOCAL`` where it is nobody's that we know."""
+    names = _at_home([url])
+    if not names:
+        return LOCAL
+    row = PROVIDERS[names.pop()]
+    # Another version of the API has other collections: take those that it lists.
+    return row if url.rstrip("/") == row.url else row.searching()
+
+
+def _at_home(hrefs: Iterable[str]) -> set[str]:
+    """Names of the providers that are at home at some addresses."""
+    places = {place for href in hrefs for place in _places(href)}
+    return {row.name for row in PROVIDERS.values() if row.homes & places}
+
+
+def _places(href: str) -> Iterator[str]:
+    """Host with and without its first labels, and the S3 bucket, of an address."""
+    try:
+        parts = urlsplit(href)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        return
+    if parts.scheme not in {"http", "https", "s3"}:
+        return
+    labels = host.split(".")
+    yield from (".".join(labels[i:]) for i in range(len(labels)))
+    if parts.scheme != "s3" and host.endswith(".amazonaws.com"):
+        if match := re.fullmatch(r"(.+)\.s3[.-].*amazonaws\.com", host):
+            yield match[1]
+        elif host.startswith("s3"):
+            yield parts.path.lstrip("/").split("/")[0]
+
+
+def _sentinel2(
+    assets: Mapping[str, str], offset: OffsetSource, *, searched: bool = True
+) -> CollectionRule:
+    return CollectionRule(
+        modality="sentinel2",
+        assets=assets,
+        scale=1e-4,
+        nodata=dict.fromkeys(assets, 0.0),
+        offset=offset,
+        searched=searched,
+    )
+
+
+_ESA_NAMES: Final = {band: band for band in (*SENTINEL2_BANDS, "SCL")}
+_COMMON_NAMES: Final = {
+    "B02": "blue", "B03": "green", "B04": "red", "B05": "rededge1", "B06": "rededge2",
+    "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22",
+    "SCL": "scl",
+}  # fmt: skip
+#: Each band at the resolution it was taken with.
+_SIZED_NAMES: Final = {
+    band: f"{band}_{10 if band in {'B02', 'B03', 'B04', 'B08'} else 20}m" for band in _ESA_NAMES
+}
+_ELEVATION: Final = CollectionRule(
+    modality="terrain", assets={"elevation": "data"}, dated=False
+)  # fmt: skip
+_RADAR: Final = {band: band for band in SENTINEL1_BANDS}
 
 #: A folder, an ItemCollection or a STAC API with ESA band names as asset keys and raw DN:
 #: the form of the Planetary Computer's items.
 LOCAL: Final = Provider(
     name="local",
     collections={
-        "sentinel-2-l2a": CollectionRule(
-            modality="sentinel2",
-            assets=_SENTINEL2_ASSETS,
-            scale=1e-4,
-            nodata=dict.fromkeys(_SENTINEL2_ASSETS, 0.0),
-            offset_from_baseline=True,
+        "sentinel-2-l2a": _sentinel2(_ESA_NAMES, "baseline"),
+        "sentinel-1-rtc": CollectionRule(
+            modality="sentinel1", assets=_RADAR, calibration="gamma0"
         ),
+        "cop-dem-glo-30": _ELEVATION,
+        "agera5-daily": CollectionRule(modality="weather", assets={"weather": "zarr"}),
+    },
+)  # fmt: skip
+
+PLANETARY_COMPUTER: Final = Provider(
+    name="planetary-computer",
+    url="https://planetarycomputer.microsoft.com/api/stac/v1",
+    homes=frozenset(
+        {
+            "planetarycomputer.microsoft.com",
+            "pct-apis-staging.westeurope.cloudapp.azure.com",
+            "sentinel2l2a01.blob.core.windows.net",
+            "sentinel1euwest.blob.core.windows.net",
+            "sentinel1euwestrtc.blob.core.windows.net",
+            "elevationeuwest.blob.core.windows.net",
+        }
+    ),
+    collections={
+        "sentinel-2-l2a": _sentinel2(_ESA_NAMES, "baseline"),
         "sentinel-1-rtc": CollectionRule(
             modality="sentinel1",
-            assets={band: band for band in SENTINEL1_BANDS},
+            assets=_RADAR,
             calibration="gamma0",
+            nodata=dict.fromkeys(_RADAR, -32768.0),
         ),
-        "cop-dem-glo-30": CollectionRule(
-            modality="terrain", assets={"elevation": "data"}, dated=False
-        ),
-        "agera5-daily": CollectionRule(modality="weather", assets={"weather": "zarr"}),
+        "cop-dem-glo-30": _ELEVATION,
     },
 )
 
-PROVIDERS: Final[Mapping[str, Provider]] = {LOCAL.name: LOCAL}
+#: Version 1 and, for ``sentinel-s2-l2a-cogs``, version 0. Of ``sentinel-2-l2a`` the flag is
+#: wrong at times (Element84/earth-search issues 66 and 71), so that ``c1-l2a`` is searched.
+EARTH_SEARCH: Final = Provider(
+    name="earth-search",
+    url="https://earth-search.aws.element84.com/v1",
+    homes=frozenset(
+        {
+            "earth-search.aws.element84.com",
+            "e84-earth-search-sentinel-data",
+            "earthsearch-data",
+            "sentinel-cogs",
+            "sentinel-s2-l2a",
+            "copernicus-dem-30m",
+        }
+    ),
+    collections={
+        "sentinel-2-c1-l2a": _sentinel2(_COMMON_NAMES, "baseline"),
+        "sentinel-2-l2a": _sentinel2(_COMMON_NAMES, "flag", searched=False),
+        "sentinel-s2-l2a-cogs": _sentinel2(_ESA_NAMES, "flag", searched=False),
+        "cop-dem-glo-30": _ELEVATION,
+    },
+)
+
+CDSE: Final = Provider(
+    name="cdse",
+    url="https://stac.dataspace.copernicus.eu/v1",
+    homes=frozenset({"dataspace.copernicus.eu", "eodata"}),
+    collections={"sentinel-2-l2a": _sentinel2(_SIZED_NAMES, "baseline")},
+)
+
+PROVIDERS: Final[Mapping[str, Provider]] = {
+    row.name: row for row in (LOCAL, PLANETARY_COMPUTER, EARTH_SEARCH, CDSE)
+}

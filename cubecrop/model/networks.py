@@ -78,8 +78,10 @@ class PixelSetEncoder(nn.Module):
         bands = (series.values[series.valid] - self.mean) / self.deviation
         pixels = self.pixels(bands)  # (valid pixel, feature)
         if series.valid.shape[-1] == 1:
-            deviation = torch.zeros_like(pixels)
-            return self.sets(torch.cat([pixels, deviation], dim=1)), mask
+            # A set of one is its own mean and has no deviation: half the layer's input is 0.
+            linear, norm = self.sets
+            weight = linear.weight[:, : pixels.shape[1]]
+            return norm(functional.linear(pixels, weight, linear.bias)), mask
         counts = series.valid.sum(dim=-1)[mask]  # (row,)
         row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
         n = counts.unsqueeze(1).to(pixels.dtype)
@@ -138,7 +140,7 @@ class LightweightAttention(nn.Module):
             (batch, time, head), 0 at masked dates, summing to 1 over time.
         """
         x = self.norm_wide(self.widen(self.norm_in(embedding)))  # (row, width)
-        x = x + self._positions(days[mask])
+        x = (x.view(len(x), self.heads, -1) + self._positions(days[mask])).flatten(1)
         weights = self.keys.weight.view(self.heads, self.key_width, -1)
         # A query that does not depend on the input makes keys a matter of weights alone.
         scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
@@ -152,13 +154,12 @@ class LightweightAttention(nn.Module):
         return self.norm_out(self.out(pooled)), attention
 
     def _positions(self, days: Tensor) -> Tensor:
-        """Sinusoid of the day, the same in every head: (row, width)."""
+        """Sinusoid of the day, the same in every head: (row, 1, channel)."""
         channels = self.widen.out_features // self.heads
         index = torch.arange(channels, device=days.device)
         rate = self.period ** (-2 * (index // 2) / channels)
         angle = days.unsqueeze(1) * rate  # (row, channel)
-        table = torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle))
-        return table.repeat(1, self.heads)
+        return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).unsqueeze(1)
 
 
 class LateFusion(nn.Module):

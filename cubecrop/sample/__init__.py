@@ -6,6 +6,7 @@ from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
 from cubecrop.sample.splits import split_parcels
+from cubecrop.sample.worldcereal import read_worldcereal
 
 __all__ = [
     "check_parcels",
@@ -14,6 +15,7 @@ __all__ = [
     "hash_ids",
     "labels_of",
     "read_parcels",
+    "read_worldcereal",
     "reading_order",
     "sample_pixel_sets",
     "split_parcels",

@@ -13,7 +13,7 @@ from cubecrop.files import hidden_beside
 if TYPE_CHECKING:
     import os
 
-__all__ = ["write_parcels"]
+__all__ = ["check_parcel_path", "write_parcels"]
 
 _SUFFIXES: Final = (".parquet", ".geoparquet")
 
@@ -45,19 +45,8 @@ def write_parcels(
     OutputError
         Another suffix, a file that is there, or one that cannot be written.
     """
-    target = Path(path)
     _check_parcels(parcels)
-    if target.suffix.lower() not in _SUFFIXES:
-        raise OutputError(
-            f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
-            f"GeoParquet. Name it '{target.with_suffix('.parquet').name}'."
-        )
-    if target.is_dir():
-        raise OutputError(f"{target} is a folder, expected a file. Name another one.")
-    if target.exists() and not overwrite:
-        raise OutputError(
-            f"{target} is there already. Name another file, or pass `overwrite=True`."
-        )
+    target = check_parcel_path(path, overwrite=overwrite)
     staging = hidden_beside(target, "part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +56,24 @@ def write_parcels(
         raise OutputError(f"{target} cannot be written: {error}. Name another file.") from error
     finally:
         staging.unlink(missing_ok=True)
+    return target
+
+
+def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+    """Raise unless a parcel table can be written to a path; before hours of work, say."""
+    target = Path(path)
+    if target.suffix.lower() not in _SUFFIXES:
+        raise OutputError(
+            f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
+            f"GeoParquet. Name it '{target.with_suffix('.parquet').name}'."
+        )
+    if target.is_dir():
+        raise OutputError(f"{target} is a folder, expected a file. Name another one.")
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} is there already. Name another file, or pass `overwrite=True` "
+            "(`--overwrite`)."
+        )
     return target
 
 

@@ -1,0 +1,91 @@
+"""Why an item of an unknown collection cannot be used, and what could be used instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+__all__ = ["why_not", "why_not_an_item"]
+
+#: Pattern of the collection, the id and the product type of an item, to a reason and a cure.
+_REASONS: Final = tuple(
+    (re.compile(pattern, re.IGNORECASE), reason)
+    for pattern, reason in (
+        (
+            r"mosaic|_L3__|S2MSI_L3",
+            "is a mosaic of many dates, not an acquisition with a date and an SCL. "
+            "Use Sentinel-2 L2A.",
+        ),
+        (
+            r"slc|_SL1_|sentinel-?1.*burst",
+            "is Sentinel-1 in slant range, complex (SLC). Use 'sentinel-1-rtc' of "
+            "planetary-computer.",
+        ),
+        (
+            r"sentinel-?1-?rtc|sentinel-1-grd-rtc",
+            "is Sentinel-1 RTC in a form that is not known. Use 'sentinel-1-rtc' of "
+            "planetary-computer, or a catalogue in its form.",
+        ),
+        (
+            r"sentinel-?1-?grd|_GRD[HMF]_",
+            "is Sentinel-1 GRD in radar geometry: amplitudes on ground control points, and "
+            "what is declared of its CRS places them wrongly. Use 'sentinel-1-rtc' of "
+            "planetary-computer.",
+        ),
+        (
+            r"l1c",
+            "is Sentinel-2 L1C, reflectance at the top of the atmosphere without an SCL. "
+            "Use Sentinel-2 L2A.",
+        ),
+        (
+            r"pre-c1-l2a",
+            "is Sentinel-2 of before Collection 1, of which no flag says whether it is "
+            "offset. Use 'sentinel-2-c1-l2a'.",
+        ),
+        (r"cop-dem-glo-90", "is the 90 m elevation model. Use 'cop-dem-glo-30'."),
+        (
+            r"era5|daymet|gridmet|nclimgrid|terraclimate|ecmwf",
+            "is weather in a form that is not read from an item. Use a Zarr store with daily "
+            "weather, in the form of 'agera5-daily'.",
+        ),
+        (
+            r"modis|hls2?|landsat",
+            "is of a sensor whose bands no model here knows. Use Sentinel-2 L2A.",
+        ),
+    )
+)  # fmt: skip
+
+
+def why_not(item: Mapping[str, Any]) -> str:
+    """Reason and cure for an item of a collection that no rule knows, "" where none is known."""
+    properties = item.get("properties")
+    properties = properties if isinstance(properties, Mapping) else {}
+    if is_zarr(item):
+        return "has its bands in a Zarr store (EOPF), expected one GeoTIFF or JPEG 2000 a band."
+    kind = properties.get("product:type"), properties.get("sar:product_type")
+    text = " ".join(str(part) for part in (item.get("collection"), item.get("id"), *kind) if part)
+    return next((reason for pattern, reason in _REASONS if pattern.search(text)), "")
+
+
+def why_not_an_item(item: Mapping[str, Any]) -> str:
+    """Reason for JSON that is no STAC item at all, "" where it is one."""
+    kind = item.get("type")
+    if kind in {"Collection", "Catalog"} or (kind is None and "extent" in item):
+        return f"is a STAC {kind or 'Collection'}, expected an Item. {why_not(item)}".strip()
+    if kind != "Feature":
+        return f"has type {kind!r}, expected a STAC Item ('Feature')."
+    return ""
+
+
+def is_zarr(item: Mapping[str, Any]) -> bool:
+    """Whether an item's data are Zarr stores."""
+    assets = item.get("assets")
+    found = assets.values() if isinstance(assets, Mapping) else ()
+    return any(zarr_asset(asset) for asset in found if isinstance(asset, Mapping))
+
+
+def zarr_asset(asset: Mapping[str, Any]) -> bool:
+    """Whether an asset lies in a Zarr store."""
+    text = f"{asset.get('type')} {str(asset.get('href')).split('?')[0]}"
+    return re.search(r"vnd[.+]zarr|\.zarr(/|$)", text) is not None
