@@ -23,6 +23,7 @@ from cubecrop.model.config import NetworkConfig
 from cubecrop.model.mlm import mlm_item
 from cubecrop.model.networks import LateFusion
 from cubecrop.model.predict import Predictor
+from cubecrop.model.record import TrainingRecord, Window, window_text
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
 
@@ -33,22 +34,6 @@ __all__ = ["MODEL_FILES", "CropModel", "ModelReference", "TrainingRecord", "defa
 
 MODEL_FILES = ("model.safetensors", "model.json")
 _FORMAT = 1
-
-Window = tuple[tuple[int, int, int], tuple[int, int, int]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRecord:
-    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed."""
-
-    archives: tuple[str, ...] = ()
-    years: tuple[int, ...] = ()
-    bboxes: tuple[tuple[float, float, float, float], ...] = ()
-    parcels: Mapping[str, int] = field(default_factory=dict)
-    held_out: Mapping[str, int] = field(default_factory=dict)
-    never_held_out: tuple[str, ...] = ()
-    seed: int = 0
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -132,8 +117,8 @@ class CropModel:
         window = season_of(data).window
         if window != self.season_window:
             raise ModelMismatchError(
-                f"data spans the season {_window_text(window)}, the model was trained on "
-                f"{_window_text(self.season_window)}. Open the season with the same window, or "
+                f"data spans the season {window_text(window)}, the model was trained on "
+                f"{window_text(self.season_window)}. Open the season with the same window, or "
                 "train a model for this one."
             )
         if (composite := str(data.attrs.get("composite", ""))) != self.composite:
@@ -373,10 +358,6 @@ def _network(config: dict[str, Any], weights: bytes) -> LateFusion:
 
 def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of CropModel from its metadata, with lists as tuples again."""
-    training = dict(metadata["training"])
-    for key in ("archives", "years", "never_held_out"):
-        training[key] = tuple(training[key])
-    training["bboxes"] = tuple(tuple(map(float, bbox)) for bbox in training["bboxes"])
     start, end = (tuple(int(v) for v in day) for day in metadata["season_window"])
     return {
         "name": str(metadata["name"]),
@@ -387,17 +368,9 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
         "composite": str(metadata["composite"]),
         "n_pixels": int(metadata["n_pixels"]),
-        "training": TrainingRecord(**training),
+        "training": TrainingRecord.from_dict(metadata["training"]),
         "scores": {
             str(part): {str(k): float(v) for k, v in values.items()}
             for part, values in metadata["scores"].items()
         },
     }
-
-
-def _window_text(window: Window) -> str:
-    def day(one: tuple[int, int, int]) -> str:
-        year = "" if one[0] == 0 else f" of the year {one[0]:+d}"
-        return f"{one[1]:02d}-{one[2]:02d}{year}"
-
-    return f"{day(window[0])} to {day(window[1])}"

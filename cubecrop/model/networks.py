@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,8 @@ class PixelSetEncoder(nn.Module):
         pixels = self.pixels(bands)  # (valid pixel, feature)
         if series.valid.shape[-1] == 1:
             # A set of one is its own mean and has no deviation: half the layer's input is 0.
-            linear, norm = self.sets
+            linear: Any = self.sets[0]
+            norm = self.sets[1]
             weight = linear.weight[:, : pixels.shape[1]]
             return norm(functional.linear(pixels, weight, linear.bias)), mask
         counts = series.valid.sum(dim=-1)[mask]  # (row,)

@@ -1,0 +1,47 @@
+"""What a model remembers of its training, and season windows in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["TrainingRecord", "Window", "window_text"]
+
+#: First and last day as (years from the harvest year, month, day).
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed."""
+
+    archives: tuple[str, ...] = ()
+    years: tuple[int, ...] = ()
+    bboxes: tuple[tuple[float, float, float, float], ...] = ()
+    parcels: Mapping[str, int] = field(default_factory=dict)
+    held_out: Mapping[str, int] = field(default_factory=dict)
+    never_held_out: tuple[str, ...] = ()
+    seed: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> TrainingRecord:
+        """Read a record from JSON types."""
+        values = dict(raw)
+        for key in ("archives", "years", "never_held_out"):
+            values[key] = tuple(values[key])
+        values["bboxes"] = tuple(tuple(map(float, bbox)) for bbox in values["bboxes"])
+        return cls(**values)
+
+
+def window_text(window: Window) -> str:
+    """A window for people: "09-01 of the year -1 to 10-31"."""
+
+    def day(one: tuple[int, int, int]) -> str:
+        year = "" if one[0] == 0 else f" of the year {one[0]:+d}"
+        return f"{one[1]:02d}-{one[2]:02d}{year}"
+
+    return f"{day(window[0])} to {day(window[1])}"
