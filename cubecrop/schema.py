@@ -3,15 +3,15 @@
 The tables of dims, bands, units and attrs stand here once, with cheap checks that look
 at metadata alone and never at a pixel.
 
-========================  ==============================================  ==================
-season cube (DataTree)    dims                                            dtype, unit
-========================  ==============================================  ==================
-``sentinel2/reflectance``  time, band, y, x                               float32, 1
-``sentinel2/status``       time, y, x                                     uint8, see `Status`
-``sentinel1/backscatter``  time, band, y, x                               float32, dB
-``weather/weather``        time, variable, latitude, longitude            float32, by variable
-``terrain/terrain``        variable, y, x                                 float32, m, degree, 1
-========================  ==============================================  ==================
+=========================  ====================================  ==========================
+season cube (DataTree)     dims                                  dtype, unit
+=========================  ====================================  ==========================
+``sentinel2/reflectance``  time, band, y, x                      float32, 1
+``sentinel2/status``       time, y, x                            uint8, see `Status`
+``sentinel1/backscatter``  time, band, y, x                      float32, dB
+``weather/weather``        time, variable, latitude, longitude   float32, by variable
+``terrain/terrain``        variable, y, x                        float32, m, degree, 1
+=========================  ====================================  ==========================
 
 Pixel sets have the same children with ``(parcel, time, band, pixel)`` for
 ``(time, band, y, x)``, ``valid (parcel, time, pixel)`` beside each series, and the root
@@ -88,7 +88,11 @@ _SET_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Status(enum.IntEnum):
-    """What a Sentinel-2 pixel is on a date."""
+    """What a Sentinel-2 pixel is on a date.
+
+    ``LOST`` stands for a scene that could not be read. Reading such a scene raises
+    `cubecrop.errors.ReadError`, so cubes of the backends here do not hold it.
+    """
 
     CLEAR = 0
     CLOUD = 1
@@ -155,7 +159,8 @@ class Scene:
     @property
     def bbox(self) -> tuple[float, float, float, float]:
         """(west, south, east, north) of the footprint, degrees."""
-        return self.footprint.bounds
+        west, south, east, north = self.footprint.bounds
+        return west, south, east, north
 
 
 def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import warnings
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pystac
 import pystac.stac_io
-import shapely
 
-from cubecrop.archive.items import footprint_of, span_of
-from cubecrop.archive.providers import LOCAL, Provider
-from cubecrop.errors import ArchiveError, UnsupportedItemError
+from cubecrop.archive.api import StacApiArchive
+from cubecrop.archive.base import Archive, Extent, Interval
+from cubecrop.archive.extent import footprint_of, span_of
+from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
+from cubecrop.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import shapely
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
 
@@ -24,54 +29,27 @@ __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
 _MALFORMED = (
     pystac.STACError, pystac.STACTypeError, ValueError, LookupError, TypeError, AttributeError,
 )  # fmt: skip
-#: Hosts that are this machine.
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
-Interval = tuple[dt.datetime, dt.datetime]
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where and when an archive has items: a bbox in degrees and an interval, UTC."""
-
-    bbox: tuple[float, float, float, float]
-    start: dt.datetime
-    end: dt.datetime
-
-
-@runtime_checkable
-class Archive(Protocol):
-    """Anything that finds STAC items.
-
-    ``items`` yields items as JSON with absolute hrefs. ``extent`` says where and when the
-    given collections have items, None where that is not known.
-    """
-
-    @property
-    def name(self) -> str:
-        """What the archive was opened as."""
-
-    @property
-    def provider(self) -> Provider:
-        """How its collections and assets are called."""
-
-    def items(
-        self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
-    ) -> Iterator[Mapping[str, Any]]:
-        """Items of the collections that meet an area (degrees) and an interval."""
-
-    def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections have items."""
-
-
-def open_archive(source: str | Path | Archive) -> Archive:
+def open_archive(
+    source: str | Path | Archive,
+    *,
+    provider: str | None = None,
+    collections: Iterable[str] | None = None,
+) -> Archive:
     """Open an archive of satellite images.
 
     Parameters
     ----------
     source : str, Path or Archive
-        A folder with a static STAC catalog (``catalog.json``), an ItemCollection or
-        catalog file, or the URL of a STAC API. An Archive comes back as it is.
+        ``planetary-computer``, ``earth-search`` or ``cdse``; the URL of a STAC API; a folder
+        with a static STAC catalog (``catalog.json``), or an ItemCollection or catalog file.
+        An Archive comes back as it is.
+    provider : str, optional
+        In whose form the items are, where neither the URL nor the items say: a mirror.
+    collections : iterable of str, optional
+        Which of the provider's collections to search, and no other. By default those that
+        hold each acquisition best, and of a file or folder all.
 
     Returns
     -------
@@ -83,22 +61,45 @@ def open_archive(source: str | Path | Archive) -> Archive:
         Nothing is there, or what is there is not STAC.
     """
     if not isinstance(source, str | Path):
-        if isinstance(source, Archive):
-            return source
-        raise ArchiveError(
-            f"archive is a {type(source).__name__}, expected a folder, a file or a URL."
-        )
-    if urlsplit(str(source)).scheme in {"http", "https"}:
-        return StacApiArchive(str(source))
+        archive: Archive = source
+        if not isinstance(source, Archive):
+            raise ArchiveError(
+                f"archive is a {type(source).__name__}, expected a folder, a file or a URL."
+            )
+        if provider is not None or collections is not None:
+            raise ArchiveError(
+                "archive is open already, so provider= and collections= change nothing; give "
+                "them where it is opened."
+            )
+        return archive
+    if provider is not None and provider not in PROVIDERS:
+        raise ArchiveError(f"provider {provider!r} is not known, expected one of {[*PROVIDERS]}.")
+    row = PROVIDERS[provider].searching() if provider else None
+    url = str(source)
+    if isinstance(source, str) and source in PROVIDERS and PROVIDERS[source].url:
+        url = str(PROVIDERS[source].url)
+    if urlsplit(url).scheme in {"http", "https"}:
+        row = row or provider_at(url)
+        return StacApiArchive(url, row if collections is None else row.searching(collections))
+    found = _open_file(source, row)
+    if collections is None:
+        return found
+    return replace(found, provider=found.provider.searching(collections))
+
+
+def _open_file(source: str | Path, row: Provider | None) -> FileArchive:
     path = Path(source).expanduser()
     if path.is_dir():
         path = path / "catalog.json"
     if not path.is_file():
+        names = [name for name, one in PROVIDERS.items() if one.url]
         raise ArchiveError(
             f"no archive at {source}: expected a folder with catalog.json, an ItemCollection "
-            "file, or the URL of a STAC API. `cubecrop demo` makes an archive to try."
+            f"file, the URL of a STAC API, or one of {names}. `cubecrop demo` makes an archive "
+            "to try."
         )
-    return FileArchive.read(path.resolve(), name=str(source))
+    found = FileArchive.read(path.resolve(), name=str(source))
+    return found if row is None else replace(found, provider=row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +119,11 @@ class FileArchive:
         """Read a catalog, collection or ItemCollection file."""
         reader = _ConfinedIO(path)
         try:
-            kind = json.loads(path.read_text(encoding="utf-8")).get("type")
-            if kind == "FeatureCollection":
-                items = list(pystac.ItemCollection.from_file(str(path)).items)
-                for item in items:
-                    item.set_self_href(str(path.parent / f"{item.id}.json"))
-            elif kind in {"Catalog", "Collection"}:
-                form = pystac.Catalog if kind == "Catalog" else pystac.Collection
-                catalog = form.from_file(str(path), stac_io=reader)
-                # A collection opened alone is its own root: what stands above is not asked.
-                catalog.clear_links("root")
-                catalog.set_root(catalog)
-                items = list(catalog.get_items(recursive=True))
-            else:
-                raise ArchiveError(
-                    f"{path} has type {kind!r}, expected a STAC Catalog, Collection or "
-                    "FeatureCollection."
-                )
-            records = tuple(_record(item, path, kind) for item in items)
+            with warnings.catch_warnings():
+                # pystac brings items to its own version of STAC and tells what it could not:
+                # buckets, tiers and what else is not read here.
+                warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\b")
+                records = _read_records(path, reader)
         except ArchiveError:
             raise
         except (*_MALFORMED, OSError) as error:
@@ -144,7 +132,9 @@ class FileArchive:
             raise ArchiveError(
                 f"{reader.latest} cannot be read as STAC: {type(error).__name__}: {error}"
             ) from error
-        return cls(name, records)
+        rows = {row.name for row in map(tell_provider, records)}
+        row = PROVIDERS[rows.pop()].searching() if len(rows) == 1 else LOCAL
+        return cls(name, records, row)
 
     def items(
         self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
@@ -175,75 +165,24 @@ class FileArchive:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class StacApiArchive:
-    """A STAC API, searched with pystac-client."""
-
-    name: str
-    provider: Provider = LOCAL
-
-    def items(
-        self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
-    ) -> Iterator[Mapping[str, Any]]:
-        """Items of the collections that meet an area (degrees) and an interval."""
-        client = self._client()
-        known = {collection.id for collection in self._ask(lambda: list(client.get_collections()))}
-        wanted = [collection for collection in collections if collection in known]
-        if not wanted:
-            return
-        search = client.search(
-            collections=wanted, bbox=shapely.bounds(area).tolist(), datetime=interval, limit=250
+def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], ...]:
+    kind = json.loads(path.read_text(encoding="utf-8")).get("type")
+    if kind == "FeatureCollection":
+        items = list(pystac.ItemCollection.from_file(str(path)).items)
+        for item in items:
+            item.set_self_href(str(path.parent / f"{item.id}.json"))
+    elif kind in {"Catalog", "Collection"}:
+        form = pystac.Catalog if kind == "Catalog" else pystac.Collection
+        catalog = form.from_file(str(path), stac_io=reader)
+        # A collection opened alone is its own root: what stands above is not asked.
+        catalog.clear_links("root")
+        catalog.set_root(catalog)
+        items = list(catalog.get_items(recursive=True))
+    else:
+        raise ArchiveError(
+            f"{path} has type {kind!r}, expected a STAC Catalog, Collection or FeatureCollection."
         )
-        found = self._ask(lambda: list(search.items_as_dicts()))
-        for item in found:
-            if urlsplit(self.name).hostname not in _LOOPBACK:
-                _check_on_the_web(item)
-            if footprint_of(item).intersects(area):
-                yield item
-
-    def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections say they have items."""
-        wanted = set(collections)
-        client = self._client()
-        boxes, spans = [], []
-        for collection in self._ask(lambda: list(client.get_collections())):
-            if collection.id in wanted:
-                boxes += [box[:2] + box[-2:] for box in collection.extent.spatial.bboxes]
-                spans += collection.extent.temporal.intervals
-        if not boxes:
-            return None
-        west, south, east, north = zip(*boxes, strict=True)
-        now = dt.datetime.now(dt.UTC)
-        starts = [span[0] or dt.datetime(1970, 1, 1, tzinfo=dt.UTC) for span in spans]
-        ends = [span[1] or now for span in spans]
-        return Extent(
-            (min(west), min(south), max(east), max(north)),
-            min(map(_aware, starts)),
-            max(map(_aware, ends)),
-        )
-
-    def _client(self) -> Any:  # noqa: ANN401 (pystac-client has no public type for its stub)
-        import pystac_client
-
-        return self._ask(lambda: pystac_client.Client.open(self.name, timeout=30))
-
-    def _ask(self, call: Any) -> Any:  # noqa: ANN401
-        import pystac_client.exceptions
-        import requests
-
-        try:
-            return call()
-        except (
-            pystac.STACError,
-            pystac_client.exceptions.APIError,
-            requests.RequestException,
-            OSError,
-            ValueError,
-        ) as error:
-            raise ArchiveError(
-                f"the STAC API at {self.name} did not answer as one: "
-                f"{type(error).__name__}: {error}"
-            ) from error
+    return tuple(_record(item, path, kind) for item in items)
 
 
 class _ConfinedIO(pystac.stac_io.DefaultStacIO):
@@ -275,18 +214,6 @@ def _confine(href: str, folder: Path, what: str) -> str:
     return str(path)
 
 
-def _check_on_the_web(item: Mapping[str, Any]) -> None:
-    """Raise where an item from another machine names a file of this one."""
-    assets = item.get("assets")
-    for key, asset in assets.items() if isinstance(assets, Mapping) else ():
-        href = str(asset.get("href", "")) if isinstance(asset, Mapping) else ""
-        if href and not href.startswith(("http://", "https://", "s3://")):
-            raise UnsupportedItemError(
-                f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, expected an "
-                "http, https or s3 address from an API of another machine."
-            )
-
-
 def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
     """An item as JSON with absolute, confined hrefs and a self link where it has a file."""
     item.make_asset_hrefs_absolute()
@@ -300,7 +227,3 @@ def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
 
 def _overlaps(span: Interval, interval: Interval) -> bool:
     return span[0] <= interval[1] and span[1] >= interval[0]
-
-
-def _aware(moment: dt.datetime) -> dt.datetime:
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

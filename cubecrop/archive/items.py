@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyproj
-import shapely
 import shapely.errors
-from shapely.geometry import shape
 
-from cubecrop.archive.providers import LOCAL, PROVIDERS, CollectionRule, Provider
+from cubecrop.archive.extent import footprint_of, name_of, solar_day, span_of
+from cubecrop.archive.harmonise import Harmonisation, declared, harmonise
+from cubecrop.archive.identity import (
+    datatake_of,
+    generated_of,
+    is_l1c,
+    platform_of,
+    relative_orbit_of,
+    tile_of,
+    utc,
+)  # fmt: skip
+from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider, tell_provider
+from cubecrop.archive.refusal import is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
-from cubecrop.schema import Asset, Scene
+from cubecrop.schema import SERIES, Asset, Scene
 
 if TYPE_CHECKING:
-    from shapely.geometry.base import BaseGeometry
+    import datetime as dt
 
-__all__ = ["footprint_of", "normalise_item", "span_of"]
-
-#: ESA: BOA_ADD_OFFSET is -1000 DN from processing baseline 04.00 on.
-_OFFSET_BASELINE = (4, 0)
-_BASELINE_OFFSET = -0.1
+__all__ = ["normalise_item"]
 
 _SCHEMES = {"", "file", "http", "https", "s3"}
 
@@ -38,7 +41,8 @@ def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None =
     item : mapping
         A STAC item as JSON, with absolute hrefs.
     provider : str or Provider, optional
-        Whose item it is; by default the form of a local archive.
+        Whose item it is: ``planetary-computer``, ``earth-search``, ``cdse`` or ``local``. By
+        default its links and hrefs tell, and where they name nobody it is ``local``.
 
     Returns
     -------
@@ -50,97 +54,67 @@ def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None =
     UnsupportedItemError
         Naming the item and the reason.
     """
-    row = _provider(provider)
-    name = _name(item)
+    if not isinstance(item, Mapping):
+        raise UnsupportedItemError(f"item is a {type(item).__name__}, expected a STAC item (dict).")
+    name = name_of(item)
+    if why := why_not_an_item(item):
+        raise UnsupportedItemError(f"item {name!r} {why}")
     try:
-        return _scene(item, row, name)
+        return _scene(item, _provider(provider, item), name)
     except UnsupportedItemError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (
+        LookupError, TypeError, ValueError, AttributeError, ArithmeticError,
+        shapely.errors.ShapelyError, pyproj.exceptions.ProjError,
+    ) as error:  # fmt: skip
         raise UnsupportedItemError(
             f"item {name!r} is malformed: {type(error).__name__}: {error}. Mend it, or leave it "
             "out of the archive."
         ) from error
 
 
-def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
-    """Where an item lies, in degrees: its geometry, or its bbox where it has none."""
-    name = _name(item)
-    try:
-        geometry = item.get("geometry")
-        footprint = shape(geometry) if geometry else shapely.box(*item["bbox"])
-        usable = not footprint.is_empty and all(map(math.isfinite, footprint.bounds))
-    except (
-        KeyError, IndexError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError,
-    ) as error:  # fmt: skip
-        raise UnsupportedItemError(
-            f"item {name!r} has no usable geometry or bbox: {error}."
-        ) from error
-    if not usable:
-        raise UnsupportedItemError(f"item {name!r} has an empty geometry.")
-    return footprint if footprint.is_valid else shapely.make_valid(footprint)
-
-
-def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
-    """First and last moment of an item, UTC."""
-    name = _name(item)
+def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     properties = item.get("properties")
     if not isinstance(properties, Mapping):
         raise UnsupportedItemError(f"item {name!r} has properties {properties!r}.")
-    moment = properties.get("datetime")
-    first = properties.get("start_datetime") or moment
-    last = properties.get("end_datetime") or moment
-    try:
-        return _utc(str(first)), _utc(str(last))
-    except ValueError as error:
-        raise UnsupportedItemError(
-            f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r})."
-        ) from error
-
-
-def _name(item: Mapping[str, Any]) -> str:
-    return str(item.get("id", "without id"))
-
-
-def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
-    properties = dict(item.get("properties") or {})
-    collection = str(item.get("collection"))
-    rule = row.collections.get(collection)
-    if rule is None:
-        raise UnsupportedItemError(
-            f"item {name!r} is of collection {collection!r}; provider {row.name!r} is known "
-            f"to have {sorted(row.collections)}."
-        )
+    rule = _rule(item, row, name)
     footprint = footprint_of(item)
     start, end = _dates(item)
-    baseline = str(properties.get("s2:processing_baseline", ""))
-    offset = _offset(rule, baseline, name)
+    found = _raw_assets(item, rule, row, name)
+    values = {rule.assets[band]: raw for band, raw in found.items() if band != "SCL"}
+    decided = harmonise(item, rule, values)
+    is_optical = rule.modality == "sentinel2"
     return Scene(
         id=name,
-        collection=collection,
+        collection=str(item.get("collection")),
         modality=rule.modality,
         start=start,
         end=end,
-        solar_day=(start + dt.timedelta(hours=footprint.centroid.x / 15)).date(),
+        solar_day=solar_day(start, footprint),
         footprint=footprint,
-        assets=_assets(item, properties, rule, offset, name),
-        crs=_crs(properties, item, name) if rule.modality != "weather" else None,
+        assets={
+            band: _asset(band, raw, properties, rule, decided, name) for band, raw in found.items()
+        },
+        crs=_crs(properties, values, rule, name) if rule.modality != "weather" else None,
         href=next((link["href"] for link in item.get("links", ()) if link["rel"] == "self"), None),
-        platform=str(properties.get("platform", "")).lower(),
-        tile=str(properties.get("s2:mgrs_tile", "")),
-        baseline=baseline,
-        datatake=_datatake(properties),
-        generated=str(properties.get("s2:generation_time", "")),
-        orbit_state=str(properties.get("sat:orbit_state", "")),
-        relative_orbit=_whole(properties.get("sat:relative_orbit")),
+        platform=platform_of(item),
+        tile=tile_of(item) if is_optical else "",
+        baseline=decided.baseline,
+        datatake=datatake_of(item) if is_optical else "",
+        generated=generated_of(item),
+        orbit_state=str(properties.get("sat:orbit_state") or "").lower(),
+        relative_orbit=relative_orbit_of(item),
         calibration=str(properties.get("calibration", rule.calibration)).lower(),
         cloud_cover=properties.get("eo:cloud_cover"),
+        provider=row.name,
+        harmonisation=decided.reason,
+        offset_unverified=decided.unverified,
     )
 
 
-def _provider(provider: str | Provider | None) -> Provider:
+def _provider(provider: str | Provider | None, item: Mapping[str, Any]) -> Provider:
     if provider is None:
-        return LOCAL
+        return tell_provider(item)
     if isinstance(provider, Provider):
         return provider
     if provider not in PROVIDERS:
@@ -150,98 +124,127 @@ def _provider(provider: str | Provider | None) -> Provider:
     return PROVIDERS[provider]
 
 
+def _rule(item: Mapping[str, Any], row: Provider, name: str) -> CollectionRule:
+    collection = str(item.get("collection"))
+    rule = row.collections.get(collection)
+    if rule is None:
+        why = why_not(item)
+        known = f"provider {row.name!r} is known to have {sorted(row.collections)}."
+        raise UnsupportedItemError(
+            f"item {name!r} is of collection {collection!r}"
+            + (f" and {why}" if why else f"; {known}")
+        )
+    if rule.modality == "sentinel2" and is_l1c(item):
+        raise UnsupportedItemError(
+            f"item {name!r} of collection {collection!r} shows an L1C product, reflectance at the "
+            "top of the atmosphere; expected L2A."
+        )
+    return rule
+
+
 def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
     """Nominal time and end; only items without a nominal time (weather) go by their start."""
     first, last = span_of(item)
     moment = item["properties"].get("datetime")
-    return _utc(str(moment)) if moment else first, last
+    return utc(str(moment)) if moment else first, last
 
 
-def _utc(text: str) -> dt.datetime:
-    moment = dt.datetime.fromisoformat(text)
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
-
-
-def _offset(rule: CollectionRule, baseline: str, name: str) -> float:
-    if not rule.offset_from_baseline:
-        return 0.0
-    match = re.fullmatch(r"(\d+)\.(\d+)", baseline)
-    if match is None:
-        raise UnsupportedItemError(
-            f"item {name!r} has s2:processing_baseline {baseline!r}, expected a number such "
-            "as '05.00': without it nobody can tell whether reflectance is offset by -0.1."
-        )
-    since = (int(match[1]), int(match[2])) >= _OFFSET_BASELINE
-    return _BASELINE_OFFSET if since else 0.0
-
-
-def _crs(properties: Mapping[str, Any], item: Mapping[str, Any], name: str) -> str:
-    code = properties.get("proj:code")
-    if code is None and properties.get("proj:epsg") is not None:
-        code = f"EPSG:{properties['proj:epsg']}"
-    if code is None:
-        codes = {asset.get("proj:code") for asset in item.get("assets", {}).values()} - {None}
-        code = codes.pop() if len(codes) == 1 else None
-    try:
-        crs = pyproj.CRS.from_user_input(code)
-    except pyproj.exceptions.CRSError as error:
-        raise UnsupportedItemError(
-            f"item {name!r} has no usable proj:code or proj:epsg ({code!r})."
-        ) from error
-    return str(crs.to_string())
-
-
-def _assets(
-    item: Mapping[str, Any],
-    properties: Mapping[str, Any],
-    rule: CollectionRule,
-    offset: float,
-    name: str,
-) -> dict[str, Asset]:
+def _raw_assets(
+    item: Mapping[str, Any], rule: CollectionRule, row: Provider, name: str
+) -> dict[str, Mapping[str, Any]]:
+    """Raw assets by our band names; all must be there and be files."""
     found = item.get("assets") or {}
     if missing := sorted(key for key in rule.assets.values() if key not in found):
+        collection = str(item.get("collection"))
         raise UnsupportedItemError(
             f"item {name!r} has assets {sorted(found)} but lacks {missing}, which collection "
-            f"{item.get('collection')!r} should have."
+            f"{collection!r} of provider {row.name!r} should have.{_cure(item, collection, found)}"
         )
-    assets = {}
-    for band, key in rule.assets.items():
-        raw = found[key]
-        href = str(raw.get("href", ""))
+    for key in rule.assets.values():
+        href = str(found[key].get("href", ""))
         if not href or urlsplit(href).scheme not in _SCHEMES or href.startswith("/vsi"):
             raise UnsupportedItemError(
                 f"asset {key!r} of item {name!r} has href {href!r}, expected a path or an "
                 "http, https or s3 address."
             )
-        is_class = band == "SCL"
-        asset = Asset(
-            href=href.removeprefix("file://"),
-            scale=1.0 if is_class else rule.scale,
-            offset=0.0 if is_class else offset,
-            nodata=rule.nodata.get(band, _declared(raw, "nodata")),
-            bounds=_bounds(raw, properties),
-        )
-        _check_declared(asset, raw, key, name)
-        assets[band] = asset
-    return assets
-
-
-def _declared(raw: Mapping[str, Any], what: str) -> float | None:
-    bands = raw.get("raster:bands") or raw.get("bands") or [{}]
-    value = bands[0].get(what, raw.get(f"raster:{what}", raw.get(what)))
-    return None if value is None else float(value)
-
-
-def _check_declared(asset: Asset, raw: Mapping[str, Any], key: str, name: str) -> None:
-    """Raise where an item's own raster metadata contradicts what the rule decided."""
-    for what, decided in (("scale", asset.scale), ("offset", asset.offset)):
-        declared = _declared(raw, what)
-        if declared is not None and not math.isclose(declared, decided, abs_tol=1e-9):
+        if rule.modality != "weather" and zarr_asset(found[key]):
             raise UnsupportedItemError(
-                f"asset {key!r} of item {name!r} declares {what} {declared}, but its collection "
-                f"and processing baseline ask for {decided}. Applying either could shift every "
-                "value; use a catalogue that this library knows."
+                f"asset {key!r} of item {name!r} is a Zarr store ({href!r}), expected a GeoTIFF "
+                "or JPEG 2000 file."
             )
+    return {band: found[key] for band, key in rule.assets.items()}
+
+
+def _cure(item: Mapping[str, Any], collection: str, found: Mapping[str, Any]) -> str:
+    """What to do about an item whose assets are not called as expected."""
+    if is_zarr(item):
+        return " It has its bands in a Zarr store (EOPF), which is not read."
+    for other in PROVIDERS.values():
+        rule = other.collections.get(collection)
+        if rule and all(key in found for key in rule.assets.values()):
+            return f" They are called as by {other.name}: pass `provider={other.name!r}`."
+    return ""
+
+
+def _crs(
+    properties: Mapping[str, Any],
+    assets: Mapping[str, Mapping[str, Any]],
+    rule: CollectionRule,
+    name: str,
+) -> str:
+    """CRS of the bands, which the item or (CDSE) each of its assets states."""
+    codes = [_code(asset) or _code(properties) for asset in assets.values()]
+    if any(code != codes[0] for code in codes):
+        raise UnsupportedItemError(f"item {name!r} has bands of several CRS: {codes}.")
+    try:
+        crs = pyproj.CRS.from_user_input(codes[0])
+    except pyproj.exceptions.CRSError as error:
+        raise UnsupportedItemError(
+            f"item {name!r} has no usable proj:code or proj:epsg ({codes[0]!r})."
+        ) from error
+    if rule.modality in SERIES and not crs.is_projected:
+        raise UnsupportedItemError(
+            f"item {name!r} has CRS {codes[0]!r}, expected a projected one: an image in radar or "
+            "sensor geometry is placed wrongly by what its item declares. Use terrain-corrected "
+            "data (Sentinel-1 RTC, Sentinel-2 L2A)."
+        )
+    return str(crs.to_string())
+
+
+def _code(stated: Mapping[str, Any]) -> object:
+    code = stated.get("proj:code")
+    if code is None and stated.get("proj:epsg") is not None:
+        code = f"EPSG:{stated['proj:epsg']}"
+    return code
+
+
+def _asset(
+    band: str,
+    raw: Mapping[str, Any],
+    properties: Mapping[str, Any],
+    rule: CollectionRule,
+    decided: Harmonisation,
+    name: str,
+) -> Asset:
+    is_class = band == "SCL"
+    return Asset(
+        href=str(raw["href"]).removeprefix("file://"),
+        scale=1.0 if is_class else decided.scale,
+        offset=0.0 if is_class else decided.offset,
+        nodata=_nodata(band, raw, rule, name),
+        bounds=_bounds(raw, properties),
+    )
+
+
+def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) -> float | None:
+    """DN that means nothing: as the file's item declares, else as its collection is known."""
+    found, known = declared(raw, "nodata"), rule.nodata.get(band)
+    if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
+        raise UnsupportedItemError(
+            f"asset {rule.assets[band]!r} of item {name!r} declares nodata {sorted(found)}, "
+            f"expected {known}: missing pixels would be taken for values."
+        )
+    return found.pop() if found else known
 
 
 def _bounds(
@@ -261,21 +264,3 @@ def _bounds(
         return None
     right, bottom = left + dx * columns, top + dy * rows
     return min(left, right), min(bottom, top), max(left, right), max(bottom, top)
-
-
-def _datatake(properties: Mapping[str, Any]) -> str:
-    """Start of the datatake, ``YYYYMMDDTHHMMSS``: the same for every tile of one pass."""
-    texts = (properties.get("s2:datatake_id"), properties.get("s2:product_uri"))
-    for text, pattern in zip(
-        texts, (r"GS2._(\d{8}T\d{6})_", r"S2._MSIL2A_(\d{8}T\d{6})_"), strict=True
-    ):
-        if text and (match := re.match(pattern, str(text))):
-            return match[1]
-    return ""
-
-
-def _whole(value: object) -> int | None:
-    try:
-        return int(value)  # type: ignore[call-overload, no-any-return]
-    except (TypeError, ValueError):
-        return None

@@ -93,7 +93,7 @@ class Provider:
 
 
 def tell_provider(item: Mapping[str, Any]) -> Provider:
-    """Tell from an item's links and hrefs whose it is; ``LOCAL`` where nothing says.
+    """Tell from links, hrefs and collection whose an item is; ``LOCAL`` where nothing says.
 
     Raises
     ------
@@ -120,7 +120,12 @@ def tell_provider(item: Mapping[str, Any]) -> Provider:
             f"{sorted(by_files)}, expected those of one provider: the same DN mean different "
             "reflectances with each. Say whose it is, `provider=...`."
         )
-    return PROVIDERS[both.pop()] if both else LOCAL
+    if both:
+        return PROVIDERS[both.pop()]
+    # A mirror of a collection that only one catalogue has.
+    collection = str(item.get("collection"))
+    owners = [row for row in PROVIDERS.values() if collection in row.collections]
+    return owners[0] if len(owners) == 1 else LOCAL
 
 
 def provider_at(url: str) -> Provider:

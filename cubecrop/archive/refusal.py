@@ -45,22 +45,23 @@ _REASONS: Final = tuple(
         ),
         (r"cop-dem-glo-90", "is the 90 m elevation model. Use 'cop-dem-glo-30'."),
         (
-            r"era5|daymet|gridmet|nclimgrid|terraclimate|ecmwf",
-            "is weather in a form that is not read from an item. Use a Zarr store with daily "
-            "weather, in the form of 'agera5-daily'.",
-        ),
-        (
             r"modis|hls2?|landsat",
             "is of a sensor whose bands no model here knows. Use Sentinel-2 L2A.",
         ),
     )
 )  # fmt: skip
+_WEATHER: Final = re.compile(r"era5|daymet|gridmet|nclimgrid|terraclimate|ecmwf", re.IGNORECASE)
 
 
 def why_not(item: Mapping[str, Any]) -> str:
     """Reason and cure for an item of a collection that no rule knows, "" where none is known."""
     properties = item.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
+    if _WEATHER.search(str(item.get("collection"))):
+        return (
+            "is weather in a form that is not read from an item. Use a Zarr store with daily "
+            "weather, in the form of 'agera5-daily'."
+        )
     if is_zarr(item):
         return "has its bands in a Zarr store (EOPF), expected one GeoTIFF or JPEG 2000 a band."
     kind = properties.get("product:type"), properties.get("sar:product_type")
@@ -71,8 +72,8 @@ def why_not(item: Mapping[str, Any]) -> str:
 def why_not_an_item(item: Mapping[str, Any]) -> str:
     """Reason for JSON that is no STAC item at all, "" where it is one."""
     kind = item.get("type")
-    if kind in {"Collection", "Catalog"} or (kind is None and "extent" in item):
-        return f"is a STAC {kind or 'Collection'}, expected an Item. {why_not(item)}".strip()
+    if kind in ("Collection", "Catalog") or (kind is None and "extent" in item):
+        return f"is a STAC {kind or 'Collection'}, expected an Item. Search it for items."
     if kind != "Feature":
         return f"has type {kind!r}, expected a STAC Item ('Feature')."
     return ""

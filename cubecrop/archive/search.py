@@ -11,19 +11,24 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive.catalog import Archive, open_archive
+from cubecrop.archive.identity import utc
 from cubecrop.archive.items import normalise_item
+from cubecrop.archive.providers import LOCAL
 from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 __all__ = ["Scenes", "search"]
 
 #: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
 _SAME_FOOTPRINT = 0.95
+#: A satellite sees a tile again 100 minutes later at the soonest, so that what lies closer is
+#: of one pass; a datatake starts up to half an hour before its last tile.
+_HALF_ORBIT = dt.timedelta(minutes=50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +126,7 @@ def search(
         found += _search_modality(source, modality, area.lonlat, season)
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
         raise NoScenesError(_why_nothing(source, area, season, wanted))
-    kept, superseded = _resolve_duplicates(found)
+    kept, superseded = _resolve_duplicates(found, list(source.provider.collections))
     return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
 
@@ -143,31 +148,35 @@ def _search_modality(
         dated = source.provider.collections[collection].dated
         interval = (first, last) if dated else None
         for item in source.items([collection], area, interval):
-            scene = normalise_item(item, provider=source.provider)
+            # An archive of nobody's may hold items that were fetched from somebody's.
+            row = source.provider if source.provider.name != LOCAL.name else None
+            scene = normalise_item(item, provider=row)
             if modality not in SERIES or season.start <= scene.solar_day <= season.end:
                 yield scene
 
 
 def _resolve_duplicates(
-    scenes: Iterable[Scene],
+    scenes: Iterable[Scene], preference: Sequence[str] = ()
 ) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
-    """Keep the newest processing of each acquisition; complementary halves both stay."""
+    """Keep the newest processing of each acquisition; complementary halves both stay.
+
+    Of equally new ones, that of the collection which ``preference`` names first stays.
+    """
     kept: list[Scene] = []
     superseded: list[Scene] = []
-    groups: dict[tuple[str, ...], list[Scene]] = {}
-    unique = {(scene.collection, scene.id): scene for scene in scenes}
-    for scene in unique.values():
-        moment = scene.datatake or scene.start.strftime("%Y%m%dT%H%M%S")
-        key: tuple[str, ...] = (scene.modality, scene.platform, scene.tile, moment)
-        # Without a tile nothing says that two files show one acquisition.
-        key = key if scene.tile else (*key, scene.collection, scene.id)
-        groups.setdefault(key, []).append(scene)
-    for group in groups.values():
-        group.sort(key=lambda s: (s.baseline, s.generated, s.id), reverse=True)
+    ranks = {collection: -i for i, collection in enumerate(preference)}
+
+    def newness(scene: Scene) -> tuple[str, str, int, str]:
+        rank = ranks.get(scene.collection, -len(ranks))
+        return scene.baseline, scene.generated, rank, scene.id
+
+    for group in _acquisitions(scenes):
+        group.sort(key=newness, reverse=True)
         chosen: list[Scene] = []
         for scene in group:
-            same = any(_share(scene, other) >= _SAME_FOOTPRINT for other in chosen)
-            (superseded if same else chosen).append(scene)
+            same = any(_same_product(scene, other) for other in chosen)
+            covered = chosen and _share_covered(scene, chosen) >= _SAME_FOOTPRINT
+            (superseded if same or covered else chosen).append(scene)
         kept += chosen
     order = {modality: i for i, modality in enumerate(MODALITIES)}
 
@@ -177,11 +186,45 @@ def _resolve_duplicates(
     return tuple(sorted(kept, key=by_time)), tuple(sorted(superseded, key=by_time))
 
 
-def _share(scene: Scene, other: Scene) -> float:
-    """Share of a scene's footprint that another covers."""
+def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes that show the same tile from the same pass of the same satellite."""
+    unique = {(scene.collection, scene.id): scene for scene in scenes}
+    groups: dict[tuple[str, ...], list[Scene]] = {}
+    later: list[Scene] = []
+    for scene in unique.values():
+        if not scene.tile:
+            # Without a tile nothing says that two files show one acquisition.
+            groups[scene.modality, scene.collection, scene.id] = [scene]
+        elif not scene.datatake:
+            later.append(scene)
+        else:
+            pass_ = (scene.modality, scene.platform, scene.tile, scene.datatake)
+            groups.setdefault(pass_, []).append(scene)
+    for scene in sorted(later, key=lambda s: s.start):
+        tile = (scene.modality, scene.platform, scene.tile)
+        for key, group in groups.items():
+            start = utc(key[3]) if len(key) > 3 and key[3] else group[-1].start
+            if key[:3] == tile and abs(scene.start - start) < _HALF_ORBIT:
+                group.append(scene)
+                break
+        else:
+            groups[*tile, "", scene.id] = [scene]
+    return list(groups.values())
+
+
+def _same_product(scene: Scene, other: Scene) -> bool:
+    """Whether two collections show one product, though they may outline it differently."""
+    made = scene.baseline, scene.generated
+    twins = bool(scene.generated) and made == (other.baseline, other.generated)
+    return twins and scene.collection != other.collection
+
+
+def _share_covered(scene: Scene, others: Iterable[Scene]) -> float:
+    """Share of a scene's footprint that others cover together."""
+    cover = shapely.union_all([other.footprint for other in others])
     if scene.footprint.area == 0:
-        return float(scene.footprint.intersects(other.footprint))
-    return float(scene.footprint.intersection(other.footprint).area / scene.footprint.area)
+        return float(scene.footprint.intersects(cover))
+    return float(scene.footprint.intersection(cover).area / scene.footprint.area)
 
 
 def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:

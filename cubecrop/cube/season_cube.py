@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import rioxarray  # noqa: F401 (registers the .rio accessor)
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from cubecrop.season import Season
 
 __all__ = ["open_season"]
-
-#: Chunks smaller than this cost more in opening files than they gain, pixels.
-_SMALLEST_SIDE = 64
 
 _MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 
@@ -117,7 +113,7 @@ def _build(
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
-    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"], max(grid.shape))
+    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"])
     children = _gridded(scenes, grid, min(side, max(grid.shape)), backend)
     if composite is not None:
         for name in set(children) & set(SERIES):
@@ -166,11 +162,9 @@ def _place(grid: GeoBox) -> xr.Dataset:
     return place
 
 
-def _side(optical: Sequence[Scene], radar: Sequence[Scene], longest: int) -> int:
+def _side(optical: Sequence[Scene], radar: Sequence[Scene]) -> int:
     per_pixel = max(
         len(group_passes(optical)) * sentinel2.BYTES_PER_STEP,
         len(group_passes(radar)) * sentinel1.BYTES_PER_STEP,
     )
-    # A small area is cut in two each way all the same, or one core would do all the work.
-    half = max(_SMALLEST_SIDE, math.ceil(longest / 2 / 32) * 32)
-    return min(half, chunk_side(per_pixel))
+    return chunk_side(per_pixel)

@@ -1,0 +1,166 @@
+"""STAC APIs: the providers' own and any other."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pystac
+import shapely
+
+from cubecrop.archive.base import Extent, Interval
+from cubecrop.archive.extent import footprint_of
+from cubecrop.archive.providers import LOCAL, Provider
+from cubecrop.errors import ArchiveError, UnsupportedItemError
+
+if TYPE_CHECKING:
+    import pystac_client
+
+__all__ = ["StacApiArchive"]
+
+#: Hosts that are this machine.
+_LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
+#: Seconds that a server may take to answer.
+_TIMEOUT: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class StacApiArchive:
+    """A STAC API, searched with pystac-client."""
+
+    name: str
+    provider: Provider = LOCAL
+
+    def items(
+        self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
+    ) -> Iterator[Mapping[str, Any]]:
+        """Items of the collections that meet an area (degrees) and an interval.
+
+        Asked a month at a time, since servers cut or refuse long answers.
+        """
+        client = self._client()
+        wanted = list(collections)
+        if self.name != self.provider.url:  # whose collections are as we know them
+            listed = self._ask(lambda: list(client.get_collections()))
+            known = {collection.id for collection in listed}
+            wanted = [collection for collection in wanted if collection in known]
+        if not wanted:
+            return
+        seen = set()
+        for window in _months(interval):
+            found = self._ask(partial(self._search, client, wanted, area, window))
+            for item in found:
+                key = str(item.get("collection")), str(item.get("id"))
+                if key in seen:
+                    continue
+                seen.add(key)
+                if urlsplit(self.name).hostname not in _LOOPBACK:
+                    _check_on_the_web(item)
+                if footprint_of(item).intersects(area):
+                    yield item
+
+    @staticmethod
+    def _search(
+        client: pystac_client.Client,
+        collections: list[str],
+        area: shapely.Geometry,
+        window: Interval | None,
+    ) -> list[dict[str, Any]]:
+        box = shapely.bounds(area).tolist()
+        search = client.search(collections=collections, bbox=box, datetime=window, limit=250)
+        return list(search.items_as_dicts())
+
+    def extent(self, collections: Iterable[str]) -> Extent | None:
+        """Where and when the collections say they have items."""
+        wanted = set(collections)
+        client = self._client()
+        boxes, spans = [], []
+        for collection in self._ask(lambda: list(client.get_collections())):
+            if collection.id in wanted:
+                boxes += [box[:2] + box[-2:] for box in collection.extent.spatial.bboxes]
+                spans += collection.extent.temporal.intervals
+        if not boxes:
+            return None
+        west, south, east, north = zip(*boxes, strict=True)
+        now = dt.datetime.now(dt.UTC)
+        starts = [span[0] or dt.datetime(1970, 1, 1, tzinfo=dt.UTC) for span in spans]
+        ends = [span[1] or now for span in spans]
+        return Extent(
+            (min(west), min(south), max(east), max(north)),
+            min(map(_aware, starts)),
+            max(map(_aware, ends)),
+        )
+
+    def _client(self) -> pystac_client.Client:
+        import pystac_client
+        from pystac_client.stac_api_io import StacApiIO
+        from urllib3 import Retry
+
+        # allowed_methods=None: searches are POSTs, which are not retried by default. A server
+        # that refuses the connection is told sooner than one that is busy.
+        retry = Retry(
+            total=5,
+            connect=2,
+            backoff_factor=1,
+            status_forcelist=[429, 500, 502, 503, 504],
+            allowed_methods=None,
+        )
+        io = StacApiIO(max_retries=retry, timeout=_TIMEOUT)
+        client: pystac_client.Client = self._ask(
+            lambda: pystac_client.Client.open(self.name, stac_io=io)
+        )
+        return client
+
+    def _ask(self, call: Any) -> Any:  # noqa: ANN401
+        import pystac_client.exceptions
+        import requests
+
+        try:
+            return call()
+        except (
+            pystac.STACError,
+            pystac_client.exceptions.APIError,
+            requests.RequestException,
+            OSError,
+            ValueError,
+        ) as error:
+            raise ArchiveError(
+                f"the STAC API at {self.name} did not answer as one: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _months(interval: Interval | None) -> Iterator[Interval | None]:
+    """An interval cut at the starts of months; a moment on a cut is in both pieces."""
+    if interval is None:
+        yield None
+        return
+    first, last = interval
+    while True:
+        year, month = divmod(first.year * 12 + first.month, 12)
+        cut = dt.datetime(year, month + 1, 1, tzinfo=first.tzinfo)
+        if cut >= last:
+            break
+        yield first, cut
+        first = cut
+    yield first, last
+
+
+def _check_on_the_web(item: Mapping[str, Any]) -> None:
+    """Raise where an item from another machine names a file of this one."""
+    assets = item.get("assets")
+    for key, asset in assets.items() if isinstance(assets, Mapping) else ():
+        href = str(asset.get("href", "")) if isinstance(asset, Mapping) else ""
+        if href and not href.startswith(("http://", "https://", "s3://")):
+            raise UnsupportedItemError(
+                f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, expected an "
+                "http, https or s3 address from an API of another machine."
+            )
+
+
+def _aware(moment: dt.datetime) -> dt.datetime:
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)

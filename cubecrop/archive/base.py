@@ -1,0 +1,52 @@
+"""What an archive is, whichever form it has."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import shapely
+
+    from cubecrop.archive.providers import Provider
+
+__all__ = ["Archive", "Extent", "Interval"]
+
+Interval = tuple[dt.datetime, dt.datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where and when an archive has items: a bbox in degrees and an interval, UTC."""
+
+    bbox: tuple[float, float, float, float]
+    start: dt.datetime
+    end: dt.datetime
+
+
+@runtime_checkable
+class Archive(Protocol):
+    """Anything that finds STAC items.
+
+    ``items`` yields items as JSON with absolute hrefs. ``extent`` says where and when the
+    given collections have items, None where that is not known.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the archive was opened as."""
+
+    @property
+    def provider(self) -> Provider:
+        """How its collections and assets are called."""
+
+    def items(
+        self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
+    ) -> Iterator[Mapping[str, Any]]:
+        """Items of the collections that meet an area (degrees) and an interval."""
+
+    def extent(self, collections: Iterable[str]) -> Extent | None:
+        """Where and when the collections have items."""
