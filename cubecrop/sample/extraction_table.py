@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -140,8 +140,8 @@ def _series(name: str, columns: Sequence[str], *, wide: bool) -> dict[str, tuple
     if unknown:
         known = sorted(_WIDE if wide else _LONG)
         raise SchemaError(
-            f"{name} has the columns {_some(unknown)}, whose encoding is not known; known "
-            f"are {known}. Leave them out: `table.drop(columns={_some(unknown)})`."
+            f"{name} has columns whose encoding is not known, expected those of {known}. Leave "
+            f"them out: `table.drop(columns={unknown})`."
         )
     if not set(SENTINEL2_BANDS + SENTINEL1_BANDS) & {what for what, _ in found.values()}:
         raise SchemaError(
@@ -243,10 +243,10 @@ def _check_constant(
             )
 
 
-def _repeated(values: NDArray[np.generic]) -> list[object]:
+def _repeated(values: NDArray[Any]) -> list[Any]:
     """The first five values that occur more than once."""
     found, counts = np.unique(values, return_counts=True)
-    repeated: list[object] = found[counts > 1][:5].tolist()
+    repeated: list[Any] = found[counts > 1][:5].tolist()
     return repeated
 
 
@@ -268,7 +268,7 @@ def days_of(name: str, column: pd.Series[pd.Timestamp]) -> NDArray[np.datetime64
     2016-12-31 23:00 is 1 January 2017 in Brussels, where the tables were made.
     """
     try:
-        stamps = pd.to_datetime(column.astype(object), utc=True).dt.tz_localize(None)
+        stamps = pd.to_datetime(column, utc=True, format="ISO8601").dt.tz_localize(None)
     except (ValueError, TypeError) as error:
         raise SchemaError(
             f"{name} has a column {column.name!r} that does not hold dates: {error}."
@@ -283,6 +283,7 @@ def days_of(name: str, column: pd.Series[pd.Timestamp]) -> NDArray[np.datetime64
 
 
 def _step_of(name: str, start: NDArray[np.datetime64]) -> _Step:
+    step: _Step
     for step in get_args(_Step):
         first, _ = periods(start, step)
         if (first == start).all():

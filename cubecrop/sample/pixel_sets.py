@@ -166,8 +166,9 @@ def _origin(season: xr.DataTree) -> tuple[int, int]:
 def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
     for child in season.children:
         if child != "weather":
-            data = da.asarray(season[child][SERIES.get(child, child)].data)
-            return data.chunks[-2], data.chunks[-1]
+            series = season[child][SERIES.get(child, child)]
+            chunks = series.chunks or tuple((size,) for size in series.shape)
+            return chunks[-2], chunks[-1]
     raise SchemaError("season cube has no gridded child to draw pixels from.")
 
 

@@ -118,7 +118,7 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     if nodes["sentinel2"] is None and nodes["sentinel1"] is None:
         raise SchemaError(
             f"{path.name} has no satellite value up to the end of its harvest year {year}: "
-            f"all are {_MISSING}, which is missing."
+            "all are missing."
         )
     tree: dict[str, xr.Dataset] = {k: node for k, node in nodes.items() if node is not None}
     tree["/"] = _root(path.name, table, label, year)
@@ -154,7 +154,9 @@ def _sentinel2(table: ExtractionTable) -> xr.Dataset | None:
         if here := [band for band in group if band in numbers]:
             empty = np.all([~(numbers[band] > 0) for band in here], axis=0)
             numbers.update({band: np.where(empty, np.nan, numbers[band]) for band in here})
-    values = {b: numbers[b] / 10000 for b in SENTINEL2_BANDS if b in numbers}
+    values: dict[str, NDArray[np.float64]] = {
+        band: numbers[band] / 10000 for band in SENTINEL2_BANDS if band in numbers
+    }
     attrs = {"units": "1", "long_name": "surface reflectance"}
     return _satellite(table, "reflectance", values, attrs)
 
