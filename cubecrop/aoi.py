@@ -55,7 +55,8 @@ class Aoi:
     @property
     def bbox(self) -> tuple[float, float, float, float]:
         """(west, south, east, north) in degrees."""
-        return self.lonlat.bounds
+        west, south, east, north = self.lonlat.bounds
+        return west, south, east, north
 
     def __str__(self) -> str:
         west, south, east, north = self.bbox

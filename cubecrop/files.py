@@ -44,7 +44,7 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
         )
     if foreign := [path for path in held if path.name not in files or path.is_dir()]:
         raise OutputError(
-            f"{out} holds {_names(foreign)}, which no map is made of, so it is not replaced. "
+            f"{out} holds {_names(foreign)}, which are not ours to replace. "
             "Move these away, or name another folder."
         )
     parent = next(path for path in out.absolute().parents if path.exists())

@@ -362,7 +362,9 @@ def test_progress_goes_to_standard_error_alone(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(archive, "_radar_jobs", lambda world: [])
     monkeypatch.setattr(archive, "write_catalog", lambda *_, **__: None)
     simulate_archive(tmp_path / "quiet", size_km=0.5, progress=False)
+    simulate_archive(tmp_path / "no terminal", size_km=0.5)
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes any stream for a terminal
     simulate_archive(tmp_path / "shown", size_km=0.5)
     out, err = capsys.readouterr()
     assert out == ""

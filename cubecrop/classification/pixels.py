@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["classify_pixels"]
+
+#: Networks take most of the time of a map, so a small map is shared among cores.
+_LEAST_CHUNKS = 4
 
 
 def classify_pixels(
@@ -47,7 +51,7 @@ def classify_pixels(
     check_season_cube(season)
     present = model.check(season)
     chosen = model.select_bands(season)
-    series = [chosen[name][SERIES[name]] for name in present]
+    series = [_spread(chosen.children[name].dataset[SERIES[name]]) for name in present]
     span = season_of(season)
     # Coordinates of the children differ (dates, bands) and are of no use after the network.
     plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
@@ -95,6 +99,21 @@ def classify_pixels(
     )
     dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+
+
+def _spread(series: xr.DataArray) -> xr.DataArray:
+    """A series in at least four chunks, so that every core has something to do.
+
+    Chunks are split after they were read: each file is opened once all the same.
+    """
+    if series.chunks is None or math.prod(map(len, series.chunks)) >= _LEAST_CHUNKS:
+        return series
+    return series.chunk(
+        {
+            axis: math.ceil(max(sizes) / 2)
+            for axis, sizes in zip(("y", "x"), series.chunks[-2:], strict=True)
+        }
+    )
 
 
 def _blocks(function: Callable[[Any], Any], probability: Any, dtype: type) -> Any:  # noqa: ANN401

@@ -180,8 +180,9 @@ def _write_archive(root: Path, season: Season, land: Land, *, seed: int, progres
     jobs = [*_optical_jobs(world), *_radar_jobs(world)]
     # Threads, since GDAL, zlib and NumPy leave the interpreter free; each scene has its own
     # random stream, so that their order does not matter.
+    console = Console(stderr=True)
     with (
-        Progress(console=Console(stderr=True), disable=not progress) as bar,
+        Progress(console=console, disable=not (progress and console.is_terminal)) as bar,
         ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
     ):
         task = bar.add_task("simulating", total=len(jobs))

@@ -77,7 +77,8 @@ def batches(
     for index in rng.permutation(len(order)):
         number, members = order[index]
         one = sets[number]
-        size = config.n_pixels
+        # Tables of single pixels need no padding to the size of a parcel's set.
+        size = min(config.n_pixels, max(1, int(one.drawn[members].max())))
         if rng.random() < config.small_sets:
             size = min(size, int(rng.choice(_SMALL)))
         hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
