@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
@@ -43,7 +43,15 @@ def main() -> None:
 
 @app.command
 def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
-    """Simulate an archive, train, classify and map it. Needs no data and no network."""
+    """Simulate an archive, train, classify and map it. Needs no data and no network.
+
+    Parameters
+    ----------
+    out
+        Folder to write; must be missing or empty.
+    seed
+        Same seed, same result.
+    """
     result = cubecrop.demo(out, seed=seed)
     console = Console()
     _print_scores(console, result.model)
@@ -92,10 +100,32 @@ def train(
     end: End = None,
     held_out: float = 0.3,
     epochs: int | None = None,
+    composite: Literal["dekad", "month"] | None = None,
+    may_be_missing: tuple[Literal["sentinel2", "sentinel1"], ...] = (),
     seed: int = 0,
     overwrite: Overwrite = False,
 ) -> None:
-    """Train a model on declared parcels and write it to a folder."""
+    """Train a model on declared parcels and write it to a folder.
+
+    Parameters
+    ----------
+    parcels
+        Vector file with a unique id, a CRS and the label.
+    label
+        Column that holds the crop.
+    out
+        Folder to write the model to.
+    held_out
+        Share of each class's parcels that is only scored.
+    epochs
+        Passes over the parcels; by default as many as settle the network.
+    composite
+        Learn from one step a period in place of every date.
+    may_be_missing
+        Sensors that the model is to do without where they are missing.
+    seed
+        Same input and seed, same model.
+    """
     from cubecrop.files import check_free
     from cubecrop.model import MODEL_FILES
 
@@ -107,7 +137,8 @@ def train(
         archive=archive,
         season=_season(year, start, end),
         held_out=held_out,
-        config=cubecrop.TrainConfig(epochs=epochs),
+        config=cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing),
+        composite=composite,
         seed=seed,
     )
     model.save(out, overwrite=overwrite)
@@ -128,7 +159,17 @@ def classify_parcels(
     end: End = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Classify parcels and write them as GeoParquet."""
+    """Classify parcels and write them as GeoParquet.
+
+    Parameters
+    ----------
+    parcels
+        Vector file with a unique id and a CRS.
+    model
+        Folder of a trained model.
+    out
+        GeoParquet file to write.
+    """
     from cubecrop.write.parcels import check_parcel_path
 
     check_parcel_path(out, overwrite=overwrite)
@@ -156,7 +197,19 @@ def classify(
     crs: str | None = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Map the crops of an area and write the map to a folder."""
+    """Map the crops of an area and write the map to a folder.
+
+    Parameters
+    ----------
+    model
+        Folder of a trained model.
+    out
+        Folder to write the map to.
+    resolution
+        Pixel size in metres.
+    crs
+        Projected CRS such as EPSG:32631; by default the UTM zone of the area.
+    """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
 
@@ -176,7 +229,19 @@ def classify(
 
 @app.command
 def simulate(*, out: Path, year: int = 2024, size_km: float = 2.5, seed: int = 0) -> None:
-    """Make a small archive by a simple simulation."""
+    """Make a small archive by a simple simulation.
+
+    Parameters
+    ----------
+    out
+        Folder to write; must be missing or empty.
+    year
+        Harvest year.
+    size_km
+        Side of the area in kilometres, 0.5 to 20.
+    seed
+        Same seed, same bytes.
+    """
     cubecrop.simulate_archive(out, year=year, size_km=size_km, seed=seed)
     Console().print(f"Written to {out}")
 
