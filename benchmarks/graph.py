@@ -37,6 +37,7 @@ class ClassifyGraph:
     n_optical = 150
     n_radar = 60
     side = 109_800
+    repeat = 3
     timeout = 300
 
     def setup(self) -> None:

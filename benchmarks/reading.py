@@ -29,7 +29,7 @@ class ReadSeason:
 
     The three do different amounts of work: cubecrop scales, masks cloud with a margin and
     gives float32; the loop scales and masks without a margin, float32, in one thread;
-    stackstac scales and does not mask, in its default float64.
+    stackstac gives the digital numbers as they are, in its default float64.
     """
 
     size_km = 2.5

@@ -34,10 +34,7 @@ def measure(suite: type) -> dict[str, tuple[float, str]]:
                     found[name] = (float(method(*cache)), method.unit)
         for name in methods:
             if name.startswith("peakmem_"):
-                # A process each: what another one held must not count.
-                context = multiprocessing.get_context("spawn")
-                with ProcessPoolExecutor(1, mp_context=context) as pool:
-                    found[name] = (pool.submit(_peak, suite, name, cache).result(), "MB")
+                found[name] = (_peak_in_a_process(suite, name, cache), "MB")
     return {name: found[name] for name in methods}
 
 
@@ -62,6 +59,13 @@ def _times(one: Any, names: list[str], cache: tuple[Any, ...]) -> dict[str, floa
             getattr(one, name)(*cache)
             best[name] = min(best[name], time.perf_counter() - start)
     return best
+
+
+def _peak_in_a_process(suite: type, name: str, cache: tuple[Any, ...]) -> float:
+    """Peak memory of a method in a process of its own: what others held must not count."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_peak, suite, name, cache).result()
 
 
 def _peak(suite: type, name: str, cache: tuple[Any, ...]) -> float:

@@ -1,8 +1,7 @@
 """Train on declared parcels, classify every parcel, and map the whole area.
 
-    python examples/map_a_season.py PARCELS LABEL YEAR ARCHIVE [--out FOLDER]
-
-PARCELS is a vector file with a column `id`; LABEL is the column that holds the crop.
+Run as ``python examples/map_a_season.py PARCELS LABEL YEAR ARCHIVE [--out FOLDER]``; PARCELS
+is a vector file with a column ``id``, LABEL the column that holds the crop.
 """
 
 from __future__ import annotations
@@ -31,9 +30,7 @@ def main() -> None:
     for part, values in model.scores.items():
         print(f"{part}: {values['n']:.0f} parcels, {values['accuracy']:.1%} right")
 
-    table = cubecrop.classify_parcels(
-        given.parcels, given.year, archive=given.archive, model=model
-    )
+    table = cubecrop.classify_parcels(given.parcels, given.year, archive=given.archive, model=model)
     cubecrop.write_parcels(table, given.out / "parcels.parquet")
 
     crop_map = cubecrop.classify(given.parcels, given.year, archive=given.archive, model=model)

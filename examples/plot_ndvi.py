@@ -1,6 +1,6 @@
 """Plot the season of the vegetation index NDVI by crop, from pixel sets alone.
 
-    python examples/plot_ndvi.py PARCELS LABEL YEAR ARCHIVE PICTURE.png
+Run as ``python examples/plot_ndvi.py PARCELS LABEL YEAR ARCHIVE PICTURE.png``.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def main() -> None:
     reflectance = samples["sentinel2/reflectance"]  # (parcel, time, band, pixel), lazy
     red, infrared = reflectance.sel(band="B04"), reflectance.sel(band="B08")
     ndvi = (infrared - red) / (infrared + red)
-    # Cloud and padding are NaN, which a median leaves out.
-    ndvi = ndvi.median("pixel").compute().assign_coords(crop=("parcel", parcels[given.label]))
+    # Cloud and padding are NaN, which a mean leaves out.
+    ndvi = ndvi.mean("pixel").compute().assign_coords(crop=("parcel", parcels[given.label]))
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)

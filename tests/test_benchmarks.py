@@ -1,0 +1,98 @@
+"""Every benchmark runs, with parameters so small that its time says nothing."""
+
+import importlib
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cubecrop.testing import season_scenes, write_archive
+
+ROOT = Path(__file__).parents[1]
+
+# The demo has a test of its own; here its arguments and results alone are those of the real one.
+_DEMO_OF_NOTHING = """
+import inspect, types
+import cubecrop
+from cubecrop.pipeline import DemoResult
+signature = inspect.signature(cubecrop.demo)
+assert {"parcels", "pixels"} <= set(DemoResult.__slots__)
+def nothing(*positional, **named):
+    signature.bind(*positional, **named)
+    right = types.SimpleNamespace(accuracy=0.5)
+    return types.SimpleNamespace(parcels=right, pixels=right)
+cubecrop.demo = nothing
+"""
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Give a class of benchmarks by name, with other parameters."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    # Processes that a benchmark starts must find it too.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def small(module: str, name: str, **parameters: object):
+        suite = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        for key, value in parameters.items():
+            assert hasattr(suite, key)
+            monkeypatch.setattr(suite, key, value)
+        return suite
+
+    return small
+
+
+def _measured(suite: type, monkeypatch, *, peaks: bool = False) -> dict[str, float]:
+    runner = importlib.import_module("benchmarks.runner")
+    if not peaks:  # a process each: too slow here
+        monkeypatch.setattr(runner, "_peak_in_a_process", lambda *_: 1.0)
+    found = runner.measure(suite)
+    assert all(math.isfinite(value) and unit for value, unit in found.values())
+    table = importlib.import_module("benchmarks.__main__").as_table(suite, found)
+    assert table.row_count == len(found)
+    return {name: value for name, (value, _) in found.items()}
+
+
+def test_classify_graph(benchmarks, monkeypatch):
+    suite = benchmarks("graph", "ClassifyGraph", n_optical=6, n_radar=4, side=6000, repeat=1)
+    found = _measured(suite, monkeypatch)
+    assert set(found) == {"time_build", "track_tasks", "track_pickled", "track_peak"}
+    assert found["track_tasks"] > 0
+
+
+def test_read_season(benchmarks, monkeypatch, tmp_path):
+    suite = benchmarks("reading", "ReadSeason", repeat=1)
+    archive = str(write_archive(tmp_path, season_scenes(2024)))
+    monkeypatch.setattr(suite, "setup_cache", lambda _: archive)
+    assert len(_measured(suite, monkeypatch)) == 6
+    one = suite()
+    one.setup(archive)
+    ours = one.cubecrop()["reflectance"].to_numpy()
+    loop, stack = one.rasterio(), one.stackstac().to_numpy()
+    assert ours.shape == loop.shape == stack.shape
+    clear = np.isfinite(ours)
+    assert clear.any()
+    np.testing.assert_allclose(ours[clear], loop[clear], atol=1e-6)
+    np.testing.assert_allclose(ours[clear], stack[clear] * 1e-4 - 0.1, atol=1e-6)
+
+
+def test_sample_parcels(benchmarks, monkeypatch):
+    suite = benchmarks("sampling", "SampleParcels", size_km=0.5, n_parcels=2, repeat=1)
+    assert set(_measured(suite, monkeypatch)) == {"time_cubecrop", "time_clip_loop"}
+
+
+def test_demo(benchmarks, monkeypatch):
+    suite = benchmarks("demonstration", "Demo", size_km=0.5)
+    module = importlib.import_module("benchmarks.demonstration")
+    monkeypatch.setattr(module, "_SCRIPT", _DEMO_OF_NOTHING + module._SCRIPT)
+    found = _measured(suite, monkeypatch)
+    assert 0 <= found["track_parcels_right"] <= 100
+    assert found["track_peak"] < 2000
+
+
+def test_peak_memory_is_that_of_one_process(benchmarks):
+    runner = importlib.import_module("benchmarks.runner")
+    suite = benchmarks("graph", "ClassifyGraph", n_optical=2, n_radar=2, side=3000)
+    assert 10 < runner._peak_in_a_process(suite, "time_build", ()) < 4000
