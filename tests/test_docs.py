@@ -1,0 +1,115 @@
+"""What stands outside the package and must keep working: examples, README, CI script."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import geopandas as gpd
+import pytest
+from shapely import box
+
+import cubecrop
+from cubecrop import simulate_archive
+from cubecrop.testing import Optical, Place, season_scenes, write_archive
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("docs") / "archive"
+    return simulate_archive(out, year=2024, size_km=0.6, progress=False)
+
+
+def _run(script: str, *arguments: object, home: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, ROOT / "examples" / script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(home / "cache"), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_example_plot_ndvi(simulated, tmp_path):
+    picture = tmp_path / "ndvi.png"
+    parcels = simulated / "parcels-2024.parquet"
+    _run("plot_ndvi.py", parcels, "crop:name", 2024, simulated, picture, home=tmp_path)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_example_map_a_season(tmp_path):
+    # Few dates, since three stages read them all; the west grows other crops than the east.
+    place = Place(height=40, width=40)
+    scenes = season_scenes(2024, place=place)
+    for i, one in enumerate(scenes):
+        if isinstance(one, Optical):
+            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
+    archive = write_archive(tmp_path / "archive", scenes)
+    corners = [(i, j) for i in range(4) for j in range(4)]
+    boxes = [
+        box(x, y, x + 80, y + 80)
+        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
+    ]
+    crops = ["wheat" if i < 2 else "maize" for i, _ in corners]
+    columns = {"id": range(16), "crop": crops}
+    table = gpd.GeoDataFrame(columns, geometry=boxes, crs=place.crs)
+    out, parcels = tmp_path / "season", tmp_path / "parcels.parquet"
+    table.to_parquet(parcels)
+    arguments = (parcels, "crop", 2024, archive, "--out", out, "--epochs", 1)
+    told = _run("map_a_season.py", *arguments, home=tmp_path)
+    assert "held out" in told
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert found == {
+        "model/model.json",
+        "model/model.safetensors",
+        "parcels.parquet",
+        "map/crop_type.tif",
+        "map/confidence.tif",
+        "map/item.json",
+        "map/quicklook.png",
+    }
+
+
+def test_the_readme_has_one_test_command_and_ci_runs_it():
+    blocks = re.findall(r"<!-- tests -->\n```sh\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) == 1
+    assert "pytest" in blocks[0]
+    assert "<!-- tests -->" in (ROOT / ".ci" / "run").read_text("utf-8")
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_files_that_the_readme_links_are_there():
+    links = re.findall(r"\]\((?!https?:|#)([^)]+)\)", README)
+    assert links
+    missing = [link for link in links if not (ROOT / link.split("#")[0]).exists()]
+    assert not missing
+
+
+def test_commands_in_readme_and_docs_are_understood():
+    """Every `cubecrop …` line parses: options that do not exist would be refused."""
+    from cubecrop.cli import app
+
+    pages = [README, *(p.read_text("utf-8") for p in (ROOT / "docs").glob("*.md"))]
+    blocks = [b for page in pages for b in re.findall(r"```sh\n(.*?)```", page, re.DOTALL)]
+    text = "\n".join(blocks).replace("\\\n", " ")
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith("cubecrop ")]
+    assert len(lines) >= 5
+    for line in lines:
+        app.parse_args(shlex.split(line)[1:], print_error=False, exit_on_error=False)
+
+
+def test_every_public_name_is_in_the_api_page():
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    missing = [
+        name
+        for name in cubecrop.__all__
+        if not re.search(rf"cubecrop\.{name}$", page, re.MULTILINE)
+    ]
+    assert not missing
