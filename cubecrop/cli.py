@@ -103,6 +103,7 @@ def train(
     composite: Literal["dekad", "month"] | None = None,
     may_be_missing: tuple[Literal["sentinel2", "sentinel1"], ...] = (),
     seed: int = 0,
+    checkpoint: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
@@ -125,6 +126,9 @@ def train(
         Sensors that the model is to do without where they are missing.
     seed
         Same input and seed, same model.
+    checkpoint
+        Folder for the state after each epoch and for metrics.csv; the same command goes on
+        from there where it was stopped.
     """
     from cubecrop.files import check_free
     from cubecrop.model import MODEL_FILES
@@ -140,6 +144,7 @@ def train(
         config=cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing),
         composite=composite,
         seed=seed,
+        checkpoint=checkpoint,
     )
     model.save(out, overwrite=overwrite)
     console = Console()

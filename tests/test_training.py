@@ -8,7 +8,8 @@ from samples import make_samples
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import sensor_arrays
 from cubecrop.training import TrainConfig, fit
-from cubecrop.training.batches import TrainingSet, band_statistics, batches
+from cubecrop.training.batches import batches
+from cubecrop.training.sets import TrainingSet, band_statistics
 
 QUICK = TrainConfig(epochs=3, batch_size=6, n_pixels=4)
 

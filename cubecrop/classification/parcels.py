@@ -102,8 +102,10 @@ def parcel_table(
     geopandas.GeoDataFrame
         The table with ``crop:code``, ``crop:name``, ``confidence``, ``crop:code_2``,
         ``crop:name_2``, ``confidence_2`` (second choice), ``probability:NAME`` of each class,
-        ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of those names
-        that were there already, such as a declared ``crop:code``, get the prefix ``declared:``.
+        ``crop:set`` (names of the crops that it may be, joined by " | ", where the model is
+        calibrated), ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of
+        those names that were there already, such as a declared ``crop:code``, get the prefix
+        ``declared:``.
     """
     probability = found["probability"].to_numpy()
     first, confidence = decide(probability), confidence_of(probability)
@@ -120,6 +122,7 @@ def parcel_table(
             f"probability:{name}": probability[:, i]
             for i, name in enumerate(model.nomenclature.names)
         },
+        **_crop_sets(probability, model),
         **{f"valid_dates:{name}": dates[name] for name in dates},
         "status": _status(first, dates),
     }
@@ -127,6 +130,17 @@ def parcel_table(
         columns={name: f"declared:{name}" for name in parcels.columns if name in columns}
     )
     return kept.assign(**columns)
+
+
+def _crop_sets(probability: np.ndarray, model: CropModel) -> dict[str, list[str | None]]:
+    """The column of crop sets, where the model has them; most probable crops first."""
+    if model.calibration is None:
+        return {}
+    inside = model.calibration.crop_sets(probability)
+    names = np.array(model.nomenclature.names, dtype=object)
+    order = np.argsort(-probability, axis=1, kind="stable")
+    texts = [" | ".join(names[i[row[i]]]) for row, i in zip(inside, order, strict=True)]
+    return {"crop:set": [text or None for text in texts]}
 
 
 def _second(probability: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

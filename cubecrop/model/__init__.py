@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cubecrop.model.arrays import SensorArrays, days_since_start, season_of, sensor_arrays
+from cubecrop.model.calibration import Calibration, tempered
 from cubecrop.model.config import NetworkConfig, SensorConfig
 from cubecrop.model.crop_model import (
     MODEL_FILES,
@@ -16,6 +17,7 @@ from cubecrop.model.predict import Predictor, one_thread
 
 __all__ = [
     "MODEL_FILES",
+    "Calibration",
     "CropModel",
     "LateFusion",
     "LightweightAttention",
@@ -32,4 +34,5 @@ __all__ = [
     "one_thread",
     "season_of",
     "sensor_arrays",
+    "tempered",
 ]

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import season_of, sensor_arrays
+from cubecrop.model.calibration import Calibration
 from cubecrop.model.config import NetworkConfig
 from cubecrop.model.mlm import mlm_item
 from cubecrop.model.networks import LateFusion
@@ -60,6 +61,8 @@ class CropModel:
         What it learned from.
     scores : mapping
         Part ("train", "held out") to score name to value.
+    calibration : Calibration, optional
+        Temperature of the probabilities, and the threshold of crop sets.
     name, licence : str
         For people.
     """
@@ -73,6 +76,7 @@ class CropModel:
     n_pixels: int = 64
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    calibration: Calibration | None = None
     name: str = "crop model"
     licence: str = "unspecified"
 
@@ -188,13 +192,49 @@ class CropModel:
         """
         present = self.check(samples)
         arrays = sensor_arrays(self.select_bands(samples), present)
-        values = Predictor(self.network, device or default_device())(arrays)
+        values = self.predictor(device)(arrays)
         return xr.DataArray(
             values,
             dims=("parcel", "crop"),
             coords={"parcel": samples["parcel"], "crop": self.nomenclature.names},
             name="probability",
         )
+
+    def predictor(self, device: str | None = None) -> Predictor:
+        """The network made ready, with the model's temperature."""
+        temperature = self.calibration.temperature if self.calibration else 1.0
+        return Predictor(self.network, device or default_device(), temperature=temperature)
+
+    def crop_sets(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+        """Crops that a parcel may hold; reads the pixel sets.
+
+        Of parcels like the validation parcels (same region, year and archive), a share of
+        ``1 - calibration.alpha`` has its crop in the set. Elsewhere nothing is promised.
+
+        Parameters
+        ----------
+        samples, device
+            As for `predict_proba`.
+
+        Returns
+        -------
+        xarray.DataArray
+            (parcel, crop) bool, coord ``crop`` = class names. The most probable crop is in;
+            a parcel without prediction has an empty set.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model has no calibration, or the data is not what it was made for.
+        """
+        if self.calibration is None:
+            raise ModelMismatchError(
+                "the model has no crop sets: no validation parcels were kept from its training. "
+                "Train it with `TrainConfig(validation=0.15)`."
+            )
+        probability = self.predict_proba(samples, device=device)
+        inside = self.calibration.crop_sets(probability.to_numpy())
+        return probability.copy(data=inside).rename("crop_set")
 
     def select_bands(self, tree: xr.DataTree) -> xr.DataTree:
         """The tree with each sensor's bands in the model's order."""
@@ -274,6 +314,10 @@ class CropModel:
             raise ModelFormatError(f"{folder} is not a model: {error!r}.") from error
         return model
 
+    def with_calibration(self, calibration: Calibration | None) -> CropModel:
+        """The same model with another calibration."""
+        return replace(self, calibration=calibration)
+
     def with_scores(self, scores: Mapping[str, Mapping[str, float]]) -> CropModel:
         """The same model with other scores."""
         return replace(self, scores=scores)
@@ -297,6 +341,7 @@ class CropModel:
             "n_pixels": self.n_pixels,
             "training": asdict(self.training),
             "scores": self.scores,
+            "calibration": asdict(self.calibration) if self.calibration else None,
         }
         plain: dict[str, Any] = json.loads(json.dumps(raw))
         return plain
@@ -326,7 +371,7 @@ def _predictor(reference: ModelReference, device: str) -> Predictor:
             f"{reference.path} holds model {model.digest[:12]}, expected "
             f"{reference.digest[:12]}: it was replaced after the graph was built."
         )
-    return Predictor(model.network, device)
+    return model.predictor(device)
 
 
 def default_device() -> str:
@@ -368,6 +413,7 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
         "composite": str(metadata["composite"]),
         "n_pixels": int(metadata["n_pixels"]),
+        "calibration": Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
         "training": TrainingRecord.from_dict(metadata["training"]),
         "scores": {
             str(part): {str(k): float(v) for k, v in values.items()}

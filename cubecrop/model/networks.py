@@ -146,7 +146,9 @@ class LightweightAttention(nn.Module):
         # A query that does not depend on the input makes keys a matter of weights alone.
         scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
         scores = x.new_full((*mask.shape, self.heads), float("-inf"))
-        scores = scores.masked_scatter(mask.unsqueeze(-1), x @ scorer)  # (batch, time, head)
+        scores = scores.masked_scatter(
+            mask.unsqueeze(-1), (x @ scorer).to(x.dtype)
+        )  # (batch, time, head)
         attention = torch.softmax(scores, dim=1)
         weight = self.attention_dropout(attention)[mask]  # (row, head)
         parts = x.view(len(x), self.heads, -1) * weight.unsqueeze(-1)  # (row, head, channel)

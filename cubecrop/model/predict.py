@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cubecrop.model.calibration import tempered
 from cubecrop.model.networks import LateFusion, Series, fold_norms
 
 if TYPE_CHECKING:
@@ -36,10 +37,16 @@ def one_thread() -> Iterator[None]:
 
 
 class Predictor:
-    """A network made ready to predict: evaluation mode, folded, on a device."""
+    """A network made ready to predict: evaluation mode, folded, on a device.
 
-    def __init__(self, network: LateFusion, device: str = "cpu") -> None:
+    Its probabilities are those of logits divided by ``temperature``.
+    """
+
+    def __init__(
+        self, network: LateFusion, device: str = "cpu", *, temperature: float = 1.0
+    ) -> None:
         self.device = torch.device(device)
+        self.temperature = temperature
         self.network = fold_norms(network).to(self.device)
 
     def __call__(self, sensors: Mapping[str, SensorArrays]) -> NDArray[np.float32]:
@@ -59,7 +66,7 @@ class Predictor:
                     }
                 probability = torch.softmax(self.network(batch), dim=1)
                 out[part][able.cpu().numpy()] = probability.float().cpu().numpy()
-        return out
+        return tempered(out, self.temperature)
 
     def _parts(self, sensors: Mapping[str, SensorArrays], n: int) -> Iterator[slice]:
         per_member = sum(arrays.valid[0].size for arrays in sensors.values()) if n else 1

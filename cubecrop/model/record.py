@@ -16,14 +16,21 @@ Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed."""
+    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed.
+
+    ``validation`` are parcels by class that chose the epoch (``best_epoch`` of ``epochs``) and
+    calibrated the model, ``held_out`` those that were only scored.
+    """
 
     archives: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     bboxes: tuple[tuple[float, float, float, float], ...] = ()
     parcels: Mapping[str, int] = field(default_factory=dict)
+    validation: Mapping[str, int] = field(default_factory=dict)
     held_out: Mapping[str, int] = field(default_factory=dict)
     never_held_out: tuple[str, ...] = ()
+    epochs: int = 0
+    best_epoch: int = 0
     seed: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -189,6 +189,7 @@ def train(
     crs: str | None = None,
     chunks: int | None = None,
     device: str | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> CropModel:
     """Train a model on declared parcels; reads their pixels into memory.
@@ -214,6 +215,8 @@ def train(
         Learn from one step a period in place of every date; the model then asks for the same.
     seed : int, default 0
         Same input and seed: same model, on the CPU.
+    checkpoint : path, optional
+        Folder for the state and metrics of each epoch; see `fit`.
     progress : bool, default True
         Show progress bars on a terminal.
 
@@ -265,6 +268,7 @@ def train(
         config=config,
         seed=seed,
         device=device,
+        checkpoint=checkpoint,
         progress=progress,
     )
     return _scored(model, samples, truth, part[chosen], device)

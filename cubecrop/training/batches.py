@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,42 +17,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.training.config import TrainConfig
+    from cubecrop.training.sets import TrainingSet
 
-__all__ = ["TrainingSet", "band_statistics", "batches"]
+__all__ = ["batches", "n_batches"]
 
 #: Sizes of small sets; a map's pixels are sets of one.
 _SMALL = (1, 2, 4, 8, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingSet:
-    """Pixel sets that share their dates, with class indices and ids of their parcels.
-
-    ``drawn`` (parcel,) is how many of the stored pixels are not padding.
-    """
-
-    sensors: Mapping[str, SensorArrays]
-    labels: NDArray[np.int64]
-    ids: Sequence[object]
-    drawn: NDArray[np.int64]
-
-
-def band_statistics(
-    sets: Sequence[TrainingSet], sensor: str
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of each band over all valid pixels."""
-    n, total, squares = 0, np.zeros(()), np.zeros(())
-    rows = [one.sensors[sensor].values[one.sensors[sensor].valid] for one in sets]
-    n = sum(len(part) for part in rows)
-    if n == 0:
-        raise ValueError(sensor)
-    total = sum(part.sum(axis=0, dtype=np.float64) for part in rows)
-    mean = total / n
-    squares = sum(((part - mean) ** 2).sum(axis=0, dtype=np.float64) for part in rows)
-    deviation = np.sqrt(squares / n)
-    # A band that never varies, as in a test, is left alone.
-    deviation[deviation < 1e-6] = 1
-    return mean.astype(np.float32), deviation.astype(np.float32)
+def n_batches(sets: Sequence[TrainingSet], config: TrainConfig) -> int:
+    """Steps of an epoch."""
+    return sum(-(-len(one.labels) // config.batch_size) for one in sets)
 
 
 def batches(
@@ -83,9 +57,11 @@ def batches(
             size = min(size, int(rng.choice(_SMALL)))
         hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
         pixels = draw_positions(one.drawn[members], hashes, size)  # (member, size)
+        # One shift for all sensors: it is the season that comes early, not a satellite.
+        shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
         batch = _drop_sensors(
             {
-                name: _draw(arrays, members, pixels, deviations[name], config, name, rng)
+                name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
                 for name, arrays in one.sensors.items()
             },
             config,
@@ -98,6 +74,7 @@ def _draw(
     arrays: SensorArrays,
     members: NDArray[np.int64],
     pixels: NDArray[np.int64],
+    shift: NDArray[np.float64],
     deviation: NDArray[np.float32],
     config: TrainConfig,
     name: str,
@@ -113,9 +90,12 @@ def _draw(
     # A parcel keeps a date where it has one: whole sensors are dropped on purpose only.
     bare = valid.any(axis=(1, 2)) & ~kept.any(axis=(1, 2))
     kept[bare] = valid[bare]
-    noise = rng.standard_normal(values.shape, dtype=np.float32)
-    values = values + noise * (config.jitter * deviation)
-    days = np.broadcast_to(arrays.days, (len(members), n_dates)).copy()
+    noise = rng.standard_normal(values.shape, dtype=np.float32) * np.float32(config.jitter)
+    if config.offset:
+        shape = (len(members), 1, 1, values.shape[-1])
+        noise += rng.standard_normal(shape, dtype=np.float32) * np.float32(config.offset)
+    values = values + noise * deviation
+    days = (arrays.days + shift).astype(np.float32)
     return Series(torch.from_numpy(values), torch.from_numpy(kept), torch.from_numpy(days))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cubecrop.errors import LabelError
 
@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["TrainConfig"]
+
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,12 +27,21 @@ class TrainConfig:
         Parcels a step.
     learning_rate : float
         Highest rate of a cosine schedule with warm-up.
+    warm_up : float
+        Share of the steps over which the rate rises to its highest.
     weight_decay : float
         Of AdamW.
+    clip_norm : float
+        Longest gradient.
+    focal : float
+        Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002): parcels that are
+        right and sure weigh less. 0 is the cross-entropy.
     label_smoothing : float
         Share of the target spread over all classes.
     class_balance : float
         Weight of a class is its frequency to the power of minus this: 0 is none, 1 full.
+    auxiliary : float
+        Weight of the losses of each sensor's own classifier, where the network has them.
     n_pixels : int
         Pixels of a parcel in a step, and at prediction.
     small_sets : float
@@ -39,21 +50,41 @@ class TrainConfig:
         Share of dates dropped at random, by sensor.
     jitter : float
         Noise added to each pixel, in standard deviations of the band.
+    offset : float
+        Noise added to a band of a parcel on all its dates alike, in standard deviations:
+        soils, atmospheres and incidence angles differ between regions.
+    shift_days : float
+        A parcel's dates are all moved by up to this many days, earlier or later: seasons
+        differ between regions and years.
     may_be_missing : tuple of str
         Sensors that the model promises to do without. Each is dropped whole from a share
         of training parcels.
     sensor_dropout : float
         That share.
-    clip_norm : float
-        Longest gradient.
+    validation : float, optional
+        Share of the training parcels by which the best epoch is chosen and the model
+        calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 300 parcels or more,
+        else 0: then the last epoch is taken, and the model has no crop sets.
+    patience : int, optional
+        Stop after so many epochs without a better validation score; by default never.
+    alpha : float
+        Share of parcels whose crop may lie outside their crop set.
+    precision : {"float32", "bfloat16"}
+        Of the network's arithmetic; ``"bfloat16"`` is mixed precision, for graphics cards.
+    compile : bool
+        Compile the network with `torch.compile`; needs a graphics card.
     """
 
     epochs: int | None = None
     batch_size: int = 32
     learning_rate: float = 3e-3
+    warm_up: float = 0.05
     weight_decay: float = 1e-2
+    clip_norm: float = 1.0
+    focal: float = 0.0
     label_smoothing: float = 0.05
     class_balance: float = 0.5
+    auxiliary: float = 0.0
     n_pixels: int = 64
     small_sets: float = 0.8
     date_dropout: Mapping[str, float] = field(
@@ -62,27 +93,49 @@ class TrainConfig:
         default_factory=lambda: {"sentinel2": 0.4, "sentinel1": 0.5}
     )
     jitter: float = 0.05
+    offset: float = 0.0
+    shift_days: float = 0.0
     may_be_missing: tuple[str, ...] = ()
     sensor_dropout: float = 0.2
-    clip_norm: float = 1.0
+    validation: float | None = None
+    patience: int | None = None
+    alpha: float = 0.1
+    precision: Precision = "float32"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.epochs < 1:
             raise LabelError(f"epochs is {self.epochs}, expected 1 or more.")
+        if self.patience is not None and self.patience < 1:
+            raise LabelError(f"patience is {self.patience}, expected 1 epoch or more, or None.")
         if self.batch_size < 2 or self.n_pixels < 1:
             raise LabelError(
                 f"batch_size is {self.batch_size} and n_pixels {self.n_pixels}, expected at "
                 "least 2 and 1."
             )
         shares = {
+            "warm_up": self.warm_up,
             "label_smoothing": self.label_smoothing,
             "small_sets": self.small_sets,
             "sensor_dropout": self.sensor_dropout,
+            "validation": self.validation or 0.0,
+            "alpha": self.alpha,
             **{f"date_dropout[{k}]": v for k, v in self.date_dropout.items()},
         }
         for name, share in shares.items():
             if not 0 <= share <= 1 or (name != "small_sets" and share == 1):
                 raise LabelError(f"{name} is {share}, expected 0 to below 1.")
+        for name in ("weight_decay", "focal", "class_balance", "auxiliary", "jitter", "offset",
+                     "shift_days"):  # fmt: skip
+            if not (0 <= getattr(self, name) < float("inf")):
+                raise LabelError(f"{name} is {getattr(self, name)}, expected 0 or more.")
+        for name in ("learning_rate", "clip_norm"):
+            if not getattr(self, name) > 0:
+                raise LabelError(f"{name} is {getattr(self, name)}, expected more than 0.")
+        if self.precision not in get_args(Precision):
+            raise LabelError(
+                f"precision is {self.precision!r}, expected one of {get_args(Precision)}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model's record."""

@@ -1,0 +1,275 @@
+"""The steps of a training: epochs, their validation, and where to go on."""
+
+from __future__ import annotations
+
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from torch import Tensor, nn
+
+from cubecrop.errors import LabelError
+from cubecrop.metrics import scores
+from cubecrop.model import Predictor, Series
+from cubecrop.nomenclature import NODATA
+from cubecrop.training.batches import batches, n_batches
+from cubecrop.training.loss import CropLoss, class_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from numpy.typing import NDArray
+
+    from cubecrop.model import LateFusion
+    from cubecrop.training.checkpoint import Checkpoint
+    from cubecrop.training.config import TrainConfig
+    from cubecrop.training.sets import TrainingSet
+
+__all__ = ["Course", "optimise", "predict"]
+
+#: Fewer steps than this do not settle a network, however few the parcels.
+_LEAST_STEPS = 240
+_LEAST_EPOCHS = 40
+#: Epochs over which a validation score is averaged: with few parcels one epoch's is luck.
+_SMOOTHED = 3
+
+
+@dataclass(slots=True)
+class Course:
+    """How a training went so far: its rows of metrics and its best epoch.
+
+    ``weights`` are those of the best epoch by validation, None without validation; of epochs
+    that are equally good the last, which has settled most. ``risen`` is the last epoch that
+    was better than all before it.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    risen: int = 0
+    weights: dict[str, Tensor] | None = None
+
+    def add(self, row: dict[str, float], network: nn.Module) -> None:
+        """Note an epoch, and its weights where they are the best so far."""
+        self.rows.append(row)
+        self.epoch = len(self.rows)
+        score = float(np.mean([one["validation_macro_f1"] for one in self.rows[-_SMOOTHED:]]))
+        if math.isnan(score):
+            self.best_epoch = self.epoch
+            return
+        if score > self.best_score:
+            self.risen = self.epoch
+        if score >= self.best_score:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+
+
+def optimise(
+    network: LateFusion,
+    sets: Sequence[TrainingSet],
+    validation: Sequence[TrainingSet],
+    config: TrainConfig,
+    *,
+    seed: int,
+    device: str,
+    checkpoint: Checkpoint | None = None,
+    progress: bool = True,
+) -> Course:
+    """Train a network in place; it ends on the processor, with the best epoch's weights.
+
+    Parameters
+    ----------
+    network : LateFusion
+        With its normalisation; changed in place.
+    sets, validation : sequence of TrainingSet
+        What it learns from, and what chooses the epoch (none: the last epoch is taken).
+    config : TrainConfig
+        Settings.
+    seed : int
+        Of the draws; torch's own generator is the caller's to seed.
+    device : str
+        Where to compute.
+    checkpoint : Checkpoint, optional
+        Where to keep the state, and to go on from.
+    progress : bool
+        Show a bar on a terminal.
+    """
+    if config.compile and not device.startswith("cuda"):
+        raise LabelError(
+            f"compile is set, which needs a graphics card, and the device is {device!r}. Leave it "
+            "out, or pass `device='cuda'`."
+        )
+    per_epoch = n_batches(sets, config)
+    epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
+    network.to(device).train()
+    optimiser = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
+    labels = np.concatenate([one.labels for one in sets])
+    loss_of = CropLoss(
+        class_weights(labels, network.config.n_classes, config.class_balance),
+        smoothing=config.label_smoothing,
+        focal=config.focal,
+    ).to(device)
+    deviations = {
+        name: encoder.deviation.cpu().numpy()  # type: ignore[operator]
+        for name, encoder in network.encoders.items()
+    }
+    course = Course()
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        course = _resumed(state, network, optimiser, schedule)
+    forward: Any = torch.compile(network, dynamic=True) if config.compile else network
+    with _bar(progress) as bar:
+        task = bar.add_task("Training", total=epochs, completed=course.epoch)
+        while course.epoch < epochs and not _is_over(course, config):
+            epoch, losses = course.epoch, []
+            for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
+                with _precision(device, config):
+                    loss = loss_of(forward(_moved(batch, device)), truth.to(device))
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+                optimiser.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+            rate = float(schedule.get_last_lr()[0])
+            row = {"epoch": epoch + 1, "learning_rate": rate, "loss": float(np.mean(losses))}
+            course.add(row | _validate(network, validation, device), network)
+            if checkpoint is not None:
+                checkpoint.save(_state(course, network, optimiser, schedule), course.rows)
+            bar.advance(task)
+    network.cpu()
+    if course.weights is not None:
+        network.load_state_dict(course.weights)
+    network.eval()
+    return course
+
+
+def predict(
+    network: LateFusion, sets: Sequence[TrainingSet], device: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities (parcel, class) of sets, NaN where there is none, and their classes."""
+    predictor = Predictor(network, device)
+    found = [predictor(one.sensors) for one in sets]
+    return np.concatenate(found), np.concatenate([one.labels for one in sets])
+
+
+def _validate(
+    network: LateFusion, validation: Sequence[TrainingSet], device: str
+) -> dict[str, float]:
+    """Loss and scores on validation parcels, NaN where there are none."""
+    names = ("validation_loss", "validation_accuracy", "validation_macro_f1")
+    if not validation:
+        return dict.fromkeys(names, math.nan)
+    probability, truth = predict(network, validation, device)
+    known = np.isfinite(probability).all(axis=1)
+    guess = np.where(known, np.nan_to_num(probability).argmax(axis=1), NODATA)
+    chance = probability[known, truth[known]].clip(1e-12)
+    found = scores(truth, guess, network.config.n_classes)
+    return dict(
+        zip(names, (float(-np.log(chance).mean()), found.accuracy, found.macro_f1), strict=True)
+    )
+
+
+def _is_over(course: Course, config: TrainConfig) -> bool:
+    if course.weights is None or config.patience is None:
+        return False
+    return course.epoch - course.risen >= config.patience
+
+
+def _schedule(
+    optimiser: torch.optim.Optimizer, steps: int, warm_up: float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Up in a straight line, down in half a cosine."""
+    warm = max(1, int(steps * warm_up))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))),
+    )
+
+
+def _moved(batch: Mapping[str, Series], device: str) -> dict[str, Series]:
+    return {
+        name: Series(s.values.to(device), s.valid.to(device), s.days.to(device))
+        for name, s in batch.items()
+    }
+
+
+def _precision(device: str, config: TrainConfig) -> AbstractContextManager[object]:
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def _state(
+    course: Course,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        # Its function of the step is made anew, so that no code is stored.
+        "step": schedule.last_epoch,
+        "rates": schedule.get_last_lr(),
+        "random": torch.random.get_rng_state(),
+        "random_cuda": cuda,
+        "rows": course.rows,
+        "best_epoch": course.best_epoch,
+        "best_score": course.best_score,
+        "risen": course.risen,
+        "weights": course.weights,
+    }
+
+
+def _resumed(
+    state: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> Course:
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.last_epoch = int(state["step"])
+    schedule._last_lr = list(state["rates"])
+    torch.random.set_rng_state(state["random"])
+    if state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    rows = [dict(row) for row in state["rows"]]
+    return Course(
+        rows=rows,
+        epoch=len(rows),
+        best_epoch=state["best_epoch"],
+        best_score=state["best_score"],
+        risen=state["risen"],
+        weights=state["weights"],
+    )
+
+
+def _bar(progress: bool) -> Progress:
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("epochs"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not (progress and console.is_terminal),
+    )

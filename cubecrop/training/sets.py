@@ -1,0 +1,170 @@
+"""From pixel sets and labels to the arrays that training draws from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+
+from cubecrop.errors import LabelError, SchemaError
+from cubecrop.model import SensorArrays, season_of, sensor_arrays
+from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.sample import draw_positions, hash_ids
+from cubecrop.schema import SERIES, check_pixel_sets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Labels",
+    "Samples",
+    "TrainingSet",
+    "as_lists",
+    "band_statistics",
+    "common_sensors",
+    "training_set",
+]
+
+Samples = xr.DataTree | Sequence[xr.DataTree]
+Labels = Sequence[object] | Sequence[Sequence[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingSet:
+    """Pixel sets that share their dates, with class indices and ids of their parcels.
+
+    ``drawn`` (parcel,) is how many of the stored pixels are not padding; ``groups`` names
+    what belongs together, the id itself where nothing does.
+    """
+
+    sensors: Mapping[str, SensorArrays]
+    labels: NDArray[np.int64]
+    ids: Sequence[object]
+    drawn: NDArray[np.int64]
+    groups: Sequence[object] = ()
+
+    def take(self, index: NDArray[np.int64]) -> TrainingSet:
+        """Some of the parcels, by position."""
+        return TrainingSet(
+            {
+                name: replace(one, values=one.values[index], valid=one.valid[index])
+                for name, one in self.sensors.items()
+            },
+            self.labels[index],
+            [self.ids[i] for i in index],
+            self.drawn[index],
+            [self.groups[i] for i in index] if self.groups else (),
+        )
+
+    def drawn_once(self, n_pixels: int, seed: int) -> TrainingSet:
+        """The same parcels with at most ``n_pixels`` pixels each, as at prediction."""
+        width = max(1, min(n_pixels, int(self.drawn.max(initial=1))))
+        pixels = draw_positions(self.drawn, hash_ids(self.ids, seed, "validation"), width)
+        row, column = np.arange(len(pixels))[:, None, None], pixels[:, None, :]
+        sensors = {}
+        for name, one in self.sensors.items():
+            date = np.arange(len(one.days))[None, :, None]
+            valid = one.valid[row, date, column] & (pixels >= 0)[:, None, :]
+            sensors[name] = replace(one, values=one.values[row, date, column], valid=valid)
+        return replace(self, sensors=sensors, drawn=np.minimum(self.drawn, width))
+
+    def digest(self) -> str:
+        """SHA-256 over all that training sees."""
+        hashed = hashlib.sha256(repr((list(self.ids), list(self.groups))).encode())
+        for name, one in self.sensors.items():
+            hashed.update(name.encode())
+            # What is masked enters no training, whatever number stands there.
+            values = np.where(one.valid[..., None], one.values, np.float32(0))
+            for array in (values, one.valid, one.days):
+                hashed.update(repr(array.shape).encode())
+                hashed.update(np.ascontiguousarray(array).tobytes())
+        hashed.update(self.labels.tobytes())
+        hashed.update(self.drawn.tobytes())
+        return hashed.hexdigest()
+
+
+def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[list[str | None]]]:
+    """Pair samples and labels, one tree or several, and check their lengths."""
+    if isinstance(samples, xr.DataTree):
+        samples, labels = [samples], [labels]
+    if len(samples) != len(labels) or not samples:
+        raise LabelError(f"{len(samples)} samples and {len(labels)} lists of labels do not pair.")
+    texts = []
+    for tree, part in zip(samples, labels, strict=True):
+        check_pixel_sets(tree)
+        found = [label_text(label) for label in part]  # type: ignore[attr-defined]
+        if len(found) != tree.sizes["parcel"]:
+            raise LabelError(
+                f"{len(found)} labels for {tree.sizes['parcel']} parcels; give one a parcel, "
+                "None where there is none."
+            )
+        texts.append(found)
+    return list(samples), texts
+
+
+def common_sensors(trees: Sequence[xr.DataTree]) -> list[str]:
+    """The sensors that all trees have; raises where they do not fit together."""
+    seen = [tuple(name for name in SERIES if name in tree.children) for tree in trees]
+    if len(set(seen)) != 1 or not seen[0]:
+        raise SchemaError(
+            f"samples have the sensors {seen}, expected the same in all, and at least one."
+        )
+    windows = {season_of(tree).window for tree in trees}
+    if len(windows) != 1:
+        raise SchemaError(f"samples span different season windows {windows}, expected one.")
+    if len(steps := {str(tree.attrs.get("composite", "")) for tree in trees}) != 1:
+        raise SchemaError(f"samples are composited by {sorted(steps)}, expected alike.")
+    return list(seen[0])
+
+
+def training_set(
+    tree: xr.DataTree,
+    texts: Sequence[str | None],
+    names: Sequence[str],
+    nomenclature: Nomenclature,
+) -> TrainingSet:
+    """Load the labelled parcels that have a valid pixel."""
+    index = np.array([nomenclature.index(text) for text in texts], dtype=np.int64)
+    chosen = np.flatnonzero(index != NODATA)
+    # In an order of their own, so that the order they came in changes no weight.
+    ids = np.asarray(tree["parcel"])[chosen].tolist()
+    chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
+    part = tree.isel(parcel=chosen)
+    arrays = sensor_arrays(part, names)
+    used = np.zeros(len(chosen), dtype=bool)
+    for one in arrays.values():
+        used |= one.valid.any(axis=(1, 2))
+    width = next(iter(arrays.values())).valid.shape[2]
+    counts = np.asarray(part["pixel_count"]) if "pixel_count" in tree.coords else width
+    ids = np.asarray(part["parcel"]).tolist()
+    groups = np.asarray(part["group"]).tolist() if "group" in tree.coords else ids
+    whole = TrainingSet(
+        arrays,
+        index[chosen],
+        ids,
+        np.minimum(np.broadcast_to(counts, len(ids)), width).astype(np.int64),
+        groups,
+    )
+    return whole if used.all() else whole.take(np.flatnonzero(used))
+
+
+def band_statistics(
+    sets: Sequence[TrainingSet], sensor: str
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each band over all valid pixels."""
+    n, total, squares = 0, np.zeros(()), np.zeros(())
+    rows = [one.sensors[sensor].values[one.sensors[sensor].valid] for one in sets]
+    n = sum(len(part) for part in rows)
+    if n == 0:
+        raise ValueError(sensor)
+    total = sum(part.sum(axis=0, dtype=np.float64) for part in rows)
+    mean = total / n
+    squares = sum(((part - mean) ** 2).sum(axis=0, dtype=np.float64) for part in rows)
+    deviation = np.sqrt(squares / n)
+    # A band that never varies, as in a test, is left alone.
+    deviation[deviation < 1e-6] = 1
+    return mean.astype(np.float32), deviation.astype(np.float32)

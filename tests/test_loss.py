@@ -1,0 +1,134 @@
+"""Losses by hand, and settings that change what is learned."""
+
+import numpy as np
+import pytest
+import torch
+from samples import make_samples
+from torch.nn import functional
+
+from cubecrop.errors import LabelError
+from cubecrop.model import sensor_arrays
+from cubecrop.training import TrainConfig, fit
+from cubecrop.training.batches import batches
+from cubecrop.training.loss import CropLoss, class_weights
+from cubecrop.training.sets import TrainingSet
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.2, 0.1]])
+TRUTH = torch.tensor([0, 2])
+
+
+def test_without_options_it_is_the_cross_entropy_of_torch():
+    weights = torch.tensor([1.0, 2.0, 0.5])
+    ours = CropLoss(weights, smoothing=0.1)(LOGITS, TRUTH)
+    theirs = functional.cross_entropy(LOGITS, TRUTH, weight=weights, label_smoothing=0.1)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_focal_loss_by_hand():
+    chance = torch.softmax(LOGITS, dim=1)[torch.arange(2), TRUTH]
+    expected = -((1 - chance) ** 2 * chance.log()).mean()
+    torch.testing.assert_close(CropLoss(torch.ones(3), focal=2.0)(LOGITS, TRUTH), expected)
+
+
+def test_a_sure_parcel_has_a_finite_gradient():
+    logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
+    CropLoss(torch.ones(2), focal=0.5)(logits, torch.tensor([0])).backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+@pytest.mark.parametrize(
+    ("balance", "expected"), [(0, [1, 1, 0]), (1, [0.625, 2.5, 0]), (0.5, [0.833, 1.667, 0])]
+)
+def test_class_weights_by_hand(balance, expected):
+    labels = np.repeat([0, 1], [8, 2])
+    found = class_weights(labels, 3, balance).numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"focal": 2.0},
+        {"label_smoothing": 0.2},
+        {"class_balance": 1.0},
+        {"warm_up": 0.5},
+        {"weight_decay": 0.5},
+        {"clip_norm": 0.01},
+        {"jitter": 0.3},
+        {"offset": 0.3},
+        {"shift_days": 20.0},
+        {"small_sets": 0.0},
+        {"date_dropout": {"sentinel2": 0.8}},
+        {"validation": 0.3},
+        {"precision": "bfloat16"},
+    ],
+)
+def test_every_setting_changes_what_is_learned(change):
+    base = {"epochs": 2, "batch_size": 6, "n_pixels": 4, "learning_rate": 1e-3}
+    samples, labels = make_samples(n=40)
+    one, other = (
+        fit(samples, labels, config=TrainConfig(**{**base, **more})).network.state_dict()
+        for more in ({}, change)
+    )
+    assert any(not torch.equal(one[key], other[key]) for key in one)
+
+
+def made_batches(config, **changes):
+    samples, _ = make_samples(n=6, n_pixels=1)
+    arrays = sensor_arrays(samples, ["sentinel2", "sentinel1"])
+    ids = [f"p{i}" for i in range(6)]
+    one = TrainingSet(arrays, np.arange(6) % 3, ids, np.ones(6, int))
+    deviations = {name: np.ones(a.values.shape[-1], "f4") for name, a in arrays.items()}
+    return arrays, list(batches([one], deviations, config, seed=0, epoch=0))
+
+
+def test_a_shift_moves_all_dates_of_a_parcel_alike_in_every_sensor():
+    plain = {"batch_size": 6, "jitter": 0.0, "date_dropout": {}}
+    arrays, ((batch, _),) = made_batches(TrainConfig(**plain, shift_days=20))
+    moved = {name: series.days.numpy() - arrays[name].days for name, series in batch.items()}
+    shift = moved["sentinel2"][:, :1]
+    assert 0 < np.abs(shift).max() <= 20
+    assert len(np.unique(shift)) == 6
+    for one in moved.values():
+        np.testing.assert_allclose(one, np.broadcast_to(shift, one.shape), atol=1e-4)
+
+
+def test_an_offset_is_the_same_on_all_dates():
+    plain = {"batch_size": 6, "jitter": 0.0, "date_dropout": {}}
+    _, ((still, _),) = made_batches(TrainConfig(**plain))
+    _, ((moved, _),) = made_batches(TrainConfig(**plain, offset=0.5))
+    seen = still["sentinel1"].valid[..., 0].numpy()
+    # Members come in the same order: both draw it first.
+    change = (moved["sentinel1"].values - still["sentinel1"].values)[:, :, 0].numpy()
+    assert np.ptp(change[seen].reshape(6, -1, 2), axis=1).max() < 1e-4
+    assert np.abs(change).max() > 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"focal": -1.0},
+        {"validation": 1.0},
+        {"patience": 0},
+        {"learning_rate": 0.0},
+        {"shift_days": float("inf")},
+        {"precision": "float16"},
+    ],
+)
+def test_impossible_settings_are_refused(change):
+    with pytest.raises(LabelError):
+        TrainConfig(**change)
+
+
+def test_compiling_needs_a_graphics_card():
+    samples, labels = make_samples()
+    with pytest.raises(LabelError, match="graphics card"):
+        fit(samples, labels, config=TrainConfig(epochs=1, compile=True), device="cpu")
+
+
+def test_patience_stops_early():
+    samples, labels = make_samples(n=60)
+    config = TrainConfig(epochs=60, n_pixels=4, validation=0.3, patience=5, learning_rate=1e-2)
+    model = fit(samples, labels, config=config)
+    assert 6 <= model.training.epochs < 60
+    assert model.training.best_epoch <= model.training.epochs
