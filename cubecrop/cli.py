@@ -200,6 +200,7 @@ def classify(
     end: End = None,
     resolution: float = 10,
     crs: str | None = None,
+    max_lost: float = 0,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -214,6 +215,8 @@ def classify(
         Pixel size in metres.
     crs
         Projected CRS such as EPSG:32631; by default the UTM zone of the area.
+    max_lost
+        Share of the items, 0 to 1, that may be unreadable; they are listed in item.json.
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
@@ -228,7 +231,7 @@ def classify(
         resolution=resolution,
         crs=crs,
     )
-    cubecrop.write_map(crop_map, out, overwrite=overwrite)
+    cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     Console().print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 

@@ -21,8 +21,8 @@ holds ``geometry (parcel, feature)``.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import xarray as xr
 
@@ -42,9 +42,11 @@ __all__ = [
     "SERIES",
     "TERRAIN_VARIABLES",
     "WEATHER_UNITS",
+    "Access",
     "Asset",
     "Modality",
     "Scene",
+    "Signer",
     "Status",
     "check_pixel_sets",
     "check_season_cube",
@@ -91,7 +93,8 @@ class Status(enum.IntEnum):
     """What a Sentinel-2 pixel is on a date.
 
     ``LOST`` stands for a scene that could not be read. Reading such a scene raises
-    `cubecrop.errors.ReadError`, so cubes of the backends here do not hold it.
+    `cubecrop.errors.ReadError`, unless the cube was opened with ``on_error="lost"`` or is
+    written as a map that may lose some scenes.
     """
 
     CLEAR = 0
@@ -116,6 +119,29 @@ class Asset:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How the files of a catalogue are asked for; holds no secret, so it may go into graphs.
+
+    ``signer(href, renew=False)`` gives the address to open; it is called when and where a file
+    is opened, with ``renew`` after a refusal, and must be importable, to reach workers by name.
+    ``environment`` names variables that must be set there, ``cure`` says how to come by them,
+    ``options`` are GDAL's.
+    """
+
+    signer: Signer | None = field(default=None, repr=False)
+    options: tuple[tuple[str, str], ...] = ()
+    environment: tuple[str, ...] = ()
+    cure: str = ""
+
+
+class Signer(Protocol):
+    """Gives the address under which a file may be opened for a while."""
+
+    def __call__(self, href: str, *, renew: bool) -> str:
+        """Sign an address, anew where an earlier signature was refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
     """A STAC item with every catalogue's habits taken out.
 
@@ -125,7 +151,8 @@ class Scene:
     ``datatake`` is the start of the pass, the same for all tiles of it. ``provider`` is the
     catalogue it is from; ``harmonisation`` says in a sentence how scale and offset of its
     reflectance were decided, and ``offset_unverified`` that only a flag known to be wrong at
-    times stands for it, so that a reader should look at dark pixels.
+    times stands for it, so that a reader should look at dark pixels. ``access`` is how its
+    files are opened.
     """
 
     id: str
@@ -150,6 +177,7 @@ class Scene:
     provider: str = ""
     harmonisation: str = ""
     offset_unverified: bool = False
+    access: Access = field(default_factory=Access, repr=False)
 
     @property
     def datetime(self) -> dt.datetime:

@@ -240,7 +240,7 @@ def test_reading_order_puts_neighbours_together(cube, fields):
 
 
 def test_one_parcel_reads_only_the_chunks_it_touches(cube, fields, monkeypatch):
-    from cubecrop.cube import backend
+    from cubecrop.cube import rasterio_backend as backend
 
     seen = set()
     read = backend.read_layer

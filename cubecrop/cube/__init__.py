@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from cubecrop.cube.backend import Backend, StackstacBackend
+from cubecrop.cube.backend import Backend
 from cubecrop.cube.composites import Composite
+from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.season_cube import open_season
+from cubecrop.cube.stackstac_backend import StackstacBackend
 
-__all__ = ["Backend", "Composite", "StackstacBackend", "open_season"]
+__all__ = ["Backend", "Composite", "RasterioBackend", "StackstacBackend", "open_season"]

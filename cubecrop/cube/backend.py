@@ -1,7 +1,7 @@
 """Backends: from scenes to lazy stacks of files on one grid.
 
-A backend builds the graph; what a task reads is decided in `read` alone, so that every
-backend gives the same pixels.
+A backend builds the graph and decides how many tasks read. What a file's window holds is
+decided in `read`, so that backends which use it give the same pixels.
 """
 
 from __future__ import annotations
@@ -12,112 +12,83 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from rasterio.warp import transform_bounds
 
-from cubecrop.cube.grid import Lattice, Window, lattice_of
-from cubecrop.cube.read import Layer, Source, read_layer
+from cubecrop.cube.read import Layer, Source
 from cubecrop.errors import SchemaError
+from cubecrop.losses import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import dask.array as da
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
-__all__ = ["Backend", "StackstacBackend", "meeting", "sources_of"]
+__all__ = ["Backend", "as_readings", "extent_of", "meeting", "only_raises", "sources_of"]
 
 
 class Backend(Protocol):
     """Builds lazy stacks."""
 
-    def stack(self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int) -> da.Array:
-        """Stack the layer's assets of every scene, lazily.
+    def stack(
+        self,
+        scenes: Sequence[Scene],
+        layers: Sequence[Layer],
+        grid: GeoBox,
+        *,
+        side: int,
+        on_error: OnError = "raise",
+        gate: int | None = None,
+    ) -> da.Array:
+        """Stack assets of every scene, lazily.
 
         Parameters
         ----------
         scenes : sequence of Scene
             At least one; each meets the grid (see `meeting`).
-        layer : Layer
+        layers : sequence of Layer
             Which assets, and how they are read.
         grid : odc.geo.geobox.GeoBox
             Where to.
         side : int
             Chunk side in pixels.
+        on_error : {"raise", "lost"}
+            What becomes of a scene that cannot be read; not every backend can go on.
+        gate : int, optional
+            Other layers of a scene need not be read where the first one, in a chunk, has no
+            such value; they then hold their fill.
 
         Returns
         -------
         dask.array.Array
-            (scene, band, y, x) of the layer's dtype, one chunk over scenes and bands.
+            (y, x), each chunk a `cubecrop.losses.Reading`: of each layer (scene, band, y, x)
+            of its dtype, all scenes and bands.
         """
 
 
-class StackstacBackend:
-    """Stacks with stackstac, which keeps the graph of a large season small."""
+def as_readings(stacks: Sequence[da.Array]) -> da.Array:
+    """Arrays (scene, band, y, x) of each layer as readings, for libraries that give arrays."""
+    import dask.array as da
 
-    def stack(self, scenes: Sequence[Scene], layer: Layer, grid: GeoBox, *, side: int) -> da.Array:
-        """Stack the layer's assets of every scene, lazily; see `Backend.stack`."""
-        import stackstac
-
-        lattice = lattice_of(grid)
-        bounds = tuple(grid.boundingbox)
-        items = [_plain_item(scene, layer, lattice, bounds) for scene in scenes]
-        sources = {s.href: s for scene in scenes for s in sources_of(scene, layer.bands)}
-        stack: da.Array = stackstac.stack(
-            items,
-            assets=list(layer.bands),
-            epsg=_epsg(lattice),
-            resolution=lattice.resolution,
-            bounds=bounds,
-            snap_bounds=False,
-            chunksize=(-1, -1, side, side),
-            dtype=np.dtype(layer.dtype),
-            fill_value=np.dtype(layer.dtype).type(layer.fill),
-            rescale=False,
-            sortby_date=False,
-            xy_coords=False,
-            properties=False,
-            band_coords=False,
-            errors_as_nodata=(),
-            reader=functools.partial(_LayerReader, sources=sources, layer=layer),
-        ).data
-        expected = (len(scenes), len(layer.bands), *grid.shape)
-        if stack.shape != expected:
-            # stackstac drops what it thinks lies outside, which would shift the scenes.
-            raise SchemaError(f"stackstac gave shape {stack.shape}, expected {expected}.")
-        return stack
+    readings: da.Array = da.map_blocks(
+        _as_reading, *stacks, drop_axis=(0, 1), dtype=object, meta=np.empty((0, 0), object)
+    )
+    return readings
 
 
-class _LayerReader:
-    """What stackstac asks of a reader, over `read_layer`."""
+def _as_reading(*values: NDArray[Any]) -> Reading:
+    return Reading(values=values)
 
-    def __init__(
-        self,
-        *,
-        url: str,
-        spec: Any,  # noqa: ANN401 (stackstac.raster_spec.RasterSpec, not imported at load time)
-        sources: Mapping[str, Source],
-        layer: Layer,
-        **_: object,  # stackstac's own reading options, which `layer` replaces
-    ) -> None:
-        self.source = sources[url]
-        self.layer = layer
-        self.lattice = Lattice(f"EPSG:{spec.epsg}", float(spec.resolutions_xy[0]))
-        self.row = round(-spec.bounds[3] / self.lattice.resolution)
-        self.column = round(spec.bounds[0] / self.lattice.resolution)
 
-    def read(self, window: Any, **_: object) -> NDArray[np.generic]:  # noqa: ANN401
-        """Read a window given in pixels of the grid."""
-        place = Window(
-            self.row + int(window.row_off),
-            self.column + int(window.col_off),
-            int(window.height),
-            int(window.width),
+def only_raises(name: str, on_error: OnError) -> None:
+    """Raise where a backend is asked to go on without a scene, and cannot."""
+    if on_error != "raise":
+        raise SchemaError(
+            f"backend {name} cannot go on without a scene that it cannot read, but on_error is "
+            f"{on_error!r}. Leave out `backend`, or on_error."
         )
-        return read_layer(self.source, self.layer, self.lattice, place)
-
-    def close(self) -> None:
-        """Nothing stays open."""
 
 
 def sources_of(scene: Scene, bands: Sequence[str]) -> list[Source]:
@@ -128,6 +99,7 @@ def sources_of(scene: Scene, bands: Sequence[str]) -> list[Source]:
             asset=band,
             href=scene.assets[band].href,
             nodata=scene.assets[band].nodata,
+            access=scene.access,
         )
         for band in bands
     ]
@@ -139,13 +111,13 @@ def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
     crs = str(grid.crs)
     kept = []
     for scene in scenes:
-        west, south, east, north = _extent(scene, band, crs)
+        west, south, east, north = extent_of(scene, band, crs)
         if west < right and east > left and south < top and north > bottom:
             kept.append(scene)
     return kept
 
 
-def _extent(scene: Scene, band: str, crs: str) -> tuple[float, float, float, float]:
+def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, float]:
     """Bounds of a file in a CRS, from the item's metadata, grown by two of its pixels."""
     bounds, source = scene.assets[band].bounds, scene.crs
     if bounds is None or source is None:
@@ -163,37 +135,3 @@ def _reproject(
         return bounds
     left, bottom, right, top = transform_bounds(source, target, *bounds, densify_pts=21)
     return left, bottom, right, top
-
-
-def _epsg(lattice: Lattice) -> int:
-    return int(lattice.crs.removeprefix("EPSG:"))
-
-
-def _plain_item(
-    scene: Scene, layer: Layer, lattice: Lattice, bounds: tuple[float, ...]
-) -> dict[str, Any]:
-    """A scene as the smallest item that stackstac takes, in the cube's own CRS.
-
-    Its own reading of real items would shift grids and drop CRSs in silence.
-    """
-    assets = {}
-    for band in layer.bands:
-        left, bottom, right, top = _extent(scene, band, lattice.crs)
-        # Cut to the grid: a window that does not meet the box is never read.
-        box = (
-            max(left, bounds[0]),
-            max(bottom, bounds[1]),
-            min(right, bounds[2]),
-            min(top, bounds[3]),
-        )
-        assets[band] = {"href": scene.assets[band].href, "proj:bbox": box}
-    return {
-        "id": scene.id,
-        "type": "Feature",
-        "stac_version": "1.0.0",
-        "bbox": list(scene.bbox),
-        "geometry": None,
-        "properties": {"datetime": scene.start.isoformat(), "proj:epsg": _epsg(lattice)},
-        "assets": assets,
-        "links": [],
-    }

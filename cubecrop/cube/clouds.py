@@ -52,6 +52,7 @@ CLOUD_LAYER = Layer(
     dtype="uint8",
     fill=Status.OUTSIDE,
     raw_fill=0,
+    lost=Status.LOST,
     resampling="nearest",
     halo=DILATION,
     finish=mask_from_scl,

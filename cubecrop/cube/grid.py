@@ -48,6 +48,23 @@ class Window:
             self.width + 2 * pixels,
         )
 
+    def meets(self, other: Window) -> bool:
+        """Whether two windows share a pixel."""
+        return (
+            self.row < other.row + other.height
+            and other.row < self.row + self.height
+            and self.column < other.column + other.width
+            and other.column < self.column + self.width
+        )
+
+    def within(self, other: Window) -> tuple[slice, slice]:
+        """Rows and columns of another window, counted from its corner, that lie in this one."""
+        row, column = self.row - other.row, self.column - other.column
+        return (
+            slice(max(row, 0), max(row + self.height, 0)),
+            slice(max(column, 0), max(column + self.width, 0)),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Lattice:

@@ -11,34 +11,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 import rasterio
-import rasterio.errors
 from numpy.typing import DTypeLike, NDArray
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform, transform_bounds
 from rasterio.windows import Window as RasterWindow
 
+from cubecrop.cube.access import with_file
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.errors import ReadError
+from cubecrop.schema import Access
 
 __all__ = ["Layer", "Source", "read_layer", "read_window"]
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
 
-_GDAL_OPTIONS = {
-    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    "GDAL_HTTP_CONNECTTIMEOUT": 20,
-    "GDAL_HTTP_TIMEOUT": 60,
-    "GDAL_HTTP_MAX_RETRY": 3,
-    "GDAL_HTTP_RETRY_DELAY": 1,
-    "VSI_CACHE": True,
-}
 #: Blocks of a warp in pixels: 5,120 m at 10 m.
 _WARP_BLOCK = 512
 #: In pixels. Zero, "exact", is refused by GDAL's warper together with a given transform.
@@ -53,6 +46,7 @@ class Source:
     asset: str
     href: str
     nodata: float | None = None
+    access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +67,8 @@ class Layer:
         How a file is brought to the lattice where its pixels do not nest in it.
     replicate : bool, default True
         Whether nested pixels are replicated, rather than resampled as well.
+    lost : float, optional
+        Stands where a scene could not be read, if that is another value than ``fill``.
     halo : float, default 0
         Metres around a window that ``finish`` needs.
     finish : callable, optional
@@ -86,6 +82,7 @@ class Layer:
     resampling: Literal["nearest", "bilinear"]
     replicate: bool = True
     raw_fill: float | None = None
+    lost: float | None = None
     halo: float = 0.0
     finish: Finish | None = None
 
@@ -142,32 +139,19 @@ def read_window(
     ReadError
         The file cannot be read; the message names the item and the asset.
     """
-    out = np.full((window.height, window.width), fill, dtype=dtype)
-    try:
-        with (
-            rasterio.Env(**_GDAL_OPTIONS),
-            rasterio.open(source.href, driver=_driver(source.href), sharing=False) as file,
-        ):
-            _check_file(file, source)
-            nodata = source.nodata if source.nodata is not None else file.nodata
-            factor = _nesting(file, lattice) if replicate else None
-            if factor is not None:
-                _read_nested(file, lattice, window, factor, nodata, out)
-            else:
-                _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
-    except (rasterio.errors.RasterioError, rasterio._err.CPLE_BaseError, OSError) as error:
-        if isinstance(error, ReadError):
-            raise
-        raise ReadError(
-            f"asset {source.asset!r} of item {source.item!r} cannot be read: {error} "
-            f"({source.href}). Fetch the file again, or leave the item out of the archive."
-        ) from error
-    return out
 
+    def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
+        out = np.full((window.height, window.width), fill, dtype=dtype)
+        _check_file(file, source)
+        nodata = source.nodata if source.nodata is not None else file.nodata
+        factor = _nesting(file, lattice) if replicate else None
+        if factor is not None:
+            _read_nested(file, lattice, window, factor, nodata, out)
+        else:
+            _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
+        return out
 
-def _driver(href: str) -> str:
-    """The format that archives use; others, VRT above all, can name further files."""
-    return "JP2OpenJPEG" if href.lower().endswith(".jp2") else "GTiff"
+    return with_file(source, read)
 
 
 def _check_file(file: rasterio.DatasetReader, source: Source) -> None:

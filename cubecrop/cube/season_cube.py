@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import rioxarray  # noqa: F401 (registers the .rio accessor)
 import shapely
@@ -11,13 +11,15 @@ import xarray as xr
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
 from cubecrop.cube import sentinel1, sentinel2
-from cubecrop.cube.backend import Backend, StackstacBackend, meeting
+from cubecrop.cube.backend import Backend, meeting
 from cubecrop.cube.composites import Composite, composite_child
 from cubecrop.cube.grid import chunk_side, grid_for, pixel_centres
 from cubecrop.cube.passes import group_passes
+from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
 from cubecrop.errors import NoScenesError, SchemaError
+from cubecrop.losses import OnError, check_on_error
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def open_season(
     chunks: int | None = None,
     composite: Composite | None = None,
     backend: Backend | None = None,
+    on_error: OnError = "raise",
 ) -> xr.DataTree:
     """Open everything an archive has of an area and a season as one lazy cube.
 
@@ -69,7 +72,10 @@ def open_season(
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
-        What builds the stacks; stackstac by default.
+        What builds the stacks, such as ``OdcBackend()``; `RasterioBackend` by default.
+    on_error : {"raise", "lost"}
+        What becomes of a satellite scene that cannot be read: an error, or status "lost" in
+        its pixels (of radar, NaN). What is lost is listed by `write_map`.
 
     Returns
     -------
@@ -95,7 +101,20 @@ def open_season(
     except NoScenesError:
         search(area, season, archive=source, modalities=modalities)  # tells of the user's area
         raise
-    return _build(found, grid, chunks, composite, backend or StackstacBackend())
+    return _build(
+        found,
+        grid,
+        chunks,
+        composite,
+        _Stacking(backend or RasterioBackend(), check_on_error(on_error)),
+    )
+
+
+class _Stacking(NamedTuple):
+    """What builds the stacks, and what becomes of a scene that cannot be read."""
+
+    backend: Backend
+    on_error: OnError
 
 
 def _rectangle(grid: GeoBox) -> Aoi:
@@ -107,14 +126,14 @@ def _build(
     grid: GeoBox,
     chunks: int | None,
     composite: Composite | None,
-    backend: Backend,
+    stacking: _Stacking,
 ) -> xr.DataTree:
     scenes = {
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
     side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"])
-    children = _gridded(scenes, grid, min(side, max(grid.shape)), backend)
+    children = _gridded(scenes, grid, min(side, max(grid.shape)), stacking)
     if composite is not None:
         for name in set(children) & set(SERIES):
             children[name] = composite_child(name, children[name], found.season, composite)
@@ -139,14 +158,18 @@ def _build(
 
 
 def _gridded(
-    scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int, backend: Backend
+    scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int, stacking: _Stacking
 ) -> dict[str, xr.Dataset]:
     """The children on the cube's grid; a modality without scenes is absent."""
     children = {}
     if found := scenes["sentinel2"]:
-        children["sentinel2"] = sentinel2.sentinel2_child(found, grid, side=side, backend=backend)
+        children["sentinel2"] = sentinel2.sentinel2_child(
+            found, grid, side=side, backend=stacking.backend, on_error=stacking.on_error
+        )
     if found := scenes["sentinel1"]:
-        children["sentinel1"] = sentinel1.sentinel1_child(found, grid, side=side, backend=backend)
+        children["sentinel1"] = sentinel1.sentinel1_child(
+            found, grid, side=side, backend=stacking.backend, on_error=stacking.on_error
+        )
     if found := scenes["terrain"]:
         children["terrain"] = terrain_child(found, grid, side=side)
     return children

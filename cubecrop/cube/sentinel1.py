@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.backend import Backend
+    from cubecrop.losses import OnError, Reading
 
 __all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child", "to_decibel"]
 
@@ -71,7 +72,12 @@ _LAYER = Layer(
 
 
 def sentinel1_child(
-    scenes: Sequence[Scene], grid: GeoBox, *, side: int, backend: Backend
+    scenes: Sequence[Scene],
+    grid: GeoBox,
+    *,
+    side: int,
+    backend: Backend,
+    on_error: OnError = "raise",
 ) -> xr.Dataset:
     """Build ``backscatter (time, band, y, x)``, lazily.
 
@@ -85,6 +91,8 @@ def sentinel1_child(
         Chunk side in pixels.
     backend : Backend
         What builds the stacks.
+    on_error : {"raise", "lost"}
+        What becomes of a scene that cannot be read; where it goes on, NaN.
 
     Returns
     -------
@@ -97,14 +105,15 @@ def sentinel1_child(
             f"radar scenes are calibrated as {sorted(kinds)}; a series must be of one kind. "
             "Leave the items of the others out of the archive."
         )
-    power = backend.stack(scenes, _LAYER, grid, side=side)  # (scene, band, y, x)
+    reading = backend.stack(scenes, (_LAYER,), grid, side=side, on_error=on_error)
     passes = group_passes(scenes)
     groups = tuple(one.members for one in passes)
     backscatter = da.map_blocks(
-        to_decibel,
-        power,
+        _decibel_of,
+        reading,
         groups=groups,
-        chunks=((len(groups),), *power.chunks[1:]),
+        new_axis=(0, 1),
+        chunks=((len(groups),), (len(SENTINEL1_BANDS),), *reading.chunks),
         dtype=np.float32,
         meta=np.empty((0, 0, 0, 0), np.float32),
     )
@@ -126,6 +135,11 @@ def sentinel1_child(
             ),
         },
     )
+
+
+def _decibel_of(reading: Reading, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
+    (power,) = reading.values
+    return to_decibel(power, **options)
 
 
 def to_decibel(

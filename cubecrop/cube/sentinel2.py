@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.backend import Backend
+    from cubecrop.losses import OnError, Reading
 
 __all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
 
@@ -28,11 +29,18 @@ __all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
 
 _NODATA = 0
+#: Ranks of clear, cloud, outside and lost, the best being 0.
+_RANK = np.array([0, 1, 3, 2], np.uint8)
 _LAYER = Layer(bands=SENTINEL2_BANDS, dtype="uint16", fill=_NODATA, resampling="bilinear")
 
 
 def sentinel2_child(
-    scenes: Sequence[Scene], grid: GeoBox, *, side: int, backend: Backend
+    scenes: Sequence[Scene],
+    grid: GeoBox,
+    *,
+    side: int,
+    backend: Backend,
+    on_error: OnError = "raise",
 ) -> xr.Dataset:
     """Build ``reflectance (time, band, y, x)`` and ``status (time, y, x)``, lazily.
 
@@ -46,6 +54,8 @@ def sentinel2_child(
         Chunk side in pixels.
     backend : Backend
         What builds the stacks.
+    on_error : {"raise", "lost"}
+        What becomes of a scene that cannot be read.
 
     Returns
     -------
@@ -59,32 +69,38 @@ def sentinel2_child(
                     f"asset {band!r} of item {scene.id!r} has nodata "
                     f"{scene.assets[band].nodata}, expected {_NODATA} as in every L2A product."
                 )
-    numbers = backend.stack(scenes, _LAYER, grid, side=side)  # (scene, band, y, x)
-    masks = backend.stack(scenes, CLOUD_LAYER, grid, side=side)  # (scene, 1, y, x)
+    # Masks come first: of a scene without a clear pixel no band is read.
+    reading = backend.stack(
+        scenes,
+        (CLOUD_LAYER, _LAYER),
+        grid,
+        side=side,
+        on_error=on_error,
+        gate=Status.CLEAR,
+    )
     passes = group_passes(scenes)
     groups = tuple(one.members for one in passes)
     scale = np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes])
     offset = np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes])
-    time, rest = (len(groups),), numbers.chunks[2:]
+    time, rest = (len(groups),), reading.chunks
     reflectance = da.map_blocks(
-        to_reflectance,
-        numbers,
-        masks,
+        _reflectance_of,
+        reading,
         groups=groups,
         scale=scale,
         offset=offset,
-        chunks=(time, numbers.chunks[1], *rest),
+        new_axis=(0, 1),
+        chunks=(time, (len(SENTINEL2_BANDS),), *rest),
         dtype=np.float32,
         meta=np.empty((0, 0, 0, 0), np.float32),
         name=None,
     )
     status = da.map_blocks(
-        to_status,
-        numbers,
-        masks,
+        _status_of,
+        reading,
         groups=groups,
+        new_axis=0,
         chunks=(time, *rest),
-        drop_axis=1,
         dtype=np.uint8,
         meta=np.empty((0, 0, 0), np.uint8),
     )
@@ -115,6 +131,16 @@ def sentinel2_child(
 
 def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
     return np.array([one.time for one in passes], dtype="datetime64[ns]")
+
+
+def _reflectance_of(reading: Reading, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
+    masks, numbers = reading.values
+    return to_reflectance(numbers, masks, **options)
+
+
+def _status_of(reading: Reading, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401
+    masks, numbers = reading.values
+    return to_status(numbers, masks, **options)
 
 
 def to_reflectance(
@@ -168,15 +194,18 @@ def to_status(
     *,
     groups: Sequence[Sequence[int]],
 ) -> NDArray[np.uint8]:
-    """Status of each pixel and date: clear if any scene is, else cloud, else outside.
+    """Status of each pixel and date: the best of its scenes.
+
+    A clear pixel that lacks data in a band is outside. Best is clear, then cloud; where
+    neither was seen, a scene that was lost counts for more than one that does not reach.
 
     Parameters are those of `to_reflectance`; returns (time, y, x) uint8 of `Status`.
     """
-    out = np.full((len(groups), *numbers.shape[2:]), Status.OUTSIDE, dtype=np.uint8)
+    out = np.full((len(groups), *numbers.shape[2:]), _RANK[Status.OUTSIDE], dtype=np.uint8)
     for step, members in enumerate(groups):
         for scene in members:
-            empty = (numbers[scene] == _NODATA).any(axis=0)
-            status = np.where(empty, np.uint8(Status.OUTSIDE), masks[scene, 0])
-            # The codes of clear, cloud and outside grow in that order.
-            np.minimum(out[step], status, out=out[step])
-    return out
+            mask = masks[scene, 0]
+            empty = (mask == Status.CLEAR) & (numbers[scene] == _NODATA).any(axis=0)
+            rank = _RANK[np.where(empty, np.uint8(Status.OUTSIDE), mask)]
+            np.minimum(out[step], rank, out=out[step])
+    return np.argsort(_RANK).astype(np.uint8)[out]

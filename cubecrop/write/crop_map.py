@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cubecrop.errors import OutputError
+from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
+from cubecrop.losses import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
@@ -18,12 +20,17 @@ from cubecrop.write.stac import write_item
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
 
+    from cubecrop.losses import Loss
+
 __all__ = ["MAP_FILES", "write_map"]
 
+#: Losses that an error tells in full.
+_TOLD: Final = 5
 #: What a map's folder holds, and nothing else.
 MAP_FILES: Final = ("crop_type.tif", "confidence.tif", "item.json", "quicklook.png")
 
@@ -32,6 +39,7 @@ def write_map(
     dataset: xr.Dataset,
     out: str | os.PathLike[str],
     *,
+    max_lost: float = 0,
     overwrite: bool = False,
     progress: bool = True,
 ) -> Path:
@@ -51,6 +59,11 @@ def write_map(
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), ``item.json`` (STAC item 1.1 with
         classes and provenance) and ``quicklook.png``.
+    max_lost : float, default 0
+        Share of the map's items, 0 to 1, that may be lost: could not be read, in part or
+        whole, after all attempts. The map is then made without what was lost, and the item
+        lists it with the reasons under ``cubecrop:lost``. By default the first file that
+        cannot be read ends the run.
     overwrite : bool, default False
         Replace a folder that holds an earlier map and nothing else.
     progress : bool, default True
@@ -65,19 +78,25 @@ def write_map(
     ------
     SchemaError
         ``dataset`` is not a crop map; found before any pixel is read.
+    ReadError
+        More scenes than ``max_lost`` could not be read; names items and assets. Nothing is
+        written.
     OutputError
         ``out`` is a file or holds files, cannot be written, or a pixel of the map has no
         class of the nomenclature.
     """
     facts = MapFacts.of(dataset)
+    if not 0 <= max_lost <= 1:
+        raise SchemaError(f"max_lost is {max_lost!r}, expected a share from 0 to 1.")
     folder = Path(out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
-    crop_type, confidence = compute(
-        dataset["crop_type"].data,
-        dataset["confidence"].data,
-        description="Mapping crops",
-        progress=progress,
+    arrays, report = tolerate(
+        [dataset["crop_type"].data, dataset["confidence"].data], lose=max_lost > 0
     )
+    crop_type, confidence, lost = compute(
+        *arrays, report, description="Mapping crops", progress=progress
+    )
+    _check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, n_classes=len(facts.nomenclature))
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
@@ -88,8 +107,23 @@ def write_map(
             facts,
             counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
             home=folder.resolve(),
+            lost=lost or [],
         )
     return folder
+
+
+def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
+    """Raise where more scenes were lost than may be."""
+    names = sorted({loss.item for loss in lost})
+    if len(names) <= max_lost * len(items):
+        return
+    told = "\n".join(f"  {loss.error}" for loss in lost[:_TOLD])
+    more = f"\n  and {len(lost) - _TOLD} more files" if len(lost) > _TOLD else ""
+    raise ReadError(
+        f"{len(names)} of {len(items)} items could not be read, more than max_lost={max_lost:g} "
+        f"allows; nothing was written.\n{told}{more}\nTry again later, or allow for it: "
+        f"`write_map(..., max_lost={math.ceil(100 * len(names) / max(len(items), 1)) / 100:g})`."
+    )
 
 
 def _check_values(

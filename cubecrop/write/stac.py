@@ -8,6 +8,7 @@ import json
 import os
 import re
 import unicodedata
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -21,8 +22,12 @@ from cubecrop.nomenclature import NODATA, Crop, Nomenclature
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
+
+    from cubecrop.losses import Loss
 
 __all__ = ["write_item"]
 
@@ -37,7 +42,14 @@ _OUTLINE_TOLERANCE: Final = 1e-5  # degrees, about a metre
 _OUTLINE_DECIMALS: Final = 7
 
 
-def write_item(path: Path, facts: MapFacts, *, counts: NDArray[np.intp], home: Path) -> None:
+def write_item(
+    path: Path,
+    facts: MapFacts,
+    *,
+    counts: NDArray[np.intp],
+    home: Path,
+    lost: Sequence[Loss] = (),
+) -> None:
     """Write the item of a crop map.
 
     Parameters
@@ -50,6 +62,8 @@ def write_item(path: Path, facts: MapFacts, *, counts: NDArray[np.intp], home: P
         Pixels of each class index, 256 integers.
     home : pathlib.Path
         Folder in which the item will stand, for links to input items on the same disk.
+    lost : sequence of Loss
+        Scenes that could not be read; they stand among the properties with the reason.
     """
     geometry, bbox = _outline(facts)
     item = pystac.Item(
@@ -59,7 +73,7 @@ def write_item(path: Path, facts: MapFacts, *, counts: NDArray[np.intp], home: P
         datetime=None,
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
-        properties=_properties(facts),
+        properties={**_properties(facts), "cubecrop:lost": [asdict(loss) for loss in lost]},
         stac_extensions=list(_EXTENSIONS),
         assets=_assets(facts, counts),
     )

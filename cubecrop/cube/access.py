@@ -1,0 +1,155 @@
+"""Opening files of a cloud: GDAL's options, signing, and trying again.
+
+GDAL itself retries what a server asks it to (429, 5xx) and what breaks on the way. What
+remains are failures that it takes for an answer and caches: a header cut short, which it
+calls an unknown format, and a token that ran out. For those the file is opened anew, under
+a name that no cache knows and with a new signature.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+from urllib.parse import urlsplit
+
+import rasterio
+import rasterio.errors
+
+from cubecrop.errors import CubecropError, ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cubecrop.cube.read import Source
+
+__all__ = ["FILES_AT_ONCE", "OPTIONS", "is_remote", "with_file"]
+
+T = TypeVar("T")
+
+#: Files of another machine that one task reads at a time: waiting is most of the work.
+FILES_AT_ONCE: Final = 16
+#: GDAL's configuration while files are read. An environment variable of the same name wins.
+OPTIONS: Final[dict[str, str]] = {
+    # No listing of folders and no look for files beside: a request each.
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    # The size comes with the first bytes, so that nothing is asked before them.
+    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
+    "GDAL_HTTP_MULTIPLEX": "YES",
+    "GDAL_HTTP_CONNECTTIMEOUT": "10",
+    "GDAL_HTTP_TIMEOUT": "60",
+    "GDAL_HTTP_MAX_RETRY": "4",
+    "GDAL_HTTP_RETRY_DELAY": "0.5",
+    "VSI_CACHE": "YES",
+}
+#: Times that a file of another machine is opened, and seconds before the second time.
+_ATTEMPTS: Final = 3
+_DELAY: Final = 0.5
+#: A file can lose its georeference with its end, which is an error where warnings are.
+_FAILURES: Final = (
+    rasterio.errors.RasterioError,
+    rasterio.errors.NotGeoreferencedWarning,
+    rasterio._err.CPLE_BaseError,
+    OSError,
+)
+#: What a server says of a file that is not there, and will not be in a second.
+_GONE: Final = ("404", "410", "does not exist")
+
+
+def is_remote(href: str) -> bool:
+    """Whether a file is on another machine."""
+    return urlsplit(href).scheme in {"http", "https", "s3"}
+
+
+def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
+    """Open a file, use it and close it; if it is remote and fails, try again.
+
+    Parameters
+    ----------
+    source : Source
+        Which file.
+    use : callable
+        ``use(file)``; called anew at each attempt.
+
+    Returns
+    -------
+    Any
+        What ``use`` gives.
+
+    Raises
+    ------
+    ReadError
+        Naming item and asset, after the last attempt.
+    """
+    attempts = _ATTEMPTS if is_remote(source.href) else 1
+    for attempt in range(attempts):
+        try:
+            return _once(source, use, attempt)
+        except _FAILURES as error:
+            if isinstance(error, CubecropError):
+                raise
+            text = _words(error)
+            if attempt + 1 == attempts or any(word in text for word in _GONE):
+                raise ReadError(
+                    f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
+                    f"({_plain(source.href)}). {_cure(source, text)}"
+                ) from error
+            time.sleep(_DELAY * 2**attempt)
+    raise AssertionError  # pragma: no cover (the loop returns or raises)
+
+
+def _once(source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int) -> T:
+    href, access = source.href, source.access
+    if missing := [name for name in access.environment if not os.environ.get(name)]:
+        raise ReadError(
+            f"asset {source.asset!r} of item {source.item!r} ({href}) needs the environment "
+            f"variables {missing}, which are not set where it is read. {access.cure}"
+        )
+    if access.signer is not None:
+        href = access.signer(href, renew=attempt > 0)
+    options = {**OPTIONS, **dict(access.options)}
+    if attempt > 0:
+        href, more = _uncached(href, attempt)
+        options |= more
+    options = {key: value for key, value in options.items() if key not in os.environ}
+    with (
+        rasterio.Env(**options),
+        rasterio.open(href, driver=_driver(source.href), sharing=False) as file,
+    ):
+        return use(file)
+
+
+def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:
+    """Name a file so that GDAL remembers nothing of it; a fragment is never sent."""
+    if href.startswith("s3://"):
+        path = "/vsis3/" + href.removeprefix("s3://")
+        return href, {"CPL_VSIL_CURL_NON_CACHED": path}
+    return f"/vsicurl/{href}#{attempt}", {}
+
+
+def _driver(href: str) -> str:
+    """The format that archives use; others, VRT above all, can name further files."""
+    return "JP2OpenJPEG" if urlsplit(href).path.lower().endswith(".jp2") else "GTiff"
+
+
+def _words(error: BaseException) -> str:
+    """What was said, with the cause that rasterio keeps apart, and no query with a token."""
+    words = str(error)
+    cause = error.__cause__
+    if cause is not None and str(cause) not in words:
+        words = f"{words}: {cause}"
+    return re.sub(r"\?[^\s'\"#]+", "", words)
+
+
+def _plain(href: str) -> str:
+    return href.split("?")[0]
+
+
+def _cure(source: Source, text: str) -> str:
+    if not is_remote(source.href):
+        return "Fetch the file again, or leave the item out of the archive."
+    if "403" in text or "401" in text:
+        return "The server refuses it: see who may read it and with which credentials."
+    return "Try again later, or go on without it: `write_map(..., max_lost=0.05)`."

@@ -1,0 +1,202 @@
+"""The default backend: one task reads what a chunk needs of all files, many at a time."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dask.array as da
+import numpy as np
+from dask.base import tokenize
+
+from cubecrop.cube.access import FILES_AT_ONCE, is_remote
+from cubecrop.cube.backend import extent_of, sources_of
+from cubecrop.cube.grid import Lattice, Window, lattice_of
+from cubecrop.cube.read import Layer, Source, read_layer
+from cubecrop.errors import ReadError
+from cubecrop.losses import READING, Loss, OnError, Reading, constant, switch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.schema import Scene
+
+__all__ = ["RasterioBackend"]
+
+
+class RasterioBackend:
+    """Reads with rasterio, all files of a chunk in one task.
+
+    Files of another machine are read 16 at a time in each task, so that waiting for one does
+    not keep the others waiting; those of a disk one after another, since Dask's threads
+    already keep the cores busy.
+    """
+
+    def stack(
+        self,
+        scenes: Sequence[Scene],
+        layers: Sequence[Layer],
+        grid: GeoBox,
+        *,
+        side: int,
+        on_error: OnError = "raise",
+        gate: int | None = None,
+    ) -> da.Array:
+        """Stack assets of every scene, lazily; see `Backend.stack`."""
+        lattice = lattice_of(grid)
+        plan = _Plan(
+            lattice=lattice,
+            origin=lattice.window(grid),
+            layers=tuple(layers),
+            sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
+            gate=gate,
+        )
+        rows, columns = da.core.normalize_chunks((side, side), grid.shape)
+        token = tokenize(plan.told(), [layer.finish for layer in layers], side, on_error)
+        # The plan stands in the graph once: every task depends on it by name.
+        readings: da.Array = da.map_blocks(
+            _read_chunk,
+            plan=constant(f"cubecrop-plan-{token}", plan),
+            on_error=switch(on_error),
+            chunks=(rows, columns),
+            dtype=object,
+            meta=np.empty((0, 0), object),
+            name=f"{READING}{token}",
+        )
+        return readings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """A file and the part of the lattice that it may reach."""
+
+    source: Source
+    reach: Window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What all tasks of a stack share. ``sources`` are by layer, scene and band."""
+
+    lattice: Lattice
+    origin: Window
+    layers: tuple[Layer, ...]
+    sources: tuple[tuple[tuple[_Place, ...], ...], ...]
+    gate: int | None
+
+    def told(self) -> str:
+        """All that decides the values but for the layers' functions, for a name."""
+        layers = [(x.bands, x.dtype, x.fill, x.raw_fill, x.resampling, x.halo, x.replicate)
+                  for x in self.layers]  # fmt: skip
+        return repr((self.lattice, self.origin, layers, self.sources, self.gate))
+
+
+def _placed(
+    scenes: Sequence[Scene], layer: Layer, lattice: Lattice
+) -> tuple[tuple[_Place, ...], ...]:
+    placed = []
+    for scene in scenes:
+        reach = [_reach(extent_of(scene, band, lattice.crs), lattice) for band in layer.bands]
+        sources = sources_of(scene, layer.bands)
+        placed.append(tuple(_Place(source=s, reach=r) for s, r in zip(sources, reach, strict=True)))
+    return tuple(placed)
+
+
+def _reach(bounds: tuple[float, float, float, float], lattice: Lattice) -> Window:
+    left, bottom, right, top = (edge / lattice.resolution for edge in bounds)
+    row, column = math.floor(-top), math.floor(left)
+    return Window(row, column, math.ceil(-bottom) - row, math.ceil(right) - column)
+
+
+def _read_chunk(
+    *,
+    plan: _Plan,
+    on_error: OnError,
+    block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]],
+) -> Reading:
+    """Read one chunk: the first layer of every scene, then the others where they are needed."""
+    (r0, r1), (c0, c1) = block_info[None]["array-location"]
+    window = Window(plan.origin.row + r0, plan.origin.column + c0, r1 - r0, c1 - c0)
+    shape = (window.height, window.width)
+    values = tuple(
+        np.full((len(placed), len(layer.bands), *shape), layer.fill, layer.dtype)
+        for layer, placed in zip(plan.layers, plan.sources, strict=True)
+    )
+    wanted = range(len(plan.sources[0]))
+    losses = _read_files(plan, values, [(0, scene) for scene in wanted], window, on_error)
+    if plan.gate is not None:
+        wanted = [scene for scene in wanted if (values[0][scene] == plan.gate).any()]  # type: ignore[assignment]
+    rest = [(layer, scene) for scene in wanted for layer in range(1, len(plan.layers))]
+    losses |= _read_files(plan, values, rest, window, on_error)
+    for scene in losses:
+        _mark_lost(plan, values, scene, window)
+    return Reading(values=values, losses=tuple(losses[scene] for scene in sorted(losses)))
+
+
+def _read_files(
+    plan: _Plan,
+    values: tuple[NDArray[Any], ...],
+    wanted: Iterable[tuple[int, int]],
+    window: Window,
+    on_error: OnError,
+) -> dict[int, Loss]:
+    """Read files of layers and scenes into place; a loss each of scenes that failed."""
+    todo = [
+        (layer, scene, band, place)
+        for layer, scene in wanted
+        for band, place in enumerate(plan.sources[layer][scene])
+        if place.reach.meets(window)
+    ]
+
+    def read(one: tuple[int, int, int, _Place]) -> tuple[int, Loss] | None:
+        layer, scene, band, place = one
+        try:
+            values[layer][scene, band] = read_layer(
+                place.source, plan.layers[layer], plan.lattice, window
+            )
+        except ReadError as error:
+            if on_error == "raise":
+                raise
+            return scene, Loss(item=place.source.item, asset=place.source.asset, error=str(error))
+        return None
+
+    found = _each(read, todo, at_once=FILES_AT_ONCE if _any_remote(todo) else 1)
+    losses: dict[int, Loss] = {}
+    for one in found:
+        if one is not None:
+            losses.setdefault(*one)
+    return losses
+
+
+def _any_remote(todo: Iterable[tuple[int, int, int, _Place]]) -> bool:
+    return any(is_remote(place.source.href) for *_, place in todo)
+
+
+def _each(
+    function: Callable[[Any], Any], arguments: Sequence[Any], *, at_once: int
+) -> Iterable[Any]:
+    """Call a function with each argument, in threads where some may run at once."""
+    if at_once == 1 or len(arguments) < 2:
+        return list(map(function, arguments))
+    with ThreadPoolExecutor(min(at_once, len(arguments))) as pool:
+        futures = [pool.submit(function, one) for one in arguments]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _mark_lost(plan: _Plan, values: tuple[NDArray[Any], ...], scene: int, window: Window) -> None:
+    """Take a scene out of a chunk: what it would cover is lost, and no band of it is kept."""
+    for layer, placed, block in zip(plan.layers, plan.sources, values, strict=True):
+        block[scene] = layer.fill
+        if layer.lost is not None:
+            for band, place in enumerate(placed[scene]):
+                rows, columns = place.reach.within(window)
+                block[scene, band, rows, columns] = layer.lost

@@ -1,0 +1,141 @@
+"""Stacks with stackstac: one task an asset table and one a chunk, files one after another."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cubecrop.cube.backend import as_readings, extent_of, only_raises, sources_of
+from cubecrop.cube.grid import Lattice, Window, lattice_of
+from cubecrop.cube.read import Layer, Source, read_layer
+from cubecrop.errors import SchemaError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import dask.array as da
+    from numpy.typing import NDArray
+    from odc.geo.geobox import GeoBox
+
+    from cubecrop.losses import OnError
+    from cubecrop.schema import Scene
+
+__all__ = ["StackstacBackend"]
+
+
+class StackstacBackend:
+    """Stacks with stackstac; every file of a chunk is read, and one that fails raises."""
+
+    def stack(
+        self,
+        scenes: Sequence[Scene],
+        layers: Sequence[Layer],
+        grid: GeoBox,
+        *,
+        side: int,
+        on_error: OnError = "raise",
+        gate: int | None = None,  # noqa: ARG002 (an option to read less)
+    ) -> da.Array:
+        """Stack assets of every scene, lazily; see `Backend.stack`."""
+        only_raises("stackstac", on_error)
+        return as_readings([self._stack(scenes, layer, grid, side) for layer in layers])
+
+    @staticmethod
+    def _stack(scenes: Sequence[Scene], layer: Layer, grid: GeoBox, side: int) -> da.Array:
+        import stackstac
+
+        lattice = lattice_of(grid)
+        bounds = tuple(grid.boundingbox)
+        items = [_plain_item(scene, layer, lattice, bounds) for scene in scenes]
+        sources = {s.href: s for scene in scenes for s in sources_of(scene, layer.bands)}
+        stack: da.Array = stackstac.stack(
+            items,
+            assets=list(layer.bands),
+            epsg=_epsg(lattice),
+            resolution=lattice.resolution,
+            bounds=bounds,
+            snap_bounds=False,
+            chunksize=(-1, -1, side, side),
+            dtype=np.dtype(layer.dtype),
+            fill_value=np.dtype(layer.dtype).type(layer.fill),
+            rescale=False,
+            sortby_date=False,
+            xy_coords=False,
+            properties=False,
+            band_coords=False,
+            errors_as_nodata=(),
+            reader=functools.partial(_LayerReader, sources=sources, layer=layer),
+        ).data
+        expected = (len(scenes), len(layer.bands), *grid.shape)
+        if stack.shape != expected:
+            # stackstac drops what it thinks lies outside, which would shift the scenes.
+            raise SchemaError(f"stackstac gave shape {stack.shape}, expected {expected}.")
+        return stack
+
+
+class _LayerReader:
+    """What stackstac asks of a reader, over `read_layer`."""
+
+    def __init__(
+        self,
+        *,
+        url: str,
+        spec: Any,  # noqa: ANN401 (stackstac.raster_spec.RasterSpec, not imported at load time)
+        sources: Mapping[str, Source],
+        layer: Layer,
+        **_: object,  # stackstac's own reading options, which `layer` replaces
+    ) -> None:
+        self.source = sources[url]
+        self.layer = layer
+        self.lattice = Lattice(f"EPSG:{spec.epsg}", float(spec.resolutions_xy[0]))
+        self.row = round(-spec.bounds[3] / self.lattice.resolution)
+        self.column = round(spec.bounds[0] / self.lattice.resolution)
+
+    def read(self, window: Any, **_: object) -> NDArray[np.generic]:  # noqa: ANN401
+        """Read a window given in pixels of the grid."""
+        place = Window(
+            self.row + int(window.row_off),
+            self.column + int(window.col_off),
+            int(window.height),
+            int(window.width),
+        )
+        return read_layer(self.source, self.layer, self.lattice, place)
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+def _epsg(lattice: Lattice) -> int:
+    return int(lattice.crs.removeprefix("EPSG:"))
+
+
+def _plain_item(
+    scene: Scene, layer: Layer, lattice: Lattice, bounds: tuple[float, ...]
+) -> dict[str, Any]:
+    """A scene as the smallest item that stackstac takes, in the cube's own CRS.
+
+    Its own reading of real items would shift grids and drop CRSs in silence.
+    """
+    assets = {}
+    for band in layer.bands:
+        left, bottom, right, top = extent_of(scene, band, lattice.crs)
+        # Cut to the grid: a window that does not meet the box is never read.
+        box = (
+            max(left, bounds[0]),
+            max(bottom, bounds[1]),
+            min(right, bounds[2]),
+            min(top, bounds[3]),
+        )
+        assets[band] = {"href": scene.assets[band].href, "proj:bbox": box}
+    return {
+        "id": scene.id,
+        "type": "Feature",
+        "stac_version": "1.0.0",
+        "bbox": list(scene.bbox),
+        "geometry": None,
+        "properties": {"datetime": scene.start.isoformat(), "proj:epsg": _epsg(lattice)},
+        "assets": assets,
+        "links": [],
+    }
