@@ -5,6 +5,7 @@ from __future__ import annotations
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
+from cubecrop.sample.reference_sets import read_pixel_set_folder
 from cubecrop.sample.splits import split_parcels
 from cubecrop.sample.worldcereal import read_worldcereal
 
@@ -15,6 +16,7 @@ __all__ = [
     "hash_ids",
     "labels_of",
     "read_parcels",
+    "read_pixel_set_folder",
     "read_worldcereal",
     "reading_order",
     "sample_pixel_sets",

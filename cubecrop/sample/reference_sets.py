@@ -1,0 +1,283 @@
+"""Pixel sets in the folder layout of the code published with Garnot et al. 2020.
+
+``DATA/ID.npy`` holds a parcel's series (dates, channels, pixels); ``META/labels.json`` a label
+an id for each of several nomenclatures; ``META/dates.json`` the dates as YYYYMMDD, one list for
+all parcels or one a parcel; ``META/geomfeat.json``, which may be absent, numbers an id.
+"""
+
+from __future__ import annotations
+
+import calendar
+import datetime as dt
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from cubecrop.errors import LabelError, ReadError, SchemaError
+from cubecrop.nomenclature import label_text
+from cubecrop.sample.draw import draw_positions, hash_ids
+from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
+from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["read_pixel_set_folder"]
+
+_BANDS = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
+_ATTRS = {
+    "sentinel2": {"long_name": "surface reflectance"},
+    "sentinel1": {"long_name": "radar backscatter"},
+}
+_Days = dict[str, "NDArray[np.datetime64]"]
+
+
+def read_pixel_set_folder(
+    path: str | Path,
+    *,
+    label: str,
+    sensor: Literal["sentinel2", "sentinel1"] = "sentinel2",
+    bands: Sequence[str] | None = None,
+    season: Season | None = None,
+    normalisation: tuple[ArrayLike, ArrayLike] | None = None,
+    scale: float = 1.0,
+    n_pixels: int = 256,
+) -> xr.DataTree:
+    """Read a folder of pixel sets into memory.
+
+    Parameters
+    ----------
+    path : path
+        Folder with ``DATA`` and ``META``. Nothing outside it is read, and no pickle:
+        normalisation values that lie there as one are given as ``normalisation``.
+    label : str
+        A nomenclature of ``META/labels.json``.
+    sensor : {"sentinel2", "sentinel1"}
+        What the channels are of.
+    bands : sequence of str, optional
+        The channels, in order; by default all of the sensor, B02 to B12 or vv and vh.
+    season : Season, optional
+        The season that the dates belong to. By default of the year that most dates are in,
+        from the first date's month to the last date's.
+    normalisation : (mean, deviation), optional
+        Each one number, (channel,) or (date, channel): values become (value - mean) /
+        deviation. By default they are taken as they are.
+    scale : float, default 1
+        Values are multiplied by it before: 1e-4 makes reflectance of Sentinel-2's numbers.
+    n_pixels : int, default 256
+        Of larger parcels so many pixels are drawn, by id.
+
+    Returns
+    -------
+    xarray.DataTree
+        Pixel sets (see `cubecrop.schema`): ``SENSOR/… (parcel, time, band, pixel)`` float32 on
+        all dates of all parcels, ``valid`` False on those that a parcel does not have, where
+        a number is not finite, and at padding. Root: ``label (parcel)`` text or None;
+        ``geometry (parcel, feature)``, where there is ``geomfeat.json``; coord
+        ``pixel_count``.
+
+    Raises
+    ------
+    ReadError
+        A file is missing or damaged, or leads out of the folder.
+    SchemaError
+        Shapes, bands, dates and season do not fit together.
+    LabelError
+        There is no such nomenclature.
+
+    References
+    ----------
+    Garnot et al. 2020, arXiv:1911.07757.
+    """
+    folder = Path(path)
+    files = _files(folder)
+    ids = list(files)
+    labels = _json(folder, "labels.json")
+    if not isinstance(labels.get(label), dict):
+        raise LabelError(
+            f"{folder}/META/labels.json has no nomenclature {label!r}; choose among "
+            f"{sorted(labels)}."
+        )
+    dates = _dates(folder, ids)
+    names = tuple(bands) if bands is not None else _BANDS[sensor]
+    shapes = {key: _shape(file, len(dates[key]), names) for key, file in files.items()}
+    time = np.unique(np.concatenate(list(dates.values())))
+    season = season or _season_of(time)
+    _check_inside(time, season, folder)
+
+    counts = np.array([shapes[key][2] for key in ids], dtype=np.int64)
+    drawn = draw_positions(counts, hash_ids(ids, 0), min(n_pixels, max(1, int(counts.max()))))
+    values = np.full((len(ids), len(time), len(names), drawn.shape[1]), np.nan, np.float32)
+    for row, key in enumerate(ids):
+        series = _series(files[key], normalisation, scale)[:, :, drawn[row][drawn[row] >= 0]]
+        where = np.searchsorted(time, dates[key])
+        values[row, where, :, : series.shape[2]] = series
+    node = xr.Dataset(
+        {
+            SERIES[sensor]: (("parcel", "time", "band", "pixel"), values, _ATTRS[sensor]),
+            "valid": (("parcel", "time", "pixel"), np.isfinite(values).all(axis=2)),
+        },
+        coords={"time": time.astype("datetime64[ns]"), "band": list(names)},
+    )
+    text = [label_text(labels[label].get(key)) for key in ids]
+    root = xr.Dataset(
+        {"label": ("parcel", np.array(text, dtype=object), {"long_name": label})},
+        coords={"parcel": np.array(ids, dtype=object), "pixel_count": ("parcel", counts)},
+        attrs={
+            "season_year": season.year,
+            "season_start": season.start.isoformat(),
+            "season_end": season.end.isoformat(),
+            "archive": folder.name,
+            "items": [],
+            "item_hrefs": [],
+            "n_pixels": n_pixels,
+            "seed": 0,
+        },
+    )
+    if (features := _features(folder, ids)) is not None:
+        root = root.assign(geometry=features)
+    return xr.DataTree.from_dict({"/": root, sensor: node}, name="pixel_sets")
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """The series by id, in order of their ids: as numbers where all are numbers."""
+    data = folder / "DATA"
+    if not data.is_dir():
+        raise ReadError(
+            f"{folder} has no folder DATA, so it is not a folder of pixel sets. Give the one that "
+            "holds DATA and META."
+        )
+    found = [_inside(folder, file) for file in data.iterdir() if file.suffix == ".npy"]
+    if not found:
+        raise ReadError(f"{data} has no .npy file, expected one a parcel.")
+    by_number = all(file.stem.isdecimal() for file in found)
+    found.sort(key=lambda file: (int(file.stem), file.stem) if by_number else (0, file.stem))
+    return {file.stem: file for file in found}
+
+
+def _inside(folder: Path, file: Path) -> Path:
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise ReadError(f"{file} leads out of {folder}; copy the file there.")
+    return file
+
+
+def _json(folder: Path, name: str) -> dict[str, Any]:
+    file = _inside(folder, folder / "META" / name)
+    try:
+        raw = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ReadError(f"{file} cannot be read as JSON: {error}.") from error
+    if isinstance(raw, list):
+        raw = {str(i): value for i, value in enumerate(raw)}
+    if not isinstance(raw, dict) or not raw:
+        raise ReadError(f"{file} holds {type(raw).__name__}, expected an object with members.")
+    return raw
+
+
+def _dates(folder: Path, ids: Sequence[str]) -> _Days:
+    raw = _json(folder, "dates.json")
+    if not any(isinstance(value, dict | list) for value in raw.values()):
+        days = _days(raw, "META/dates.json")
+        return dict.fromkeys(ids, days)
+    if missing := [key for key in ids if key not in raw]:
+        raise SchemaError(f"{folder}/META/dates.json has no dates of the parcels {missing[:5]}.")
+    return {key: _days(raw[key], f"META/dates.json, parcel {key}") for key in ids}
+
+
+def _days(raw: object, where: str) -> NDArray[np.datetime64]:
+    """Dates from a list, or from an object whose keys number them."""
+    try:
+        if isinstance(raw, dict):
+            raw = [raw[key] for key in sorted(raw, key=int)]
+        days = [dt.datetime.strptime(str(one), "%Y%m%d").date() for one in raw]  # type: ignore[attr-defined]
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"{where} does not hold dates as YYYYMMDD: {error}.") from error
+    found = np.array(days, dtype="datetime64[D]")
+    if len(found) == 0 or (np.diff(found) <= np.timedelta64(0)).any():
+        raise SchemaError(f"{where} has dates that do not rise one after the other: {days[:5]}.")
+    return found
+
+
+def _load(file: Path) -> NDArray[Any]:
+    try:
+        return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise ReadError(f"{file} cannot be read as an array of numbers: {error}.") from error
+
+
+def _shape(file: Path, n_dates: int, bands: Sequence[str]) -> tuple[int, int, int]:
+    array = _load(file)
+    expected = (n_dates, len(bands))
+    if array.ndim != 3 or array.shape[:2] != expected or array.dtype.kind not in "iuf":
+        raise SchemaError(
+            f"{file} holds {array.dtype} {array.shape}, expected numbers of {expected[0]} dates "
+            f"(META/dates.json), {expected[1]} channels ({', '.join(bands)}), pixels. Name other "
+            "channels with `bands=`."
+        )
+    return array.shape
+
+
+def _series(
+    file: Path, normalisation: tuple[ArrayLike, ArrayLike] | None, scale: float
+) -> NDArray[np.float64]:
+    """A parcel's values (date, channel, pixel), scaled and normalised."""
+    values = _load(file).astype(np.float64) * scale
+    if normalisation is None:
+        return values
+    mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in normalisation)
+    try:
+        shape = np.broadcast_shapes(mean.shape, deviation.shape, values.shape)
+    except ValueError:
+        shape = ()
+    if shape != values.shape or not (deviation > 0).all():
+        raise SchemaError(
+            f"normalisation has shapes {mean.shape[:-1]} and {deviation.shape[:-1]}, expected (), "
+            f"{values.shape[1:2]} or {values.shape[:2]}, and deviations above 0."
+        )
+    return np.asarray((values - mean) / deviation)
+
+
+def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:
+    """Numbers a parcel, NaN for one that has none."""
+    if not (folder / "META" / "geomfeat.json").exists():
+        return None
+    raw = _json(folder, "geomfeat.json")
+    rows = {key: _numbers(raw[key], key) for key in ids if key in raw}
+    lengths = {len(row) for row in rows.values()}
+    if len(lengths) != 1:
+        raise SchemaError(
+            f"{folder}/META/geomfeat.json has rows of {sorted(lengths)} numbers for the parcels in "
+            "DATA, expected the same number for each."
+        )
+    nothing = [float("nan")] * lengths.pop()
+    values = np.array([rows.get(key, nothing) for key in ids], dtype=np.float32)
+    names = [f"geomfeat_{i}" for i in range(values.shape[1])]
+    return xr.DataArray(values, dims=("parcel", "feature"), coords={"feature": names})
+
+
+def _numbers(raw: Any, key: str) -> list[float]:  # noqa: ANN401 (JSON)
+    try:
+        return [float(one) for one in (raw if isinstance(raw, list) else [raw])]
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"META/geomfeat.json, parcel {key}, is not numbers: {error}.") from error
+
+
+def _season_of(time: NDArray[np.datetime64]) -> Season:
+    years, counts = np.unique(time.astype("datetime64[Y]").astype(np.int64), return_counts=True)
+    first, last = time[0].item(), time[-1].item()
+    end = last.replace(day=calendar.monthrange(last.year, last.month)[1])
+    return Season(1970 + int(years[counts.argmax()]), start=first.replace(day=1), end=end)
+
+
+def _check_inside(time: NDArray[np.datetime64], season: Season, folder: Path) -> None:
+    outside = time[(time < np.datetime64(season.start)) | (time > np.datetime64(season.end))]
+    if len(outside):
+        raise SchemaError(
+            f"{folder} has the dates {outside[:3].astype(str).tolist()} outside of the season "
+            f"{season}. Give a longer one: `season=Season(year, start=…, end=…)`."
+        )

@@ -1,0 +1,162 @@
+"""The folder layout of the code published with the pixel-set encoder."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+
+from cubecrop.errors import LabelError, ReadError, SchemaError
+from cubecrop.sample import read_pixel_set_folder
+from cubecrop.season import Season
+from cubecrop.training import TrainConfig, fit
+
+DATES = [20170105, 20170308, 20170615, 20170820]
+
+
+def write(folder, arrays, *, dates=DATES, labels=None, features=None):
+    (folder / "DATA").mkdir(parents=True, exist_ok=True)
+    (folder / "META").mkdir(exist_ok=True)
+    for key, array in arrays.items():
+        np.save(folder / "DATA" / f"{key}.npy", array)
+    labels = labels or {"crops": {key: int(key) % 2 for key in arrays}, "other": {"1": 7}}
+    (folder / "META" / "labels.json").write_text(json.dumps(labels))
+    if not isinstance(dates, dict):
+        dates = {str(i): date for i, date in enumerate(dates)}
+    (folder / "META" / "dates.json").write_text(json.dumps(dates))
+    if features:
+        (folder / "META" / "geomfeat.json").write_text(json.dumps(features))
+    return folder
+
+
+def series(n_pixels, n_dates=4, *, seed=0, channels=10):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 4000, (n_dates, channels, n_pixels)).astype(np.int16)
+
+
+def test_values_labels_and_geometry(tmp_path):
+    arrays = {"10": series(3), "9": series(1, seed=1)}
+    folder = write(tmp_path, arrays, features={"9": [1, 2.5], "10": [3, 4]})
+    tree = read_pixel_set_folder(folder, label="crops", scale=1e-4)
+    assert tree["parcel"].values.tolist() == ["9", "10"]  # as numbers
+    assert tree["label"].values.tolist() == ["1", "0"]
+    assert tree["pixel_count"].values.tolist() == [1, 3]
+    np.testing.assert_allclose(tree["geometry"], [[1, 2.5], [3, 4]])
+    found = tree["sentinel2/reflectance"]
+    assert found.dims == ("parcel", "time", "band", "pixel")
+    np.testing.assert_allclose(found[1], arrays["10"] * 1e-4, rtol=1e-6)
+    assert tree["sentinel2/valid"].values.sum(axis=(1, 2)).tolist() == [4, 12]
+    assert tree["sentinel2"]["time"].values[1] == np.datetime64("2017-03-08")
+    assert tree.attrs["season_year"] == 2017
+    assert (tree.attrs["season_start"], tree.attrs["season_end"]) == ("2017-01-01", "2017-08-31")
+
+
+def test_another_nomenclature_leaves_parcels_without_label(tmp_path):
+    folder = write(tmp_path, {"1": series(2), "2": series(2)})
+    tree = read_pixel_set_folder(folder, label="other")
+    assert tree["label"].values.tolist() == ["7", None]
+    assert "geometry" not in tree
+    with pytest.raises(LabelError, match="'crops', 'other'"):
+        read_pixel_set_folder(folder, label="crop")
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_parcels_with_their_own_dates_share_the_union(tmp_path, as_list):
+    dates = {"1": DATES, "2": [20170308, 20170701]}
+    if not as_list:
+        dates = {key: {str(i + 1): d for i, d in enumerate(row)} for key, row in dates.items()}
+    arrays = {"1": series(2), "2": series(2, 2)}
+    tree = read_pixel_set_folder(write(tmp_path, arrays, dates=dates), label="crops")
+    assert tree["sentinel2"].sizes["time"] == 5
+    valid = tree["sentinel2/valid"].values.all(axis=2)
+    assert valid.tolist() == [[True, True, True, False, True], [False, True, False, True, False]]
+    np.testing.assert_array_equal(tree["sentinel2/reflectance"][1, [1, 3]], arrays["2"])
+
+
+def test_normalisation_of_three_shapes(tmp_path):
+    array = series(2).astype(np.float32)
+    folder = write(tmp_path, {"1": array})
+    rng = np.random.default_rng(0)
+    for shape in ((), (10,), (4, 10)):
+        mean, deviation = rng.normal(size=shape), rng.uniform(1, 2, size=shape)
+        tree = read_pixel_set_folder(folder, label="crops", normalisation=(mean, deviation))
+        expected = (array - np.asarray(mean)[..., None]) / np.asarray(deviation)[..., None]
+        np.testing.assert_allclose(tree["sentinel2/reflectance"][0], expected, rtol=1e-5)
+    with pytest.raises(SchemaError, match="normalisation"):
+        read_pixel_set_folder(folder, label="crops", normalisation=(np.zeros(4), np.ones(4)))
+
+
+def test_large_parcels_are_drawn_from_and_empty_ones_are_masked(tmp_path):
+    whole = np.broadcast_to(np.arange(50, dtype=np.float32), (4, 10, 50))
+    folder = write(tmp_path, {"1": whole, "2": series(0), "3": np.full((4, 10, 1), np.nan)})
+    tree = read_pixel_set_folder(folder, label="crops", n_pixels=8)
+    drawn = tree["sentinel2/reflectance"].values[0, 0, 0]
+    assert len(set(drawn)) == 8
+    assert set(drawn) <= set(range(50))
+    assert not tree["sentinel2/valid"][1:].any()
+
+
+def test_a_network_learns_from_it(tmp_path):
+    arrays = {str(i): series(1 + i % 5, seed=i) + 3000 * (i % 2) for i in range(24)}
+    tree = read_pixel_set_folder(write(tmp_path, arrays), label="crops", scale=1e-4)
+    model = fit(tree, tree["label"].values.tolist(), config=TrainConfig(epochs=15, n_pixels=4))
+    found = model.predict_proba(tree).idxmax("crop").values
+    assert (found == tree["label"].values).mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"dates": DATES[:3]}, SchemaError, "expected numbers of 3 dates"),
+        ({"dates": [20170105, 20170105, 20170615, 20170820]}, SchemaError, "do not rise"),
+        ({"dates": ["2017-01-05"] * 4}, SchemaError, "YYYYMMDD"),
+        ({"dates": {"1": DATES}}, SchemaError, "no dates of the parcels"),
+        ({"features": {"1": [1], "2": [1, 2]}}, SchemaError, "1, 2"),
+        ({"features": {"1": ["wide"], "2": [1]}}, SchemaError, "not numbers"),
+    ],
+)
+def test_what_does_not_fit_is_named(tmp_path, change, error, says):
+    folder = write(tmp_path, {"1": series(2), "2": series(2)}, **change)
+    with pytest.raises(error, match=says):
+        read_pixel_set_folder(folder, label="crops")
+
+
+def test_bands_and_season_that_do_not_fit(tmp_path):
+    folder = write(tmp_path, {"1": series(2, channels=3)})
+    with pytest.raises(SchemaError, match="10 channels"):
+        read_pixel_set_folder(folder, label="crops")
+    read_pixel_set_folder(folder, label="crops", bands=["B02", "B03", "B04"])
+    with pytest.raises(SchemaError, match="2017-01-05"):
+        read_pixel_set_folder(
+            folder, label="crops", bands=["B02", "B03", "B04"], season=Season(2018)
+        )
+
+
+class _Trap:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_nothing_is_executed_and_nothing_outside_is_read(tmp_path, capsys):
+    folder = write(tmp_path / "sets", {"1": series(2)})
+    np.save(folder / "DATA" / "2.npy", np.array([_Trap()], dtype=object))
+    with pytest.raises(ReadError, match=r"2\.npy"):
+        read_pixel_set_folder(folder, label="crops")
+    (folder / "DATA" / "2.npy").write_bytes(pickle.dumps(_Trap()))
+    with pytest.raises(ReadError, match=r"2\.npy"):
+        read_pixel_set_folder(folder, label="crops")
+    assert "executed" not in capsys.readouterr().out
+    (folder / "DATA" / "2.npy").unlink()
+    np.save(tmp_path / "away.npy", series(2))
+    (folder / "DATA" / "3.npy").symlink_to(tmp_path / "away.npy")
+    with pytest.raises(ReadError, match="leads out"):
+        read_pixel_set_folder(folder, label="crops")
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(ReadError, match="DATA"):
+        read_pixel_set_folder(tmp_path, label="crops")
+    folder = write(tmp_path, {"1": series(2)})
+    (folder / "META" / "labels.json").write_text("{")
+    with pytest.raises(ReadError, match="JSON"):
+        read_pixel_set_folder(folder, label="crops")
