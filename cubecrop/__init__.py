@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from cubecrop.cube import open_season
     from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
-    from cubecrop.pipeline import classify, classify_parcels, demo, train
+    from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
     from cubecrop.sample import sample_pixel_sets, split_parcels
     from cubecrop.season import Season
     from cubecrop.simulate import simulate_archive
@@ -38,6 +38,7 @@ _HOMES = {
     "simulate_archive": "simulate",
     "split_parcels": "sample",
     "train": "pipeline",
+    "train_table": "pipeline",
     "write_map": "write",
     "write_parcels": "write",
 }
@@ -62,6 +63,7 @@ __all__ = [
     "simulate_archive",
     "split_parcels",
     "train",
+    "train_table",
     "write_map",
     "write_parcels",
 ]

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 import cubecrop
-from cubecrop.errors import CubecropError
+from cubecrop.errors import CubecropError, LabelError
 from cubecrop.season import Season
 
 __all__ = ["main"]
@@ -93,9 +93,11 @@ def train(
     parcels: Path,
     *,
     label: str,
-    year: Year,
-    archive: Archive,
     out: Path,
+    year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
+    archive: Annotated[
+        str | None, Parameter(help="A folder, an ItemCollection file, or a STAC API's URL.")
+    ] = None,
     start: Start = None,
     end: End = None,
     held_out: float = 0.3,
@@ -111,9 +113,11 @@ def train(
     Parameters
     ----------
     parcels
-        Vector file with a unique id, a CRS and the label.
+        With --archive and --year, a vector file with a unique id, a CRS and the label. Without
+        them a table of samples: a Parquet file in a form of WorldCereal, or a folder with DATA
+        and META.
     label
-        Column that holds the crop.
+        Column (of a folder: nomenclature) that holds the crop.
     out
         Folder to write the model to.
     held_out
@@ -134,18 +138,31 @@ def train(
     from cubecrop.model import MODEL_FILES
 
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
-    model = cubecrop.train(
-        parcels,
-        label,
-        year,
-        archive=archive,
-        season=_season(year, start, end),
-        held_out=held_out,
-        config=cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing),
-        composite=composite,
-        seed=seed,
-        checkpoint=checkpoint,
-    )
+    config = cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing)
+    if archive is None:
+        if year or start or end or composite:
+            raise LabelError(
+                "--year, --start, --end and --composite are of parcels in an archive, and there is "
+                "no --archive. Name it, or leave these out to train on a table of samples."
+            )
+        model = cubecrop.train_table(
+            parcels, label, held_out=held_out, config=config, seed=seed, checkpoint=checkpoint
+        )
+    elif year is None:
+        raise LabelError("--archive is given without --year: say which year's harvest to learn.")
+    else:
+        model = cubecrop.train(
+            parcels,
+            label,
+            year,
+            archive=archive,
+            season=_season(year, start, end),
+            held_out=held_out,
+            config=config,
+            composite=composite,
+            seed=seed,
+            checkpoint=checkpoint,
+        )
     model.save(out, overwrite=overwrite)
     console = Console()
     _print_scores(console, model)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from cubecrop.pipeline.demonstration import DemoResult, demo
 from cubecrop.pipeline.run import classify, classify_parcels, train
+from cubecrop.pipeline.table import train_table
 
-__all__ = ["DemoResult", "classify", "classify_parcels", "demo", "train"]
+__all__ = ["DemoResult", "classify", "classify_parcels", "demo", "train", "train_table"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,9 +12,9 @@ from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube import Composite, open_season
 from cubecrop.errors import LabelError, ModelFormatError, ParcelError
-from cubecrop.metrics import scores
 from cubecrop.model import CropModel
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import Nomenclature
+from cubecrop.pipeline.score import scored
 from cubecrop.progress import compute
 from cubecrop.sample import (
     fewer_pixels,
@@ -224,7 +223,8 @@ def train(
     -------
     CropModel
         With ``scores`` on "train" and "held out" parcels: ``n``, ``accuracy``, ``macro_f1``,
-        ``mean_iou``. ``training.never_held_out`` names classes with a single parcel.
+        ``mean_iou``, and beside them those of a random forest on the same parcels, "held out,
+        random forest". ``training.never_held_out`` names classes with a single parcel.
 
     Raises
     ------
@@ -271,7 +271,9 @@ def train(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return _scored(model, samples, truth, part[chosen], device)
+    return scored(
+        model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
+    )
 
 
 def _season(year: int, season: Season | None) -> Season | int:
@@ -327,41 +329,3 @@ def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
     nodes = {node.path: node.to_dataset(inherit=False) for node in samples.subtree}
     values = compute(*nodes.values(), description="Reading parcels", progress=progress)
     return xr.DataTree.from_dict(dict(zip(nodes, values, strict=True)), name=samples.name)
-
-
-def _scored(
-    model: CropModel,
-    samples: xr.DataTree,
-    truth: list[str | None],
-    part: np.ndarray,
-    device: str | None,
-) -> CropModel:
-    """The model with its scores, from the same draw of pixels that classification uses."""
-    probability = model.predict_proba(fewer_pixels(samples, model.n_pixels), device=device)
-    values = probability.to_numpy()
-    guess = np.where(np.isnan(values).any(axis=1), NODATA, np.nan_to_num(values).argmax(axis=1))
-    index = np.array([model.nomenclature.index(text) for text in truth])
-    found = {}
-    for name in ("train", "held out"):
-        mine = part == name
-        if mine.any():
-            one = scores(index[mine], guess[mine], len(model.nomenclature))
-            found[name] = {
-                "n": float(one.n),
-                "accuracy": one.accuracy,
-                "macro_f1": one.macro_f1,
-                "mean_iou": one.mean_iou,
-            }
-    counts = {
-        name: np.bincount(index[part == name], minlength=len(model.nomenclature))
-        for name in ("train", "held out")
-    }
-    names = model.nomenclature.names
-    record = replace(
-        model.training,
-        held_out=dict(zip(names, counts["held out"].tolist(), strict=True)),
-        never_held_out=tuple(
-            name for name, n in zip(names, counts["held out"], strict=True) if n == 0
-        ),
-    )
-    return replace(model, scores=found, training=record)

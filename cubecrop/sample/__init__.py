@@ -6,7 +6,7 @@ from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
 from cubecrop.sample.reference_sets import read_pixel_set_folder
-from cubecrop.sample.splits import split_parcels
+from cubecrop.sample.splits import split_groups, split_parcels
 from cubecrop.sample.worldcereal import read_worldcereal
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "read_worldcereal",
     "reading_order",
     "sample_pixel_sets",
+    "split_groups",
     "split_parcels",
 ]

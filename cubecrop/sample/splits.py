@@ -12,9 +12,12 @@ from cubecrop.sample.draw import hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of
 
 if TYPE_CHECKING:
-    import geopandas as gpd
+    from collections.abc import Sequence
 
-__all__ = ["split_parcels"]
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+__all__ = ["split_groups", "split_parcels"]
 
 
 def split_parcels(
@@ -57,3 +60,56 @@ def split_parcels(
         n = min(max(1, round(held_out * len(members))), len(members) - 1)
         part[members[np.argsort(rank[members])[:n]]] = "held out"
     return pd.Series(part, index=parcels.index, name="part")
+
+
+def split_groups(
+    labels: NDArray[np.int64],
+    groups: Sequence[object],
+    share: float,
+    *,
+    salt: str,
+    seed: int = 0,
+    fewest: int = 2,
+) -> NDArray[np.bool_]:
+    """Hold out a share of each class, whole groups at a time.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray
+        (parcel,) class indices.
+    groups : sequence
+        A name a parcel; parcels of one name stay together. Ids where there are no groups.
+    share : float
+        Share of each class, reached as nearly as the groups allow and never above a half.
+    salt : str
+        What the split is for: another word, other groups.
+    seed : int, default 0
+        The split depends on it, the salt, groups and labels alone, not on the order.
+    fewest : int, default 2
+        A class with fewer parcels has none held out, nor has any group that holds one of its.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel,) bool, True where held out.
+    """
+    if len(labels) == 0 or share == 0:
+        return np.zeros(len(labels), dtype=bool)
+    names, group = np.unique(np.array([str(one) for one in groups]), return_inverse=True)
+    counts = np.bincount(labels)
+    sizes = np.zeros((len(names), len(counts)), dtype=np.int64)  # (group, class)
+    np.add.at(sizes, (group, labels), 1)
+    order = np.argsort(hash_ids(names.tolist(), salt, seed), kind="stable")
+    order = order[(sizes[order][:, counts < fewest] == 0).all(axis=1)]
+    taken = np.zeros_like(counts)
+    chosen = np.zeros(len(names), dtype=bool)
+    # Rare classes choose first: a group taken for a common class may hold them too.
+    for index in np.argsort(counts, kind="stable"):
+        for one in order[sizes[order, index] > 0]:
+            if taken[index] >= max(1, round(share * counts[index])):
+                break
+            # Half of each class stays, however large the groups.
+            if not chosen[one] and (taken + sizes[one] <= counts / 2).all():
+                chosen[one] = True
+                taken += sizes[one]
+    return np.asarray(chosen[group])

@@ -1,0 +1,97 @@
+"""Training on a table of samples that people already have, with no archive behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cubecrop.errors import LabelError
+from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.pipeline.score import scored
+from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
+from cubecrop.training import TrainConfig, fit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from cubecrop.model import CropModel
+
+__all__ = ["train_table"]
+
+
+def train_table(
+    table: str | Path,
+    label: str,
+    *,
+    held_out: float = 0.3,
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> CropModel:
+    """Train a model on a table of samples; reads it into memory.
+
+    Parameters
+    ----------
+    table : path
+        A Parquet file in one of WorldCereal's forms (see
+        `cubecrop.sample.read_worldcereal`), or a folder with ``DATA`` and ``META`` (see
+        `cubecrop.sample.read_pixel_set_folder`, whose own options are for other channels).
+    label : str
+        Column, or nomenclature of the folder, that holds the crop.
+    held_out : float, default 0.3
+        Share of the parcels of each class that is kept from training and only scored; whole
+        groups (``location_id``) where the table has them.
+    config, seed, device, checkpoint, progress
+        As for `cubecrop.train`.
+
+    Returns
+    -------
+    CropModel
+        With scores as of `cubecrop.train`.
+
+    Raises
+    ------
+    LabelError
+        The label is not there, or holds fewer than two classes.
+    ReadError, SchemaError, ParcelError
+        The table is damaged or of another form.
+    """
+    if not 0 <= held_out < 1:
+        raise LabelError(f"held_out is {held_out!r}, expected a share from 0 to below 1.")
+    samples = _read(Path(table), label)
+    truth: list[str | None] = samples["label"].to_numpy().tolist()
+    nomenclature = Nomenclature.from_labels(truth, name=label)
+    if len(nomenclature) < 2:
+        raise LabelError(
+            f"{label!r} holds the classes {nomenclature.names}, expected two or more to tell apart."
+        )
+    index = np.array([nomenclature.index(text) for text in truth])
+    groups = samples["group" if "group" in samples.coords else "parcel"].to_numpy()
+    labelled = np.flatnonzero(index != NODATA)
+    held = split_groups(
+        index[labelled], groups[labelled].tolist(), held_out, salt="split", seed=seed
+    )
+    part = np.full(len(index), "unlabelled", dtype=object)
+    part[labelled] = np.where(held, "held out", "train")
+    seen = np.flatnonzero(part == "train")
+    model = fit(
+        samples.isel(parcel=seen),
+        [truth[i] for i in seen],
+        nomenclature=nomenclature,
+        config=config,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    return scored(model, samples, truth, part, seed=seed, device=device)
+
+
+def _read(table: Path, label: str) -> xr.DataTree:
+    if table.is_dir():
+        return read_pixel_set_folder(table, label=label)
+    return read_worldcereal(table, label=label)
