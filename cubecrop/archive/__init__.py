@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
@@ -13,6 +14,7 @@ __all__ = [
     "CollectionRule",
     "Provider",
     "Scenes",
+    "StacApiArchive",
     "normalise_item",
     "open_archive",
     "search",

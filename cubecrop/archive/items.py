@@ -109,6 +109,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         provider=row.name,
         harmonisation=decided.reason,
         offset_unverified=decided.unverified,
+        access=row.access,
     )
 
 

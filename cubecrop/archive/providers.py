@@ -12,8 +12,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
+from cubecrop.archive.signing import COPERNICUS_S3, OPEN_S3, PLANETARY_COMPUTER_TOKENS
 from cubecrop.errors import ArchiveError, UnsupportedItemError
-from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, Modality
+from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, Access, Modality
 
 __all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider", "provider_at", "tell_provider"]
 
@@ -67,13 +68,15 @@ class CollectionRule:
 class Provider:
     """A catalogue: name, collections in order of preference, URL of its STAC API if it has one.
 
-    ``homes`` are the hosts and S3 buckets of its links and files, by which its items are told.
+    ``homes`` are the hosts and S3 buckets of its links and files, by which its items are told;
+    ``access`` is how its files are opened.
     """
 
     name: str
     collections: Mapping[str, CollectionRule]
     url: str | None = None
     homes: frozenset[str] = frozenset()
+    access: Access = field(default_factory=Access)
 
     def collections_of(self, modality: Modality) -> list[str]:
         """Collection ids that feed a child of the season cube, the preferred one first."""
@@ -207,6 +210,7 @@ LOCAL: Final = Provider(
 PLANETARY_COMPUTER: Final = Provider(
     name="planetary-computer",
     url="https://planetarycomputer.microsoft.com/api/stac/v1",
+    access=PLANETARY_COMPUTER_TOKENS,
     homes=frozenset(
         {
             "planetarycomputer.microsoft.com",
@@ -234,6 +238,7 @@ PLANETARY_COMPUTER: Final = Provider(
 EARTH_SEARCH: Final = Provider(
     name="earth-search",
     url="https://earth-search.aws.element84.com/v1",
+    access=OPEN_S3,
     homes=frozenset(
         {
             "earth-search.aws.element84.com",
@@ -255,6 +260,7 @@ EARTH_SEARCH: Final = Provider(
 CDSE: Final = Provider(
     name="cdse",
     url="https://stac.dataspace.copernicus.eu/v1",
+    access=COPERNICUS_S3,
     homes=frozenset({"dataspace.copernicus.eu", "eodata"}),
     collections={"sentinel-2-l2a": _sentinel2(_SIZED_NAMES, "baseline")},
 )

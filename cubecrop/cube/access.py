@@ -34,15 +34,16 @@ FILES_AT_ONCE: Final = 16
 OPTIONS: Final[dict[str, str]] = {
     # No listing of folders and no look for files beside: a request each.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # The size comes with the first bytes, so that nothing is asked before them.
-    "CPL_VSIL_CURL_USE_HEAD": "NO",
+    # Blocks that stand one after another in the file come in one answer, and several requests
+    # share a connection where the server can.
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
+    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each.
+    "CPL_VSIL_CURL_CACHE_SIZE": "134217728",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
-    "VSI_CACHE": "YES",
 }
 #: Times that a file of another machine is opened, and seconds before the second time.
 _ATTEMPTS: Final = 3
@@ -54,8 +55,10 @@ _FAILURES: Final = (
     rasterio._err.CPLE_BaseError,
     OSError,
 )
-#: What a server says of a file that is not there, and will not be in a second.
-_GONE: Final = ("404", "410", "does not exist")
+#: What GDAL says of a file that is not there, and will not be in a second.
+_GONE: Final = re.compile(r"\b(404|410)\b|does not exist|NoSuchKey|NoSuchBucket")
+#: And of one that this signature, or this account, may not read.
+_REFUSED: Final = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNot")
 
 
 def is_remote(href: str) -> bool:
@@ -84,32 +87,39 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
         Naming item and asset, after the last attempt.
     """
     attempts = _ATTEMPTS if is_remote(source.href) else 1
+    refused = False
     for attempt in range(attempts):
         try:
-            return _once(source, use, attempt)
+            return _once(source, use, attempt, renew=refused)
         except _FAILURES as error:
             if isinstance(error, CubecropError):
                 raise
             text = _words(error)
-            if attempt + 1 == attempts or any(word in text for word in _GONE):
+            refused = _says(text, _REFUSED)
+            final = _says(text, _GONE) or (refused and source.access.signer is None)
+            if attempt + 1 == attempts or final:
                 raise ReadError(
                     f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
-                    f"({_plain(source.href)}). {_cure(source, text)}"
+                    f"({_plain(source.href)}). {_cure(source, refused=refused)}"
                 ) from error
             time.sleep(_DELAY * 2**attempt)
     raise AssertionError  # pragma: no cover (the loop returns or raises)
 
 
-def _once(source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int) -> T:
-    href, access = source.href, source.access
-    if missing := [name for name in access.environment if not os.environ.get(name)]:
-        raise ReadError(
-            f"asset {source.asset!r} of item {source.item!r} ({href}) needs the environment "
-            f"variables {missing}, which are not set where it is read. {access.cure}"
-        )
-    if access.signer is not None:
-        href = access.signer(href, renew=attempt > 0)
-    options = {**OPTIONS, **dict(access.options)}
+def _once(
+    source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int, *, renew: bool
+) -> T:
+    href, access, options = source.href, source.access, dict(OPTIONS)
+    scheme = urlsplit(href).scheme
+    if scheme == "s3":
+        if missing := [name for name in access.environment if not os.environ.get(name)]:
+            raise ReadError(
+                f"asset {source.asset!r} of item {source.item!r} ({href}) needs the environment "
+                f"variables {missing}, which are not set where it is read. {access.cure}"
+            )
+        options |= dict(access.options)
+    elif scheme in {"http", "https"} and access.signer is not None:
+        href = access.signer(href, renew=renew)
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more
@@ -147,9 +157,14 @@ def _plain(href: str) -> str:
     return href.split("?")[0]
 
 
-def _cure(source: Source, text: str) -> str:
+def _says(text: str, what: re.Pattern[str]) -> bool:
+    # Names of files hold numbers too.
+    return what.search(re.sub(r"\S*/\S*", "", text)) is not None
+
+
+def _cure(source: Source, *, refused: bool) -> str:
     if not is_remote(source.href):
         return "Fetch the file again, or leave the item out of the archive."
-    if "403" in text or "401" in text:
+    if refused:
         return "The server refuses it: see who may read it and with which credentials."
     return "Try again later, or go on without it: `write_map(..., max_lost=0.05)`."

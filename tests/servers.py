@@ -1,0 +1,239 @@
+"""Real servers on loopback: nginx, a STAC API, and one that fails as servers do."""
+
+import base64
+import contextlib
+import datetime as dt
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+SECRET = "only-for-tests"
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(port, process, seconds=20.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"server ended at once with {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    raise RuntimeError("server does not answer")
+
+
+@contextlib.contextmanager
+def running(command, port, **options):
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        **options,
+    )  # fmt: skip
+    try:
+        wait_for(port, process)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+NGINX = """
+daemon off; worker_processes 1; pid {home}/pid; error_log {home}/error.log;
+events {{ worker_connections 512; }}
+http {{
+  access_log off; client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;
+  fastcgi_temp_path {home}/fastcgi; scgi_temp_path {home}/scgi; uwsgi_temp_path {home}/uwsgi;
+  log_format asked '$request_method $uri $status $http_range';
+  server {{
+    listen 127.0.0.1:{port};
+    location /files/ {{ alias {root}/; access_log {home}/asked.log asked; }}
+    location /signed/ {{
+      secure_link $arg_sig,$arg_expires;
+      secure_link_md5 "$secure_link_expires {secret}";
+      if ($secure_link = "") {{ return 403; }}
+      if ($secure_link = "0") {{ return 403; }}
+      alias {root}/; access_log {home}/asked.log asked;
+    }}
+  }}
+}}
+"""
+
+
+class Nginx:
+    """Files of a folder under ``/files/``, and under ``/signed/`` for those with a signature."""
+
+    def __init__(self, port, home):
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = home / "asked.log"
+
+    def asked(self):
+        """Requests since the last call: (method, path, status, range)."""
+        time.sleep(0.1)
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.write_text("")
+        return [tuple(line.split(" ", 3)) for line in lines]
+
+
+@contextlib.contextmanager
+def nginx(root, home):
+    command = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
+    if command is None:
+        pytest.skip("nginx is not installed: `apt-get install nginx-light`")
+    port = free_port()
+    # Its worker is another user, who must reach the files.
+    for folder in (*Path(home).parents[:2], *Path(root).parents[:2]):
+        folder.chmod(0o755)
+    text = NGINX.format(home=home, root=root, port=port, secret=SECRET)
+    (home / "nginx.conf").write_text(f"user root;\n{text}" if is_root() else text)
+    with running([command, "-p", str(home), "-c", str(home / "nginx.conf")], port):
+        yield Nginx(port, home)
+
+
+def is_root():
+    return os.getuid() == 0
+
+
+def signature(seconds):
+    """Query that lets in for some seconds, as nginx's secure_link checks it."""
+    expires = int(time.time() + seconds)
+    digest = hashlib.md5(f"{expires} {SECRET}".encode(), usedforsecurity=False).digest()
+    sig = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return f"sig={sig}&expires={expires}"
+
+
+@contextlib.contextmanager
+def stac_api(*files):
+    """Run the STAC API of `rustac serve`, with the collections and items of some files."""
+    command = Path(sys.executable).with_name("rustac")
+    if not command.exists():
+        pytest.skip("rustac is not installed: `pip install 'cubecrop[test]'`")
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    with running([str(command), "serve", "-a", address, *map(str, files)], port):
+        yield f"http://{address}"
+
+
+class Faulty:
+    """Serves files with byte ranges, and fails in the ways that ``fault`` says.
+
+    ``fault(number, path)`` gives None, a status to answer with, "hang" or "cut", which ends
+    the file in its middle; ``number`` counts the requests from 0. ``delay`` seconds pass
+    before each answer.
+    """
+
+    def __init__(self, root):
+        self.root, self.delay, self.fault = Path(root), 0.0, lambda number, path: None
+        self.asked, self.most_at_once = [], 0
+        self.tokens = 0
+        self._lock, self._open = threading.Lock(), 0
+        self._stopped = threading.Event()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self):
+                owner.answer(self)
+
+            do_HEAD = do_GET  # noqa: N815 (the base class calls it so)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self._stopped.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+    def answer(self, handler):
+        with self._lock:
+            number = len(self.asked)
+            self._open += 1
+            self.most_at_once = max(self.most_at_once, self._open)
+            parts = urlsplit(handler.path)
+            self.asked.append((handler.command, parts.path, handler.headers.get("Range")))
+        try:
+            self._answer(handler, number, parts)
+        except (BrokenPipeError, ConnectionResetError):
+            handler.close_connection = True
+        finally:
+            with self._lock:
+                self._open -= 1
+
+    def _answer(self, handler, number, parts):
+        if parts.path == "/token":
+            self.tokens += 1
+            return self._send(
+                handler, 200, signature(float(parse_qs(parts.query)["s"][0])).encode()
+            )
+        if parts.path.startswith("/sas/"):
+            self.tokens += 1
+            expiry = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=45)
+            token = {"token": f"sig={self.tokens}", "msft:expiry": f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
+            return self._send(handler, 200, json.dumps(token).encode())
+        time.sleep(self.delay)
+        fault = self.fault(number, parts.path)
+        if fault == "hang":
+            self._stopped.wait(60)
+            handler.close_connection = True
+            return None
+        if isinstance(fault, int):
+            return self._send(handler, fault, b"")
+        path = self.root / parts.path.removeprefix("/files").lstrip("/")
+        if not path.is_file():
+            return self._send(handler, 404, b"")
+        content = path.read_bytes()
+        if fault == "cut":
+            content = content[: len(content) // 2]
+        asked = handler.headers.get("Range")
+        if asked is None:
+            return self._send(handler, 200, content)
+        first, _, last = asked.removeprefix("bytes=").partition("-")
+        first = int(first)
+        last = min(int(last) if last else len(content) - 1, len(content) - 1)
+        if first > last:
+            return self._send(handler, 416, b"")
+        return self._send(
+            handler, 206, content[first : last + 1],
+            {"Content-Range": f"bytes {first}-{last}/{len(content)}"},
+        )  # fmt: skip
+
+    @staticmethod
+    def _send(handler, status, content, headers=()):
+        handler.send_response(status)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.send_header("Accept-Ranges", "bytes")
+        for key, value in dict(headers).items():
+            handler.send_header(key, value)
+        handler.end_headers()
+        if handler.command != "HEAD":
+            handler.wfile.write(content)
+
+
+@contextlib.contextmanager
+def faulty(root):
+    server = Faulty(root)
+    try:
+        yield server
+    finally:
+        server.stop()

@@ -1,0 +1,56 @@
+"""Tokens of the Planetary Computer: asked for when a file is opened, kept, and renewed."""
+
+import pickle
+import sys
+import warnings
+
+import pytest
+from servers import faulty
+
+from cubecrop.archive import PROVIDERS
+from cubecrop.archive.signing import sign_planetary_computer
+from cubecrop.errors import MissingExtraError
+
+HREF = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/31/U/ES/B02.tif"
+
+
+@pytest.fixture
+def tokens(tmp_path, monkeypatch):
+    """The service that gives tokens, on loopback."""
+    with warnings.catch_warnings(action="ignore"):
+        from planetary_computer import sas
+        from planetary_computer.settings import Settings
+
+    with faulty(tmp_path) as server:
+        monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
+        Settings.get.cache_clear()
+        sas.TOKEN_CACHE.clear()
+        yield server
+    Settings.get.cache_clear()
+    sas.TOKEN_CACHE.clear()
+
+
+def test_a_token_is_kept_until_it_is_refused(tokens):
+    assert sign_planetary_computer(HREF) == f"{HREF}?sig=1"
+    assert sign_planetary_computer(HREF) == f"{HREF}?sig=1"
+    assert sign_planetary_computer(HREF, renew=True) == f"{HREF}?sig=2"
+    assert [path for _, path, _ in tokens.asked] == ["/sas/token/sentinel2l2a01/sentinel2-l2"] * 2
+
+
+def test_other_addresses_are_not_signed(tokens):
+    for href in ("https://example.org/B02.tif", "/here/B02.tif"):
+        assert sign_planetary_computer(href) == href
+    assert not tokens.asked
+
+
+def test_what_goes_into_graphs_holds_no_token(tokens):
+    access = PROVIDERS["planetary-computer"].access
+    access.signer(HREF, renew=False)
+    assert b"sig=" not in pickle.dumps(access)
+    assert pickle.loads(pickle.dumps(access)).signer is sign_planetary_computer
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "planetary_computer", None)
+    with pytest.raises(MissingExtraError, match=r"cubecrop\[planetary-computer\]"):
+        sign_planetary_computer(HREF)
