@@ -106,6 +106,7 @@ def train(
     may_be_missing: tuple[Literal["sentinel2", "sentinel1"], ...] = (),
     seed: int = 0,
     checkpoint: Path | None = None,
+    cache: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
@@ -133,6 +134,8 @@ def train(
     checkpoint
         Folder for the state after each epoch and for metrics.csv; the same command goes on
         from there where it was stopped.
+    cache
+        Folder that keeps the pixels drawn from an archive, for the next training.
     """
     from cubecrop.files import check_free
     from cubecrop.model import MODEL_FILES
@@ -140,10 +143,10 @@ def train(
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
     config = cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing)
     if archive is None:
-        if year or start or end or composite:
+        if year or start or end or composite or cache:
             raise LabelError(
-                "--year, --start, --end and --composite are of parcels in an archive, and there is "
-                "no --archive. Name it, or leave these out to train on a table of samples."
+                "--year, --start, --end, --composite and --cache are of parcels in an archive, and "
+                "there is no --archive. Name it, or leave these out to train on a table of samples."
             )
         model = cubecrop.train_table(
             parcels, label, held_out=held_out, config=config, seed=seed, checkpoint=checkpoint
@@ -162,6 +165,7 @@ def train(
             composite=composite,
             seed=seed,
             checkpoint=checkpoint,
+            cache=cache,
         )
     model.save(out, overwrite=overwrite)
     console = Console()

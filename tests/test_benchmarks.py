@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from cubecrop.testing import season_scenes, write_archive
@@ -96,3 +97,38 @@ def test_peak_memory_is_that_of_one_process(benchmarks):
     runner = importlib.import_module("benchmarks.runner")
     suite = benchmarks("graph", "ClassifyGraph", n_optical=2, n_radar=2, side=3000)
     assert 10 < runner._peak_in_a_process(suite, "time_build", ()) < 4000
+
+
+def test_canada(benchmarks, tmp_path, capsys):
+    canada = importlib.import_module("benchmarks.canada")
+    rng = np.random.default_rng(0)
+    lon = np.repeat([-82.0, -65.0], 60)
+    rows = [
+        {
+            "sample_id": f"s{i}",
+            "location_id": f"g{i}",
+            "timestamp": f"2017-{month + 1:02d}-01",
+            "lon": lon[i],
+            "lat": 45.0,
+            "year": 2017,
+            "CROPTYPE_LABEL": i % 12,
+            "S2-L2A-B04": int(1000 + 200 * (i % 12) + rng.normal(0, 20)),
+            "S1-SIGMA0-VV": int(3000 + 100 * (i % 12)),
+        }
+        for i in range(120)
+        for month in range(3)
+    ]
+    pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
+    out = tmp_path / "canada.csv"
+    arguments = ["--table", tmp_path / "table.parquet", "--out", out, "--seeds", 1, "--epochs", 1]
+    canada.main([str(one) for one in arguments])
+    told = capsys.readouterr().out
+    assert "random forest" in told
+    assert "minutes" in told
+    found = canada.read_rows(out)
+    # Five folds and two regions, five tests each, and the whole table.
+    assert len(found) == 7 * 5 + 1
+    assert {row.n_test for row in found if row.protocol == "MA→ON"} == {45}
+    lines = out.read_text("utf-8")
+    canada.main([str(one) for one in arguments])
+    assert out.read_text("utf-8") == lines, "what is done is not done again"

@@ -86,15 +86,15 @@ def test_validation_keeps_groups_whole_and_most_of_each_class_in_training(rows, 
 
 
 def test_validation_takes_the_share_of_each_class_whatever_the_order():
-    labels = np.repeat([0, 1, 2], [400, 100, 9])
+    labels = np.repeat([0, 1, 2], [1800, 400, 9])
     ids = [f"p{i}" for i in range(len(labels))]
     held = hold_out(labels, ids, None, seed=0)
-    assert [int(held[labels == one].sum()) for one in range(3)] == [60, 15, 0]
+    assert [int(held[labels == one].sum()) for one in range(3)] == [270, 60, 0]
     order = np.random.default_rng(0).permutation(len(labels))
     again = hold_out(labels[order], [ids[i] for i in order], None, seed=0)
     np.testing.assert_array_equal(held[order], again)
     assert (held != hold_out(labels, ids, None, seed=1)).any()
-    assert not hold_out(labels[:299], ids[:299], None, seed=0).any()
+    assert not hold_out(labels[:1999], ids[:1999], None, seed=0).any()
 
 
 def test_a_fitted_model_has_crop_sets_and_keeps_them(tmp_path):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import shapely
 import xarray as xr
 
+from cubecrop import __version__
 from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube import Composite, open_season
@@ -17,6 +19,8 @@ from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.score import scored
 from cubecrop.progress import compute
 from cubecrop.sample import (
+    cache_key,
+    cached,
     fewer_pixels,
     labels_of,
     read_parcels,
@@ -24,7 +28,7 @@ from cubecrop.sample import (
     sample_pixel_sets,
     split_parcels,
 )
-from cubecrop.schema import SERIES, Modality
+from cubecrop.schema import SERIES, Modality, crs_of
 from cubecrop.training import TrainConfig, fit
 
 if TYPE_CHECKING:
@@ -189,6 +193,7 @@ def train(
     chunks: int | None = None,
     device: str | None = None,
     checkpoint: str | Path | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
 ) -> CropModel:
     """Train a model on declared parcels; reads their pixels into memory.
@@ -216,6 +221,9 @@ def train(
         Same input and seed: same model, on the CPU.
     checkpoint : path, optional
         Folder for the state and metrics of each epoch; see `fit`.
+    cache : path, optional
+        Folder that keeps the drawn pixel sets as Zarr, by what went in: items, parcels and
+        options. A file that was changed in the archive under its old name is not noticed.
     progress : bool, default True
         Show progress bars on a terminal.
 
@@ -258,7 +266,12 @@ def train(
     chosen = labelled[reading_order(cube, table.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
     samples = sample_pixel_sets(cube, table.iloc[chosen], n_pixels=stored, seed=0)
-    samples = _loaded(samples, progress)
+    if cache is None:
+        samples = _loaded(samples, progress)
+    else:
+        options = {"resolution": resolution, "crs": crs_of(cube), "version": __version__}
+        key = cache_key(samples, table.iloc[chosen], options)
+        samples = cached(cache, key, partial(_loaded, samples, progress))
     seen = np.flatnonzero(part[chosen] == "train")
     truth = [texts[i] for i in chosen]
     model = fit(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cubecrop.sample.cache import cache_key, cached
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
@@ -10,6 +11,8 @@ from cubecrop.sample.splits import split_groups, split_parcels
 from cubecrop.sample.worldcereal import read_worldcereal
 
 __all__ = [
+    "cache_key",
+    "cached",
     "check_parcels",
     "draw_positions",
     "fewer_pixels",

@@ -63,7 +63,7 @@ class TrainConfig:
         That share.
     validation : float, optional
         Share of the training parcels by which the best epoch is chosen and the model
-        calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 300 parcels or more,
+        calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 2,000 parcels or more,
         else 0: then the last epoch is taken, and the model has no crop sets.
     patience : int, optional
         Stop after so many epochs without a better validation score; by default never.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["FEWEST", "hold_out"]
 
 #: With fewer training parcels than this, none are held out by default.
-FEWEST = 300
+FEWEST = 2000
 _SHARE = 0.15
 #: A class with fewer parcels needs them all to be learned.
 _FEWEST_OF_CLASS = 10
@@ -39,7 +39,7 @@ def hold_out(
     groups : sequence
         A name a parcel; parcels of one name stay together. Ids where there are no groups.
     share : float, optional
-        Share of each class; by default 0.15 of 300 parcels or more, else none.
+        Share of each class; by default 0.15 of 2,000 parcels or more, else none.
     seed : int
         Another seed, other parcels.
 

@@ -1,0 +1,274 @@
+"""How well crops are told apart in Canada, within regions and across them.
+
+``python -m benchmarks.canada`` fits networks and random forests to the real points of Agriculture
+Canada's inventory of 2017 (monthly Sentinel-1 and -2, one pixel a point) under three protocols:
+
+- ``5-fold``: random folds, grouped by ``location_id``, the same for every seed;
+- ``ON→MA``: trained on Ontario (lon -85 to -79), tested east of -72;
+- ``MA→ON``: the reverse.
+
+Scores are over the classes that occur in the test part, of the nine with most points. Networks are
+those of ``cubecrop.fit`` with its defaults; no setting was chosen on a test part.
+Every result is a line of a CSV, so that a run that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import time
+from collections import defaultdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+from sklearn.model_selection import StratifiedGroupKFold
+
+from cubecrop import Nomenclature, TrainConfig, fit
+from cubecrop.metrics import scores
+from cubecrop.sample import read_worldcereal
+from cubecrop.training import fit_forest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+TABLE = Path(__file__).parents[1].parent / "shared/data/points/canada-2017-monthly.parquet"
+PROTOCOLS = ("5-fold", "ON→MA", "MA→ON")
+_LABEL = "CROPTYPE_LABEL"
+_CLASSES = 9
+_FOLDS = 5
+#: The protocol of the one row that is only timed.
+_WHOLE = "whole table"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One score: which method, trained and tested on what."""
+
+    protocol: str
+    fold: int
+    seed: int
+    method: str
+    n_train: int
+    n_test: int
+    accuracy: float
+    macro_f1: float
+    seconds: float
+
+
+def most_frequent(samples: xr.DataTree, n: int = _CLASSES) -> xr.DataTree:
+    """The points of the classes with most points."""
+    labels = samples["label"].to_series().dropna()
+    chosen = labels.value_counts().index[:n]
+    return samples.isel(parcel=np.flatnonzero(samples["label"].isin(list(chosen))))
+
+
+def splits(
+    samples: xr.DataTree, protocol: str
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Training and test points of a protocol's folds."""
+    lon = samples["lon"].to_numpy()
+    ontario, maritimes = np.flatnonzero((lon > -85) & (lon < -79)), np.flatnonzero(lon > -72)
+    if protocol == "ON→MA":
+        yield ontario, maritimes
+    elif protocol == "MA→ON":
+        yield maritimes, ontario
+    else:
+        labels, groups = samples["label"].to_numpy().astype(str), samples["group"].to_numpy()
+        folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+        yield from folds.split(labels, labels, groups)
+
+
+def radar(samples: xr.DataTree) -> xr.DataTree:
+    """The same points without optical series."""
+    kept = {"/": samples.to_dataset(), "sentinel1": samples["sentinel1"].to_dataset(inherit=False)}
+    return xr.DataTree.from_dict(kept)
+
+
+def network(config: TrainConfig | None = None) -> Callable[..., object]:
+    """A method: `fit` with its defaults, or with other settings."""
+
+    def run(samples: xr.DataTree, labels: list[str], nomenclature: Nomenclature, seed: int):
+        return fit(
+            samples, labels, nomenclature=nomenclature, config=config, seed=seed, progress=False
+        )
+
+    return run
+
+
+def forest(samples: xr.DataTree, labels: list[str], nomenclature: Nomenclature, seed: int):
+    return fit_forest(samples, labels, nomenclature=nomenclature, seed=seed)
+
+
+def methods(epochs: int | None) -> dict[str, tuple[Callable, Callable, dict[str, Callable]]]:
+    """By group: what is done to the samples, how to fit, and the tests by name."""
+    plain = TrainConfig(epochs=epochs)
+    missing = TrainConfig(epochs=epochs, may_be_missing=("sentinel2", "sentinel1"))
+
+    def same(samples: xr.DataTree) -> xr.DataTree:
+        return samples
+
+    return {
+        "forest": (same, forest, {"random forest": same}),
+        "network": (same, network(plain), {"network": same}),
+        "radar": (radar, network(plain), {"radar network": same}),
+        "dropout": (
+            same,
+            network(missing),
+            {"network with sensor dropout": same, "network with sensor dropout, radar only": radar},
+        ),
+    }
+
+
+def measure(
+    samples: xr.DataTree,
+    *,
+    seeds: Iterable[int],
+    protocols: Iterable[str],
+    groups: Iterable[str],
+    epochs: int | None,
+    done: set[tuple[str, int, int, str]],
+) -> Iterator[Row]:
+    """Fit and score whatever is not done yet."""
+    labels = samples["label"].to_numpy()
+    nomenclature = Nomenclature.from_labels(labels)
+    truth = np.array([nomenclature.index(label) for label in labels])
+    available = methods(epochs)
+    for seed in seeds:
+        for protocol in protocols:
+            for fold, (learned, tested) in enumerate(splits(samples, protocol)):
+                for group in groups:
+                    prepare, train, tests = available[group]
+                    if all((protocol, fold, seed, name) in done for name in tests):
+                        continue
+                    start = time.perf_counter()
+                    part = prepare(samples.isel(parcel=learned))
+                    model = train(part, labels[learned].tolist(), nomenclature, seed)
+                    seconds = time.perf_counter() - start
+                    for name, change in tests.items():
+                        found = model.predict_proba(prepare(change(samples.isel(parcel=tested))))
+                        guess = np.nan_to_num(found.to_numpy()).argmax(axis=1)
+                        one = scores(truth[tested], guess, len(nomenclature))
+                        yield Row(
+                            protocol=protocol,
+                            fold=fold,
+                            seed=seed,
+                            method=name,
+                            n_train=len(learned),
+                            n_test=one.n,
+                            accuracy=one.accuracy,
+                            macro_f1=one.macro_f1,
+                            seconds=seconds,
+                        )
+
+
+def whole(samples: xr.DataTree, epochs: int | None) -> Row:
+    """How long `fit` takes on all points of all classes."""
+    start = time.perf_counter()
+    config = TrainConfig(epochs=epochs)
+    fit(samples, samples["label"].to_numpy().tolist(), config=config, progress=False)
+    return Row(
+        protocol=_WHOLE,
+        fold=0,
+        seed=0,
+        method="network",
+        n_train=samples.sizes["parcel"],
+        n_test=0,
+        accuracy=float("nan"),
+        macro_f1=float("nan"),
+        seconds=time.perf_counter() - start,
+    )
+
+
+def read_rows(path: Path) -> list[Row]:
+    """What an earlier run wrote."""
+    if not path.exists():
+        return []
+    kinds = {
+        "protocol": str,
+        "method": str,
+        "fold": int,
+        "seed": int,
+        "n_train": int,
+        "n_test": int,
+    }
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Row(**{key: kinds.get(key, float)(value) for key, value in line.items()})
+            for line in csv.DictReader(file)
+        ]
+
+
+def append(path: Path, row: Row) -> None:
+    first = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(asdict(row)), lineterminator="\n")
+        if first:
+            writer.writeheader()
+        writer.writerow(asdict(row))
+
+
+def summary(rows: list[Row]) -> dict[str, dict[str, str]]:
+    """By method and protocol "accuracy / macro-F1 ± spread": means of folds, then over seeds."""
+    values = defaultdict(list)
+    for row in rows:
+        if row.protocol != _WHOLE:
+            values[row.method, row.protocol, row.seed].append((row.accuracy, row.macro_f1))
+    by_seed = defaultdict(list)
+    for (method, protocol, _), found in values.items():
+        by_seed[method, protocol].append(np.mean(found, axis=0))
+    out: dict[str, dict[str, str]] = defaultdict(dict)
+    for (method, protocol), found in by_seed.items():
+        mean, spread = np.mean(found, axis=0), np.std(found, axis=0, ddof=min(1, len(found) - 1))
+        out[method][protocol] = f"{mean[0]:.3f} / {mean[1]:.3f} ± {spread[1]:.3f}"
+    return out
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is asked for and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.canada",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    groups = list(methods(None))
+    parser.add_argument("--table", type=Path, default=TABLE)
+    parser.add_argument("--out", type=Path, default=Path("canada.csv"), help="CSV, added to")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS, default=PROTOCOLS)
+    parser.add_argument("--methods", nargs="+", choices=groups, default=groups)
+    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
+    chosen = parser.parse_args(arguments)
+    samples = read_worldcereal(chosen.table, label=_LABEL)
+    rows = read_rows(chosen.out)
+    console = Console()
+    for row in measure(
+        most_frequent(samples),
+        seeds=range(chosen.seeds),
+        protocols=chosen.protocols,
+        groups=chosen.methods,
+        epochs=chosen.epochs,
+        done={(row.protocol, row.fold, row.seed, row.method) for row in rows},
+    ):
+        append(chosen.out, row)
+        rows.append(row)
+    if not any(row.protocol == _WHOLE for row in rows):
+        rows.append(whole(samples, chosen.epochs))
+        append(chosen.out, rows[-1])
+    table = Table("method", *PROTOCOLS, title="accuracy / macro-F1, mean ± spread over seeds")
+    for method, found in summary(rows).items():
+        table.add_row(method, *(found.get(protocol, "") for protocol in PROTOCOLS))
+    console.print(table)
+    for row in rows:
+        if row.protocol == _WHOLE:
+            console.print(f"fit on all {row.n_train} points: {row.seconds / 60:.1f} minutes")
+
+
+if __name__ == "__main__":
+    main()

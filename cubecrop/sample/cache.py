@@ -1,0 +1,137 @@
+"""Drawn pixel sets kept on disk, so that the next training need not read the archive."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import shapely
+import xarray as xr
+
+from cubecrop.errors import OutputError
+from cubecrop.files import hidden_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import geopandas as gpd
+
+__all__ = ["cache_key", "cached"]
+
+#: Raised when what is drawn from the same input, or how it is stored, becomes another.
+_FORMAT = 1
+_STORE, _SEAL = "pixel_sets.zarr", "seal.json"
+
+
+def cache_key(
+    samples: xr.DataTree, parcels: gpd.GeoDataFrame, options: Mapping[str, object]
+) -> str:
+    """Name what pixel sets are made of; reads no pixel.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree
+        Lazy pixel sets: their attrs hold season, archive, item ids and hrefs, number of
+        pixels and seed; their children dates and bands.
+    parcels : geopandas.GeoDataFrame
+        Ids and geometries, in the order of the samples.
+    options : mapping
+        Whatever else changes a value, such as the resolution.
+
+    Returns
+    -------
+    str
+        SHA-256 in hexadecimal.
+    """
+    children = {
+        name: {
+            key: [str(value) for value in child[key].to_numpy().ravel()]
+            for key in ("time", "band", "variable")
+            if key in child.coords
+        }
+        for name, child in samples.children.items()
+    }
+    about = {
+        "format": _FORMAT,
+        "attrs": samples.attrs,
+        "children": children,
+        "crs": parcels.crs.to_wkt(),
+        "ids": [repr(one) for one in parcels["id"].tolist()],
+        "options": options,
+    }
+    hashed = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
+    for shape in shapely.to_wkb(parcels.geometry.to_numpy()):
+        hashed.update(shape or b"none")
+    return hashed.hexdigest()
+
+
+def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.DataTree:
+    """Pixel sets from a cache, made and stored where they are not there whole.
+
+    Parameters
+    ----------
+    folder : path
+        Cache; made where it is missing. A folder in it for each key, removed by hand.
+    key : str
+        See `cache_key`.
+    make : callable
+        Gives the pixel sets, in memory.
+
+    Returns
+    -------
+    xarray.DataTree
+        In memory, equal to what ``make`` gives.
+
+    Raises
+    ------
+    OutputError
+        The cache cannot be written.
+    """
+    home = Path(folder) / key
+    if (kept := _read(home)) is not None:
+        return kept
+    samples = make()
+    part = hidden_beside(home, "part")
+    try:
+        part.mkdir(parents=True)
+        _write(samples, part / _STORE)
+        (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
+        if home.exists():  # damaged, or another process was faster
+            shutil.rmtree(home)
+        part.rename(home)
+    except OSError as error:
+        raise OutputError(
+            f"{home} cannot be written: {error}. Free some space, or name another cache."
+        ) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return samples
+
+
+def _write(samples: xr.DataTree, store: Path) -> None:
+    # Format 2 holds text in a form that is part of its specification.
+    samples.to_zarr(store, mode="w", zarr_format=2, consolidated=True)
+
+
+def _read(home: Path) -> xr.DataTree | None:
+    """What was stored, None unless it is there to the last byte."""
+    try:
+        seal: dict[str, Any] = json.loads((home / _SEAL).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not (home / _STORE).is_dir() or _seal(home / _STORE) != seal:
+        return None
+    with xr.open_datatree(home / _STORE, engine="zarr", consolidated=True, chunks=None) as tree:
+        return tree.load()
+
+
+def _seal(store: Path) -> dict[str, str]:
+    """SHA-256 of each file."""
+    files = sorted(path for path in store.rglob("*") if path.is_file())
+    return {
+        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
