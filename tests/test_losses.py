@@ -166,9 +166,9 @@ def test_a_sound_archive_lists_nothing(whole, model, tmp_path):
 def test_the_report_reads_no_more_than_the_map(whole, model, tmp_path, monkeypatch):
     read, windows = rasterio_backend.read_layer, []
 
-    def counting(source, layer, lattice, window):
+    def counting(source, layer, lattice, window, **options):
         windows.append(window)
-        return read(source, layer, lattice, window)
+        return read(source, layer, lattice, window, **options)
 
     monkeypatch.setattr(rasterio_backend, "read_layer", counting)
     crop = mapped(whole, model, chunks=16).isel(x=slice(0, 16), y=slice(0, 16))
@@ -187,9 +187,9 @@ def test_no_band_is_read_of_a_scene_without_a_clear_pixel(tmp_path, monkeypatch)
     )
     read, names = rasterio_backend.read_layer, []
 
-    def counting(source, layer, lattice, window):
+    def counting(source, layer, lattice, window, **options):
         names.append((source.item, source.asset))
-        return read(source, layer, lattice, window)
+        return read(source, layer, lattice, window, **options)
 
     monkeypatch.setattr(rasterio_backend, "read_layer", counting)
     cube = cubecrop.open_season(AOI, 2018, archive=folder)

@@ -245,9 +245,9 @@ def test_one_parcel_reads_only_the_chunks_it_touches(cube, fields, monkeypatch):
     seen = set()
     read = backend.read_layer
 
-    def counting(source, layer, lattice, window):
+    def counting(source, layer, lattice, window, **options):
         seen.add((window.row + TOP // 10, window.column - LEFT // 10))
-        return read(source, layer, lattice, window)
+        return read(source, layer, lattice, window, **options)
 
     monkeypatch.setattr(backend, "read_layer", counting)
     samples = sample_pixel_sets(cube, fields, n_pixels=20)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from cubecrop.cube.backend import Backend
 from cubecrop.cube.composites import Composite
+from cubecrop.cube.odc_backend import OdcBackend
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.season_cube import open_season
 from cubecrop.cube.stackstac_backend import StackstacBackend
 
-__all__ = ["Backend", "Composite", "RasterioBackend", "StackstacBackend", "open_season"]
+__all__ = [
+    "Backend",
+    "Composite",
+    "OdcBackend",
+    "RasterioBackend",
+    "StackstacBackend",
+    "open_season",
+]

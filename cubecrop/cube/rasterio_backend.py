@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.array as da
 import numpy as np
@@ -14,7 +14,7 @@ from dask.base import tokenize
 from cubecrop.cube.access import FILES_AT_ONCE, is_remote
 from cubecrop.cube.backend import extent_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
-from cubecrop.cube.read import Layer, Source, read_layer
+from cubecrop.cube.read import Layer, Source, WindowReader, read_layer, read_window
 from cubecrop.errors import ReadError
 from cubecrop.losses import READING, Loss, OnError, Reading, constant, switch
 
@@ -37,6 +37,9 @@ class RasterioBackend:
     already keep the cores busy.
     """
 
+    #: What brings one file to the lattice.
+    read: ClassVar[WindowReader] = staticmethod(read_window)
+
     def stack(
         self,
         scenes: Sequence[Scene],
@@ -55,9 +58,10 @@ class RasterioBackend:
             layers=tuple(layers),
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
+            read=self.read,
         )
         rows, columns = da.core.normalize_chunks((side, side), grid.shape)
-        token = tokenize(plan.told(), [layer.finish for layer in layers], side, on_error)
+        token = tokenize(plan.told(), [layer.finish for layer in layers], self.read, side, on_error)
         # The plan stands in the graph once: every task depends on it by name.
         readings: da.Array = da.map_blocks(
             _read_chunk,
@@ -88,6 +92,7 @@ class _Plan:
     layers: tuple[Layer, ...]
     sources: tuple[tuple[tuple[_Place, ...], ...], ...]
     gate: int | None
+    read: WindowReader
 
     def told(self) -> str:
         """All that decides the values but for the layers' functions, for a name."""
@@ -157,7 +162,7 @@ def _read_files(
         layer, scene, band, place = one
         try:
             values[layer][scene, band] = read_layer(
-                place.source, plan.layers[layer], plan.lattice, window
+                place.source, plan.layers[layer], plan.lattice, window, read=plan.read
             )
         except ReadError as error:
             if on_error == "raise":

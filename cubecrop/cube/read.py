@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import rasterio
@@ -28,12 +28,16 @@ from cubecrop.cube.grid import Lattice, Window
 from cubecrop.errors import ReadError
 from cubecrop.schema import Access
 
-__all__ = ["Layer", "Source", "read_layer", "read_window"]
+__all__ = [
+    "Layer", "Source", "WindowReader", "check_file", "nesting", "read_layer", "read_window",
+]  # fmt: skip
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
 
 #: Blocks of a warp in pixels: 5,120 m at 10 m.
 _WARP_BLOCK = 512
+#: Pixels to which the part of a warp that a window needs is rounded.
+_WARP_STEP = 64
 #: In pixels. Zero, "exact", is refused by GDAL's warper together with a given transform.
 _WARP_TOLERANCE = 1e-9
 
@@ -87,10 +91,39 @@ class Layer:
     finish: Finish | None = None
 
 
+class WindowReader(Protocol):
+    """Reads a window of a file onto the lattice, as `read_window` does."""
+
+    def __call__(
+        self,
+        source: Source,
+        lattice: Lattice,
+        window: Window,
+        *,
+        dtype: DTypeLike,
+        fill: float,
+        resampling: Literal["nearest", "bilinear"],
+        replicate: bool = True,
+    ) -> NDArray[np.generic]:
+        """Read a window of a file."""
+
+
 def read_layer(
-    source: Source, layer: Layer, lattice: Lattice, window: Window
+    source: Source,
+    layer: Layer,
+    lattice: Lattice,
+    window: Window,
+    *,
+    read: WindowReader | None = None,
 ) -> NDArray[np.generic]:
     """Read a window of a file, finished as its layer says.
+
+    Parameters
+    ----------
+    source, layer, lattice, window
+        What to read, how, and where to.
+    read : callable, optional
+        What brings the file to the lattice; `read_window` by default.
 
     Returns
     -------
@@ -103,7 +136,7 @@ def read_layer(
         The file cannot be read; the message names the item and the asset.
     """
     margin = math.ceil(layer.halo / lattice.resolution)
-    values = read_window(
+    values = (read or read_window)(
         source,
         lattice,
         window.grown(margin),
@@ -142,9 +175,9 @@ def read_window(
 
     def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
         out = np.full((window.height, window.width), fill, dtype=dtype)
-        _check_file(file, source)
+        check_file(file, source)
         nodata = source.nodata if source.nodata is not None else file.nodata
-        factor = _nesting(file, lattice) if replicate else None
+        factor = nesting(file, lattice) if replicate else None
         if factor is not None:
             _read_nested(file, lattice, window, factor, nodata, out)
         else:
@@ -154,7 +187,8 @@ def read_window(
     return with_file(source, read)
 
 
-def _check_file(file: rasterio.DatasetReader, source: Source) -> None:
+def check_file(file: rasterio.DatasetReader, source: Source) -> None:
+    """Raise `ReadError` unless a file has one band, a CRS and north up."""
     where = f"asset {source.asset!r} of item {source.item!r} ({source.href})"
     if file.count != 1:
         raise ReadError(f"{where} has {file.count} bands, expected one.")
@@ -172,7 +206,7 @@ def _same_crs(wkt: str, crs: str) -> bool:
     return bool(rasterio.crs.CRS.from_wkt(wkt) == rasterio.crs.CRS.from_string(crs))
 
 
-def _nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
+def nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
     """How many lattice pixels make a side of a file's pixel, None where they do not nest."""
     if not _same_crs(file.crs.to_wkt(), lattice.crs):
         return None
@@ -248,6 +282,11 @@ def _read_warped(
         # No pixel holds it: it only makes the warp leave what the file does not reach empty.
         nodata = math.nan if np.issubdtype(np.dtype(file.dtypes[0]), np.floating) else fill
     x_scale, y_scale = _scale(file, lattice)
+    # No more is warped than the window needs: GDAL fills whole blocks of a warp.
+    row, column = (_WARP_STEP * (edge // _WARP_STEP) for edge in (r0, c0))
+    height, width = (
+        _WARP_STEP * -(-(end - start) // _WARP_STEP) for start, end in ((row, r1), (column, c1))
+    )
     with WarpedVRT(
         file,
         crs=lattice.crs,
