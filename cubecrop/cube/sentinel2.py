@@ -9,13 +9,14 @@ import numpy as np
 import xarray as xr
 
 from cubecrop.cube.clouds import CLOUD_LAYER
+from cubecrop.cube.dark_pixels import check_dark_pixels
 from cubecrop.cube.passes import Pass, group_passes
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
@@ -89,6 +90,7 @@ def sentinel2_child(
         groups=groups,
         scale=scale,
         offset=offset,
+        unverified={i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
         new_axis=(0, 1),
         chunks=(time, (len(SENTINEL2_BANDS),), *rest),
         dtype=np.float32,
@@ -133,8 +135,14 @@ def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
     return np.array([one.time for one in passes], dtype="datetime64[ns]")
 
 
-def _reflectance_of(reading: Reading, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
+def _reflectance_of(
+    reading: Reading,
+    *,
+    unverified: Mapping[int, str],
+    **options: Any,  # noqa: ANN401
+) -> NDArray[np.float32]:
     masks, numbers = reading.values
+    check_dark_pixels(numbers, masks, unverified)
     return to_reflectance(numbers, masks, **options)
 
 
