@@ -116,7 +116,10 @@ def optimise(
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
     network.to(device).train()
     optimiser = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        network.parameters(),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,  # one pass over the weights: a fifth of a small network's step
     )
     schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
     labels = np.concatenate([one.labels for one in sets])
@@ -151,7 +154,7 @@ def optimise(
             course.add(row | _validate(network, validation, device), network)
             if checkpoint is not None:
                 checkpoint.save(_state(course, network, optimiser, schedule), course.rows)
-            bar.advance(task)
+            bar.update(task, completed=course.epoch, description=_told(course))
     network.cpu()
     if course.weights is not None:
         network.load_state_dict(course.weights)
@@ -183,6 +186,15 @@ def _validate(
     return dict(
         zip(names, (float(-np.log(chance).mean()), found.accuracy, found.macro_f1), strict=True)
     )
+
+
+def _told(course: Course) -> str:
+    """What a bar says: the loss, and the validation score where there is one."""
+    row = course.rows[-1]
+    text = f"Training, loss {row['loss']:.2f}"
+    if not math.isnan(row["validation_macro_f1"]):
+        text += f", validation macro-F1 {row['validation_macro_f1']:.2f}"
+    return text
 
 
 def _is_over(course: Course, config: TrainConfig) -> bool:
