@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from samples import make_samples
 
 from cubecrop.errors import LabelError, SchemaError
@@ -59,6 +60,16 @@ def test_parcels_without_label_are_left_out():
         weights(fit(samples, holes, config=QUICK)),
         weights(fit(samples.isel(parcel=kept), [labels[i] for i in kept], config=QUICK)),
     )
+
+
+def test_labels_may_be_an_array_or_a_series():
+    samples, labels = make_samples(n=12)
+    array = xr.DataArray(np.array(labels, dtype=object), dims="parcel")
+    plain = weights(fit(samples, labels, config=QUICK))
+    for other in (array, array.to_series(), array.to_numpy()):
+        model = fit(samples, other, config=QUICK)
+        assert model.nomenclature.names == ["grass", "maize", "wheat"]
+        assert equal(plain, weights(model))
 
 
 def test_sets_with_their_own_dates_train_together():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -96,7 +96,9 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
     texts = []
     for tree, part in zip(samples, labels, strict=True):
         check_pixel_sets(tree)
-        found = [label_text(label) for label in part]  # type: ignore[attr-defined]
+        # A DataArray or a Series: their own elements are no plain labels.
+        plain: Any = part.to_numpy() if hasattr(part, "to_numpy") else part
+        found = [label_text(label) for label in plain]
         if len(found) != tree.sizes["parcel"]:
             raise LabelError(
                 f"{len(found)} labels for {tree.sizes['parcel']} parcels; give one a parcel, "
