@@ -13,6 +13,8 @@ from cubecrop.cube import OdcBackend, RasterioBackend, StackstacBackend
 from cubecrop.errors import MissingExtraError, ReadError, SchemaError
 from cubecrop.testing import Optical, Place, Radar, forbid_compute, write_archive
 
+# rasterio's own dataset in memory, which odc-loader warps into, is without a place at first.
+pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 OTHERS = {"stackstac": StackstacBackend, "odc": OdcBackend}
 AOI = gpd.GeoSeries([shapely.box(500_130, 5_628_450, 501_330, 5_629_700)], crs=32631)
 
