@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from cubecrop.aoi import parse_aoi
+from cubecrop.archive import normalise_item
 from cubecrop.cube import open_season
 from cubecrop.cube.clouds import mask_from_scl
 from cubecrop.cube.grid import chunk_side, grid_for, lattice_of, pixel_centres
 from cubecrop.cube.sentinel1 import mask_zeros, to_decibel
 from cubecrop.cube.terrain import slope_and_aspect
-from cubecrop.errors import AoiError, NoScenesError, ReadError, SchemaError
+from cubecrop.errors import AoiError, NoScenesError, ReadError, SchemaError, UnsupportedItemError
 from cubecrop.schema import SENTINEL2_BANDS, Status, check_season_cube
 from cubecrop.testing import (
     Elevation,
@@ -260,6 +261,54 @@ def test_duplicated_processings_are_one_date_with_the_newest_values(tmp_path):
     )
     np.testing.assert_array_equal(found.reflectance, np.float32(4000 * 1e-4 - 0.1))
     assert found.sizes["time"] == 1
+
+
+def test_a_pass_across_the_date_line_is_one_date(tmp_path):
+    """Two tiles of a pass, the middle of one west and of the other east of 180 degrees."""
+    to60 = pyproj.Transformer.from_crs(4326, 32660, always_xy=True)
+    line, north = (edge // 20 * 20 for edge in to60.transform(180, 65))
+    shared = {"crs": "EPSG:32660", "top": north}
+    west = Place(**shared, left=line - 1200, width=140)
+    east = Place(**shared, left=line - 400, width=140)
+    moment = "2018-06-01T23:30:00Z"
+    cloudy = np.full((30, 70), 4, np.uint8)
+    cloudy[5, 45] = 9
+    found = optical(
+        tmp_path,
+        Optical(when=moment, id="west", place=west, tile="60WWU", scl=cloudy),
+        Optical(when=moment, id="east", place=east, tile="01WCP", dn=2000),
+        aoi=area(Place(**shared, left=line - 400, width=30)),
+    )
+    days = {normalise_item(json.loads(path.read_text())).solar_day
+            for path in tmp_path.glob("sentinel-2-l2a/*/*.json")}  # fmt: skip
+    assert len(days) == 2  # by their own solar days they would be two dates
+    assert found.sizes["time"] == 1
+    assert (found.status == Status.CLEAR).all()
+
+
+def test_twins_a_millisecond_apart_are_one_date(tmp_path):
+    """Earth Search lists halves of an image as two, `_0_` and `_1_`."""
+    found = optical(
+        tmp_path,
+        Optical(when="2018-06-01T10:56:21.024Z", id="S2A_31UES_20180601_0_L2A", dn=2000,
+                place=Place(width=40)),
+        Optical(when="2018-06-01T10:56:21.025Z", id="S2A_31UES_20180601_1_L2A", dn=2000,
+                place=Place(left=500_200, width=40)),
+        aoi=area(PLACE),
+    )  # fmt: skip
+    assert found.sizes["time"] == 1
+    assert (found.status == Status.CLEAR).all()
+    np.testing.assert_array_equal(found.reflectance, np.float32(0.1))
+
+
+def test_radar_in_radar_geometry_is_refused(tmp_path):
+    folder = write_archive(tmp_path, [Optical(when=DAY), Radar(when=RADAR_DAY, id="grd")])
+    path = folder / "sentinel-1-rtc" / "grd" / "grd.json"
+    item = json.loads(path.read_text())
+    item["properties"]["proj:code"] = "EPSG:4326"
+    path.write_text(json.dumps(item))
+    with pytest.raises(UnsupportedItemError, match=r"'grd'.*radar or sensor geometry.*RTC"):
+        open_season(area(PLACE), 2018, archive=folder)
 
 
 def test_passes_of_one_day_by_two_satellites_are_two_dates(tmp_path):

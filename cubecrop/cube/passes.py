@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from cubecrop.schema import Scene
 
 __all__ = ["Pass", "group_passes"]
+
+
+#: A satellite is back after 100 minutes at the soonest: what lies closer is of one pass.
+_HALF_ORBIT = dt.timedelta(minutes=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +45,36 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
         in what a pass shows. The time is that of the datatake where the item tells it (all
         tiles of a pass share it), else of the earliest scene.
     """
-    groups: dict[tuple[object, ...], list[int]] = {}
+    tracks: dict[tuple[object, ...], list[int]] = {}
     for index, scene in enumerate(scenes):
-        key = (scene.solar_day, scene.platform, scene.orbit_state, scene.relative_orbit)
-        groups.setdefault(key, []).append(index)
+        key = (scene.platform, scene.orbit_state, scene.relative_orbit)
+        tracks.setdefault(key, []).append(index)
     passes = []
-    for members in groups.values():
-        ordered = sorted(members, key=lambda i: (scenes[i].start, scenes[i].id))
-        first = scenes[ordered[0]]
-        passes.append(Pass(_time(first), tuple(ordered), first.orbit_state, first.relative_orbit))
+    for track in tracks.values():
+        for members in _split(sorted(track, key=lambda i: (scenes[i].start, scenes[i].id)), scenes):
+            first = scenes[members[0]]
+            passes.append(
+                Pass(_time(first), tuple(members), first.orbit_state, first.relative_orbit)
+            )
     return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
+
+
+def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:
+    """Scenes of one track, sorted by time, cut between passes.
+
+    Tiles on either side of the date line have different solar days within one pass.
+    """
+    groups: list[list[int]] = []
+    for index in track:
+        last = scenes[groups[-1][-1]] if groups else None
+        scene = scenes[index]
+        if last is not None and (
+            scene.solar_day == last.solar_day or scene.start - last.start < _HALF_ORBIT
+        ):
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
 
 
 def _time(scene: Scene) -> np.datetime64:
