@@ -57,8 +57,8 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
     _print_scores(console, result.model)
     console.print(
         f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
-        "are right. The archive is simulated by a simple model: this shows that the parts work, "
-        "not how well real crops are told apart."
+        "are right, by the crops that really grew. The archive is simulated; what its scores say "
+        "of real crops is on the page about the simulator."
     )
     console.print(f"Written to {result.folder}: see {result.folder / 'demo.png'}")
 
@@ -257,21 +257,35 @@ def classify(
 
 
 @app.command
-def simulate(*, out: Path, year: int = 2024, size_km: float = 2.5, seed: int = 0) -> None:
-    """Make a small archive by a simple simulation.
+def simulate(
+    *,
+    out: Path,
+    preset: str = "demo",
+    region: list[str] | None = None,
+    year: list[int] | None = None,
+    size_km: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Simulate an archive of crops, weather, radar and cloud, with its true crops.
 
     Parameters
     ----------
     out
         Folder to write; must be missing or empty.
+    preset
+        demo, regions, years, cloudy or no-sentinel-1b; what else is given replaces its part.
+    region
+        flanders, normandy, bavaria, aquitaine, ontario or maritimes; may be given again.
     year
-        Harvest year.
+        Harvest year; may be given again.
     size_km
-        Side of the area in kilometres, 0.5 to 20.
+        Side of each region's square in kilometres, 0.5 to 20.
     seed
         Same seed, same bytes.
     """
-    cubecrop.simulate_archive(out, year=year, size_km=size_km, seed=seed)
+    cubecrop.simulate_archive(
+        out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
+    )
     Console().print(f"Written to {out}")
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "ReadError",
     "SchemaError",
     "SeasonError",
+    "SimulationError",
     "UnsupportedItemError",
 ]
 
@@ -74,6 +75,10 @@ class ModelMismatchError(CubecropError, ValueError):
 
 class OutputError(CubecropError, OSError):
     """An output that cannot be written where it was asked for."""
+
+
+class SimulationError(CubecropError, ValueError):
+    """A simulated world that cannot be made."""
 
 
 class MissingExtraError(CubecropError, ImportError):

@@ -19,7 +19,7 @@ def run(*arguments):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     out = tmp_path_factory.mktemp("simulated") / "archive"
-    return cubecrop.simulate_archive(out, year=2024, size_km=0.6, seed=4, progress=False)
+    return cubecrop.simulate_archive(out, years=[2024], size_km=0.6, seed=4, progress=False)
 
 
 def test_help_names_every_command():

@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 @pytest.fixture(scope="module")
 def simulated(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("docs") / "archive"
-    return simulate_archive(out, year=2024, size_km=0.6, progress=False)
+    return simulate_archive(out, years=[2024], size_km=0.6, progress=False)
 
 
 def _run(script: str, *arguments: object, home: Path) -> str:

@@ -35,7 +35,7 @@ def raises_if_computed(*_, **__):
 def place(tmp_path_factory):
     """A simulated archive of 600 m."""
     out = tmp_path_factory.mktemp("simulated") / "archive"
-    return cubecrop.simulate_archive(out, year=YEAR, size_km=0.6, seed=4, progress=False)
+    return cubecrop.simulate_archive(out, years=[YEAR], size_km=0.6, seed=4, progress=False)
 
 
 @pytest.fixture(scope="module")

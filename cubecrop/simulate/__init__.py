@@ -1,4 +1,4 @@
-"""A simple simulated archive of one harvest season, for the demo and the tests."""
+"""A simulated archive of crops, weather, radar and cloud in which the right answer is known."""
 
 from __future__ import annotations
 

@@ -1,129 +1,125 @@
-"""Write the simulated season as a static STAC archive."""
+"""Write a simulated world as a static STAC archive."""
 
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import numpy as np
+import geopandas as gpd
 import pandas as pd
-import pystac
-import shapely
-from rasterio.transform import array_bounds
 from rich.console import Console
 from rich.progress import Progress
 
-from cubecrop.errors import OutputError
+from cubecrop.errors import OutputError, SimulationError
 from cubecrop.season import Season
-from cubecrop.simulate.crops import Growth, make_growth
-from cubecrop.simulate.land import Land, make_elevation, make_grid, make_land
-from cubecrop.simulate.sensors import BANDS_10M, cloud_covers, see_optical, see_radar
-from cubecrop.simulate.stac import add_raster, make_item, write_catalog
-from cubecrop.simulate.weather import make_weather, season_shift, soil_wetness
+from cubecrop.simulate.land import declare, parcel_table
+from cubecrop.simulate.presets import Preset, find_preset
+from cubecrop.simulate.products import optical_jobs, radar_jobs, write_terrain, write_weather
+from cubecrop.simulate.regions import REGIONS, find_region, make_grid
+from cubecrop.simulate.stac import write_catalog
+from cubecrop.simulate.world import World, grow_world
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Sequence
 
-    import xarray as xr
-    from numpy.typing import NDArray
+    import pystac
 
 __all__ = ["simulate_archive"]
 
-_EPSG: Final = 32631
-_TILE: Final = "31UES"
-# Two passes of each orbit in twelve days, one satellite: one image every six days.
-_RADAR_ORBITS: Final = (
-    ("ascending", 161, dt.time(17, 40, 42)),
-    ("descending", 110, dt.time(5, 58, 12)),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _World:
-    """What every scene needs to know."""
-
-    root: Path
-    season: Season
-    seed: int
-    land: Land
-    growth: Growth
-    wetness: pd.Series
-
-    def day(self, date: dt.date) -> int:
-        return (date - dt.date(self.season.year, 1, 1)).days
-
-    def wetness_on(self, date: dt.date) -> float:
-        return float(self.wetness.loc[pd.Timestamp(date)])
-
-    def folder(self, item: pystac.Item, collection: str) -> Path:
-        folder = self.root / collection / item.id
-        folder.mkdir(parents=True)
-        return folder
+_RESERVE: Final = pd.DateOffset(months=1)
 
 
 def simulate_archive(
     out: str | os.PathLike[str],
     *,
-    year: int = 2024,
-    size_km: float = 2.5,
+    preset: str = "demo",
+    regions: Sequence[str] | None = None,
+    years: Sequence[int] | None = None,
+    size_km: float | None = None,
+    cloudiness: float | None = None,
+    wrong_labels: float | None = None,
+    sentinel_1b: bool | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Make a simple simulated archive of one harvest season, and its parcels.
+    """Simulate regions and years as an archive, with parcels as declared and as they are.
 
-    Simple: no radiative transfer and no growth model. Curves of crops, clouds, weather and
-    backscatter are plausible shapes, good for a demo and for tests; scores reached on them
-    say nothing about real fields. The form is that of the Planetary Computer. Writes at once;
-    memory grows with the area, 0.25 GB at the default size;
-    two runs with the same arguments and library versions write the same bytes, and two years
-    of one seed show the same parcels with their crops rotated.
+    Weather drives growth, growth drives what Sentinel-1 and Sentinel-2 see, rain drives cloud;
+    see the page on the simulator for what is in it, how it compares with real seasons, and what
+    it cannot tell. The form is that of the Planetary Computer. Writes at once; memory is below
+    1 GB at 2.5 km, and so is the disk: about 70 MB a region and year.
+
+    Two runs with the same arguments and library versions write the same bytes. Years of one
+    seed and size show the same parcels with their crops rotated.
 
     Parameters
     ----------
     out : path
         Folder to make; it must not exist, or be empty.
-    year : int, default 2024
-        Harvest year; images cover ``Season(year)``.
-    size_km : float, default 2.5
-        Side of the square, 0.5 to 20, rounded to 60 m; 2.5 holds about 100 parcels.
+    preset : {"demo", "regions", "years", "cloudy", "no-sentinel-1b"}, default "demo"
+        Where the arguments that are None come from: one region and year of 2.5 km; three
+        regions; three years; more cloud; no descending track.
+    regions : sequence of str, optional
+        Among "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes".
+    years : sequence of int, optional
+        Harvest years; images cover ``Season(year)`` of each.
+    size_km : float, optional
+        Side of each region's square, 0.5 to 20, rounded to 60 m.
+    cloudiness : float, optional
+        From -3 to 3: shift of the latent normal variable of cloud; 0 is as in Flanders.
+    wrong_labels : float, optional
+        Share of parcels whose declared crop is wrong, 0 to 1.
+    sentinel_1b : bool, optional
+        False loses the satellite of the descending track.
     seed : int, default 0
         Not negative.
     progress : bool, default True
-        Show a progress bar on standard error.
+        Show a progress bar on standard error where that is a terminal.
 
     Returns
     -------
     pathlib.Path
-        ``out``, with ``catalog.json``, a folder a collection (``sentinel-2-l2a`` every 5 days
-        at 10 and 20 m, uint16 DN; ``sentinel-1-rtc`` every 6 days at 10 m, float32 linear
-        power; ``cop-dem-glo-30`` m; ``agera5-daily``) and ``parcels-YEAR.parquet`` with the
-        columns ``id``, ``crop:code``, ``crop:name``, ``region``, ``geometry`` in EPSG:32631.
+        ``out``, with ``catalog.json``; a folder a collection: ``sentinel-2-l2a`` every 5 days
+        at 10 and 20 m, uint16 DN; ``sentinel-1-rtc`` every 12 days a track at 10 m, float32
+        linear power; ``cop-dem-glo-30`` m; ``agera5-daily``; and a year ``parcels-YEAR.parquet``
+        with the columns ``id``, ``crop:code``, ``crop:name`` (declared), ``region``,
+        ``geometry``, and ``truth-YEAR.parquet`` with the same of what really grew. Their CRS is
+        the UTM zone of a single region, EPSG:4326 of several.
 
     Raises
     ------
     OutputError
         ``out`` is a file or a folder with something in it, or cannot be written.
     AoiError
-        ``size_km`` is not from 0.5 to 20.
+        ``size_km`` is not from 0.5 to 20, or there is no such region.
     SeasonError
-        ``year`` is out of range.
-    ValueError
-        ``seed`` is negative.
+        A year is out of range.
+    SimulationError
+        There is no such preset, or another argument is out of range.
 
     References
     ----------
     Form: https://planetarycomputer.microsoft.com/dataset/sentinel-2-l2a and
     https://planetarycomputer.microsoft.com/dataset/sentinel-1-rtc.
     """
-    season, grid, target = Season(year), make_grid(size_km), Path(out)
+    given = {
+        "regions": None if regions is None else tuple(regions),
+        "years": None if years is None else tuple(years),
+        "size_km": size_km,
+        "cloudiness": cloudiness,
+        "wrong_labels": wrong_labels,
+        "sentinel_1b": sentinel_1b,
+    }
+    chosen = replace(find_preset(preset), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
+    _check(chosen, seed)
+    target = Path(out)
     _check_free(target)
-    land = make_land(grid, year=year, seed=seed)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the last step is one rename on one file system.
@@ -132,7 +128,7 @@ def simulate_archive(
         ) as temporary:
             root = Path(temporary) / "archive"
             root.mkdir()
-            _write_archive(root, season, land, seed=seed, progress=progress)
+            _write_archive(root, chosen, seed=seed, progress=progress)
             _check_free(target)
             if target.exists():
                 target.rmdir()
@@ -147,6 +143,34 @@ def simulate_archive(
     return target
 
 
+def _check(chosen: Preset, seed: int) -> None:
+    for name in chosen.regions:
+        make_grid(find_region(name), chosen.size_km)
+    for year in chosen.years:
+        Season(year)
+    for values, what, example in (
+        (chosen.regions, "regions", f"regions=[{REGIONS[0].name!r}]"),
+        (chosen.years, "years", "years=[2024]"),
+    ):
+        if not values or len(set(values)) < len(values):
+            raise SimulationError(
+                f"{what} is {list(values)}, expected at least one and none twice, as in "
+                f"`simulate_archive(out, {example})`."
+            )
+    if not 0 <= chosen.wrong_labels <= 1:
+        raise SimulationError(
+            f"wrong_labels is {chosen.wrong_labels}, expected a share from 0 to 1, as in "
+            "`simulate_archive(out, wrong_labels=0.03)`."
+        )
+    if not (math.isfinite(chosen.cloudiness) and abs(chosen.cloudiness) <= 3):
+        raise SimulationError(
+            f"cloudiness is {chosen.cloudiness}, expected a number from -3 to 3, as in "
+            "`simulate_archive(out, cloudiness=0.8)`."
+        )
+    if seed < 0:
+        raise SimulationError(f"seed is {seed}, which is negative. Choose 0 or more: `seed=0`.")
+
+
 def _check_free(target: Path) -> None:
     if target.is_dir() and not any(target.iterdir()):
         return
@@ -158,26 +182,36 @@ def _check_free(target: Path) -> None:
         )
 
 
-def _write_archive(root: Path, season: Season, land: Land, *, seed: int, progress: bool) -> None:
-    month = pd.DateOffset(months=1)
-    centre = land.grid.footprint.centroid
-    weather = make_weather(
-        (pd.Timestamp(season.start) - month).date(),
-        (pd.Timestamp(season.end) + month).date(),
-        longitude=centre.x,
-        latitude=centre.y,
-        seed=seed,
-    )
-    shift = season_shift(weather, season.year)
-    world = _World(
-        root=root,
-        season=season,
-        seed=seed,
-        land=land,
-        growth=make_growth(land.crop, year=season.year, seed=seed, shift=shift),
-        wetness=soil_wetness(weather),
-    )
-    jobs = [*_optical_jobs(world), *_radar_jobs(world)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tables:
+    """Declared and true parcels of each year, gathered over the regions."""
+
+    declared: dict[int, list[gpd.GeoDataFrame]]
+    truth: dict[int, list[gpd.GeoDataFrame]]
+
+    def add(self, world: World, chosen: Preset, seed: int) -> None:
+        for year in chosen.years:
+            crop = world.crops[year]
+            said = declare(
+                crop, year, region=world.region, share=chosen.wrong_labels, seed=seed
+            )
+            for tables, crops in ((self.declared, said), (self.truth, crop)):
+                table = parcel_table(world.land, crops, region=world.region, seed=seed)
+                one_zone = len(chosen.regions) == 1
+                tables.setdefault(year, []).append(table if one_zone else table.to_crs(4326))
+
+    def write(self, root: Path) -> None:
+        for name, tables in (("parcels", self.declared), ("truth", self.truth)):
+            for year, parts in tables.items():
+                whole = gpd.GeoDataFrame(pd.concat(parts, ignore_index=True), crs=parts[0].crs)
+                whole.to_parquet(root / f"{name}-{year}.parquet", index=False)
+
+
+def _write_archive(root: Path, chosen: Preset, *, seed: int, progress: bool) -> None:
+    items: list[pystac.Item] = []
+    tables = _Tables(declared={}, truth={})
+    dates = sorted({day for year in chosen.years for day in _days(Season(year))})
+    years = sorted(chosen.years)
     # Threads, since GDAL, zlib and NumPy leave the interpreter free; each scene has its own
     # random stream, so that their order does not matter.
     console = Console(stderr=True)
@@ -185,190 +219,35 @@ def _write_archive(root: Path, season: Season, land: Land, *, seed: int, progres
         Progress(console=console, disable=not (progress and console.is_terminal)) as bar,
         ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
     ):
-        task = bar.add_task("simulating", total=len(jobs))
-        futures = [pool.submit(job) for job in jobs]
-        items = []
-        try:
-            for future in futures:
-                items.append(future.result())
-                bar.advance(task)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    items += [_write_terrain(world), _write_weather(world, weather)]
-    title = f"Simulated archive of harvest year {season.year}, seed {seed}; not real data."
-    write_catalog(root, items, title=title)
-    land.parcels.to_parquet(root / f"parcels-{season.year}.parquet", index=False)
+        task = bar.add_task("simulating", total=None)
+        for name in chosen.regions:
+            world = grow_world(
+                find_region(name), years, size_km=chosen.size_km, seed=seed,
+                cloudiness=chosen.cloudiness,
+            )  # fmt: skip
+            jobs = [
+                *optical_jobs(root, world, dates, seed=seed),
+                *radar_jobs(root, world, dates, seed=seed, sentinel_1b=chosen.sentinel_1b),
+            ]
+            bar.update(task, total=len(jobs) * len(chosen.regions))
+            futures = [pool.submit(job) for job in jobs]
+            try:
+                for future in futures:
+                    items.append(future.result())
+                    bar.advance(task)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+            start, end = (pd.Timestamp(dates[0]) - _RESERVE), (pd.Timestamp(dates[-1]) + _RESERVE)
+            items += [
+                write_terrain(root, world),
+                write_weather(root, world, start.date(), end.date()),
+            ]
+            tables.add(world, chosen, seed)
+    where = f"{', '.join(chosen.regions)}, harvest {', '.join(map(str, years))}"
+    write_catalog(root, items, title=f"Simulated archive of {where}, seed {seed}; not real data.")
+    tables.write(root)
 
 
-def _dates(season: Season, step: int, phase: int) -> list[dt.date]:
-    """Dates of a satellite that comes back every ``step`` days, whatever the year."""
-    first = season.start + dt.timedelta((phase - season.start.toordinal()) % step)
-    return [first + dt.timedelta(i) for i in range(0, (season.end - first).days + 1, step)]
-
-
-def _optical_jobs(world: _World) -> list[Callable[[], pystac.Item]]:
-    dates = _dates(world.season, 5, 2)
-    days_of_year = np.array([date.timetuple().tm_yday for date in dates])
-    covers = cloud_covers(days_of_year, year=world.season.year, seed=world.seed)
-    return [
-        partial(_write_optical, world, date, float(cover))
-        for date, cover in zip(dates, covers, strict=True)
-    ]
-
-
-def _radar_jobs(world: _World) -> list[Callable[[], pystac.Item]]:
-    return [partial(_write_radar, world, date) for date in _dates(world.season, 6, 4)]
-
-
-def _write_optical(world: _World, date: dt.date, cover: float) -> pystac.Item:
-    satellite = "AB"[date.toordinal() // 5 % 2]
-    sensed = _moment(date, dt.time(10, 56, 21))
-    stamp = f"{sensed:%Y%m%dT%H%M%S}"
-    head, tail = f"S2{satellite}_MSIL2A_{stamp}", f"R094_T{_TILE}_{date:%Y%m%d}T170212"
-    scene = see_optical(
-        world.land,
-        world.growth,
-        day=world.day(date),
-        wetness=world.wetness_on(date),
-        cover=cover,
-        key=(world.seed, date.toordinal()),
-    )
-    item = make_item(
-        f"{head}_{tail}",
-        "sentinel-2-l2a",
-        footprint=world.land.grid.footprint,
-        when=sensed,
-        epsg=_EPSG,
-        extensions=("eo", "sat"),
-        properties={
-            "platform": f"Sentinel-2{satellite}",
-            "constellation": "Sentinel 2",
-            "instruments": ["msi"],
-            "gsd": 10,
-            "eo:cloud_cover": scene.cloud_cover,
-            "sat:orbit_state": "descending",
-            "sat:relative_orbit": 94,
-            "s2:mgrs_tile": _TILE,
-            "s2:processing_baseline": "05.10",
-            "s2:datatake_id": f"GS2{satellite}_{stamp}_{_absolute_orbit(date)}_N05.10",
-            "s2:product_type": "S2MSI2A",
-            "s2:product_uri": f"{head}_N0510_{tail}.SAFE",
-        },
-    )
-    folder = world.folder(item, "sentinel-2-l2a")
-    images: dict[str, NDArray[Any]] = {**scene.bands, "SCL": scene.scl}
-    for key, image in images.items():
-        resolution = 10 if key in BANDS_10M else 20
-        add_raster(
-            item,
-            folder,
-            key,
-            image,
-            transform=world.land.grid.transform(resolution),
-            epsg=_EPSG,
-            nodata=0,
-            gsd=resolution,
-        )
-    return item
-
-
-def _write_radar(world: _World, date: dt.date) -> pystac.Item:
-    state, orbit, clock = _RADAR_ORBITS[date.toordinal() // 6 % 2]
-    sensed = _moment(date, clock)
-    absolute = _absolute_orbit(date)
-    span = f"{sensed:%Y%m%dT%H%M%S}_{sensed + dt.timedelta(seconds=25):%Y%m%dT%H%M%S}"
-    images = see_radar(
-        world.land,
-        world.growth,
-        day=world.day(date),
-        wetness=world.wetness_on(date),
-        descending=state == "descending",
-        key=(world.seed, date.toordinal()),
-    )
-    item = make_item(
-        f"S1A_IW_GRDH_1SDV_{span}_{absolute}_05C1F2_rtc",
-        "sentinel-1-rtc",
-        footprint=world.land.grid.footprint,
-        when=sensed,
-        epsg=_EPSG,
-        extensions=("sar", "sat"),
-        properties={
-            "platform": "SENTINEL-1A",
-            "constellation": "Sentinel-1",
-            "gsd": 10,
-            "sar:instrument_mode": "IW",
-            "sar:frequency_band": "C",
-            "sar:polarizations": ["VV", "VH"],
-            "sar:product_type": "GRD",
-            "sat:orbit_state": state,
-            "sat:relative_orbit": orbit,
-            "sat:absolute_orbit": int(absolute),
-        },
-    )
-    folder = world.folder(item, "sentinel-1-rtc")
-    transform = world.land.grid.transform()
-    for key, image in images.items():
-        add_raster(item, folder, key, image, transform=transform, epsg=_EPSG, nodata=-32768)
-    return item
-
-
-def _write_terrain(world: _World) -> pystac.Item:
-    elevation, transform = make_elevation(world.land.grid, seed=world.seed)
-    height, width = elevation.shape
-    item = make_item(
-        "Copernicus_DSM_COG_10_N50_00_E003_00_DEM",
-        "cop-dem-glo-30",
-        footprint=shapely.box(*array_bounds(height, width, transform)),
-        when=dt.datetime(2021, 4, 22, tzinfo=dt.UTC),
-        epsg=4326,
-        extensions=(),
-        properties={"gsd": 30, "platform": "TanDEM-X"},
-    )
-    folder = world.folder(item, "cop-dem-glo-30")
-    add_raster(item, folder, "data", elevation, transform=transform, epsg=4326)
-    return item
-
-
-def _write_weather(world: _World, weather: xr.Dataset) -> pystac.Item:
-    first, last = (pd.Timestamp(weather["time"].to_numpy()[i]).date() for i in (0, -1))
-    west, east = float(weather.longitude[0]) - 0.05, float(weather.longitude[-1]) + 0.05
-    north, south = float(weather.latitude[0]) + 0.05, float(weather.latitude[-1]) - 0.05
-    item = make_item(
-        f"AgERA5_daily_{first.year}_{last.year}",
-        "agera5-daily",
-        footprint=shapely.box(west, south, east, north),
-        when=(_moment(first), _moment(last)),
-        extensions=("xarray",),
-        properties={},
-    )
-    folder = world.folder(item, "agera5-daily")
-    # Without compression: a few kilobytes, and bytes that no version of a codec changes.
-    weather.to_zarr(
-        folder / "agera5.zarr",
-        zarr_format=2,
-        consolidated=True,
-        encoding={
-            **{name: {"compressors": None} for name in weather.variables},
-            "time": {"compressors": None, "units": f"days since {first}", "dtype": "int64"},
-        },
-    )
-    item.add_asset(
-        "zarr",
-        pystac.Asset(
-            href="./agera5.zarr",
-            media_type="application/vnd+zarr",
-            roles=["data"],
-            extra_fields={"xarray:open_kwargs": {"consolidated": True, "engine": "zarr"}},
-        ),
-    )
-    return item
-
-
-def _moment(date: dt.date, clock: dt.time = dt.time()) -> dt.datetime:
-    return dt.datetime.combine(date, clock, tzinfo=dt.UTC)
-
-
-def _absolute_orbit(date: dt.date) -> str:
-    """Six digits that grow by the about 14.6 orbits that a Sentinel flies in a day."""
-    return f"{round((date - dt.date(1982, 1, 1)).days * 14.6):06d}"
+def _days(season: Season) -> list[dt.date]:
+    return [season.start + dt.timedelta(i) for i in range((season.end - season.start).days + 1)]

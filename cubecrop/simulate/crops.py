@@ -1,9 +1,12 @@
-"""Crops of the simulated archive and how their canopies come and go.
+"""Crops of the simulated world: thermal time, canopy and radar of each.
 
-Curves are logistic rises and falls with plausible dates for Flanders and northern France,
-not a growth model. Double logistic seasons follow Beck et al. 2006 (Remote Sensing of
-Environment 100, 321-334), radar behaviour follows in shape alone Veloso et al. 2017
-(Remote Sensing of Environment 199, 415-426).
+Thermal times follow the form of WOFOST's crop files (Boogaard et al. 2014, user's guide for
+WOFOST 7.1; de Wit et al. 2019, Agric. Syst. 168, 154-167), set by hand so that emergence,
+flowering and ripening fall in the months of crop calendars (JRC MARS; FAO) in each region.
+Leaf area and chlorophyll at the peak are ranges of the field campaigns that PROSAIL was tested
+on (Jacquemoud et al. 2009, Remote Sens. Environ. 113, S56-S66), radar levels those of seasons
+of Sentinel-1 over crops (Veloso et al. 2017, Remote Sens. Environ. 199, 415-426; Meroni et al.
+2021, Remote Sens. Environ. 253, 112232).
 """
 
 from __future__ import annotations
@@ -11,212 +14,162 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit
-
-from cubecrop.simulate.draws import Purpose, stream
-
-__all__ = [
-    "CROPS",
-    "MARGIN_UNIT",
-    "MIN_PARCELS",
-    "WOOD_UNIT",
-    "Canopy",
-    "Crop",
-    "Growth",
-    "make_growth",
-]
-
-Array = NDArray[np.float64]
-
-MARGIN_UNIT: Final = 0
-WOOD_UNIT: Final = 1
-#: Enough for five parcels of each crop beside the woods.
-MIN_PARCELS: Final = 54
+__all__ = ["CROPS", "Crop", "crop_index"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """One crop. Days count from 1 January of the harvest year; covers are fractions.
+    """One crop. Development runs from 0 (emergence) by 1 (flowering) to 2 (ripe).
 
-    ``winter`` is (emergence, cover) of an overwintering canopy; ``main`` is (middle of the
-    rise, its width, middle of the fall, its width). ``nir``, ``edge`` and ``swir`` scale the
-    leaf spectrum; ``vv`` and ``vh`` are the backscatter of a closed canopy in dB.
+    Attributes
+    ----------
+    code, name : str
+        Code of the French parcel register (RPG, IGN/ASP, 2022), and English name.
+    winter : bool
+        Sown in the autumn before the harvest year.
+    sown : tuple of 2 floats
+        Ten-day mean temperature, degree Celsius, that the sowing waits for (spring: to rise
+        to; winter: to fall to), and standard deviation of the parcels' day of sowing, d.
+    base : float
+        Base temperature, degree Celsius.
+    heat : tuple of 3 floats
+        Thermal time from sowing to emergence, to flowering, to ripeness, K d.
+    daylength : tuple of 2 floats or None
+        Hours below which development stops and above which it is full, until flowering.
+    lai : tuple of 2 floats
+        Leaf area index, m2 m-2: of the rosette or tillers, at the peak.
+    rise, fall : tuple of 2 floats
+        Development at half the rise (fall) of leaf area, and its width.
+    chlorophyll, water, leaf_angle
+        Of the green leaf, as the axes of `canopy.AXES`.
+    fade : tuple of 2 floats
+        Development at half senescence, and its width.
+    harvest : tuple of 3 floats
+        Development at harvest, mean wait after it in d, latest day of the year.
+    vv, vh : tuple of 2 floats
+        Gamma nought of a dense canopy in dB, and attenuation per kg m-2 of plant water.
+    plant_water : float
+        Plant water per leaf area, kg m-2.
+    rows : float
+        Row effect of the bare seedbed, dB.
+    flower : tuple of 3 floats or None
+        Development, its width, and share of ground that shows petals.
+    cuts : float
+        Thermal time between mowings over 5 degree Celsius, K d; 0 = never mown.
+    litter : float
+        Share of the ground under straw or leaves after harvest.
     """
 
     code: str
     name: str
-    share: float
-    main: tuple[float, float, float, float]
-    peak: float = 0.93
-    winter: tuple[float, float] | None = None
-    harvest: float | None = None
-    cuts: tuple[float, ...] = ()
-    flower: float | None = None
-    permanent: bool = False
-    nir: float = 1.0
-    edge: float = 1.0
-    swir: float = 1.0
-    vv: float = -11.0
-    vh: float = -17.0
+    winter: bool = False
+    sown: tuple[float, float]
+    base: float
+    heat: tuple[float, float, float]
+    daylength: tuple[float, float] | None = None
+    lai: tuple[float, float]
+    rise: tuple[float, float]
+    fall: tuple[float, float]
+    chlorophyll: float
+    water: float = 0.016
+    leaf_angle: float = 55.0
+    fade: tuple[float, float] = (1.62, 0.12)
+    harvest: tuple[float, float, float] = (2.0, 8.0, 250.0)
+    vv: tuple[float, float]
+    vh: tuple[float, float]
+    plant_water: float = 0.7
+    rows: float = 0.5
+    flower: tuple[float, float, float] | None = None
+    cuts: float = 0.0
+    litter: float = 0.35
 
 
-# Codes are those of the French parcel register (RPG, IGN/ASP, list of crops 2022).
 CROPS: Final = (
     Crop(
-        code="BTH", name="winter wheat", share=24, winter=(-55, 0.35), main=(92, 10, 180, 6),
-        harvest=207, nir=0.95, edge=0.95, vv=-15.0, vh=-20.0,
+        code="BTH", name="winter wheat", winter=True, sown=(11.5, 8), base=0,
+        heat=(130, 1020, 830), daylength=(7, 15), lai=(0.75, 5.4), rise=(0.39, 0.085),
+        fall=(1.6, 0.12), chlorophyll=46, leaf_angle=62, litter=0.5,
+        vv=(-15.5, 0.24), vh=(-21.0, 0.12),
     ),
     Crop(
-        code="ORH", name="winter barley", share=11, winter=(-66, 0.42), main=(85, 10, 166, 6),
-        harvest=192, nir=0.93, edge=1.02, vv=-14.2, vh=-19.2,
+        code="ORH", name="winter barley", winter=True, sown=(13.2, 7), base=0,
+        heat=(120, 900, 740), daylength=(7, 14.6), lai=(0.95, 5.2), rise=(0.37, 0.085),
+        fall=(1.55, 0.12), chlorophyll=40, leaf_angle=58, litter=0.5,
+        vv=(-15.0, 0.24), vh=(-18.5, 0.15), fade=(1.55, 0.13),
     ),
     Crop(
-        code="CZH", name="winter rapeseed", share=9, winter=(-112, 0.6), main=(74, 9, 168, 7),
-        harvest=199, flower=112, nir=1.02, edge=1.03, vv=-10.5, vh=-14.0,
+        code="CZH", name="winter rapeseed", winter=True, sown=(16.8, 6), base=1,
+        heat=(90, 600, 1060), daylength=(9.0, 14), lai=(2.2, 4.6), rise=(0.42, 0.1),
+        fall=(1.55, 0.12), chlorophyll=44, water=0.02, leaf_angle=42, litter=0.35,
+        vv=(-8.0, 0.26), vh=(-10.4, 0.12), plant_water=0.9, flower=(1.06, 0.11, 0.45),
+        fade=(1.65, 0.12),
     ),
     Crop(
-        code="MIS", name="maize", share=16, main=(163, 8, 258, 9), harvest=272,
-        nir=0.92, edge=0.95, swir=0.98, vv=-9.8, vh=-16.0,
+        code="ORP", name="spring barley", sown=(7.2, 7), base=0,
+        heat=(130, 830, 740), lai=(0.4, 5.0), rise=(0.46, 0.1), fall=(1.58, 0.12),
+        chlorophyll=40, leaf_angle=58, litter=0.45, vv=(-13.5, 0.22), vh=(-16.2, 0.2),
+        fade=(1.55, 0.13),
     ),
     Crop(
-        code="BTN", name="sugar beet", share=11, main=(158, 8, 310, 12), harvest=300,
-        nir=1.1, edge=1.1, swir=0.88, vv=-9.2, vh=-15.0,
+        code="BTP", name="spring wheat", sown=(7.0, 7), base=0,
+        heat=(130, 930, 800), lai=(0.4, 4.8), rise=(0.46, 0.1), fall=(1.58, 0.12),
+        chlorophyll=46, leaf_angle=62, litter=0.45, vv=(-14.5, 0.22), vh=(-18.6, 0.14),
     ),
     Crop(
-        code="PTC", name="potato", share=9, main=(160, 7, 242, 9), harvest=268, peak=0.9,
-        nir=1.05, edge=1.05, swir=0.92, vv=-8.8, vh=-14.6,
+        code="MIS", name="maize", sown=(12.4, 8), base=8,
+        heat=(65, 620, 720), lai=(0.0, 4.8), rise=(0.55, 0.1), fall=(1.8, 0.13),
+        chlorophyll=50, leaf_angle=52, fade=(1.85, 0.13), harvest=(1.72, 9, 300), rows=1.0,
+        vv=(-9.0, 0.20), vh=(-15.0, 0.28), plant_water=0.9, litter=0.3,
     ),
     Crop(
-        code="PPH", name="permanent grass", share=14, winter=(-250, 0.62),
-        main=(82, 14, 330, 20), peak=0.9, cuts=(146, 205, 258), permanent=True,
-        nir=0.95, vv=-11.5, vh=-17.5,
+        code="TRN", name="sunflower", sown=(12.2, 8), base=7,
+        heat=(65, 720, 720), lai=(0.0, 3.6), rise=(0.48, 0.1), fall=(1.5, 0.12),
+        chlorophyll=44, water=0.022, leaf_angle=36, fade=(1.52, 0.13), harvest=(2.0, 10, 290),
+        vv=(-7.8, 0.24), vh=(-14.0, 0.28), plant_water=1.0, flower=(1.03, 0.09, 0.22), rows=1.0,
     ),
     Crop(
-        code="LUZ", name="alfalfa", share=7, winter=(-250, 0.5), main=(88, 11, 315, 15),
-        cuts=(136, 176, 216, 258), nir=1.05, swir=0.94, vv=-11.2, vh=-16.6,
+        code="BTN", name="sugar beet", sown=(8.6, 7), base=3,
+        heat=(110, 1500, 1500), lai=(0.0, 4.8), rise=(0.36, 0.07), fall=(2.2, 0.2),
+        chlorophyll=50, water=0.028, leaf_angle=44, fade=(2.3, 0.2), harvest=(1.62, 20, 318),
+        vv=(-7.0, 0.26), vh=(-13.7, 0.30), plant_water=1.1, rows=0.8, litter=0.1,
     ),
     Crop(
-        code="", name="wood", share=0, main=(112, 8, 305, 9), peak=0.9, winter=(-250, 0.25),
-        permanent=True, nir=0.8, edge=0.85, swir=0.8, vv=-9.5, vh=-14.5,
+        code="PTC", name="potato", sown=(10.8, 9), base=4,
+        heat=(190, 420, 1000), lai=(0.0, 4.6), rise=(0.62, 0.13), fall=(1.62, 0.12),
+        chlorophyll=42, water=0.024, leaf_angle=40, fade=(1.62, 0.13), harvest=(1.9, 18, 285),
+        vv=(-6.8, 0.26), vh=(-13.0, 0.32), plant_water=1.0, rows=2.2, litter=0.15,
+        flower=(1.1, 0.1, 0.04),
+    ),
+    Crop(
+        code="SOJ", name="soybean", sown=(14.3, 9), base=8,
+        heat=(65, 420, 820), daylength=None, lai=(0.0, 4.8), rise=(0.72, 0.13),
+        fall=(1.68, 0.1), chlorophyll=42, leaf_angle=38, fade=(1.66, 0.11),
+        harvest=(2.0, 10, 300), vv=(-7.0, 0.28), vh=(-13.2, 0.34), plant_water=0.8, rows=0.4,
+    ),
+    Crop(
+        code="PPR", name="spring pea", sown=(6.2, 8), base=1,
+        heat=(130, 780, 620), lai=(0.2, 4.4), rise=(0.45, 0.1), fall=(1.55, 0.12),
+        chlorophyll=44, water=0.022, leaf_angle=45, litter=0.3, vv=(-10.0, 0.26),
+        vh=(-14.8, 0.28), fade=(1.5, 0.12),
+    ),
+    Crop(
+        code="LUZ", name="alfalfa", winter=True, sown=(99, 0), base=3, heat=(0, 1, 1),
+        lai=(0.9, 4.6), rise=(0, 1), fall=(9, 1), chlorophyll=48, water=0.02, leaf_angle=45,
+        vv=(-10.8, 0.20), vh=(-15.6, 0.24), cuts=560, harvest=(9, 0, 366), litter=0.2,
+    ),
+    Crop(
+        code="PPH", name="permanent grass", winter=True, sown=(99, 0), base=3, heat=(0, 1, 1),
+        lai=(1.5, 4.2), rise=(0, 1), fall=(9, 1), chlorophyll=40, water=0.015, leaf_angle=62,
+        vv=(-11.5, 0.22), vh=(-17.2, 0.24), cuts=680, harvest=(9, 0, 366), litter=0.3,
+    ),
+    Crop(
+        code="", name="catch crop", winter=True, sown=(99, 12), base=2, heat=(110, 900, 2000),
+        lai=(0.0, 3.2), rise=(0.35, 0.1), fall=(9, 1), chlorophyll=40, water=0.02, leaf_angle=45,
+        vv=(-9.5, 0.24), vh=(-15.0, 0.28), plant_water=0.9, litter=0.25,
     ),
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Canopy:
-    """Covers of each unit on one day, float64 (unit,): green leaf, flower, dry matter."""
-
-    green: Array
-    flower: Array
-    dry: Array
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
-    """What is particular to each unit, all float64 (unit,); cuts are (unit, cut).
-
-    ``rise`` and ``fall`` shift the season in days, ``before`` and ``after`` are covers of
-    catch crops before sowing and after harvest, ``until`` the day that the first ends.
-    """
-
-    crop: NDArray[np.int64]
-    rise: Array
-    fall: Array
-    vigour: Array
-    before: Array
-    until: Array
-    after: Array
-    cuts: Array
-    spectrum: Array
-    soil: Array
-    structure: Array
-
-    def canopy(self, day: float) -> Canopy:
-        """Evaluate the curves on a day counted from 1 January of the harvest year."""
-        green, flower, dry = (np.zeros(self.crop.size) for _ in range(3))
-        for index in np.unique(self.crop):
-            at = np.flatnonzero(self.crop == index)
-            green[at], flower[at], dry[at] = self._covers(CROPS[index], at, day)
-        # Overlapping covers share the ground.
-        total = np.maximum(green + flower + dry, 1.0)
-        return Canopy(green=green / total, flower=flower / total, dry=dry / total)
-
-    def _covers(self, crop: Crop, at: NDArray[np.intp], day: float) -> tuple[Array, ...]:
-        up, up_width, down, down_width = crop.main
-        up_day, down_day = up + self.rise[at], down + self.fall[at]
-        fading = expit((down_day - day) / down_width)
-        green = crop.peak * self.vigour[at] * expit((day - up_day) / up_width) * fading
-        if crop.winter is not None:
-            emergence, cover = crop.winter
-            emerged = expit((day - emergence - 1.5 * self.rise[at]) / 9)
-            green = np.maximum(green, cover * self.vigour[at] * emerged * fading)
-        green = green * self._uncut(crop, at, day)
-        flower = np.zeros_like(green)
-        if crop.flower is not None:
-            open_ = np.exp(-0.5 * ((day - crop.flower - self.rise[at]) / 9) ** 2)
-            flower, green = 0.55 * open_ * green, (1 - 0.55 * open_) * green
-        if crop.harvest is None:
-            return green, flower, (crop.peak - green).clip(0) * 0.25
-        harvest = crop.harvest + self.fall[at]
-        standing = expit((harvest - day) / 1.2)
-        dry = 0.8 * crop.peak * self.vigour[at] * (1 - fading) * standing
-        stubble = 0.4 * (1 - standing) * np.exp(-(day - harvest).clip(0) / 40)
-        before = self.before[at] * expit((day + 128) / 8) * expit((self.until[at] - day) / 5)
-        after = self.after[at] * expit((day - harvest - 38) / 8)
-        return np.maximum.reduce([green * standing, before, after]), flower, dry + stubble
-
-    def _uncut(self, crop: Crop, at: NDArray[np.intp], day: float) -> Array:
-        """Share of the canopy that stands, after mowing and regrowth in about a month."""
-        standing = np.ones(at.size)
-        for k in range(len(crop.cuts)):
-            since = day - self.cuts[at, k]
-            standing *= np.where(since >= 0, 1 - 0.65 * np.exp(-since.clip(0) / 14), 1.0)
-        return standing
-
-
-def make_growth(crop: NDArray[np.int64], *, year: int, seed: int, shift: float) -> Growth:
-    """Draw how each unit differs from its crop's curve.
-
-    Parameters
-    ----------
-    crop : ndarray of int64 (unit,)
-        Index into `CROPS`.
-    year, seed : int
-        Harvest year and seed.
-    shift : float
-        Days that the whole season runs late, from its weather.
-
-    Returns
-    -------
-    Growth
-        Sowing differs by up to 8 days between parcels, and ripening by a few more.
-    """
-    rng = stream(Purpose.GROWTH, seed, year)
-    n = crop.size
-    rise = rng.uniform(-8, 8, n) + shift
-    winter = [CROPS[i].winter for i in crop]
-    emergence = np.array([np.nan if w is None else w[0] for w in winter])
-    most = max(len(c.cuts) for c in CROPS)
-    planned = np.array([list(CROPS[i].cuts) + [0.0] * (most - len(CROPS[i].cuts)) for i in crop])
-    cuts = planned + rng.normal(0, 8, (n, most))
-    # A pasture is mown seldom, an alfalfa field nearly always.
-    mown = np.array([0.5 if CROPS[i].permanent else 0.85 for i in crop])
-    cuts = np.where(rng.random((n, most)) < mown[:, None], cuts, 1e4)
-    cuts[: WOOD_UNIT + 1] = 1e4
-    catch = rng.random((2, n)) < 0.5
-    until = np.where(np.isnan(emergence), rng.uniform(-40, 55, n), emergence - 15)
-    return Growth(
-        crop=crop,
-        rise=rise,
-        fall=0.5 * rise + rng.normal(0, 4, n) + 0.5 * shift,
-        vigour=rng.uniform(0.72, 1.05, n),
-        before=np.where(catch[0], rng.uniform(0.3, 0.75, n), 0.0),
-        until=until,
-        after=np.where(catch[1], rng.uniform(0.2, 0.7, n), 0.0),
-        cuts=cuts,
-        spectrum=rng.normal(1, 0.06, (n, 3)),
-        soil=rng.uniform(0.75, 1.25, n),
-        structure=rng.normal(0, 0.9, (n, 2)),
-    )
+def crop_index(name: str) -> int:
+    """Index of a crop in `CROPS`."""
+    return next(i for i, crop in enumerate(CROPS) if crop.name == name)

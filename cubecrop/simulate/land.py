@@ -1,4 +1,4 @@
-"""The ground of the simulated archive: its grid, parcels, land units and elevation."""
+"""The ground of the simulated archive: parcels, what lies between them, rotations, labels."""
 
 from __future__ import annotations
 
@@ -9,242 +9,242 @@ from typing import TYPE_CHECKING, Any, Final
 import geopandas as gpd
 import numpy as np
 import shapely
-from affine import Affine
-from pyproj import Transformer
 from rasterio.features import rasterize
 from shapely import affinity
 from shapely.ops import split
 
-from cubecrop.errors import AoiError
-from cubecrop.simulate.crops import CROPS, MARGIN_UNIT, MIN_PARCELS, WOOD_UNIT
+from cubecrop.simulate.crops import CROPS, crop_index
 from cubecrop.simulate.draws import Purpose, smooth_noise, stream
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-__all__ = ["Grid", "Land", "make_elevation", "make_grid", "make_land"]
+    from cubecrop.simulate.regions import Grid, Region
 
-CRS: Final = "EPSG:32631"
-# In MGRS tile 31UES, of 499980 to 609780 m east and 5590200 to 5700000 m north (Sentinel-2
-# tiling grid, ESA); 20 km east and south of this corner stay inside it.
-_LEFT, _TOP = 510_000, 5_620_020
-# Sentinel-2 grids have pixels of 10, 20 and 60 m that share their corners.
-_LATTICE = 60
-_PIXEL = 10
+__all__ = ["COVERS", "Land", "deal_rotations", "declare", "make_land"]
 
-# About 100 parcels on the default 2.5 km square, 6 ha each in the mean, as in northern
-# France and Flanders; a small square still needs several parcels of every crop.
-_PARCELS_PER_KM2 = 16.5
-_MARGIN = 5.0
-_WOOD_SHARE = 0.05
+#: Land that is no parcel, in the order of the first units of `Land.unit`.
+COVERS: Final = ("margin", "track", "hedge", "wood", "conifers", "village", "water")
+
+#: Enough that each rotation is there in most of its years.
+MIN_PARCELS: Final = 54
+_MARGIN = 4.0
 # In m2, before the margins are taken off; a small square has smaller parcels.
-_SMALLEST, _LARGEST = 0.6e4, 20e4
-_ARCSECOND = 1 / 3600
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Grid:
-    """A square of ``size`` x ``size`` pixels of 10 m, in EPSG:32631."""
-
-    left: float
-    top: float
-    size: int
-
-    def transform(self, resolution: int = _PIXEL) -> Affine:
-        """Pixel to CRS coordinates, north up."""
-        return Affine(resolution, 0, self.left, 0, -resolution, self.top)
-
-    @property
-    def bounds(self) -> tuple[float, float, float, float]:
-        """Left, bottom, right, top in metres."""
-        extent = self.size * _PIXEL
-        return (self.left, self.top - extent, self.left + extent, self.top)
-
-    @property
-    def footprint(self) -> shapely.Polygon:
-        """The square in longitude and latitude."""
-        to_degrees = Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
-        return shapely.transform(
-            shapely.box(*self.bounds),
-            lambda xy: np.column_stack(to_degrees.transform(xy[:, 0], xy[:, 1])),
-        )
+_SMALLEST, _LARGEST = 0.25e4, 20.5e4
+# Standard deviation of the logarithm of the area that a piece is cut down to.
+_SPREAD = 0.62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Land:
-    """What grows where.
+    """What lies where.
 
-    ``unit (y, x)`` indexes ``crop (unit)``, which indexes ``crops.CROPS``. Units 0 and 1
-    are the grassy margins and the woods, then comes one unit a parcel in table order.
+    Attributes
+    ----------
+    grid : Grid
+    geometry : ndarray of shapely polygons (parcel,)
+        In the grid's CRS.
+    unit : ndarray of int32 (y, x)
+        Index of `COVERS`, or ``len(COVERS)`` + index of the parcel.
+    texture : ndarray of float32 (y, x)
+        Correlated field of mean 0 and deviation 1: better and worse spots.
     """
 
     grid: Grid
-    parcels: gpd.GeoDataFrame
+    geometry: NDArray[Any]
     unit: NDArray[np.int32]
-    crop: NDArray[np.int64]
     texture: NDArray[np.float32]
 
+    @property
+    def n_units(self) -> int:
+        """Covers and parcels."""
+        return len(COVERS) + self.geometry.size
 
-def make_grid(size_km: float) -> Grid:
-    """Lay a square of about ``size_km`` on the 60 m lattice of Sentinel-2.
 
-    Raises
-    ------
-    AoiError
-        The size is not a number from 0.5 to 20.
+def make_land(region: Region, grid: Grid, *, seed: int) -> Land:
+    """Divide the square into parcels, woods, villages and water, with tracks and hedges.
+
+    Depends on the seed, the region and the size alone, not on years. Areas of parcels are
+    log-normal, from 0.2 to 20 ha, unless the square is too small for enough of them.
     """
-    if not isinstance(size_km, int | float) or not 0.5 <= size_km <= 20:
-        raise AoiError(
-            f"size_km is {size_km!r}, expected a number from 0.5 to 20, as in "
-            "`simulate_archive(out, size_km=2.5)`."
+    rng = stream(Purpose.PARCELS, seed, region.index)
+    square = shapely.box(*grid.bounds)
+    # The median is 0.75 of the mean at this spread, and margins and covers take their part.
+    target = min(1.22e4 * region.parcel_ha, square.area / (1.15 * MIN_PARCELS))
+    pieces, borders = _divide(square, target, rng)
+    kinds = _deal_covers(pieces, region, stream(Purpose.LAND_COVER, seed, region.index))
+    inner = square.buffer(-_MARGIN, join_style="mitre")
+    fields = []
+    shapes: list[tuple[Any, int]] = []
+    for piece, kind in zip(pieces, kinds, strict=True):
+        if kind:
+            shapes.append((piece, COVERS.index(kind)))
+            continue
+        field = shapely.set_precision(
+            piece.buffer(-_MARGIN, join_style="mitre").intersection(inner), 0.01
         )
-    steps = round(size_km * 1000 / _LATTICE)
-    return Grid(left=_LEFT, top=_TOP, size=steps * _LATTICE // _PIXEL)
-
-
-def make_land(grid: Grid, *, year: int, seed: int) -> Land:
-    """Divide the square into parcels and give each a crop.
-
-    Borders, woods and permanent grass depend on the seed alone, the other crops on the
-    year too: two years of one seed are the same landscape with its crops rotated.
-
-    Parameters
-    ----------
-    grid : Grid
-        Where.
-    year, seed : int
-        Harvest year and seed.
-
-    Returns
-    -------
-    Land
-        Its table has ``id``, ``crop:code``, ``crop:name``, ``region`` (a quadrant) and
-        ``geometry``.
-    """
-    rng = stream(Purpose.PARCELS, seed)
-    area_km2 = (grid.size * _PIXEL / 1000) ** 2
-    wanted = max(MIN_PARCELS, round(_PARCELS_PER_KM2 * area_km2))
-    pieces = _divide(shapely.box(*grid.bounds), wanted, rng)
-    wooded = rng.random(len(pieces)) < _WOOD_SHARE
-    wooded[np.flatnonzero(wooded)[len(pieces) // 10 :]] = False
-    woods = [piece for piece, wood in zip(pieces, wooded, strict=True) if wood]
-    fields = [piece for piece, wood in zip(pieces, wooded, strict=True) if not wood]
-    crop = _rotate(len(fields), year=year, seed=seed)
-
-    shapes: list[tuple[Any, int]] = [(wood, WOOD_UNIT) for wood in woods]
-    shapes += [(field, index) for index, field in enumerate(fields, start=WOOD_UNIT + 1)]
+        if isinstance(field, shapely.Polygon) and field.area >= 0.2e4:
+            fields.append(field)
+    fields.sort(key=lambda f: (round(-f.centroid.y / 200), f.centroid.x))
+    hedged = rng.random(len(borders)) < region.hedges
+    tracked = [i < 6 or chance < 0.05 for i, chance in enumerate(rng.random(len(borders)))]
+    shapes += [
+        (line.buffer(6.0), COVERS.index("hedge"))
+        for line, chosen in zip(borders, hedged, strict=True)
+        if chosen
+    ]
+    shapes += [
+        (line.buffer(5.0), COVERS.index("track"))
+        for line, chosen in zip(borders, tracked, strict=True)
+        if chosen
+    ]
+    shapes += [(field, i) for i, field in enumerate(fields, start=len(COVERS))]
     unit = rasterize(
         shapes,
         out_shape=(grid.size, grid.size),
         transform=grid.transform(),
-        fill=MARGIN_UNIT,
+        fill=COVERS.index("margin"),
         dtype="int32",
     )
-    codes = [CROPS[i] for i in crop]
-    parcels = gpd.GeoDataFrame(
-        {
-            "id": [f"SIM{seed}-{i:04d}" for i in range(len(fields))],
-            "crop:code": [c.code for c in codes],
-            "crop:name": [c.name for c in codes],
-            "region": [_quadrant(field.centroid, grid) for field in fields],
-        },
-        geometry=fields,
-        crs=CRS,
+    texture = smooth_noise(
+        stream(Purpose.TEXTURE, seed, region.index), (grid.size, grid.size), 2.5
     )
-    names = [c.name for c in CROPS]
-    units = np.concatenate([[names.index("permanent grass"), names.index("wood")], crop])
-    texture = smooth_noise(stream(Purpose.TEXTURE, seed), (grid.size, grid.size), 2.5)
-    return Land(grid=grid, parcels=parcels, unit=unit, crop=units, texture=texture)
+    return Land(grid=grid, geometry=np.array(fields, dtype=object), unit=unit, texture=texture)
 
 
 def _divide(
-    square: shapely.Polygon, wanted: int, rng: np.random.Generator
-) -> list[shapely.Polygon]:
-    """Cut the square across its largest piece until enough pieces are large enough."""
-    least = min(_SMALLEST, 0.35 * square.area / wanted)
-    # A tilted frame around the square makes field borders run askew of the pixel grid, and
-    # irregular pieces along the edge.
+    square: shapely.Polygon, target: float, rng: np.random.Generator
+) -> tuple[list[shapely.Polygon], list[shapely.LineString]]:
+    """Cut the square until each piece is as small as the area drawn for it.
+
+    Returns the pieces inside the square and the cuts, the longest first.
+    """
+    # A tilted frame makes borders run askew of the pixel grid.
     frame = affinity.rotate(affinity.scale(square, 1.5, 1.5), float(rng.uniform(12, 33)))
-    pieces: list[tuple[float, shapely.Polygon]] = [(math.inf, frame)]
-    usable = 0
-    while usable < wanted:
-        _, largest = pieces.pop(max(range(len(pieces)), key=lambda i: pieces[i][0]))
-        usable -= largest.intersection(square).area >= least
-        for piece in _cut(largest, rng):
-            inside = piece.intersection(square).area
-            usable += inside >= least
-            # The random weight leaves fields of unequal size, but none of more than 20 ha.
-            weight = math.exp(0.55 * float(rng.standard_normal()))
-            pieces.append((math.inf if inside > _LARGEST else inside * weight, piece))
-    inner = square.buffer(-_MARGIN, join_style="mitre")
-    fields = (
-        shapely.set_precision(piece.buffer(-_MARGIN, join_style="mitre").intersection(inner), 0.01)
-        for _, piece in pieces
-        if piece.intersection(square).area >= least
-    )
-    kept = [field for field in fields if isinstance(field, shapely.Polygon) and field.area > 0]
-    return sorted(kept, key=lambda f: (round(-f.centroid.y / 200), f.centroid.x))
+    waiting, done, borders = [frame], [], []
+    while waiting:
+        piece = waiting.pop(0)
+        inside = piece.intersection(square).area
+        if inside < 0.08e4:
+            continue
+        wanted = target * math.exp(_SPREAD * float(rng.standard_normal()))
+        if inside < min(max(wanted * 1.35, _SMALLEST), _LARGEST) and piece.area < 2 * _LARGEST:
+            done.append(piece.intersection(square))
+            continue
+        parts, line = _cut(piece, rng)
+        waiting.extend(parts)
+        borders.append(line.intersection(piece).intersection(square))
+    pieces = [p for p in done if isinstance(p, shapely.Polygon)]
+    lines = [b for b in borders if isinstance(b, shapely.LineString) and b.length > 0]
+    return pieces, sorted(lines, key=lambda line: -line.length)
 
 
-def _cut(piece: shapely.Polygon, rng: np.random.Generator) -> list[shapely.Polygon]:
-    """Cut a convex polygon across its long side, near the middle and nearly square to it."""
+def _cut(
+    piece: shapely.Polygon, rng: np.random.Generator
+) -> tuple[list[shapely.Polygon], shapely.LineString]:
+    """Cut a polygon across its long side, nearly square to it, sometimes with a bend."""
     corners = shapely.get_coordinates(piece.minimum_rotated_rectangle)
     sides = np.diff(corners, axis=0)[:2]
     long = int(np.argmax(np.hypot(sides[:, 0], sides[:, 1])))
     along = sides[long]
-    middle = corners[:4].mean(axis=0) + along * rng.uniform(-0.14, 0.14)
-    angle = math.atan2(along[1], along[0]) + math.pi / 2 + math.radians(rng.normal(0, 4))
+    middle = corners[:4].mean(axis=0) + along * rng.uniform(-0.16, 0.16)
+    angle = math.atan2(along[1], along[0]) + math.pi / 2 + math.radians(rng.normal(0, 7))
     reach = 2 * np.hypot(*along) * np.array([math.cos(angle), math.sin(angle)])
-    parts = split(piece, shapely.LineString([middle - reach, middle + reach])).geoms
-    return [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0]
+    bend = along * rng.normal(0, 0.06) if rng.random() < 0.3 else np.zeros(2)
+    line = shapely.LineString([middle - reach, middle + bend, middle + reach])
+    parts = split(piece, line).geoms
+    return [part for part in parts if isinstance(part, shapely.Polygon) and part.area > 0], line
 
 
-def _rotate(n: int, *, year: int, seed: int) -> NDArray[np.int64]:
-    """Draw a crop for each parcel, at least five parcels of each."""
-    grown = [i for i, crop in enumerate(CROPS) if crop.share > 0]
-    share = np.array([CROPS[i].share for i in grown])
-    least = 5
-    exact = share / share.sum() * (n - least * len(grown))
-    count = least + np.floor(exact).astype(int)
-    count[np.argsort(-(exact % 1), kind="stable")[: n - count.sum()]] += 1
-    lasting = np.array([CROPS[i].permanent for i in grown])
-    place = stream(Purpose.PARCELS, seed, 1).permutation(n)
-    n_lasting = int(count[lasting].sum())
-    place[n_lasting:] = stream(Purpose.CROPS, seed, year).permutation(place[n_lasting:])
-    order = np.argsort(~lasting, kind="stable")
-    crop = np.empty(n, dtype=np.int64)
-    crop[place] = np.repeat(np.array(grown)[order], count[order])
-    return crop
+def _deal_covers(
+    pieces: Sequence[shapely.Polygon], region: Region, rng: np.random.Generator
+) -> list[str]:
+    """Choose pieces for woods, villages and water until each has its share of the land."""
+    area = np.array([piece.area for piece in pieces])
+    kinds = [""] * len(pieces)
+    for name, share in (
+        ("village", region.villages),
+        ("water", region.water),
+        ("wood", 0.7 * region.woods),
+        ("conifers", 0.3 * region.woods),
+    ):
+        have = 0.0
+        centre = pieces[int(rng.integers(len(pieces)))].centroid
+        # Woods and villages lie together.
+        order = sorted(range(len(pieces)), key=lambda i: pieces[i].centroid.distance(centre))
+        for i in order:
+            if kinds[i]:
+                continue
+            if have + 0.5 * area[i] > share * area.sum():
+                break
+            kinds[i] = name
+            have += area[i]
+    return kinds
 
 
-def _quadrant(point: shapely.Point, grid: Grid) -> str:
-    left, bottom, right, top = grid.bounds
-    north = "north" if point.y >= (bottom + top) / 2 else "south"
-    return north + ("-west" if point.x < (left + right) / 2 else "-east")
+def deal_rotations(region: Region, n: int, years: Sequence[int], *, seed: int) -> dict[
+    int, NDArray[np.int64]
+]:  # fmt: skip
+    """Give each parcel a rotation, and with it a crop in every year.
 
-
-def make_elevation(grid: Grid, *, seed: int) -> tuple[NDArray[np.float32], Affine]:
-    """Raise gentle hills over the square and a margin around it.
+    Rotations and their phases are dealt in proportion and not drawn, so that each crop has
+    its share in every year, also where parcels are few.
 
     Returns
     -------
-    elevation (latitude, longitude) : ndarray of float32
-        Metres above the geoid.
-    transform : Affine
-        EPSG:4326, 1 arcsecond, centres on whole arcseconds as in Copernicus GLO-30
-        (Copernicus DEM Product Handbook, 2022).
+    dict
+        Year to ndarray of int64 (parcel,), index into `CROPS`.
     """
-    west, south, east, north = grid.footprint.bounds
-    margin = 20
-    left = math.floor(west / _ARCSECOND) - margin
-    top = math.ceil(north / _ARCSECOND) + margin
-    width = math.ceil(east / _ARCSECOND) + margin - left
-    height = top - math.floor(south / _ARCSECOND) + margin
-    rng = stream(Purpose.ELEVATION, seed)
-    hills = smooth_noise(rng, (height, width), 22)
-    knolls = smooth_noise(rng, (height, width), 7)
-    elevation = (45 + 14 * hills + 3 * knolls).astype(np.float32)
-    transform = Affine(
-        _ARCSECOND, 0, (left - 0.5) * _ARCSECOND, 0, -_ARCSECOND, (top + 0.5) * _ARCSECOND
+    rotations = [
+        (share / len(crops), crops, phase)
+        for share, crops in region.rotations
+        for phase in range(len(crops))
+    ]
+    share = np.array([part for part, _, _ in rotations])
+    exact = share / share.sum() * n
+    count = np.floor(exact).astype(int)
+    count[np.argsort(-(exact % 1), kind="stable")[: n - count.sum()]] += 1
+    rng = stream(Purpose.CROPS, seed, region.index)
+    dealt = rng.permutation(np.repeat(np.arange(len(rotations)), count))
+    return {
+        year: np.array(
+            [
+                crop_index(rotations[i][1][(year + rotations[i][2]) % len(rotations[i][1])])
+                for i in dealt
+            ],
+            dtype=np.int64,
+        )
+        for year in years
+    }
+
+
+def declare(
+    crop: NDArray[np.int64], year: int, *, region: Region, share: float, seed: int
+) -> NDArray[np.int64]:
+    """Declare a crop for each parcel, wrong for a share of them.
+
+    A wrong declaration names another crop of the region, by how common it is.
+    """
+    rng = stream(Purpose.LABELS, seed, region.index, year)
+    wrong = rng.random(crop.size) < share
+    drawn = crop[rng.integers(crop.size, size=crop.size)]
+    return np.where(wrong, drawn, crop)
+
+
+def parcel_table(
+    land: Land, crop: NDArray[np.int64], *, region: Region, seed: int
+) -> gpd.GeoDataFrame:
+    """Columns ``id``, ``crop:code``, ``crop:name``, ``region``, ``geometry``."""
+    codes = [CROPS[i] for i in crop]
+    return gpd.GeoDataFrame(
+        {
+            "id": [f"SIM{seed}-{region.name}-{i:04d}" for i in range(crop.size)],
+            "crop:code": [c.code for c in codes],
+            "crop:name": [c.name for c in codes],
+            "region": region.name,
+        },
+        geometry=land.geometry,
+        crs=land.grid.epsg,
     )
-    return elevation, transform

@@ -23,6 +23,7 @@ _COG: Final = "image/tiff; application=geotiff; profile=cloud-optimized"
 _EXTENSIONS: Final = {
     "proj": "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
     "eo": "https://stac-extensions.github.io/eo/v1.1.0/schema.json",
+    "view": "https://stac-extensions.github.io/view/v1.0.0/schema.json",
     "sat": "https://stac-extensions.github.io/sat/v1.0.0/schema.json",
     "sar": "https://stac-extensions.github.io/sar/v1.0.0/schema.json",
     "xarray": "https://stac-extensions.github.io/xarray-assets/v1.0.0/schema.json",

@@ -1,29 +1,37 @@
-"""Daily weather of the simulated archive."""
+"""Daily weather of the simulated archive, and what follows from it: soil water, snow, frost."""
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.signal import lfilter
+from scipy.special import ndtr, ndtri
 
 from cubecrop.simulate.draws import Purpose, stream
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     from numpy.typing import NDArray
 
-__all__ = ["make_weather", "season_shift", "soil_wetness"]
+    from cubecrop.simulate.regions import Grid, Region
 
-# A day of the yearly course is late by about three weeks behind the sun.
-_COLDEST_DAY = 20
-_MEAN_TEMPERATURE = 283.7
-_AMPLITUDE = 7.3
-# Spring phenology comes about 4 days earlier a kelvin (Menzel et al. 2006, Global Change
-# Biology 12, 1969-1976, between 2.5 days a kelvin over all phases and 4.6 in early spring).
-_DAYS_PER_KELVIN = 4.0
+__all__ = ["Ground", "Weather", "daylength", "growing_degree_days", "make_weather"]
+
+Series = "NDArray[np.float64]"
+
+# Persistence of daily temperature; 0.72 about a 31-day mean in AgERA5 of Flanders, 2017-2018.
+_PERSISTENCE = 0.76
+# A wet day is followed by another with a probability that stands this far above the mean
+# (Richardson 1981, Water Resources Research 17, 182-190, finds 0.2 to 0.35).
+_WET_PERSISTENCE = 0.3
+# Shape of the gamma distribution of amounts (Wilks 1999, Agric. For. Meteorol. 93, 153-169).
+_RAIN_SHAPE = 0.75
+# FAO-56 (Allen et al. 1998), equation 6.5 K km-1 of the standard atmosphere.
+LAPSE: Final = 0.0065
 
 _ATTRS: Final = {
     "temperature_mean": ("K", "air_temperature", "2 m temperature, 24 h mean"),
@@ -34,92 +42,259 @@ _ATTRS: Final = {
 }
 
 
-def make_weather(
-    start: dt.date, end: dt.date, *, longitude: float, latitude: float, seed: int
-) -> xr.Dataset:
-    """Draw daily weather of 3 x 3 cells of 0.1 degree, named as in AgERA5.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """Daily series of one region, float64 (day,).
 
-    A yearly course with persistent departures, and rain in spells; the cells differ little.
+    ``mean``, ``low``, ``high`` in degree Celsius, ``rain`` in mm d-1, ``sun`` in J m-2 d-1,
+    ``cloud`` a share from 0 to 1, ``daylength`` in hours.
+    """
+
+    start: dt.date
+    mean: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    rain: NDArray[np.float64]
+    sun: NDArray[np.float64]
+    cloud: NDArray[np.float64]
+    daylength: NDArray[np.float64]
+
+    def day(self, date: dt.date) -> int:
+        """Index of a date."""
+        return (date - self.start).days
+
+    def to_dataset(self, region: Region, grid: Grid, start: dt.date, end: dt.date) -> xr.Dataset:
+        """Cells of 0.1 degree over the square, named as in AgERA5; cells differ little."""
+        first, last = self.day(start), self.day(end) + 1
+        centre, (west, _, east, _) = grid.footprint.centroid, grid.footprint.bounds
+        reach = max(1, int(np.ceil((east - west) / 0.2)))
+        steps = np.arange(-reach, reach + 1) / 10
+        n = steps.size
+        rng = stream(Purpose.WEATHER, 99, region.index)
+        cell, spread = rng.normal(0, 0.2, (n, n)), rng.uniform(0.9, 1.1, (n, n))
+        fields = {
+            "temperature_mean": self.mean[first:last, None, None] + 273.15 + cell,
+            "temperature_min": self.low[first:last, None, None] + 273.15 + cell,
+            "temperature_max": self.high[first:last, None, None] + 273.15 + cell,
+            "precipitation_flux": self.rain[first:last, None, None] * spread,
+            "solar_radiation_flux": self.sun[first:last, None, None] * (1 + 0.02 * cell),
+        }
+        dims = ("time", "latitude", "longitude")
+        weather = xr.Dataset(
+            {name: (dims, values.astype(np.float32)) for name, values in fields.items()},
+            coords={
+                "time": pd.date_range(start, end, freq="D"),
+                "latitude": np.round(np.round(centre.y, 1) - steps, 1),
+                "longitude": np.round(np.round(centre.x, 1) + steps, 1),
+            },
+            attrs={"Conventions": "CF-1.11", "title": "Simulated daily weather, names of AgERA5"},
+        )
+        for name, (units, standard_name, long_name) in _ATTRS.items():
+            named = {"standard_name": standard_name} if standard_name else {}
+            weather[name].attrs = {"units": units, **named, "long_name": long_name}
+        weather["latitude"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
+        weather["longitude"].attrs = {"units": "degrees_east", "standard_name": "longitude"}
+        weather["time"].attrs = {"standard_name": "time"}
+        return weather
+
+
+def make_weather(
+    region: Region, first_year: int, last_year: int, *, seed: int, cloudiness: float = 0.0
+) -> Weather:
+    """Draw daily weather of whole calendar years.
+
+    Temperature is a yearly course plus departures that persist (first-order autoregression),
+    with warm and cold years and springs; rain a Markov chain of wet days with gamma amounts;
+    cloud depends on the wet days and persists, and sets radiation and the daily range.
 
     Parameters
     ----------
-    start, end : datetime.date
-        First and last day, both included.
-    longitude, latitude : float
-        A point in the middle cell.
+    region : Region
+        Whose climate.
+    first_year, last_year : int
+        Calendar years, both included. A year's numbers depend on the seed, the region and the
+        year, and only through weeks of persistence on the years before it.
     seed : int
-        Seed; the weather of a year does not depend on anything else but the dates.
+        Seed.
+    cloudiness : float, default 0
+        Shift of the cloud's latent normal variable; 0.7 makes about 20 % more cloud.
 
     Returns
     -------
-    xarray.Dataset
-        Five variables float32 (time, latitude, longitude) with CF units; latitude falls.
+    Weather
+
+    References
+    ----------
+    Richardson 1981, Water Resources Research 17, 182-190; radiation of a clear sky and from
+    cloud: FAO-56 (Allen et al. 1998), equations 21, 35 and 37.
     """
-    time = pd.date_range(start, end, freq="D")
-    n = time.size
-    rng = stream(Purpose.WEATHER, seed, end.year)
-    course = np.cos(2 * np.pi * (time.dayofyear.to_numpy() - _COLDEST_DAY) / 365.25)
-    departure, wet = _spells(n, rng)
-    mean = _MEAN_TEMPERATURE + rng.normal(0, 0.8) - _AMPLITUDE * course + departure
-    rain = np.where(wet, rng.gamma(0.75, 6.0, n), 0.0)
-    swing = np.where(wet, 2.6, 4.3) * (1 - 0.35 * course) * rng.uniform(0.7, 1.3, n)
-    clear_sky = 1e6 * (16.5 - 13.0 * np.cos(2 * np.pi * (time.dayofyear.to_numpy() + 10) / 365.25))
-    sun = clear_sky * np.where(wet, 0.45, 0.8) * rng.uniform(0.7, 1.15, n)
-
-    cell = rng.normal(0, 0.25, (3, 3))
-    spread = rng.uniform(0.85, 1.15, (n, 3, 3))
-    fields = {
-        "temperature_mean": mean[:, None, None] + cell,
-        "temperature_min": (mean - swing)[:, None, None] + cell,
-        "temperature_max": (mean + swing)[:, None, None] + cell,
-        "precipitation_flux": rain[:, None, None] * spread,
-        "solar_radiation_flux": sun[:, None, None] * (1 + 0.02 * cell),
-    }
-    dims = ("time", "latitude", "longitude")
-    weather = xr.Dataset(
-        {name: (dims, values.astype(np.float32)) for name, values in fields.items()},
-        coords={
-            "time": time,
-            "latitude": np.round(np.round(latitude, 1) + np.array([0.1, 0.0, -0.1]), 1),
-            "longitude": np.round(np.round(longitude, 1) + np.array([-0.1, 0.0, 0.1]), 1),
-        },
-        attrs={"Conventions": "CF-1.11", "title": "Simulated daily weather, names of AgERA5"},
+    years = range(first_year, last_year + 1)
+    days = [366 if _leap(year) else 365 for year in years]
+    doy = np.concatenate([np.arange(1, n + 1) for n in days])
+    kicks, offsets, wetness, chances, amounts, veils, regimes, swings = ([] for _ in range(8))
+    for year, n in zip(years, days, strict=True):
+        rng = stream(Purpose.WEATHER, seed, region.index, year)
+        # Years differ by 0.7 K, springs and summers by 1 K more (Flanders 1991-2020).
+        warm, spring, late = rng.normal(0, (0.7, 1.2, 0.9))
+        day = np.arange(n)
+        offsets.append(
+            warm + spring * _bump(day, 85, 40) + late * _bump(day, 200, 45)
+        )
+        wetness.append(np.full(n, rng.normal(0, 0.035)) + rng.normal(0, 0.05) * _bump(day, 190, 50))
+        kicks.append(rng.standard_normal(n))
+        chances.append(rng.random(n))
+        amounts.append(rng.standard_gamma(_RAIN_SHAPE, n))
+        veils.append(rng.standard_normal(n))
+        regimes.append(rng.standard_normal(n))
+        swings.append(rng.uniform(0.75, 1.25, n))
+    course = _monthly(region.temperature, doy)
+    season = 0.5 - 0.5 * np.cos(2 * np.pi * (doy - 20) / 365.25)  # 0 in January, 1 in July
+    spread = region.departure[0] + (region.departure[1] - region.departure[0]) * season
+    # Weather regimes of one to three weeks make dry and wet, clear and grey spells.
+    regime = _persistent(np.concatenate(regimes), 0.93)
+    share = _monthly(region.wet_days, doy) + np.concatenate(wetness)
+    share = ndtr(ndtri(share.clip(0.03, 0.9)) * np.sqrt(1.25) + 0.5 * regime)
+    wet = _markov(share, np.concatenate(chances))
+    # Rain cools a summer's day and warms a winter's.
+    departure = spread * _persistent(np.concatenate(kicks), _PERSISTENCE)
+    mean = course + np.concatenate(offsets) + departure + np.where(wet, 1.0 - 2.4 * season, 0.0)
+    rain = np.where(wet, 1.0 + (region.rain - 1.0) / _RAIN_SHAPE * np.concatenate(amounts), 0.0)
+    # Shares of clear and overcast days in Flanders, by the archive of 2017 to 2018.
+    veil = _persistent(np.concatenate(veils), 0.35)
+    grey = np.where(wet, 0.9, -0.6) + 0.5 * (1 - season) + 0.7 * regime + 0.75 * veil
+    cloud = ndtr(grey + cloudiness)
+    clear = 0.76 * _top_of_atmosphere(region.lat, doy)
+    sun = clear * (1 - 0.72 * cloud**1.5)
+    swing = np.concatenate(swings) * (2.0 + (2.6 + 1.9 * season) * (1 - 0.65 * cloud))
+    return Weather(
+        start=dt.date(first_year, 1, 1),
+        mean=mean,
+        low=mean - swing,
+        high=mean + swing,
+        rain=rain,
+        sun=sun,
+        cloud=cloud,
+        daylength=daylength(region.lat, doy),
     )
-    for name, (units, standard_name, long_name) in _ATTRS.items():
-        named = {"standard_name": standard_name} if standard_name else {}
-        weather[name].attrs = {"units": units, **named, "long_name": long_name}
-    weather["latitude"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
-    weather["longitude"].attrs = {"units": "degrees_east", "standard_name": "longitude"}
-    weather["time"].attrs = {"standard_name": "time"}
-    return weather
 
 
-def _spells(n: int, rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Warm and cold, wet and dry spells, each day leaning on the day before."""
-    departure, wet = np.zeros(n), np.zeros(n, dtype=bool)
-    kick, chance = rng.normal(0, 1.6, n), rng.random(n)
-    for day in range(1, n):
-        departure[day] = 0.8 * departure[day - 1] + kick[day]
-        wet[day] = chance[day] < (0.62 if wet[day - 1] else 0.3)
-    return departure, wet
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """State of the ground by day, float64 (day,), for one region.
+
+    ``moisture`` of the top 5 cm, m3 m-3; ``stress`` from 0 (dry root zone) to 1; ``snow`` share
+    of the ground under snow; ``frozen`` bool; ``killed`` share of the leaves that
+    frost took and spring has not yet replaced.
+    """
+
+    moisture: NDArray[np.float64]
+    stress: NDArray[np.float64]
+    snow: NDArray[np.float64]
+    frozen: NDArray[np.bool_]
+    killed: NDArray[np.float64]
+
+    @classmethod
+    def from_weather(cls, weather: Weather) -> Ground:
+        """Two buckets of water and one of snow.
+
+        Evaporation follows Hargreaves' shape with radiation (Hargreaves & Samani 1985), snow a
+        degree-day factor of 3.5 mm K-1 d-1 (Hock 2003, J. Hydrol. 282, 104-115). The top layer
+        holds 0.06 to 0.38 m3 m-3, as loam from dry to field capacity; the root zone 120 mm.
+        """
+        n = weather.mean.size
+        moisture, stress, snow = np.empty(n), np.empty(n), np.empty(n)
+        top, root, pack = 12.0, 100.0, 0.0
+        # mm d-1; 0.408 turns MJ m-2 d-1 into mm.
+        demand = 0.0135 * 0.408e-6 * weather.sun * (weather.mean + 17.8).clip(0) * 1.05
+        for i in range(n):
+            falls = weather.rain[i]
+            solid = falls if weather.mean[i] < 0.5 else 0.0
+            melt = min(pack + solid, 3.5 * max(weather.mean[i], 0.0))
+            pack += solid - melt
+            water = falls - solid + melt
+            top = min(top + water, 18.0)
+            top -= min(top, 0.55 * demand[i] * (top / 18.0) + 0.03 * top)
+            root = min(root + water, 120.0)
+            root -= min(root, 0.9 * demand[i] * min(1.0, root / 70.0))
+            moisture[i] = 0.06 + 0.32 * top / 18.0
+            stress[i] = min(1.0, root / 45.0)
+            snow[i] = pack / (pack + 8.0)
+        cold = lfilter([0.25], [1, -0.75], weather.mean)
+        return cls(
+            moisture=moisture, stress=stress, snow=snow, frozen=cold < -1.5,
+            killed=_killed(weather.mean, cold),
+        )  # fmt: skip
 
 
-def season_shift(weather: xr.Dataset, year: int) -> float:
-    """Days that crops run late after a cold start of the year; early is negative."""
-    spring = slice(f"{year}-01-01", f"{year}-04-30")
-    mean = float(weather["temperature_mean"].sel(time=spring).mean())
-    # 120 days from 1 January, of the same course as above.
-    course = np.cos(2 * np.pi * (np.arange(1, 121) - _COLDEST_DAY) / 365.25).mean()
-    normal = _MEAN_TEMPERATURE - _AMPLITUDE * course
-    return float(np.clip(-_DAYS_PER_KELVIN * (mean - normal), -12, 12))
+def _killed(mean: NDArray[np.float64], cold: NDArray[np.float64]) -> NDArray[np.float64]:
+    killed, now = np.empty(mean.size), 0.0
+    for i in range(mean.size):
+        now += 0.12 * (1 - now) * float(np.clip((-1.0 - cold[i]) / 4, 0, 1))
+        # About 150 K d over 4 degree Celsius grow new leaves.
+        now = max(0.0, now - max(mean[i] - 4.0, 0.0) / 150)
+        killed[i] = now
+    return killed
 
 
-def soil_wetness(weather: xr.Dataset) -> pd.Series:
-    """Wetness of the topsoil from 0 to 1 by date: rain that dries with a time of 4 days."""
-    rain = weather["precipitation_flux"].mean(("latitude", "longitude")).to_pandas()
-    wetness = np.zeros(rain.size)
-    store = 5.0
-    for day, fallen in enumerate(rain.to_numpy()):
-        store = store * np.exp(-1 / 4) + float(fallen)
-        wetness[day] = 1 - np.exp(-store / 12)
-    return pd.Series(wetness, index=rain.index)
+def growing_degree_days(
+    low: NDArray[np.floating], high: NDArray[np.floating], *, base: float, top: float = 30.0
+) -> NDArray[np.float64]:
+    """Degree days of each day, K d: mean of the extremes, cut at ``base`` and ``top``.
+
+    A day of 8 to 20 degree Celsius over a base of 6 gives (20 + 8) / 2 - 6 = 8 K d.
+
+    References
+    ----------
+    McMaster & Wilhelm 1997, Agric. For. Meteorol. 87, 291-300, their method 2.
+    """
+    days = (np.clip(low, base, top) + np.clip(high, base, top)) / 2 - base
+    return np.asarray(days, dtype=np.float64)
+
+
+def daylength(latitude: float, day_of_year: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Hours of daylight (FAO-56, Allen et al. 1998, equations 24, 25 and 34)."""
+    declination = 0.409 * np.sin(2 * np.pi * day_of_year / 365 - 1.39)
+    cosine = -np.tan(np.radians(latitude)) * np.tan(declination)
+    return np.asarray(24 / np.pi * np.arccos(np.clip(cosine, -1, 1)))
+
+
+def _top_of_atmosphere(latitude: float, doy: NDArray[np.integer]) -> NDArray[np.float64]:
+    """J m-2 d-1 (FAO-56, equation 21)."""
+    phi = np.radians(latitude)
+    declination = 0.409 * np.sin(2 * np.pi * doy / 365 - 1.39)
+    sunset = np.pi / 24 * daylength(latitude, doy)
+    distance = 1 + 0.033 * np.cos(2 * np.pi * doy / 365)
+    share = sunset * np.sin(phi) * np.sin(declination)
+    share += np.cos(phi) * np.cos(declination) * np.sin(sunset)
+    return np.asarray(24 * 3600 / np.pi * 1361 * distance * share)
+
+
+def _leap(year: int) -> bool:
+    return year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
+
+
+def _bump(day: NDArray[np.integer], centre: float, width: float) -> NDArray[np.float64]:
+    return np.asarray(np.exp(-0.5 * ((day - centre) / width) ** 2))
+
+
+def _monthly(values: tuple[float, ...], doy: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Interpolate means of months to days, over the turn of the year."""
+    middle = np.arange(-0.5, 13) * 365.25 / 12
+    return np.interp(doy, middle, [values[-1], *values, values[0]])
+
+
+def _persistent(kicks: NDArray[np.float64], memory: float) -> NDArray[np.float64]:
+    """Filter white noise to a first-order autoregression of standard deviation 1."""
+    return np.asarray(lfilter([np.sqrt(1 - memory**2)], [1, -memory], kicks))
+
+
+def _markov(share: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Chain of wet and dry days with a stationary ``share`` of wet ones."""
+    share = share.clip(0.02, 0.95)
+    after_dry = share * (1 - _WET_PERSISTENCE)
+    after_wet = after_dry + _WET_PERSISTENCE
+    wet, now = np.zeros(share.size, dtype=bool), False
+    for i in range(share.size):
+        now = bool(chance[i] < (after_wet[i] if now else after_dry[i]))
+        wet[i] = now
+    return wet

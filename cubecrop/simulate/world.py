@@ -1,0 +1,103 @@
+"""One region through its years: weather, growth and surface, without any image yet."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cubecrop.simulate.crops import crop_index
+from cubecrop.simulate.growth import Growth, make_growth
+from cubecrop.simulate.land import COVERS, Land, deal_rotations, make_land
+from cubecrop.simulate.regions import Grid, Region, make_grid
+from cubecrop.simulate.surface import Surface
+from cubecrop.simulate.terrain import make_elevation, sample_elevation
+from cubecrop.simulate.weather import Ground, Weather, make_weather
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from affine import Affine
+    from numpy.typing import NDArray
+
+__all__ = ["World", "grow_world"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything that the scenes of one region need.
+
+    Attributes
+    ----------
+    crops : dict
+        Harvest year to ndarray of int64 (parcel,), the truth.
+    vigour : ndarray (parcel,)
+        Not kept; see ``growth``.
+    """
+
+    region: Region
+    grid: Grid
+    land: Land
+    weather: Weather
+    ground: Ground
+    growth: Growth
+    surface: Surface
+    crops: dict[int, NDArray[np.int64]]
+    elevation: NDArray[np.float32]
+    dem_transform: Affine
+
+    def summer(self, date: dt.date) -> float:
+        """From 0 in January to 1 in July."""
+        return float(0.5 - 0.5 * np.cos(2 * np.pi * (date.timetuple().tm_yday - 20) / 365.25))
+
+
+def grow_world(
+    region: Region,
+    years: Sequence[int],
+    *,
+    size_km: float,
+    seed: int,
+    cloudiness: float = 0.0,
+) -> World:
+    """Lay out a region and grow its crops over some harvest years.
+
+    Parameters
+    ----------
+    region : Region
+        Which.
+    years : sequence of int
+        Harvest years; also those between the first and the last are grown.
+    size_km : float
+        Side of the square, km.
+    seed : int
+        Seed.
+    cloudiness : float, default 0
+        See `weather.make_weather`.
+
+    Returns
+    -------
+    World
+    """
+    grid = make_grid(region, size_km)
+    first, last = min(years), max(years)
+    weather = make_weather(region, first - 2, last + 1, seed=seed, cloudiness=cloudiness)
+    ground = Ground.from_weather(weather)
+    land = make_land(region, grid, seed=seed)
+    elevation, transform = make_elevation(region, grid, seed=seed)
+    left, bottom, right, top = grid.bounds
+    middle = [((left + right) / 2, (bottom + top) / 2)] * len(COVERS)
+    points = np.array([*middle, *((p.centroid.x, p.centroid.y) for p in land.geometry)])
+    height = sample_elevation(elevation, transform, grid, points[:, 0], points[:, 1])
+    # The year before stands in September, the year after is sown in October.
+    wanted = list(range(first - 1, last + 2))
+    crops = deal_rotations(region, land.geometry.size, wanted, seed=seed)
+    margins = np.full(len(COVERS), crop_index("permanent grass"))
+    units = {year: np.concatenate([margins, crop]) for year, crop in crops.items()}
+    growth = make_growth(region, weather, ground, units, height, seed=seed)
+    surface = Surface.make(region, weather, ground, growth, covers=len(COVERS), seed=seed)
+    return World(
+        region=region, grid=grid, land=land, weather=weather, ground=ground, growth=growth,
+        surface=surface, crops=crops, elevation=elevation, dem_transform=transform,
+    )  # fmt: skip
