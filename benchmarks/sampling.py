@@ -32,7 +32,7 @@ class SampleParcels:
 
     def setup_cache(self) -> str:
         archive = cubecrop.simulate_archive(
-            Path.cwd() / "archive", year=_YEAR, size_km=self.size_km, progress=False
+            Path.cwd() / "archive", years=[_YEAR], size_km=self.size_km, progress=False
         )
         return str(archive)
 

@@ -90,7 +90,7 @@ def test_the_key_follows_what_goes_in(samples):
 
 def test_training_from_the_cache_reads_no_image(tmp_path, monkeypatch):
     place = cubecrop.simulate_archive(
-        tmp_path / "archive", year=2024, size_km=0.6, seed=4, progress=False
+        tmp_path / "archive", years=[2024], size_km=0.6, seed=4, progress=False
     )
     parcels = gpd.read_parquet(place / "parcels-2024.parquet")
     config = cubecrop.TrainConfig(epochs=1, n_pixels=8)

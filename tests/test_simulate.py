@@ -18,13 +18,15 @@ import xarray as xr
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 from rasterio.features import rasterize
 
-from cubecrop.errors import AoiError, OutputError, SeasonError
+from cubecrop.archive import search
+from cubecrop.cube import open_season
+from cubecrop.errors import AoiError, OutputError, SeasonError, SimulationError
 from cubecrop.schema import SENTINEL2_BANDS
 from cubecrop.season import Season
-from cubecrop.simulate import archive, simulate_archive
-from cubecrop.simulate.crops import CROPS, make_growth
-from cubecrop.simulate.land import make_grid, make_land
-from cubecrop.simulate.sensors import cloud_covers
+from cubecrop.simulate import archive, products, simulate_archive
+from cubecrop.simulate.land import COVERS, deal_rotations, declare, make_land
+from cubecrop.simulate.presets import PRESETS
+from cubecrop.simulate.regions import REGIONS, find_region, make_grid
 
 ASSETS = {
     "sentinel-2-l2a": {*SENTINEL2_BANDS, "SCL"},
@@ -67,6 +69,15 @@ def test_same_seed_writes_the_same_bytes_whatever_the_threads(made, tmp_path, mo
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     again = simulate_archive(tmp_path / "again", size_km=0.6, seed=7, progress=False)
     assert digests(again) == digests(made)
+
+
+def test_another_seed_writes_other_images(made, tmp_path):
+    other = simulate_archive(tmp_path / "other", size_km=0.6, seed=8, progress=False)
+    mine, theirs = digests(made), digests(other)
+    same = [name for name in mine if name in theirs and name.endswith(".tif")]
+    same = [name for name in same if not name.endswith("SCL.tif")]  # overcast has one class
+    assert len(same) > 500
+    assert not any(mine[name] == theirs[name] for name in same)
 
 
 def test_every_item_has_its_assets_and_every_file_its_place(made, catalog):
@@ -141,13 +152,13 @@ def test_about_half_of_the_pixels_are_hidden(catalog):
     clear = []
     for item in items_of(catalog, "sentinel-2-l2a"):
         scl = read(item, "SCL")
-        assert set(np.unique(scl)) <= {3, 4, 5, 8, 9, 10}
+        assert set(np.unique(scl)) <= {2, 3, 4, 5, 6, 7, 8, 9, 10, 11}
         cloudy = 100 * np.isin(scl, [8, 9, 10]).mean()
         assert item.properties["eo:cloud_cover"] == pytest.approx(cloudy, abs=0.001)
         clear.append(np.isin(scl, [4, 5]).mean())
-    assert 0.45 <= 1 - np.mean(clear) <= 0.55
-    assert min(clear) == 0
-    assert max(clear) == 1
+    assert 0.3 <= 1 - np.mean(clear) <= 0.75
+    assert min(clear) < 0.05
+    assert max(clear) > 0.9
 
 
 def test_clouds_are_brighter_and_shadows_darker(catalog):
@@ -221,41 +232,112 @@ def test_weather_opens_as_the_item_says(catalog):
 
 def test_parcels_are_fields_apart_from_each_other(made):
     parcels = gpd.read_parquet(made / "parcels-2024.parquet")
-    assert list(parcels) == ["id", "crop:code", "crop:name", "region", "geometry"]
-    assert parcels.crs.to_epsg() == 32631
-    assert parcels["id"].is_unique
-    assert parcels.geometry.is_valid.all()
-    assert parcels["region"].nunique() == 4
-    counts = parcels["crop:name"].value_counts()
-    assert len(counts) == 8
-    assert counts.min() >= 5
-    touching = parcels.sindex.query(parcels.buffer(4), predicate="intersects")
+    truth = gpd.read_parquet(made / "truth-2024.parquet")
+    for table in (parcels, truth):
+        assert list(table) == ["id", "crop:code", "crop:name", "region", "geometry"]
+        assert table.crs.to_epsg() == 32631
+        assert table["id"].is_unique
+        assert table.geometry.is_valid.all()
+        assert (table["region"] == "flanders").all()
+    assert truth["id"].tolist() == parcels["id"].tolist()
+    assert truth["crop:name"].nunique() >= 8
+    assert parcels["crop:code"].str.fullmatch("[A-Z]{3}").all()
+    touching = parcels.sindex.query(parcels.buffer(3), predicate="intersects")
     assert (touching[0] == touching[1]).all()
 
 
-def test_default_size_holds_about_a_hundred_parcels():
-    for seed in range(3):
-        parcels = make_land(make_grid(2.5), year=2024, seed=seed).parcels
-        hectares = parcels.area / 1e4
-        assert 90 <= len(parcels) <= 115
-        assert hectares.between(0.4, 20).all()
-        counts = parcels["crop:name"].value_counts()
-        assert counts.min() >= 5
-        assert counts.max() >= 2 * counts.min()
+@pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
+def test_areas_of_parcels_are_log_normal(region):
+    land = make_land(region, make_grid(region, 4), seed=1)
+    hectares = np.array([parcel.area for parcel in land.geometry]) / 1e4
+    assert hectares.min() >= 0.2
+    assert hectares.max() <= 20
+    log = np.log(hectares)
+    skew = ((log - log.mean()) ** 3).mean() / log.std() ** 3
+    assert np.median(hectares) == pytest.approx(region.parcel_ha, rel=0.35)
+    assert 0.45 < log.std() < 0.9
+    assert abs(skew) < 1
+    shares = np.bincount(land.unit.ravel(), minlength=len(COVERS))[: len(COVERS)] / land.unit.size
+    assert dict(zip(COVERS, shares, strict=True))["wood"] > 0.02
+    assert (shares > 0).all()
+    assert 0.6 < 1 - shares.sum() < 0.95
 
 
-def test_years_share_parcels_and_rotate_crops():
-    first, second = (make_land(make_grid(1), year=y, seed=1).parcels for y in (2023, 2024))
+def test_tiles_have_the_names_of_sentinel2():
+    """The corners' tiles by ESA's tiling grid, and all of a square of 20 km inside its tile."""
+    assert [region.tile for region in REGIONS] == [
+        "31UES", "31UCP", "33UUP", "30TYP", "17TMJ", "20TMS",
+    ]  # fmt: skip
+    for region in REGIONS:
+        left, bottom, right, top = make_grid(region, 20).bounds
+        # Tiles reach 9.8 km beyond their 100 km squares to the east and the south.
+        assert left // 1e5 == (right - 9780) // 1e5
+        assert top // 1e5 == (bottom + 9780) // 1e5
+
+
+def test_wrong_declarations_have_their_share():
+    region = find_region("bavaria")
+    crop = deal_rotations(region, 4000, [2024], seed=0)[2024]
+    said = declare(crop, 2024, region=region, share=0.1, seed=0)
+    assert 0.06 < (said != crop).mean() < 0.1  # some are wrong by chance alone to the same crop
+    assert (declare(crop, 2024, region=region, share=0, seed=0) == crop).all()
+
+
+def test_years_share_parcels_and_rotate_crops(tmp_path):
+    out = simulate_archive(
+        tmp_path / "years", regions=["flanders"], years=[2023, 2024], size_km=0.5, seed=1,
+        progress=False,
+    )  # fmt: skip
+    first, second = (gpd.read_parquet(out / f"truth-{y}.parquet") for y in (2023, 2024))
     assert first.geometry.geom_equals(second.geometry).all()
-    assert (first["crop:name"] != second["crop:name"]).any()
+    assert (first["crop:name"] != second["crop:name"]).mean() > 0.5
     grass = first["crop:name"] == "permanent grass"
     assert (grass == (second["crop:name"] == "permanent grass")).all()
+    catalog = pystac.Catalog.from_file(out / "catalog.json")
+    days = [item.datetime.date() for item in items_of(catalog, "sentinel-2-l2a")]
+    assert len(days) == len(set(days))
+    assert days[0] <= Season(2023).start.replace(day=6)
+    assert days[-1] >= Season(2024).end.replace(day=26)
+
+
+def test_regions_stand_in_one_archive(tmp_path):
+    out = simulate_archive(
+        tmp_path / "regions", regions=["aquitaine", "ontario"], size_km=0.5, progress=False,
+        sentinel_1b=False,
+    )  # fmt: skip
+    parcels = gpd.read_parquet(out / "parcels-2024.parquet")
+    assert parcels.crs.to_epsg() == 4326
+    assert parcels["id"].is_unique
+    assert set(parcels["region"]) == {"aquitaine", "ontario"}
+    catalog = pystac.Catalog.from_file(out / "catalog.json")
+    tiles = {i.properties["s2:mgrs_tile"] for i in items_of(catalog, "sentinel-2-l2a")}
+    assert tiles == {"30TYP", "17TMJ"}
+    radar = items_of(catalog, "sentinel-1-rtc")
+    assert {item.properties["platform"] for item in radar} == {"SENTINEL-1A"}
+    assert {item.properties["sat:orbit_state"] for item in radar} == {"ascending"}
+    assert len(items_of(catalog, "cop-dem-glo-30")) == 2
+    # Half past ten by the sun is the afternoon in UTC on the other side of the ocean.
+    hours = {
+        item.properties["s2:mgrs_tile"]: item.datetime.hour
+        for item in items_of(catalog, "sentinel-2-l2a")
+    }
+    assert hours == {"30TYP": 10, "17TMJ": 16}
+
+
+def test_the_library_reads_it_as_any_archive(made):
+    parcels = gpd.read_parquet(made / "parcels-2024.parquet")
+    found = search(parcels, 2024, archive=made)
+    assert set(found.table()["modality"]) == {"sentinel2", "sentinel1", "weather", "terrain"}
+    cube = open_season(parcels, 2024, archive=made, modalities=("sentinel2", "weather"))
+    assert cube["sentinel2"]["reflectance"].sizes["time"] == 85
+    clear = cube["sentinel2"]["reflectance"].sel(band="B08", time="2024-06").max("time").compute()
+    assert 0.2 < float(clear.median()) < 0.6
 
 
 def test_parcels_lie_over_what_grows_there(made, catalog):
-    """In mid May cereals are green and fields of maize still bare."""
-    parcels = gpd.read_parquet(made / "parcels-2024.parquet")
-    scenes = [i for i in items_of(catalog, "sentinel-2-l2a") if 4 <= i.datetime.month <= 5]
+    """In May cereals are green and fields of maize still bare."""
+    parcels = gpd.read_parquet(made / "truth-2024.parquet")
+    scenes = [i for i in items_of(catalog, "sentinel-2-l2a") if i.datetime.month == 5]
     item = min(
         (i for i in scenes if i.datetime.year == 2024),
         key=lambda i: i.properties["eo:cloud_cover"],
@@ -272,22 +354,6 @@ def test_parcels_lie_over_what_grows_there(made, catalog):
         return ndvi[(inside == 1) & clear].mean()
 
     assert mean_of("winter wheat") > mean_of("maize") + 0.2
-
-
-@pytest.mark.parametrize("day", range(-120, 305, 25))
-def test_covers_are_shares_of_the_ground(day):
-    crop = np.tile(np.arange(len(CROPS)), 20)
-    canopy = make_growth(crop, year=2024, seed=0, shift=3.0).canopy(day)
-    for cover in (canopy.green, canopy.flower, canopy.dry):
-        assert (cover >= 0).all()
-    assert (canopy.green + canopy.flower + canopy.dry <= 1 + 1e-12).all()
-
-
-def test_cloud_covers_are_dealt_by_seed_and_not_drawn():
-    days = np.arange(1, 86)
-    first, second = (cloud_covers(days, year=2024, seed=seed) for seed in (0, 1))
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(np.sort(first), np.sort(second))
 
 
 def test_empty_folder_is_filled_and_full_one_refused(tmp_path, monkeypatch):
@@ -309,7 +375,7 @@ def test_interrupted_run_leaves_nothing(tmp_path, monkeypatch, error):
     def fail(*args, **kwargs):
         raise error
 
-    monkeypatch.setattr(archive, "see_optical", fail)
+    monkeypatch.setattr(products, "see_optical", fail)
     with pytest.raises(error):
         simulate_archive(tmp_path / "out", size_km=0.5, progress=False)
     assert list(tmp_path.iterdir()) == []
@@ -319,7 +385,7 @@ def test_failed_write_names_the_folder(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive, "add_raster", fail)
+    monkeypatch.setattr(products, "add_raster", fail)
     with pytest.raises(OutputError, match=r"cannot write .*out: .*No space left"):
         simulate_archive(tmp_path / "out", size_km=0.5, progress=False)
     assert not (tmp_path / "out").exists()
@@ -343,23 +409,49 @@ def test_killed_run_leaves_no_archive(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("size", [0, 0.4, 21, float("nan"), "2.5", None])
+@pytest.mark.parametrize("size", [0, 0.4, 21, float("nan"), "2.5"])
 def test_size_out_of_range_says_the_range(tmp_path, size):
     with pytest.raises(AoiError, match=r"size_km is .*expected a number from 0\.5 to 20"):
         simulate_archive(tmp_path / "out", size_km=size)
 
 
-def test_bad_year_and_seed_write_nothing(tmp_path):
-    with pytest.raises(SeasonError):
-        simulate_archive(tmp_path / "out", year=24)
-    with pytest.raises(ValueError, match="negative"):
-        simulate_archive(tmp_path / "out", seed=-1)
+@pytest.mark.parametrize(
+    ("wrong", "error", "match"),
+    [
+        ({"years": [24]}, SeasonError, "24"),
+        ({"seed": -1}, SimulationError, "negative"),
+        ({"preset": "easy"}, SimulationError, "expected one of .*'demo'"),
+        ({"regions": ["atlantis"]}, AoiError, "expected one of .*'flanders'"),
+        ({"regions": []}, SimulationError, "at least one"),
+        ({"years": [2024, 2024]}, SimulationError, "none twice"),
+        ({"wrong_labels": 1.5}, SimulationError, "share from 0 to 1"),
+        ({"cloudiness": float("nan")}, SimulationError, "from -3 to 3"),
+    ],
+)
+def test_wrong_arguments_write_nothing_and_say_what_is_right(tmp_path, wrong, error, match):
+    with pytest.raises(error, match=match):
+        simulate_archive(tmp_path / "out", **wrong)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_presets_turn_one_thing_at_a_time():
+    demo = PRESETS["demo"]
+    turned = {
+        name: [f for f in demo.__slots__ if getattr(preset, f) != getattr(demo, f)]
+        for name, preset in PRESETS.items()
+    }
+    assert turned == {
+        "demo": [],
+        "regions": ["regions"],
+        "years": ["years"],
+        "cloudy": ["cloudiness"],
+        "no-sentinel-1b": ["sentinel_1b"],
+    }
+
+
 def test_progress_goes_to_standard_error_alone(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(archive, "_optical_jobs", lambda world: [])
-    monkeypatch.setattr(archive, "_radar_jobs", lambda world: [])
+    monkeypatch.setattr(archive, "optical_jobs", lambda *_, **__: [])
+    monkeypatch.setattr(archive, "radar_jobs", lambda *_, **__: [])
     monkeypatch.setattr(archive, "write_catalog", lambda *_, **__: None)
     simulate_archive(tmp_path / "quiet", size_km=0.5, progress=False)
     simulate_archive(tmp_path / "no terminal", size_km=0.5)

@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from cubecrop.files import check_free
 from cubecrop.metrics import Scores, scores
 from cubecrop.nomenclature import NODATA
-from cubecrop.pipeline.picture import draw_demo
+from cubecrop.pipeline.picture import Story, draw_demo, read_photo, read_seasons
 from cubecrop.pipeline.run import classify, classify_parcels, train
 from cubecrop.sample import split_parcels
 from cubecrop.simulate import simulate_archive
@@ -36,7 +36,8 @@ class DemoResult:
     """What a demo made, and how right it was on parcels that training had not seen.
 
     ``parcels`` are scores of the table's held-out parcels, ``pixels`` those of the map's
-    pixels whose centre lies in one.
+    pixels whose centre lies in one, both by the crops that really grew. The model was trained
+    on the crops as declared, a few of them wrong.
     """
 
     folder: Path
@@ -55,7 +56,7 @@ def demo(
 ) -> DemoResult:
     """Simulate an archive, train on part of its parcels, classify the rest, map the area.
 
-    Needs no network and no data. The simulator is a simple one; see `simulate_archive`.
+    Needs no network and no data. See `simulate_archive` for what is simulated.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def demo(
     folder = Path(out)
     check_free(folder, files=(), overwrite=False)
     archive = simulate_archive(
-        folder / "archive", year=_YEAR, seed=seed, size_km=size_km, progress=progress
+        folder / "archive", preset="demo", seed=seed, size_km=size_km, progress=progress
     )
     declared = gpd.read_parquet(archive / f"parcels-{_YEAR}.parquet")
     model = train(declared, _LABEL, _YEAR, archive=archive, seed=seed, progress=progress)
@@ -94,40 +95,48 @@ def demo(
         folder / "map",
         progress=progress,
     )
+    # A crop that grows but that nobody declared has no class in the model.
+    truth = gpd.read_parquet(archive / f"truth-{_YEAR}.parquet")[_LABEL]
+    names = [*model.nomenclature.names, *sorted(set(truth) - set(model.nomenclature.names))]
+    table = table.assign(truth=[names.index(name) for name in truth])
+    held = table[table["part"] == "held out"]
     with (
         rasterio.open(folder / "map" / "crop_type.tif") as crop_type,
         rasterio.open(folder / "map" / "confidence.tif") as confidence,
     ):
         mapped, sure = crop_type.read(1), confidence.read(1)
-        truth = _burn(table, f"declared:{_LABEL}", model, crop_type)
-        unseen = _burn(table[table["part"] == "held out"], f"declared:{_LABEL}", model, crop_type)
-    draw_demo(folder / "demo.png", truth, mapped, sure, unseen, model.nomenclature)
-    held = table[table["part"] == "held out"]
-    n = len(model.nomenclature)
+        everywhere, unseen = _burn(table, crop_type), _burn(held, crop_type)
+        seasons = read_seasons(declared, truth, _YEAR, archive)
+        draw_demo(
+            folder / "demo.png",
+            Story(
+                seasons=seasons,
+                photo=read_photo(archive, crop_type.bounds),
+                truth=np.where(everywhere < len(model.nomenclature), everywhere, NODATA),
+                mapped=mapped,
+                confidence=sure,
+                unseen=unseen,
+                nomenclature=model.nomenclature,
+            ),
+        )
     inside = unseen != NODATA
+    found = np.array([names.index(name) for name in held[_LABEL]], dtype=np.int64)
     return DemoResult(
         folder=folder,
         model=model,
-        table=table,
-        parcels=scores(
-            _indices(held[f"declared:{_LABEL}"], model), _indices(held[_LABEL], model), n
-        ),
-        pixels=scores(unseen[inside], mapped[inside], n),
+        table=table.drop(columns="truth"),
+        parcels=scores(held["truth"].to_numpy(), found, len(names)),
+        pixels=scores(unseen[inside], mapped[inside], len(names)),
     )
 
 
-def _indices(names: gpd.GeoSeries, model: CropModel) -> NDArray[np.int64]:
-    return np.array([model.nomenclature.index(name) for name in names], dtype=np.int64)
-
-
-def _burn(
-    table: gpd.GeoDataFrame, column: str, model: CropModel, like: rasterio.DatasetReader
-) -> NDArray[np.uint8]:
-    """Class index of the parcel that holds each pixel's centre, 255 = none."""
-    shapes = zip(
-        table.geometry.to_crs(like.crs), _indices(table[column], model).tolist(), strict=True
-    )
+def _burn(table: gpd.GeoDataFrame, like: rasterio.DatasetReader) -> NDArray[np.uint8]:
+    """Index of the crop that grows at each pixel's centre, 255 = no parcel."""
     burnt: NDArray[np.uint8] = rasterize(
-        shapes, out_shape=like.shape, transform=like.transform, fill=NODATA, dtype="uint8"
+        zip(table.geometry.to_crs(like.crs), table["truth"].tolist(), strict=True),
+        out_shape=like.shape,
+        transform=like.transform,
+        fill=NODATA,
+        dtype="uint8",
     )
     return burnt

@@ -192,9 +192,7 @@ class _Tables:
     def add(self, world: World, chosen: Preset, seed: int) -> None:
         for year in chosen.years:
             crop = world.crops[year]
-            said = declare(
-                crop, year, region=world.region, share=chosen.wrong_labels, seed=seed
-            )
+            said = declare(crop, year, region=world.region, share=chosen.wrong_labels, seed=seed)
             for tables, crops in ((self.declared, said), (self.truth, crop)):
                 table = parcel_table(world.land, crops, region=world.region, seed=seed)
                 one_zone = len(chosen.regions) == 1

@@ -56,8 +56,8 @@ class CanopyTable:
 
     Attributes
     ----------
-    soil_dry, soil_wet : ndarray of float64 (band,)
-        Reflectance of the two soils of PROSAIL in Sentinel-2's bands.
+    soil_dry : ndarray of float64 (band,)
+        Reflectance of PROSAIL's dry soil in Sentinel-2's bands.
     """
 
     def __init__(self, path: Path = TABLE) -> None:
@@ -66,7 +66,6 @@ class CanopyTable:
             shape = tuple(axis.size for axis in self.axes.values())
             self._nodes = stored["nodes"].astype(np.float32).reshape(*shape, 30)
             self.soil_dry = stored["soil_dry"].astype(np.float64)
-            self.soil_wet = stored["soil_wet"].astype(np.float64)
 
     def reflectance(
         self,

@@ -65,7 +65,7 @@ def make_sky(
     inner = (slice(_PAD, -_PAD), slice(_PAD, -_PAD))
     km = size * 0.02
     # The window sees a part of larger fields: the smaller it is, the less varies within it.
-    spread = (0.28 + 0.3 * summer) * min(1.6, km / 2.5) * rng.uniform(0.6, 1.4)
+    spread = (0.28 + 0.3 * summer) * min(1.6, (km / 2.5) ** 0.6) * rng.uniform(0.6, 1.4)
     latent = 1.05 * ndtri(np.clip(cloud, 0.01, 0.99)) - 0.03 + 0.35 * rng.standard_normal()
     height = rng.uniform(500, 1500) * (0.6 + 0.6 * summer)
     wispy = rng.random()
@@ -76,7 +76,9 @@ def make_sky(
     north, west = round(length * np.cos(0.42)), round(length * np.sin(0.42))
     shadow = np.roll(opacity, (-north, -west), axis=(0, 1))[inner]
     cirrus = bool(wispy < 0.18)
-    haze = 0.05 * max(0.0, rng.normal(0.1, 0.5) + 0.7 * cloud)
+    haze = 0.03 * max(0.0, rng.normal(0.1, 0.5) + 0.7 * cloud)
+    if rng.random() < 0.2:
+        haze += rng.uniform(0.02, 0.12)
     veil = np.full((size, size), np.float32(haze))
     if cirrus:
         veil += (0.16 + 0.08 * smooth_noise(rng, (size, size), 14)).clip(0).astype(np.float32)
@@ -130,22 +132,21 @@ def classify_scene(
         white = (ndsi > 0.35) & (seen["B02"] > 0.2)
         scl[white] = np.where(doubt[white] > 1.4, MEDIUM, SNOW)
     # Bright ground is taken for cloud where the doubt is large.
-    bright = (seen["B02"] > 0.13) & (ndsi < 0.35) & (sky.opacity < 0.05)
+    bright = (seen["B02"] > 0.14) & (ndsi < 0.35) & (sky.opacity < 0.05)
     scl[bright & (doubt > 0.9)] = UNCLASSIFIED
     scl[bright & (doubt > 1.7)] = MEDIUM
     shaded = sky.shadow > 0.35
     scl[shaded & (doubt > -0.5)] = SHADOW
     scl[shaded & (doubt > 0.9)] = DARK
+    # Haze makes ground that is not plainly green ambiguous.
+    dim = (sky.veil + 0.015 * doubt > 0.055) & (ndvi < 0.62) & (sky.opacity < 0.05)
+    scl[dim] = UNCLASSIFIED
     thickness = sky.opacity + 0.06 * doubt * (sky.opacity > 0)
-    thickness = thickness + (0.3 * sky.veil if not sky.cirrus else 0)
-    # Below 0.09 the cloud is missed.
-    scl[thickness > 0.09] = UNCLASSIFIED
-    scl[thickness > 0.28] = MEDIUM
-    scl[thickness > 0.68] = HIGH
-    # Some wide layers look like ground to the classifier.
-    grey = (thickness > 0.68) & (sky.brightness + 0.02 * doubt < 0.385)
-    scl[grey] = UNCLASSIFIED
+    # Below 0.08 the cloud is missed.
+    scl[thickness > 0.08] = UNCLASSIFIED
+    scl[thickness > 0.2] = MEDIUM
+    scl[thickness > 0.72] = HIGH
     if sky.cirrus:
-        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.26)
+        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.2)
         scl[thin] = CIRRUS
     return scl.astype(np.uint8)

@@ -46,9 +46,7 @@ def smooth_noise(
     return _standardised(field)
 
 
-def fractal(
-    rng: np.random.Generator, shape: tuple[int, int], slope: float
-) -> NDArray[np.float32]:
+def fractal(rng: np.random.Generator, shape: tuple[int, int], slope: float) -> NDArray[np.float32]:
     """Draw a field whose power falls with spatial frequency to the power ``-slope``.
 
     Mean 0, standard deviation 1. Terrain has slopes of about 3 to 4 in two dimensions

@@ -108,9 +108,7 @@ def make_land(region: Region, grid: Grid, *, seed: int) -> Land:
         fill=COVERS.index("margin"),
         dtype="int32",
     )
-    texture = smooth_noise(
-        stream(Purpose.TEXTURE, seed, region.index), (grid.size, grid.size), 2.5
-    )
+    texture = smooth_noise(stream(Purpose.TEXTURE, seed, region.index), (grid.size, grid.size), 2.5)
     return Land(grid=grid, geometry=np.array(fields, dtype=object), unit=unit, texture=texture)
 
 

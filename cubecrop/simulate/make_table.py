@@ -93,13 +93,9 @@ def main() -> None:
         state = {name: values[i] for (name, values), i in zip(AXES.items(), index, strict=True)}
         nodes[index] = _node(state)
     soils = prosail.spectral_lib.soil
-    np.savez_compressed(
-        out,
-        nodes=nodes,
-        soil_dry=band_means(soils.rsoil1).astype(np.float32),
-        soil_wet=band_means(soils.rsoil2).astype(np.float32),
-        **{name: np.asarray(values, dtype=np.float32) for name, values in AXES.items()},
-    )
+    axes = {name: np.asarray(values, dtype=np.float32) for name, values in AXES.items()}
+    dry = band_means(soils.rsoil1).astype(np.float32)
+    np.savez_compressed(out, allow_pickle=False, nodes=nodes, soil_dry=dry, **axes)
 
 
 if __name__ == "__main__":

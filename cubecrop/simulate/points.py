@@ -147,14 +147,15 @@ def _optical(
     """Dates and reflectance (parcel, time, band), NaN under cloud that was recognised."""
     dates = [day for day in days if day.toordinal() % 5 == 2]
     n = surface.soil.shape[0]
-    spot = 0.8 * rng.standard_normal(n).astype(np.float32)
+    spot = np.float32(0.8) * rng.standard_normal(n, dtype=np.float32)
     values = np.empty((n, len(dates), 10), dtype=np.float32)
     for k, date in enumerate(dates):
         day = weather.day(date)
         thin, usual, dense = np.moveaxis(
             surface.reflectance(day, sun_zenith(region.lat, date.timetuple().tm_yday)), 1, 0
         )
-        here = (spot + 0.45 * rng.standard_normal(n).astype(np.float32)).clip(-2, 2)[:, None]
+        moment = np.float32(0.45) * rng.standard_normal(n, dtype=np.float32)
+        here = np.asarray(np.clip(spot + moment, -2, 2))[:, None]
         image = usual + here.clip(0) * (dense - usual) - here.clip(None, 0) * (thin - usual)
         image = image * (1 + rng.normal(0, 0.018) + rng.normal(0, 0.015, (n, 10)))
         image += rng.normal(0, 0.006, (n, 1)) * np.linspace(1.4, 0.2, 10)
@@ -204,28 +205,29 @@ def _node(
     time = np.array(dates, dtype="datetime64[D]")
     if composite is not None:
         step, time = _steps(time, composite, window)
-        linear = 10 ** (values / 10) if variable == "backscatter" else values
-        parts = [linear[:, step == i] for i in range(time.size)]
-        values = np.stack([_median(part, variable) for part in parts], axis=1)
-        values = 10 * np.log10(values) if variable == "backscatter" else values
-    values = values[..., None].astype(np.float32)  # (parcel, time, band, pixel)
+        parts = [values[:, step == i] for i in range(time.size)]
+        values = np.stack([_reduce(part, variable) for part in parts], axis=1)
+    sets = values[..., None].astype(np.float32)  # (parcel, time, band, pixel)
     return xr.Dataset(
         {
-            variable: (("parcel", "time", "band", "pixel"), values),
-            "valid": (("parcel", "time", "pixel"), np.isfinite(values).all(axis=2)),
+            variable: (("parcel", "time", "band", "pixel"), sets),
+            "valid": (("parcel", "time", "pixel"), np.isfinite(sets).all(axis=2)),
         },
         coords={"time": time.astype("datetime64[ns]"), "band": list(bands)},
     )
 
 
-def _median(part: NDArray[np.float32], variable: str) -> NDArray[np.float32]:
-    """Over time: the median of reflectance, the mean of radar power; NaN where all is."""
+def _reduce(part: NDArray[np.float32], variable: str) -> NDArray[np.float32]:
+    """Over time: median of reflectance, mean of radar power in dB; NaN where all is."""
+    some: NDArray[np.bool_] = np.isfinite(part[:, :, 0]).sum(axis=1) > 0
     if part.shape[1] == 0:
         return np.full((part.shape[0], part.shape[2]), np.nan, dtype=np.float32)
-    found = np.isfinite(part).all(axis=2).any(axis=1)
-    filled = np.where(found[:, None, None], part, 0)
-    over = np.nanmedian if variable == "reflectance" else np.nanmean
-    return np.where(found[:, None], over(filled, axis=1), np.nan)
+    filled = np.where(some[:, None, None], part, 0)
+    if variable == "reflectance":
+        reduced = np.nanmedian(filled, axis=1)
+    else:
+        reduced = 10 * np.log10(np.nanmean(10 ** (filled / 10), axis=1))
+    return np.where(some[:, None], reduced, np.nan).astype(np.float32)
 
 
 def _steps(
@@ -239,12 +241,13 @@ def _steps(
         count = month.astype(np.int64)
         if composite == "month":
             return count
-        return count * 3 + ((day - month.astype("datetime64[D]")).astype(int) // 10).clip(0, 2)
+        third = ((day - month.astype("datetime64[D]")).astype(np.int64) // 10).clip(0, 2)
+        return np.asarray(count * 3 + third)
 
     labels = number(days)
     steps = np.unique(labels)
     middle = np.array([days[labels == s][(labels == s).sum() // 2] for s in steps])
-    return np.searchsorted(steps, number(time)), middle
+    return np.asarray(np.searchsorted(steps, number(time))), middle
 
 
 def _weather(

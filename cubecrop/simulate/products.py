@@ -156,7 +156,9 @@ def write_terrain(root: Path, world: World) -> pystac.Item:
     elevation, transform = world.elevation, world.dem_transform
     height, width = elevation.shape
     lon, lat = math.floor(world.region.lon), math.floor(world.region.lat)
-    tile = f"{'N' if lat >= 0 else 'S'}{abs(lat):02d}_00_{'E' if lon >= 0 else 'W'}{abs(lon):03d}_00"
+    tile = (
+        f"{'N' if lat >= 0 else 'S'}{abs(lat):02d}_00_{'E' if lon >= 0 else 'W'}{abs(lon):03d}_00"
+    )
     item = make_item(
         f"Copernicus_DSM_COG_10_{tile}_DEM",
         "cop-dem-glo-30",

@@ -192,7 +192,7 @@ REGIONS: Final = (
         ),
     ),
     Region(
-        index=1, name="normandy", lon=0.142, lat=48.46, elevation=150, relief=30, parcel_ha=3.6,
+        index=1, name="normandy", lon=0.302, lat=48.46, elevation=150, relief=30, parcel_ha=3.6,
         temperature=(4.6, 5.0, 7.6, 10.1, 13.7, 16.8, 19.0, 18.9, 15.9, 12.4, 8.0, 5.2),
         wet_days=(0.39, 0.35, 0.34, 0.31, 0.32, 0.28, 0.27, 0.26, 0.28, 0.36, 0.4, 0.42),
         rain=5.4, hedges=0.35, woods=0.1, soil=(0.95, 1.02), cultivar=(1.0, 1.02),
@@ -206,7 +206,7 @@ REGIONS: Final = (
         ),
     ),
     Region(
-        index=2, name="bavaria", lon=12.212, lat=48.72, elevation=420, relief=35, parcel_ha=2.2,
+        index=2, name="bavaria", lon=12.362, lat=48.72, elevation=420, relief=35, parcel_ha=2.2,
         temperature=(-0.8, 0.4, 4.5, 9.3, 13.8, 17.3, 18.9, 18.4, 14.0, 9.3, 4.0, 0.3),
         wet_days=(0.33, 0.3, 0.31, 0.3, 0.36, 0.39, 0.38, 0.35, 0.31, 0.29, 0.31, 0.34),
         rain=6.0, departure=(4.4, 3.2), woods=0.16, soil=(0.88, 0.95), cultivar=(0.97, 0.98),
@@ -238,8 +238,8 @@ REGIONS: Final = (
         index=4, name="ontario", lon=-81.22, lat=43.5, elevation=310, relief=12, parcel_ha=7.0,
         temperature=(-5.5, -5.0, -0.5, 6.3, 13.0, 18.2, 20.7, 19.8, 16.2, 9.8, 3.8, -2.0),
         wet_days=(0.4, 0.33, 0.31, 0.33, 0.32, 0.3, 0.28, 0.28, 0.3, 0.33, 0.37, 0.39),
-        rain=7.6, departure=(5.4, 3.2), woods=0.12, soil=(1.05, 1.0), cultivar=(0.84, 1.12), late_sowing=6,
-        grain_maize=True,
+        rain=7.6, departure=(5.4, 3.2), woods=0.12, soil=(1.05, 1.0),
+        cultivar=(0.84, 1.12), late_sowing=6, grain_maize=True,
         rotations=(
             (14, _GRASS),
             (40, ("maize", "soybean", "winter wheat")),
@@ -253,7 +253,8 @@ REGIONS: Final = (
         index=5, name="maritimes", lon=-63.52, lat=46.38, elevation=45, relief=18, parcel_ha=4.5,
         temperature=(-7.0, -6.8, -2.5, 3.2, 9.5, 15.0, 19.2, 19.0, 14.8, 9.0, 3.6, -2.5),
         wet_days=(0.42, 0.36, 0.36, 0.36, 0.35, 0.33, 0.31, 0.3, 0.32, 0.37, 0.42, 0.43),
-        rain=8.0, departure=(5.0, 3.0), woods=0.2, soil=(1.0, 1.2), cultivar=(0.88, 0.94), late_sowing=16,
+        rain=8.0, departure=(5.0, 3.0), woods=0.2, soil=(1.0, 1.2),
+        cultivar=(0.88, 0.94), late_sowing=16,
         rotations=(
             (24, _GRASS),
             (24, ("potato", "spring barley", "alfalfa")),

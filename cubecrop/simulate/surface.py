@@ -85,12 +85,14 @@ class Surface:
         soil = np.array(region.soil) * (1 + rng.normal(0, (0.14, 0.05), (n, 2)))
         return cls(
             growth=growth, ground=ground, region=region, covers=covers, soil=soil.clip(0.4, 1.7),
-            azimuth=rng.uniform(0, np.pi, n), structure=rng.normal(0, 1, (n, 3)),
-            gaps=0.02 + 0.12 * rng.random(n),
+            azimuth=np.asarray(np.pi * rng.random(n)), structure=rng.normal(0, 1, (n, 3)),
+            gaps=np.asarray(0.02 + 0.12 * rng.random(n)),
             rain=weather.rain, leafing=_leafing(weather),
         )  # fmt: skip
 
-    def reflectance(self, day: int, zenith: float, units: slice = slice(None)) -> NDArray[np.float32]:
+    def reflectance(
+        self, day: int, zenith: float, units: slice = slice(None)
+    ) -> NDArray[np.float32]:
         """Reflectance factor of thin, usual and dense spots.
 
         Parameters
@@ -144,7 +146,7 @@ class Surface:
         if self.covers and units == slice(None):
             hidden[[COVERS.index(name) for name in ("hedge", "wood", "conifers")]] *= 0.35
         image = image * (1 - hidden[:, None, None]) + hidden[:, None, None] * _SNOW
-        return image.astype(np.float32)
+        return np.asarray(image, dtype=np.float32)
 
     def _cover(self, image: NDArray[np.float64], day: int, zenith: float) -> None:
         table, leaf = load_table(), self.leafing[day]
@@ -200,14 +202,14 @@ class Surface:
         crop = growth.crop[day, units]
         values = [(*c.vv, *c.vh, c.plant_water) for c in CROPS]
         traits = np.array([*values, (-12.0, 0.2, -18.0, 0.2, 0.6)])[crop]
-        dense = traits[:, (0, 2)] + 0.7 * self.structure[units, 1:2] + 0.4 * self.structure[units, 2:]
+        # What parcels of a crop differ by, mostly in both polarisations alike.
+        own = 0.7 * self.structure[units, 1:2] + 0.4 * self.structure[units, 2:]
+        dense = traits[:, (0, 2)] + own
         green = 1 - 0.62 * growth.senescence[day, units]
         water = traits[:, 4] * growth.lai[day, units] * green
         # Rain on leaves brightens the canopy by up to 1 dB for the day.
         dense = dense + 1.0 * -np.expm1(-self.rain[day] / 4.0)
-        power = water_cloud(
-            water[:, None], dense, traits[:, (1, 3)], soil, incidence=incidence
-        )
+        power = water_cloud(water[:, None], dense, traits[:, (1, 3)], soil, incidence=incidence)
         if self.covers and units == slice(None):
             self._cover_power(power, day)
         return power

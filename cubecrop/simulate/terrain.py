@@ -24,9 +24,7 @@ _ARCSECOND = 1 / 3600
 _SLOPE = 3.4
 
 
-def make_elevation(
-    region: Region, grid: Grid, *, seed: int
-) -> tuple[NDArray[np.float32], Affine]:
+def make_elevation(region: Region, grid: Grid, *, seed: int) -> tuple[NDArray[np.float32], Affine]:
     """Raise fractal hills over the square and a margin around it.
 
     Returns

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Ground", "Weather", "daylength", "growing_degree_days", "make_weather"]
 
-Series = "NDArray[np.float64]"
-
 # Persistence of daily temperature; 0.72 about a 31-day mean in AgERA5 of Flanders, 2017-2018.
 _PERSISTENCE = 0.76
 # A wet day is followed by another with a probability that stands this far above the mean
@@ -137,9 +135,7 @@ def make_weather(
         # Years differ by 0.7 K, springs and summers by 1 K more (Flanders 1991-2020).
         warm, spring, late = rng.normal(0, (0.7, 1.2, 0.9))
         day = np.arange(n)
-        offsets.append(
-            warm + spring * _bump(day, 85, 40) + late * _bump(day, 200, 45)
-        )
+        offsets.append(warm + spring * _bump(day, 85, 40) + late * _bump(day, 200, 45))
         wetness.append(np.full(n, rng.normal(0, 0.035)) + rng.normal(0, 0.05) * _bump(day, 190, 50))
         kicks.append(rng.standard_normal(n))
         chances.append(rng.random(n))
@@ -161,7 +157,7 @@ def make_weather(
     rain = np.where(wet, 1.0 + (region.rain - 1.0) / _RAIN_SHAPE * np.concatenate(amounts), 0.0)
     # Shares of clear and overcast days in Flanders, by the archive of 2017 to 2018.
     veil = _persistent(np.concatenate(veils), 0.35)
-    grey = np.where(wet, 0.9, -0.6) + 0.5 * (1 - season) + 0.7 * regime + 0.75 * veil
+    grey = np.where(wet, 0.9, -0.6) + 0.5 * (1 - season) + 0.85 * regime + 0.6 * veil
     cloud = ndtr(grey + cloudiness)
     clear = 0.76 * _top_of_atmosphere(region.lat, doy)
     sun = clear * (1 - 0.72 * cloud**1.5)
@@ -280,7 +276,7 @@ def _bump(day: NDArray[np.integer], centre: float, width: float) -> NDArray[np.f
 def _monthly(values: tuple[float, ...], doy: NDArray[np.integer]) -> NDArray[np.float64]:
     """Interpolate means of months to days, over the turn of the year."""
     middle = np.arange(-0.5, 13) * 365.25 / 12
-    return np.interp(doy, middle, [values[-1], *values, values[0]])
+    return np.asarray(np.interp(doy, middle, [values[-1], *values, values[0]]))
 
 
 def _persistent(kicks: NDArray[np.float64], memory: float) -> NDArray[np.float64]:

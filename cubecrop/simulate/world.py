@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from cubecrop.simulate.terrain import make_elevation, sample_elevation
 from cubecrop.simulate.weather import Ground, Weather, make_weather
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Sequence
 
     from affine import Affine

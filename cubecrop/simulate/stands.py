@@ -1,0 +1,318 @@
+"""Single stands of crops: what the farmer and the weather make of a sowing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+from scipy.special import expit
+
+from cubecrop.simulate.crops import CROPS, Crop
+from cubecrop.simulate.draws import Purpose, stream
+from cubecrop.simulate.weather import growing_degree_days
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cubecrop.simulate.growth import Growth
+    from cubecrop.simulate.regions import Region
+    from cubecrop.simulate.weather import Ground, Weather
+
+__all__ = ["Meadow", "Place", "Plan", "Stand"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """What all stands of a region share."""
+
+    region: Region
+    weather: Weather
+    ground: Ground
+    cooler: NDArray[np.float64]  # (unit,) K by altitude
+    seed: int
+
+    def heat(self, base: float, units: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Degree days of each day, (day, unit)."""
+        cooler = self.cooler[units][None, :]
+        return growing_degree_days(
+            self.weather.low[:, None] - cooler, self.weather.high[:, None] - cooler, base=base
+        )
+
+    def day_of(self, year: int, day_of_year: float) -> float:
+        """Index of a day of a year, which may lie beyond the series."""
+        first = np.datetime64(f"{year}-01-01") - np.datetime64(self.weather.start)
+        return float(first.astype(int)) + day_of_year - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How the farmers of one harvest year differ, all (unit,)."""
+
+    sowing: NDArray[np.float64]  # standard normal
+    vigour: NDArray[np.float64]  # factor on leaf area
+    green: NDArray[np.float64]  # factor on chlorophyll
+    cultivar: NDArray[np.float64]  # factor on thermal time
+    wait: NDArray[np.float64]  # standard exponential, before the harvest
+    catch: NDArray[np.float64]  # uniform
+    plough: NDArray[np.float64]  # uniform
+    mowing: NDArray[np.float64]  # (unit, 8) standard normal
+
+    @classmethod
+    def draw(cls, place: Place, year: int, n: int) -> Plan:
+        """Draw by (seed, region, year)."""
+        rng = stream(Purpose.GROWTH, place.seed, place.region.index, year)
+        draws = rng.standard_normal((12, n))
+        uniform = rng.random((3, n))
+        return cls(
+            sowing=draws[0],
+            vigour=(0.92 + 0.17 * draws[1]).clip(0.4, 1.25),
+            green=(1 + 0.13 * draws[2]).clip(0.6, 1.35),
+            cultivar=1 + 0.055 * draws[3],
+            wait=-np.log1p(-uniform[0]).clip(None, 3),
+            catch=uniform[1],
+            plough=uniform[2],
+            mowing=draws[4:12].T,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stand:
+    """An annual crop on some units; ``sown`` and ``end`` are days (unit,)."""
+
+    crop: Crop
+    units: NDArray[np.intp]
+    sown: NDArray[np.int64]
+    flowering: NDArray[np.int64]
+    end: NDArray[np.int64]
+    lai: NDArray[np.float64]
+    chlorophyll: NDArray[np.float64]
+    senescence: NDArray[np.float64]
+    flower: NDArray[np.float64]
+    stays: NDArray[np.float64]  # (unit,) litter after harvest
+
+    @classmethod
+    def grow(
+        cls,
+        place: Place,
+        crop: Crop,
+        units: NDArray[np.intp],
+        year: int,
+        plan: Plan,
+        free: NDArray[np.float64],
+        sown: NDArray[np.float64] | None = None,
+        until: NDArray[np.float64] | None = None,
+    ) -> Stand:
+        """Sow, develop and harvest on some units.
+
+        Parameters
+        ----------
+        place : Place
+        crop : Crop
+        units : ndarray of int (unit,)
+        year : int
+            Of the harvest.
+        plan : Plan
+        free : ndarray (unit,)
+            Day from which the ground is free.
+        sown, until : ndarray (unit,), optional
+            Days of sowing and ploughing, where the crop's own rules do not decide.
+        """
+        days = np.arange(place.weather.mean.size)
+        if sown is None:
+            sown = _sowing_day(place, crop, year) + crop.sown[1] * plan.sowing[units]
+        last = days[-1]
+        start = np.maximum(np.round(sown), free + 4).clip(0, last - 1).astype(np.int64)
+        heat = place.heat(crop.base, units)
+        heat[days[:, None] < start[None, :]] = 0.0
+        emerged = np.cumsum(heat, axis=0) >= crop.heat[0]
+        pace = heat * emerged
+        tempo = plan.cultivar[units] * place.region.cultivar[0 if crop.winter else 1]
+        spring = pace / (crop.heat[1] * tempo)
+        if crop.daylength is not None:
+            low, high = crop.daylength
+            light = ((place.weather.daylength - low) / (high - low)).clip(0, 1)
+            spring = spring * light[:, None]
+        before = np.cumsum(spring, axis=0)
+        ripening = np.where(before >= 1, pace / (crop.heat[2] * tempo), 0.0)
+        # Heat and a dry root zone hasten ripening by up to a third.
+        ripening *= (1 + 0.35 * (1 - place.ground.stress))[:, None]
+        stage = np.minimum(before, 1.0) + np.cumsum(ripening, axis=0)  # (day, unit)
+        if until is None:
+            ripe, days_after, last_day = crop.harvest
+            if crop.name == "maize" and place.region.grain_maize:
+                ripe, days_after, last_day = 1.98, 22, 325
+            wait = days_after * (0.4 + 0.6 * plan.wait[units])
+            latest = place.day_of(year, last_day) + 5 * plan.sowing[units]
+            end = np.minimum(_first(stage >= ripe) + wait, latest)
+        else:
+            end = until
+        end = np.maximum(np.round(end), start + 20).clip(0, last).astype(np.int64)
+        leaves = cls._leaf_area(crop, stage, np.cumsum(pace, axis=0))
+        fade = expit((stage - crop.fade[0]) / (crop.fade[1] / 2))
+        thirst = _thirst(place, stage)
+        killed = place.ground.killed[:, None]
+        flower = np.zeros_like(stage)
+        if crop.flower is not None:
+            middle, width, share = crop.flower
+            flower = share * np.exp(-0.5 * ((stage - middle) / width) ** 2)
+        young = 0.75 + 0.25 * expit((stage - 0.3) / 0.08)
+        return cls(
+            crop=crop,
+            units=units,
+            sown=start,
+            flowering=_first(before >= 1),
+            end=end,
+            lai=leaves * plan.vigour[units] * thirst * (1 - 0.55 * killed),
+            chlorophyll=crop.chlorophyll * young * plan.green[units],
+            senescence=np.maximum(fade, 0.6 * killed),
+            flower=flower,
+            stays=crop.litter * (0.5 + plan.catch[units]),
+        )
+
+    @staticmethod
+    def _leaf_area(
+        crop: Crop, stage: NDArray[np.float64], warmth: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        small, peak = crop.lai
+        rosette = small * -np.expm1(-warmth / 260.0)
+        rise = expit((stage - crop.rise[0]) / crop.rise[1]) - expit(-crop.rise[0] / crop.rise[1])
+        # Leaves that yellow still stand: the fall of leaf area keeps two fifths as straw.
+        fall = 1 - 0.6 * expit((stage - crop.fall[0]) / (crop.fall[1] / 1.6))
+        leaves = (rosette + (peak - rosette) * rise.clip(0)) * fall * (warmth > 0)
+        return np.asarray(leaves, dtype=np.float64)
+
+    def write(self, growth: Growth) -> None:
+        """Put the stand and its stubble into the state of the region."""
+        days = np.arange(growth.lai.shape[0])[:, None]
+        stands = (days >= self.sown) & (days < self.end)
+        grown = stands & (self.lai > 0.02)
+        at = np.ix_(np.arange(days.size), self.units)
+        for name in ("lai", "chlorophyll", "senescence", "flower"):
+            field = getattr(growth, name)
+            field[at] = np.where(stands, getattr(self, name), field[at])
+        growth.crop[at] = np.where(grown, CROPS.index(self.crop), growth.crop[at])
+        since = days - self.end
+        stubble = self.stays * np.exp(-since.clip(0) / 60.0)
+        growth.litter[at] = np.where(since >= 0, stubble, growth.litter[at])
+        growth.litter[at] = np.where(stands, growth.litter[at] * 0.3, growth.litter[at])
+        bed = np.exp(-(days - self.sown).clip(0) / 70.0)
+        growth.rough[at] = np.where(stands, -1.2 * bed, growth.rough[at])
+        growth.rough[at] = np.where(since >= 0, -0.6, growth.rough[at])
+        growth.ridged[at] = np.where(stands, self.crop.rows * (0.3 + 0.7 * bed), 0.0)
+
+    def dates(self) -> dict[str, NDArray[np.int64]]:
+        """Days of sowing, flowering and harvest, (unit,)."""
+        return {"sown": self.sown, "flowering": self.flowering, "harvest": self.end}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meadow:
+    """Grass or alfalfa that is mown and grows again, from one autumn to the next."""
+
+    crop: Crop
+    units: NDArray[np.intp]
+    start: int
+    end: NDArray[np.int64]
+    lai: NDArray[np.float64]
+    chlorophyll: NDArray[np.float64]
+    brown: NDArray[np.float64]
+
+    @classmethod
+    def grow(
+        cls,
+        place: Place,
+        crop: Crop,
+        units: NDArray[np.intp],
+        year: int,
+        plan: Plan,
+    ) -> Meadow:
+        """Let grass or alfalfa grow by warmth since its last cut, within frost and drought."""
+        days = np.arange(place.weather.mean.size)
+        # A meadow's year runs from 1 November, since it is neither sown nor harvested.
+        start = max(0, int(place.day_of(year - 1, 305)))
+        end = min(int(place.day_of(year, 305)), days[-1] + 1)
+        heat = place.heat(5.0, units)
+        heat[: int(max(0, place.day_of(year, 32)))] = 0.0
+        grown = np.cumsum(heat, axis=0)
+        low, peak = crop.lai
+        # Some are grazed: kept short and even, never mown.
+        grazed = (plan.plough[units] < 0.35) & (crop.name == "permanent grass")
+        gap = crop.cuts * (1 + 0.16 * plan.mowing[units]).clip(0.6, 1.6)  # (unit, cut)
+        gap[:, 0] += 120 * plan.sowing[units].clip(-1, 2)
+        threshold = np.cumsum(gap, axis=1)
+        since, after = grown.copy(), np.zeros_like(grown, dtype=bool)
+        last_cut = place.day_of(year, 288)
+        for k in range(gap.shape[1]):
+            mown = (grown >= threshold[None, :, k]) & ~grazed
+            mown &= _first(mown)[None, :] < last_cut
+            since = np.where(mown, grown - threshold[None, :, k], since)
+            after |= mown
+        thirst = 0.45 + 0.55 * uniform_filter1d(place.ground.stress, 21)[:, None]
+        stubble = np.where(after, 0.7, low)
+        regrown = stubble + (peak - stubble) * -np.expm1(-since / 300.0)
+        regrown = np.where(grazed, low + 1.1 * -np.expm1(-since / 250.0), regrown)
+        # Frost and short days take leaf area; alfalfa goes down to the crown.
+        chill = uniform_filter1d(place.weather.mean, 25)
+        hardy = 0.55 if crop.name == "alfalfa" else 0.72
+        winter = 1 - (1 - hardy) * expit((3.0 - chill) / 1.2)
+        killed = place.ground.killed
+        lai = regrown * thirst * (winter * (1 - 0.4 * killed))[:, None] * plan.vigour[units]
+        fresh = np.exp(-since / 90.0) * after
+        tall = expit((since - 520) / 60) * 0.12
+        cold = 0.2 * expit((1.0 - chill) / 1.5)[:, None]
+        dry = 0.5 * (1 - thirst)
+        return cls(
+            crop=crop,
+            units=units,
+            start=start,
+            end=np.full(units.size, end, dtype=np.int64),
+            lai=lai,
+            chlorophyll=crop.chlorophyll * plan.green[units] * np.ones_like(lai),
+            brown=(0.1 + 0.22 * fresh + tall + cold + dry + 0.6 * killed[:, None]).clip(0, 0.85),
+        )
+
+    def write(self, growth: Growth) -> None:
+        """Put the year of the meadow into the state of the region."""
+        days = slice(self.start, int(self.end[0]))
+        at = (days, self.units)
+        growth.lai[at] = self.lai[days]
+        growth.chlorophyll[at] = self.chlorophyll[days]
+        growth.senescence[at] = self.brown[days]
+        growth.crop[at] = CROPS.index(self.crop)
+        growth.litter[at] = self.crop.litter
+        growth.flower[at] = growth.ridged[at] = 0
+        growth.rough[at] = 0.4
+
+    def dates(self) -> dict[str, NDArray[np.int64]]:
+        """Days of sowing, flowering and harvest, (unit,)."""
+        none = np.full(self.units.size, -1, dtype=np.int64)
+        return {"sown": none, "flowering": none, "harvest": none}
+
+
+def _sowing_day(place: Place, crop: Crop, year: int) -> float:
+    """Day on which the ten-day mean temperature passes the crop's threshold."""
+    mean = uniform_filter1d(place.weather.mean, 15)
+    if crop.winter:
+        first, last = int(place.day_of(year - 1, 225)), int(place.day_of(year - 1, 318))
+        passed = mean[first:last] <= crop.sown[0]
+    else:
+        first, last = int(place.day_of(year, 50)), int(place.day_of(year, 152))
+        passed = mean[first:last] >= crop.sown[0]
+    # Ten days and not one: a single warm spell does not start a farmer.
+    firm = np.convolve(passed, np.ones(10), mode="full")[: passed.size] >= 8
+    found = int(np.argmax(firm)) if firm.any() else passed.size - 1
+    return first + found + (0.0 if crop.winter else place.region.late_sowing)
+
+
+def _thirst(place: Place, stage: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factor on leaf area: drought while leaves expand is felt for the rest of the season."""
+    lack = (1 - place.ground.stress)[:, None] * (stage > 0.2) * (stage < 1.6)
+    return np.asarray(1 - 0.5 * -np.expm1(-np.cumsum(lack, axis=0) / 45.0))
+
+
+def _first(condition: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """First day on which a condition (day, unit) holds; far beyond the end if never."""
+    found = np.argmax(condition, axis=0)
+    return np.where(condition.any(axis=0), found, 10**6).astype(np.int64)
