@@ -77,22 +77,24 @@ class _WebFiles(HTTPFileSystem):  # type: ignore[misc]
         end: int | None = None,
         **options: Any,  # noqa: ANN401 (as fsspec declares it)
     ) -> bytes:
+        renewed = renew = False
         for attempt in range(_ATTEMPTS):
             try:
-                signed = self._signer(url, renew=attempt > 0) if self._signer else url
+                signed = self._signer(url, renew=renew) if self._signer else url
                 found: bytes = await super()._cat_file(signed, start=start, end=end, **options)
                 return found
             except (aiohttp.ClientError, TimeoutError) as error:
                 status = getattr(error, "status", None)
                 refused = status is not None and status not in _BUSY
-                again = refused and self._signer is not None and attempt == 0
-                if (refused and not again) or attempt + 1 == _ATTEMPTS:
+                renew = refused and self._signer is not None and not renewed
+                if (refused and not renew) or attempt + 1 == _ATTEMPTS:
                     words = getattr(error, "message", "") or str(error) or type(error).__name__
                     said = f"{status}: {words}" if status else words
                     raise ReadError(
                         f"weather at {url.split('?')[0]} cannot be read: {said}. "
                         f"{_cure(url, status)}"
                     ) from error
+            renewed |= renew
             await asyncio.sleep(_DELAY * 2**attempt)
         raise AssertionError  # pragma: no cover (the loop returns or raises)
 
