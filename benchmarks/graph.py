@@ -17,7 +17,7 @@ import shapely
 import torch
 
 import cubecrop
-from cubecrop.model import CropModel, LateFusion, NetworkConfig, SensorConfig
+from cubecrop.model import CropModel, CropNetwork, NetworkConfig, SensorConfig
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 
@@ -99,7 +99,7 @@ def untrained_model() -> CropModel:
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = LateFusion(config)
+        network = CropNetwork(config)
     return CropModel(
         network=network.eval(),
         nomenclature=Nomenclature.from_labels(_CROPS),

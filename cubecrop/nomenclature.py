@@ -78,6 +78,11 @@ class Nomenclature:
     def from_labels(cls, labels: Iterable[object], *, name: str = "") -> Nomenclature:
         """Make one class of each distinct label, sorted by name; nulls are left out."""
         names = sorted({text for label in labels if (text := label_text(label)) is not None})
+        return cls.from_names(names, name=name)
+
+    @classmethod
+    def from_names(cls, names: Iterable[str], *, name: str = "") -> Nomenclature:
+        """Make one class of each name, in their order; codes are the names."""
         crops = tuple(
             Crop(code=text, name=text, colour=_PALETTE[i % len(_PALETTE)])
             for i, text in enumerate(names)

@@ -7,7 +7,7 @@ from samples import make_samples
 from torch.nn import functional
 
 from cubecrop.errors import LabelError
-from cubecrop.model import sensor_arrays
+from cubecrop.model import SampleArrays, sensor_arrays
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
 from cubecrop.training.loss import CropLoss, class_weights
@@ -77,7 +77,7 @@ def made_batches(config, **changes):
     samples, _ = make_samples(n=6, n_pixels=1)
     arrays = sensor_arrays(samples, ["sentinel2", "sentinel1"])
     ids = [f"p{i}" for i in range(6)]
-    one = TrainingSet(arrays, np.arange(6) % 3, ids, np.ones(6, int))
+    one = TrainingSet(SampleArrays(arrays), np.arange(6) % 3, ids, np.ones(6, int))
     deviations = {name: np.ones(a.values.shape[-1], "f4") for name, a in arrays.items()}
     return arrays, list(batches([one], deviations, config, seed=0, epoch=0))
 
@@ -85,7 +85,7 @@ def made_batches(config, **changes):
 def test_a_shift_moves_all_dates_of_a_parcel_alike_in_every_sensor():
     plain = {"batch_size": 6, "jitter": 0.0, "date_dropout": {}}
     arrays, ((batch, _),) = made_batches(TrainConfig(**plain, shift_days=20))
-    moved = {name: series.days.numpy() - arrays[name].days for name, series in batch.items()}
+    moved = {name: series.days.numpy() - arrays[name].days for name, series in batch.series.items()}
     shift = moved["sentinel2"][:, :1]
     assert 0 < np.abs(shift).max() <= 20
     assert len(np.unique(shift)) == 6
@@ -97,9 +97,9 @@ def test_an_offset_is_the_same_on_all_dates():
     plain = {"batch_size": 6, "jitter": 0.0, "date_dropout": {}}
     _, ((still, _),) = made_batches(TrainConfig(**plain))
     _, ((moved, _),) = made_batches(TrainConfig(**plain, offset=0.5))
-    seen = still["sentinel1"].valid[..., 0].numpy()
+    seen = still.series["sentinel1"].valid[..., 0].numpy()
     # Members come in the same order: both draw it first.
-    change = (moved["sentinel1"].values - still["sentinel1"].values)[:, :, 0].numpy()
+    change = (moved.series["sentinel1"].values - still.series["sentinel1"].values)[:, :, 0].numpy()
     assert np.ptp(change[seen].reshape(6, -1, 2), axis=1).max() < 1e-4
     assert np.abs(change).max() > 0.1
 

@@ -7,7 +7,7 @@ import xarray as xr
 from samples import make_samples
 
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import sensor_arrays
+from cubecrop.model import SampleArrays, sensor_arrays
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
 from cubecrop.training.sets import TrainingSet, band_statistics
@@ -118,7 +118,7 @@ def test_statistics_by_hand():
     arrays = sensor_arrays(samples, ["sentinel1"])
     rows = arrays["sentinel1"].values[arrays["sentinel1"].valid]
     mean, deviation = band_statistics(
-        [TrainingSet(arrays, np.zeros(3, int), labels, np.ones(3, int))], "sentinel1"
+        [TrainingSet(SampleArrays(arrays), np.zeros(3, int), labels, np.ones(3, int))], "sentinel1"
     )
     np.testing.assert_allclose(mean, rows.mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(deviation, rows.std(axis=0), rtol=1e-4)
@@ -128,7 +128,7 @@ def test_each_epoch_draws_anew_and_every_parcel_keeps_a_date():
     samples, _ = make_samples(n=6, n_pixels=16)
     arrays = sensor_arrays(samples, ["sentinel2", "sentinel1"])
     counts = samples["pixel_count"].values
-    one = TrainingSet(arrays, np.arange(6) % 3, [f"p{i}" for i in range(6)], counts)
+    one = TrainingSet(SampleArrays(arrays), np.arange(6) % 3, [f"p{i}" for i in range(6)], counts)
     deviations = {name: np.ones(a.values.shape[-1], "f4") for name, a in arrays.items()}
     config = TrainConfig(batch_size=6, n_pixels=4, date_dropout={"sentinel1": 0.95}, jitter=0.0)
 
@@ -138,12 +138,11 @@ def test_each_epoch_draws_anew_and_every_parcel_keeps_a_date():
     ((first, truth),) = epoch(0)
     ((again, _),) = epoch(0)
     ((other, _),) = epoch(1)
-    assert torch.equal(first["sentinel2"].valid, again["sentinel2"].valid)
-    assert first["sentinel2"].valid.shape != other["sentinel2"].valid.shape or not torch.equal(
-        first["sentinel2"].valid, other["sentinel2"].valid
-    )
+    assert torch.equal(first.series["sentinel2"].valid, again.series["sentinel2"].valid)
+    drawn, anew = (batch.series["sentinel2"].valid for batch in (first, other))
+    assert drawn.shape != anew.shape or not torch.equal(drawn, anew)
     assert sorted(truth.tolist()) == [0, 0, 1, 1, 2, 2]
-    assert first["sentinel1"].valid.flatten(1).any(dim=1).all()
+    assert first.series["sentinel1"].valid.flatten(1).any(dim=1).all()
 
 
 @pytest.mark.parametrize(

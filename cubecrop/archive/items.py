@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyproj
@@ -24,7 +23,7 @@ from cubecrop.archive.identity import (
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider, tell_provider
 from cubecrop.archive.refusal import is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
-from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
+from cubecrop.schema import SERIES, Asset, Scene
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["normalise_item"]
 
 _SCHEMES = {"", "file", "http", "https", "s3"}
-#: Assets of a Sentinel-2 item that hold no reflectance: classes, and a probability in percent.
-_NO_VALUES: Final = {"SCL", CLOUD_PROBABILITY}
-_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
 def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None = None) -> Scene:
@@ -85,7 +81,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     footprint = footprint_of(item)
     start, end = _dates(item)
     found = _raw_assets(item, rule, row, name)
-    values = {_keys(rule)[band]: raw for band, raw in found.items() if band not in _NO_VALUES}
+    values = {rule.assets[band]: raw for band, raw in found.items() if band != "SCL"}
     decided = harmonise(item, rule, values)
     is_optical = rule.modality == "sentinel2"
     return Scene(
@@ -114,7 +110,6 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         harmonisation=decided.reason,
         offset_unverified=decided.unverified,
         access=row.access,
-        accumulation=rule.accumulation,
     )
 
 
@@ -158,23 +153,16 @@ def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 def _raw_assets(
     item: Mapping[str, Any], rule: CollectionRule, row: Provider, name: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Raw assets by our band names; all but the optional must be there, and be files."""
+    """Raw assets by our band names; all must be there and be files."""
     found = item.get("assets") or {}
-    optional = {band: key for band, key in rule.optional.items() if key in found}
-    if not rule.assets and not optional:
-        raise UnsupportedItemError(
-            f"item {name!r} has assets {sorted(found)}, expected one of "
-            f"{sorted(rule.optional.values())} at least."
-        )
-    keys = {**rule.assets, **optional}
     if missing := sorted(key for key in rule.assets.values() if key not in found):
         collection = str(item.get("collection"))
         raise UnsupportedItemError(
             f"item {name!r} has assets {sorted(found)} but lacks {missing}, which collection "
             f"{collection!r} of provider {row.name!r} should have.{_cure(item, collection, found)}"
         )
-    for key in keys.values():
-        href = _href(found[key])
+    for key in rule.assets.values():
+        href = str(found[key].get("href", ""))
         if not href or urlsplit(href).scheme not in _SCHEMES or href.startswith("/vsi"):
             raise UnsupportedItemError(
                 f"asset {key!r} of item {name!r} has href {href!r}, expected a path or an "
@@ -185,23 +173,7 @@ def _raw_assets(
                 f"asset {key!r} of item {name!r} is a Zarr store ({href!r}), expected a GeoTIFF "
                 "or JPEG 2000 file."
             )
-    return {band: found[key] for band, key in keys.items()}
-
-
-def _keys(rule: CollectionRule) -> dict[str, str]:
-    return {**rule.assets, **rule.optional}
-
-
-def _href(raw: Mapping[str, Any]) -> str:
-    """Where an asset is; of Azure's own scheme, the address that any client reads."""
-    href = str(raw.get("href", "")).removeprefix("file://")
-    if not href.startswith("abfs://"):
-        return href
-    options = (raw.get("xarray:open_kwargs") or {}).get("storage_options") or {}
-    account = str(options.get("account_name", ""))
-    if not _ACCOUNT.fullmatch(account):
-        return href
-    return f"https://{account}.blob.core.windows.net/{href.removeprefix('abfs://')}"
+    return {band: found[key] for band, key in rule.assets.items()}
 
 
 def _cure(item: Mapping[str, Any], collection: str, found: Mapping[str, Any]) -> str:
@@ -255,9 +227,9 @@ def _asset(
     decided: Harmonisation,
     name: str,
 ) -> Asset:
-    is_class = band in _NO_VALUES
+    is_class = band == "SCL"
     return Asset(
-        href=_href(raw),
+        href=str(raw["href"]).removeprefix("file://"),
         scale=1.0 if is_class else decided.scale,
         offset=0.0 if is_class else decided.offset,
         nodata=_nodata(band, raw, rule, name),
@@ -268,11 +240,9 @@ def _asset(
 def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) -> float | None:
     """DN that means nothing: as the file's item declares, else as its collection is known."""
     found, known = declared(raw, "nodata"), rule.nodata.get(band)
-    if band == CLOUD_PROBABILITY:
-        return known  # catalogues declare 0, which is a probability
     if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
         raise UnsupportedItemError(
-            f"asset {_keys(rule)[band]!r} of item {name!r} declares nodata {sorted(found)}, "
+            f"asset {rule.assets[band]!r} of item {name!r} declares nodata {sorted(found)}, "
             f"expected {known}: missing pixels would be taken for values."
         )
     return found.pop() if found else known

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, decide, parcel_block
+from cubecrop.classification.kernels import Inputs, confidence_of, decide, parcel_block
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
@@ -48,12 +48,28 @@ def classify_pixel_sets(
     chosen = model.select_bands(samples)
     span = season_of(samples)
     arguments, dims, days = [], [], []
+    config = model.config
     for name in present:
         node = chosen.children[name].to_dataset(inherit=False).drop_vars("band")
         days.append(days_since_start(node["time"].to_numpy(), span))
         node = node.drop_vars(list(node.coords))
         arguments += [node[SERIES[name]], node["valid"]]
         dims += [["time", "band", "pixel"], ["time", "pixel"]]
+    dates = [node.any("pixel").sum("time") for node in arguments[1::2]]
+    if config.terrain:
+        terrain = chosen["terrain"].dataset["terrain"].sel(variable=list(config.terrain_variables))
+        arguments.append(_bare(terrain, "terrain"))
+        dims.append(["terrain_variable", "pixel"])
+    if config.geometry:
+        arguments.append(_bare(chosen.dataset["geometry"], "geometry"))
+        dims.append(["feature"])
+    weather_days, weather_variables = None, []
+    if config.weather or config.needs_thermal_time:
+        weather = chosen["weather"].dataset["weather"]
+        weather_days = days_since_start(weather["time"].to_numpy(), span)
+        weather_variables = [str(name) for name in weather["variable"].to_numpy()]
+        arguments.append(_bare(weather, "weather"))
+        dims.append(["weather_time", "weather_variable"])
     probability = xr.apply_ufunc(
         parcel_block,
         *arguments,
@@ -65,13 +81,18 @@ def classify_pixel_sets(
         dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
         kwargs={
             "reference": model.reference(),
-            "sensors": present,
-            "days": days,
+            "inputs": Inputs(
+                sensors=present,
+                days=days,
+                weather_days=weather_days,
+                weather_variables=weather_variables,
+                terrain=config.terrain,
+                geometry=config.geometry,
+            ),
             "n_classes": len(model.nomenclature),
             "device": device,
         },
     )
-    dates = [node.any("pixel").sum("time") for node in arguments[1::2]]
     valid_dates = xr.concat(dates, dim="sensor").transpose("parcel", "sensor")
     return xr.Dataset(
         {"probability": probability, "valid_dates": valid_dates},
@@ -81,6 +102,13 @@ def classify_pixel_sets(
             "sensor": list(present),
         },
     )
+
+
+def _bare(array: xr.DataArray, child: str) -> xr.DataArray:
+    """An array without coordinates; dims that mean something else in each child are renamed."""
+    array = array.drop_vars(list(array.coords))
+    shared = {"time": f"{child}_time", "variable": f"{child}_variable"}
+    return array.rename({old: name for old, name in shared.items() if old in array.dims})
 
 
 def parcel_table(

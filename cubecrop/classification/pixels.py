@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
+import pyproj
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, decide, pixel_block
+from cubecrop.classification.kernels import Inputs, confidence_of, decide, pixel_block
+from cubecrop.errors import ModelMismatchError
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
-from cubecrop.schema import SERIES, check_season_cube
+from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from numpy.typing import NDArray
 
 __all__ = ["classify_pixels"]
 
@@ -46,19 +50,40 @@ def classify_pixels(
     Raises
     ------
     ModelMismatchError
-        The cube is not what the model was made for.
+        The cube is not what the model was made for, or the model takes the shape of parcels,
+        which a pixel has none of.
     """
     check_season_cube(season)
+    if model.config.geometry:
+        raise ModelMismatchError(
+            "the model takes the shape of parcels, which single pixels do not have. Classify "
+            "parcels with `classify_parcels`, or train with `NetworkOptions(geometry=False)`."
+        )
     present = model.check(season)
     chosen = model.select_bands(season)
     series = [_spread(chosen.children[name].dataset[SERIES[name]]) for name in present]
     span = season_of(season)
     # Coordinates of the children differ (dates, bands) and are of no use after the network.
     plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
+    dims = [["time", "band"]] * len(plain)
+    config = model.config
+    if config.terrain:
+        terrain = _like(season["terrain"].dataset["terrain"], plain[0])
+        terrain = terrain.sel(variable=list(config.terrain_variables))
+        terrain = terrain.drop_vars([c for c in terrain.coords if c not in {"y", "x"}])
+        plain.append(terrain)
+        dims.append(["variable"])
+    weather_days, weather_variables = None, []
+    if config.weather or config.needs_thermal_time:
+        weather = season["weather"].dataset["weather"]
+        weather_days = days_since_start(weather["time"].to_numpy(), span)
+        weather_variables = [str(name) for name in weather["variable"].to_numpy()]
+        plain += [_weather_cells(weather), _nearest_cells(weather, season, plain[0])]
+        dims += [["cell", "weather_time", "weather_variable"], []]
     probability = xr.apply_ufunc(
         pixel_block,
         *plain,
-        input_core_dims=[["time", "band"]] * len(plain),
+        input_core_dims=dims,
         output_core_dims=[["crop"]],
         exclude_dims={"time", "band"},
         dask="parallelized",
@@ -66,8 +91,13 @@ def classify_pixels(
         dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
         kwargs={
             "reference": model.reference(),
-            "sensors": present,
-            "days": [days_since_start(one["time"].to_numpy(), span) for one in series],
+            "inputs": Inputs(
+                sensors=present,
+                days=[days_since_start(one["time"].to_numpy(), span) for one in series],
+                weather_days=weather_days,
+                weather_variables=weather_variables,
+                terrain=config.terrain,
+            ),
             "n_classes": len(model.nomenclature),
             "device": device,
         },
@@ -99,6 +129,48 @@ def classify_pixels(
     )
     dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+
+
+def _weather_cells(weather: xr.DataArray) -> xr.DataArray:
+    """Weather as (cell, weather_time, weather_variable), cells by latitude, then longitude."""
+    plain = weather.drop_vars(list(weather.coords))
+    plain = plain.rename(time="weather_time", variable="weather_variable")
+    stacked = plain.stack(cell=("latitude", "longitude"), create_index=False)
+    return stacked.transpose("cell", "weather_time", "weather_variable")
+
+
+def _nearest_cells(weather: xr.DataArray, season: xr.DataTree, like: xr.DataArray) -> xr.DataArray:
+    """Number (y, x) of the weather cell that is nearest to each pixel, chunked like a series."""
+    y, x = season["y"].to_numpy(), season["x"].to_numpy()
+    latitudes, longitudes = weather["latitude"].to_numpy(), weather["longitude"].to_numpy()
+    crs = crs_of(season)
+
+    def block(rows: slice, columns: slice) -> NDArray[np.int64]:
+        lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        lon, lat = lonlat.transform(*np.meshgrid(x[columns], y[rows]))
+        row = np.abs(np.asarray(lat)[..., None] - latitudes).argmin(axis=-1)
+        column = np.abs(np.asarray(lon)[..., None] - longitudes).argmin(axis=-1)
+        return np.asarray(row * len(longitudes) + column)
+
+    def lazy_block(block_info: Any = None) -> NDArray[np.int64]:  # noqa: ANN401
+        rows, columns = (slice(*ends) for ends in block_info[None]["array-location"])
+        return block(rows, columns)
+
+    if like.chunks is None:
+        return xr.DataArray(block(slice(None), slice(None)), dims=("y", "x"))
+    sizes = dict(zip(like.dims, like.chunks, strict=True))
+    cells = da.map_blocks(
+        lazy_block, chunks=(sizes["y"], sizes["x"]), dtype=np.int64, meta=np.empty((0, 0), int)
+    )
+    return xr.DataArray(cells, dims=("y", "x"))
+
+
+def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
+    """An array in the chunks of a series."""
+    if series.chunks is None:
+        return array
+    sizes = dict(zip(series.dims, series.chunks, strict=True))
+    return array.chunk({"y": sizes["y"], "x": sizes["x"], "variable": -1})
 
 
 def _spread(series: xr.DataArray) -> xr.DataArray:

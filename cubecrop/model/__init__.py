@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from cubecrop.model.arrays import SensorArrays, days_since_start, season_of, sensor_arrays
+from cubecrop.model.arrays import (
+    SampleArrays,
+    SensorArrays,
+    WeatherArrays,
+    assemble,
+    days_since_start,
+    mean_over_pixels,
+    sample_arrays,
+    season_of,
+    sensor_arrays,
+)
 from cubecrop.model.calibration import Calibration, tempered
-from cubecrop.model.config import NetworkConfig, SensorConfig
+from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
 from cubecrop.model.crop_model import (
     MODEL_FILES,
     CropModel,
@@ -12,27 +22,38 @@ from cubecrop.model.crop_model import (
     TrainingRecord,
     default_device,
 )
-from cubecrop.model.networks import LateFusion, LightweightAttention, PixelSetEncoder, Series
-from cubecrop.model.predict import Predictor, one_thread
+from cubecrop.model.networks import CropNetwork, Outputs
+from cubecrop.model.predict import Predictor, as_batch, one_thread
+from cubecrop.model.series import Batch, Series
+from cubecrop.model.thermal import thermal_source
 
 __all__ = [
     "MODEL_FILES",
+    "WEATHER",
+    "Batch",
     "Calibration",
     "CropModel",
-    "LateFusion",
-    "LightweightAttention",
+    "CropNetwork",
     "ModelReference",
     "NetworkConfig",
-    "PixelSetEncoder",
+    "NetworkOptions",
+    "Outputs",
     "Predictor",
+    "SampleArrays",
     "SensorArrays",
     "SensorConfig",
     "Series",
     "TrainingRecord",
+    "WeatherArrays",
+    "as_batch",
+    "assemble",
     "days_since_start",
     "default_device",
+    "mean_over_pixels",
     "one_thread",
+    "sample_arrays",
     "season_of",
     "sensor_arrays",
     "tempered",
+    "thermal_source",
 ]

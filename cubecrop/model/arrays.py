@@ -1,37 +1,83 @@
-"""Pixel sets as arrays that a network can take: (parcel, time, pixel, band), and days."""
+"""Pixel sets as arrays that a network can take."""
 
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
 from cubecrop.errors import SchemaError
+from cubecrop.model.config import WEATHER
+from cubecrop.model.thermal import degree_days, thermal_time
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["SensorArrays", "days_since_start", "season_of", "sensor_arrays"]
+    from cubecrop.model.config import NetworkConfig
+
+__all__ = [
+    "SampleArrays", "SensorArrays", "WeatherArrays", "assemble", "days_since_start",
+    "mean_over_pixels", "sample_arrays", "season_of", "sensor_arrays",
+]  # fmt: skip
+
+#: Days that a network's weather is averaged over: fewer steps than days, and less noise.
+_WEATHER_STEP: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class SensorArrays:
-    """One sensor's pixel sets in memory.
+    """One series' pixel sets in memory.
 
     ``values`` (parcel, time, pixel, band) float32, ``valid`` (parcel, time, pixel) bool,
-    ``days`` (time,) float32 since the season's start.
+    ``days`` (time,) float32 since the season's start, ``thermal`` (parcel, time) float32
+    degree days where they are needed.
     """
 
     values: NDArray[np.float32]
     valid: NDArray[np.bool_]
     days: NDArray[np.float32]
+    thermal: NDArray[np.float32] | None = None
+
+    def take(self, index: NDArray[np.int64] | slice) -> SensorArrays:
+        """Some of the parcels."""
+        thermal = None if self.thermal is None else self.thermal[index]
+        return replace(self, values=self.values[index], valid=self.valid[index], thermal=thermal)
+
+
+@dataclass(frozen=True, slots=True)
+class WeatherArrays:
+    """Weather (parcel, time, variable) in the units of the schema, and its days (time,)."""
+
+    values: NDArray[np.float32]
+    days: NDArray[np.float32]
+    variables: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleArrays:
+    """All that a network takes of some parcels: series by name, features (parcel, feature)."""
+
+    series: Mapping[str, SensorArrays] = field(default_factory=dict)
+    geometry: NDArray[np.float32] | None = None
+    terrain: NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.series.values())).valid)
+
+    def take(self, index: NDArray[np.int64] | slice) -> SampleArrays:
+        """Some of the parcels."""
+        return SampleArrays(
+            {name: one.take(index) for name, one in self.series.items()},
+            None if self.geometry is None else self.geometry[index],
+            None if self.terrain is None else self.terrain[index],
+        )
 
 
 def season_of(tree: xr.DataTree) -> Season:
@@ -58,6 +104,48 @@ def days_since_start(time: NDArray[np.datetime64], season: Season) -> NDArray[np
     return (time.astype("datetime64[D]") - start).astype(np.float32)
 
 
+def assemble(
+    series: Mapping[str, SensorArrays],
+    config: NetworkConfig,
+    *,
+    weather: WeatherArrays | None = None,
+    geometry: NDArray[np.float32] | None = None,
+    terrain: NDArray[np.float32] | None = None,
+) -> SampleArrays:
+    """Bring sensors, weather and features to what a network of a configuration takes.
+
+    Dates of a parcel without weather are masked where the network needs thermal time.
+    """
+    out = dict(series)
+    if config.needs_thermal_time and weather is not None:
+        daily = degree_days(weather.values, weather.variables, config.thermal_source)
+        for name, one in series.items():
+            thermal = thermal_time(daily, weather.days, one.days)
+            known = np.isfinite(thermal)
+            out[name] = replace(
+                one, valid=one.valid & known[:, :, None], thermal=np.nan_to_num(thermal)
+            )
+    if config.weather and weather is not None:
+        columns = [list(weather.variables).index(v) for v in config.weather_variables]
+        out[WEATHER] = _steps(weather.values[..., columns], weather.days)
+    return SampleArrays(
+        out,
+        geometry if config.geometry else None,
+        terrain if config.terrain else None,
+    )
+
+
+def _days(time: NDArray[np.datetime64], samples: xr.DataTree) -> NDArray[np.float32]:
+    """Days since the season's start, or since the first date where there is no season.
+
+    Published weights count from the first date, and know of no season.
+    """
+    if "season_start" in samples.attrs or not len(time):
+        return days_since_start(time, season_of(samples))
+    days = time.astype("datetime64[D]")
+    return np.asarray(days - days.min(), dtype=np.float32)
+
+
 def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, SensorArrays]:
     """Load sensors of pixel sets; computes what is lazy, all sensors at once.
 
@@ -75,7 +163,6 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
     """
     wanted = list(sensors)
     check_pixel_sets(samples, needs=wanted)
-    season = season_of(samples)
     tree = xr.DataTree.from_dict(
         {
             name: samples.children[name].to_dataset(inherit=False)[[SERIES[name], "valid"]]
@@ -88,6 +175,66 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
         out[name] = SensorArrays(
             np.ascontiguousarray(series.to_numpy(), dtype=np.float32),
             tree[name]["valid"].transpose("parcel", "time", "pixel").to_numpy(),
-            days_since_start(tree[name]["time"].to_numpy(), season),
+            _days(tree[name]["time"].to_numpy(), samples),
         )
     return out
+
+
+def sample_arrays(samples: xr.DataTree, config: NetworkConfig) -> SampleArrays:
+    """Load what a network takes of pixel sets; computes what is lazy.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree
+        Pixel sets, their bands in the network's order.
+    config : NetworkConfig
+        Says which sensors and features.
+
+    Returns
+    -------
+    SampleArrays
+    """
+    sensors = [s.name for s in config.sensors if s.name in samples.children]
+    weather = terrain = geometry = None
+    if config.weather or config.needs_thermal_time:
+        node = samples.children[WEATHER].to_dataset(inherit=False).load()
+        weather = WeatherArrays(
+            node[WEATHER].transpose("parcel", "time", "variable").to_numpy(),
+            days_since_start(node["time"].to_numpy(), season_of(samples)),
+            [str(name) for name in node["variable"].to_numpy()],
+        )
+    if config.terrain:
+        array = samples["terrain"]["terrain"].sel(variable=list(config.terrain_variables))
+        terrain = mean_over_pixels(array.transpose("parcel", "variable", "pixel").to_numpy())
+    if config.geometry:
+        geometry = samples["geometry"].transpose("parcel", "feature").to_numpy()
+        geometry = geometry.astype(np.float32)
+    series = sensor_arrays(samples, sensors)
+    return assemble(series, config, weather=weather, geometry=geometry, terrain=terrain)
+
+
+def mean_over_pixels(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean (parcel, variable) of the pixels (parcel, variable, pixel) that are not NaN."""
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=-1, dtype=np.float64)
+    count = known.sum(axis=-1)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean.astype(np.float32)
+
+
+def _steps(values: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
+    """Weather (parcel, time, variable) as means over equal steps, a set of one a step."""
+    order = np.argsort(days, kind="stable")
+    step = np.floor(days[order] / _WEATHER_STEP).astype(int)
+    numbers, starts = np.unique(step, return_index=True)
+    ordered = values[:, order]
+    known = np.isfinite(ordered)
+    total = np.add.reduceat(np.where(known, ordered, 0), starts, axis=1, dtype=np.float64)
+    count = np.add.reduceat(known, starts, axis=1, dtype=np.int64)
+    mean = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
+    # A step is known where all its variables are; a set cannot lack a band.
+    return SensorArrays(
+        mean[:, :, None, :],
+        np.asarray(np.isfinite(mean).all(axis=-1))[:, :, None],
+        ((numbers + 0.5) * _WEATHER_STEP).astype(np.float32),
+    )

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Final, Literal, get_args
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.schema import SERIES
 
-__all__ = ["NetworkConfig", "SensorConfig"]
+__all__ = [
+    "WEATHER", "Fusion", "NetworkConfig", "NetworkOptions", "SensorConfig", "Statistic",
+    "TemporalName", "TimeEncoding",
+]  # fmt: skip
 
+Fusion = Literal["early", "mid", "late", "decision"]
+TemporalName = Literal["ltae", "tae", "tempcnn", "gru", "transformer"]
+TimeEncoding = Literal["season-day", "calendar-day", "thermal-time", "none", "first-date", "order"]
+Statistic = Literal["mean", "std", "max", "min"]
+
+#: Name of the weather among a network's series.
+WEATHER: Final = "weather"
 #: Larger sizes than these are no crop network but a way to fill a stranger's memory.
-_LARGEST = 8192
+_LARGEST: Final = 8192
+#: Sizes as published: Garnot & Landrieu 2020, arXiv:2007.00586 (ltae); Garnot et al. 2020,
+#: arXiv:1911.07757 (tae); for the others those of the competitors' comparison in the former.
+_PUBLISHED: Final[dict[str, dict[str, Any]]] = {
+    "ltae": {"attention_width": 256, "heads": 16, "key_width": 8, "temporal_mlp": (128,)},
+    "tae": {"attention_width": 0, "heads": 4, "key_width": 32, "temporal_mlp": (128, 128)},
+    "tempcnn": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
+    "gru": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
+    "transformer": {"attention_width": 128, "heads": 4, "key_width": 1, "temporal_mlp": (128,)},
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +50,112 @@ class SensorConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NetworkConfig:
-    """Sizes of a pixel-set encoder with lightweight temporal attention, fused late.
+class NetworkOptions:
+    """What a user chooses about a network; the data it is trained on gives the rest.
 
-    The defaults are the published sizes.
+    Parameters
+    ----------
+    fusion : {"late", "early", "mid", "decision"}
+        How series are joined. Early: everything is brought to the optical dates and
+        stacked. Mid: an encoder of sets a series, one temporal encoder over the merged
+        dates. Late: both a series, embeddings joined. Decision: a whole network a series,
+        probabilities averaged.
+    temporal : {"ltae", "tae", "tempcnn", "gru", "transformer"}
+        What summarises a series over its dates.
+    statistics : tuple of {"mean", "std", "max", "min"}
+        What summarises a set over its pixels.
+    time_encoding : {"season-day", "calendar-day", "thermal-time", "none", "first-date", "order"}
+        Position of a date: days since the season's start, day of the year, degree days (see
+        `cubecrop.model.thermal`), nothing; days since the series' first date and the number
+        of the date are those of the published code.
+    thermal_step : float
+        Resample series to equal steps of thermal time, so many degree days each, before the
+        temporal encoder; 0 keeps the dates.
+    weather : bool
+        Take weather as a series of its own.
+    terrain, geometry : bool
+        Take terrain (mean over a parcel) and shape of a parcel as features of every set.
+    auxiliary : bool
+        A classifier a series beside the fused one, for the auxiliary loss; not with early.
+    pixel_mlp, set_mlp : tuple of int
+        Widths of the layers over pixels, and of those between statistics and embedding.
+    embedding : int
+        Width of a date's embedding.
+    attention_width, heads, key_width, temporal_mlp
+        Sizes of the temporal encoder; as published where not given. A width of 0 takes the
+        embeddings as they are.
+    decoder : tuple of int
+        Widths of the layers before the classes.
+    dropout, attention_dropout : float
+        Shares dropped in training.
+    period : float
+        Longest wavelength of the sinusoid over positions.
+
+    References
+    ----------
+    Garnot et al. 2020, arXiv:1911.07757; Garnot & Landrieu 2020, arXiv:2007.00586; Garnot
+    et al. 2022, arXiv:2112.07558 (fusion).
+    """
+
+    fusion: Fusion = "late"
+    temporal: TemporalName = "ltae"
+    statistics: tuple[Statistic, ...] = ("mean", "std")
+    time_encoding: TimeEncoding = "season-day"
+    thermal_step: float = 0.0
+    weather: bool = False
+    terrain: bool = False
+    geometry: bool = False
+    auxiliary: bool = False
+    pixel_mlp: tuple[int, ...] = (32, 64)
+    set_mlp: tuple[int, ...] = ()
+    embedding: int = 128
+    attention_width: int | None = None
+    heads: int | None = None
+    key_width: int | None = None
+    temporal_mlp: tuple[int, ...] | None = None
+    decoder: tuple[int, ...] = (64, 32)
+    dropout: float = 0.2
+    attention_dropout: float = 0.1
+    period: float = 1000.0
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("fusion", Fusion), ("temporal", TemporalName), ("time_encoding", TimeEncoding),
+        ):  # fmt: skip
+            if getattr(self, name) not in get_args(known):
+                raise ModelFormatError(
+                    f"{name} is {getattr(self, name)!r}, expected one of {list(get_args(known))}."
+                )
+        if (
+            not self.statistics
+            or len(set(self.statistics)) != len(self.statistics)
+            or not set(self.statistics) <= set(get_args(Statistic))
+        ):
+            raise ModelFormatError(
+                f"statistics are {self.statistics}, expected some of {list(get_args(Statistic))}, "
+                "each once."
+            )
+        if self.auxiliary and self.fusion == "early":
+            raise ModelFormatError(
+                "early fusion has no embedding of a single sensor for an auxiliary classifier. "
+                "Use mid or late fusion, or `auxiliary=False`."
+            )
+        if not self.pixel_mlp:
+            raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
+        if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1 and self.period > 0):
+            raise ModelFormatError("dropout must be 0 to below 1, and period above 0.")
+        if not 0 <= self.thermal_step < float("inf"):
+            raise ModelFormatError(f"thermal_step is {self.thermal_step}, expected 0 or more.")
+
+    @property
+    def needs_thermal_time(self) -> bool:
+        """Whether positions or sampling stand on the season's weather."""
+        return self.time_encoding == "thermal-time" or self.thermal_step > 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkConfig(NetworkOptions):
+    """Options and what the data gives: all that a network is made of.
 
     Parameters
     ----------
@@ -43,40 +164,35 @@ class NetworkConfig:
     n_classes : int
         Classes of the nomenclature.
     may_be_missing : tuple of str
-        Sensors that may lack every date: a learned token stands in for their embedding.
-    pixel_mlp : tuple of int
-        Widths of the shared layers over pixels.
-    embedding : int
-        Width of a date's embedding, and of a series'.
-    attention_width, heads, key_width : int
-        Of the temporal attention; the width is divided among the heads.
-    decoder : tuple of int
-        Widths of the layers before the classes.
-    dropout, attention_dropout : float
-        Shares dropped in training.
-    period : float
-        Longest wavelength of the sinusoid over days.
-
-    References
-    ----------
-    Garnot et al. 2020, arXiv:1911.07757; Garnot & Landrieu 2020, arXiv:2007.00586.
+        Sensors that may lack every date.
+    weather_variables, terrain_variables : tuple of str
+        What is taken of weather and terrain; empty where they are not.
+    n_geometry : int
+        Features of a parcel's shape; 0 where they are not taken.
+    thermal_source : str
+        Variables that degree days were summed from; empty where they are not needed.
+    start_day : int
+        Day of the year on which the season starts.
+    n_dates : int
+        Dates that a normalisation over channels and dates is tied to, as in the published
+        L-TAE; 0 normalises channels alone and takes any dates.
     """
 
     sensors: tuple[SensorConfig, ...]
     n_classes: int
     may_be_missing: tuple[str, ...] = ()
-    pixel_mlp: tuple[int, ...] = (32, 64)
-    embedding: int = 128
-    attention_width: int = 256
-    heads: int = 16
-    key_width: int = 8
-    decoder: tuple[int, ...] = (64, 32)
-    dropout: float = 0.2
-    attention_dropout: float = 0.1
-    period: float = 1000.0
-    architecture: str = field(default="pse-ltae-late", init=False)
+    weather_variables: tuple[str, ...] = ()
+    terrain_variables: tuple[str, ...] = ()
+    n_geometry: int = 0
+    thermal_source: str = ""
+    start_day: int = 244
+    n_dates: int = 0
 
     def __post_init__(self) -> None:
+        super(NetworkConfig, self).__post_init__()
+        for name, value in _PUBLISHED[self.temporal].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         names = [sensor.name for sensor in self.sensors]
         if not names or len(set(names)) != len(names):
             raise ModelFormatError(f"network has sensors {names}, expected one or more, each once.")
@@ -88,21 +204,51 @@ class NetworkConfig:
             raise ModelFormatError(
                 f"may_be_missing names {list(self.may_be_missing)}, the only sensor there is."
             )
+        for option, given in (
+            ("weather", self.weather_variables), ("terrain", self.terrain_variables),
+            ("geometry", self.n_geometry), ("needs_thermal_time", self.thermal_source),
+        ):  # fmt: skip
+            if bool(getattr(self, option)) != bool(given):
+                raise ModelFormatError(
+                    f"{option} is {getattr(self, option)} but the data gives {given!r}."
+                )
+        self._check_sizes()
+
+    def _check_sizes(self) -> None:
+        summary = self.temporal_mlp or ()
         sizes = (
-            self.n_classes, *self.pixel_mlp, self.embedding, self.attention_width, self.heads,
-            self.key_width, *self.decoder,
+            self.n_classes, *self.pixel_mlp, *self.set_mlp, self.embedding, self.heads,
+            self.key_width, *summary, *self.decoder,
         )  # fmt: skip
-        if not all(isinstance(size, int) and 0 < size <= _LARGEST for size in sizes):
-            raise ModelFormatError(f"network sizes are {sizes}, expected 1 to {_LARGEST}.")
-        if not self.pixel_mlp:
-            raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
-        if self.attention_width % self.heads or (self.attention_width // self.heads) % 2:
+        optional = (self.attention_width, self.n_dates, self.n_geometry)
+        if not all(isinstance(size, int) and 0 < size <= _LARGEST for size in sizes) or not all(
+            isinstance(size, int) and 0 <= size <= _LARGEST for size in optional
+        ):
             raise ModelFormatError(
-                f"attention_width {self.attention_width} over {self.heads} heads is not an even "
-                "whole number a head, which the sinusoid needs."
+                f"network sizes are {sizes} and {optional}, expected at most {_LARGEST}."
             )
-        if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1 and self.period > 0):
-            raise ModelFormatError("dropout must be 0 to below 1, and period above 0.")
+        if not summary:
+            raise ModelFormatError("temporal_mlp is empty, expected one width or more.")
+        if self.temporal == "ltae":
+            width, heads = self.attention_width or self.embedding, self.heads or 1
+            if width % heads or (width // heads) % 2:
+                raise ModelFormatError(
+                    f"attention_width {width} over {heads} heads is not an even whole number a "
+                    "head, which the sinusoid needs."
+                )
+        elif self.embedding % 2:
+            raise ModelFormatError(f"embedding is {self.embedding}, expected an even number.")
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Names of the series: the sensors, and weather where it is taken."""
+        names = tuple(sensor.name for sensor in self.sensors)
+        return (*names, WEATHER) if self.weather else names
+
+    @property
+    def n_extras(self) -> int:
+        """Features of a parcel that every set of pixels gets: geometry, then terrain."""
+        return self.n_geometry + len(self.terrain_variables)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
@@ -113,17 +259,16 @@ class NetworkConfig:
         """Read what `to_dict` wrote; anything else raises ModelFormatError."""
         try:
             values = dict(raw)
-            if (name := values.pop("architecture")) != "pse-ltae-late":
+            if unknown := set(values) - {field.name for field in fields(cls)}:
                 raise ModelFormatError(
-                    f"architecture is {name!r}, expected 'pse-ltae-late'. A newer cubecrop may "
-                    "know it."
+                    f"network configuration has {sorted(unknown)}, which are not known. A newer "
+                    "cubecrop may know them."
                 )
             sensors = tuple(
                 SensorConfig(name=str(s["name"]), bands=tuple(map(str, s["bands"])))
                 for s in values.pop("sensors")
             )
-            for key in ("may_be_missing", "pixel_mlp", "decoder"):
-                values[key] = tuple(values[key])
+            values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
             return cls(sensors=sensors, **values)
         except (KeyError, TypeError, AttributeError) as error:
             raise ModelFormatError(f"this is not a network configuration: {error!r}.") from error

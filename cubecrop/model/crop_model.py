@@ -18,12 +18,14 @@ from safetensors import SafetensorError
 
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.files import check_free, new_folder
-from cubecrop.model.arrays import season_of, sensor_arrays
+from cubecrop.model.arrays import SampleArrays, sample_arrays, season_of
 from cubecrop.model.calibration import Calibration
-from cubecrop.model.config import NetworkConfig
+from cubecrop.model.config import WEATHER, NetworkConfig
+from cubecrop.model.inspection import attention_of, embedding_of
 from cubecrop.model.mlm import mlm_item
-from cubecrop.model.networks import LateFusion
+from cubecrop.model.networks import CropNetwork
 from cubecrop.model.predict import Predictor
+from cubecrop.model.published import Normalisation, read_reference
 from cubecrop.model.record import TrainingRecord, Window, window_text
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
@@ -43,12 +45,13 @@ class CropModel:
 
     Parameters
     ----------
-    network : LateFusion
+    network : CropNetwork
         The network, on the processor, with its normalisation.
     nomenclature : Nomenclature
         Classes by index of the network's output.
     season_window : tuple
         First and last day as (years from the harvest year, month, day); see `Season.window`.
+        None for published weights, which know of no season.
     radar_calibration : str
         ``gamma0`` or ``sigma0``; empty for a network without radar.
     radar_orbits : tuple of str
@@ -67,9 +70,9 @@ class CropModel:
         For people.
     """
 
-    network: LateFusion
+    network: CropNetwork
     nomenclature: Nomenclature
-    season_window: Window
+    season_window: Window | None
     radar_calibration: str = ""
     radar_orbits: tuple[str, ...] = ()
     composite: str = ""
@@ -118,8 +121,9 @@ class CropModel:
             A sensor that may not be missing is absent, or bands, calibration, orbits or
             season window differ; the message says which.
         """
-        window = season_of(data).window
-        if window != self.season_window:
+        if self.season_window is not None and (window := season_of(data).window) != (
+            self.season_window
+        ):
             raise ModelMismatchError(
                 f"data spans the season {window_text(window)}, the model was trained on "
                 f"{window_text(self.season_window)}. Open the season with the same window, or "
@@ -143,7 +147,28 @@ class CropModel:
         for sensor in self.config.sensors:
             if sensor.name in present:
                 self._check_sensor(data.children[sensor.name], sensor.name, sensor.bands)
+        self._check_features(data)
         return present
+
+    def _check_features(self, data: xr.DataTree) -> None:
+        """Raise unless weather and terrain are there with the variables that are needed."""
+        weather = self.config.weather_variables
+        if self.config.thermal_source:
+            weather = (*weather, *self.config.thermal_source.split(", "))
+        for child, needed in ((WEATHER, weather), ("terrain", self.config.terrain_variables)):
+            if not needed:
+                continue
+            if child not in data.children:
+                raise ModelMismatchError(
+                    f"data has no {child!r}, which the model needs (it has "
+                    f"{sorted(data.children)}). Use an archive that has it."
+                )
+            seen = [str(name) for name in data.children[child]["variable"].to_numpy()]
+            if missing := sorted(set(needed) - set(seen)):
+                raise ModelMismatchError(
+                    f"{child} has variables {seen}, the model needs {sorted(set(needed))}; "
+                    f"{missing} are missing."
+                )
 
     def _check_sensor(self, node: xr.DataTree, name: str, bands: tuple[str, ...]) -> None:
         seen = tuple(str(band) for band in node["band"].to_numpy())
@@ -190,15 +215,73 @@ class CropModel:
         ModelMismatchError
             The data is not what the model was made for.
         """
-        present = self.check(samples)
-        arrays = sensor_arrays(self.select_bands(samples), present)
+        arrays = self._arrays(samples)
         values = self.predictor(device)(arrays)
+        return self._by_crop(values, samples, "probability")
+
+    def logits(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+        """What the network gives before it becomes probabilities; reads the pixel sets.
+
+        Parameters and errors as for `predict_proba`.
+
+        Returns
+        -------
+        xarray.DataArray
+            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
+            an observation that the model needs. Not divided by the model's temperature.
+        """
+        values = Predictor(self.network, device or default_device()).logits(self._arrays(samples))
+        return self._by_crop(values, samples, "logits")
+
+    def embed(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+        """Embeddings of parcels, for clustering and search; reads the pixel sets.
+
+        Parameters and errors as for `predict_proba`.
+
+        Returns
+        -------
+        xarray.DataArray
+            (parcel, feature) float32: what the last layers classify, the summaries of the
+            series side by side in late and decision fusion. NaN for a parcel that cannot be
+            predicted.
+        """
+        found = embedding_of(self.network, self._arrays(samples), device or default_device())
         return xr.DataArray(
-            values,
-            dims=("parcel", "crop"),
-            coords={"parcel": samples["parcel"], "crop": self.nomenclature.names},
-            name="probability",
+            found,
+            dims=("parcel", "feature"),
+            coords={"parcel": samples["parcel"]} if "parcel" in samples.coords else None,
+            name="embedding",
         )
+
+    def attention(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataTree:
+        """Which dates the network looks at; reads the pixel sets.
+
+        Parameters and errors as for `predict_proba`.
+
+        Returns
+        -------
+        xarray.DataTree
+            A child a series with ``attention (parcel, time, head)`` float32, 0 at masked
+            dates. It sums to 1 over a series' dates, in early and mid fusion over those of
+            all series. NaN for a parcel that cannot be predicted.
+
+        Raises
+        ------
+        ModelMismatchError
+            The network does not attend (TempCNN, GRU, Transformer), or resamples dates.
+        """
+        found = attention_of(self.network, self._arrays(samples), device or default_device())
+        nodes = {}
+        for name, values in found.items():
+            coords: dict[str, Any] = {}
+            if "parcel" in samples.coords:
+                coords["parcel"] = samples["parcel"]
+            if name in samples.children and samples[name].sizes["time"] == values.shape[1]:
+                coords["time"] = ("time", samples[name]["time"].to_numpy())
+            nodes[name] = xr.Dataset(
+                {"attention": (("parcel", "time", "head"), values)}, coords=coords
+            )
+        return xr.DataTree.from_dict(nodes, name="attention")
 
     def predictor(self, device: str | None = None) -> Predictor:
         """The network made ready, with the model's temperature."""
@@ -245,6 +328,43 @@ class CropModel:
             ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
             nodes[name] = node if ordered else node.sel(band=bands[name])
         return xr.DataTree.from_dict(nodes, name=tree.name)
+
+    def _by_crop(self, values: Any, samples: xr.DataTree, name: str) -> xr.DataArray:  # noqa: ANN401
+        coords: dict[str, Any] = {"crop": self.nomenclature.names}
+        if "parcel" in samples.coords:
+            coords["parcel"] = samples["parcel"]
+        return xr.DataArray(values, dims=("parcel", "crop"), coords=coords, name=name)
+
+    def _arrays(self, samples: xr.DataTree) -> SampleArrays:
+        """What the network takes of pixel sets, once they are known to be what it needs."""
+        samples = self._with_bands(samples)
+        self.check(samples)
+        arrays = sample_arrays(self.select_bands(samples), self.config)
+        if n := self.config.n_dates:
+            for name, one in arrays.series.items():
+                if len(one.days) != n or not one.valid.any(axis=2).all():
+                    raise ModelMismatchError(
+                        f"{name} has {len(one.days)} dates, some perhaps masked; these published "
+                        f"weights are tied to {n} dates, all of them seen. Fill the gaps, or "
+                        "train a model here, which takes any dates."
+                    )
+        return arrays
+
+    def _with_bands(self, samples: xr.DataTree) -> xr.DataTree:
+        """Samples whose bands are named: published weights know bands by position alone."""
+        if self.season_window is not None:
+            return samples
+        nodes = {"/": samples.to_dataset()}
+        for name in samples.children:
+            nodes[name] = samples.children[name].to_dataset(inherit=False)
+        for sensor in self.config.sensors:
+            node = nodes.get(sensor.name)
+            if node is None or "band" not in node.dims or node.sizes["band"] != len(sensor.bands):
+                continue
+            names = [str(n) for n in node["band"].to_numpy()] if "band" in node.coords else []
+            if not set(names) & set(sensor.bands):
+                nodes[sensor.name] = node.assign_coords(band=list(sensor.bands))
+        return xr.DataTree.from_dict(nodes, name=samples.name)
 
     def reference(self) -> ModelReference:
         """What goes into a Dask graph in the model's place; writes an unsaved model to a cache."""
@@ -318,6 +438,58 @@ class CropModel:
         """The same model with another calibration."""
         return replace(self, calibration=calibration)
 
+    @classmethod
+    def from_reference(
+        cls,
+        folder: str | Path,
+        *,
+        normalisation: Normalisation | None = None,
+        geometry_normalisation: Normalisation | None = None,
+        fold: int = 1,
+    ) -> CropModel:
+        """Read weights that the reference code of PSE+TAE or PSE+L-TAE has trained.
+
+        Parameters
+        ----------
+        folder : path
+            What that code wrote: ``conf.json`` and ``Fold_1/model.pth.tar`` and so on.
+        normalisation : tuple of arrays, optional
+            Mean and deviation of each band, (band,), that its inputs were standardised by.
+            Without it reflectance is taken as it is.
+        geometry_normalisation : tuple of arrays, optional
+            The same for the features of a parcel's shape.
+        fold : int, default 1
+            Which fold's weights.
+
+        Returns
+        -------
+        CropModel
+            Classes are named by their index; it takes the dates of the samples as days since
+            the first of them.
+
+        Raises
+        ------
+        ModelFormatError
+            The folder is not such a one; the message says what is missing or does not fit.
+
+        References
+        ----------
+        Garnot et al. 2020, arXiv:1911.07757; Garnot & Landrieu 2020, arXiv:2007.00586.
+        """
+        network = read_reference(
+            Path(folder),
+            fold=fold,
+            normalisation=normalisation,
+            geometry_normalisation=geometry_normalisation,
+        )
+        names = [str(index) for index in range(network.config.n_classes)]
+        return cls(
+            network=network,
+            nomenclature=Nomenclature.from_names(names),
+            season_window=None,
+            name=f"published weights, fold {fold}",
+        )
+
     def with_scores(self, scores: Mapping[str, Mapping[str, float]]) -> CropModel:
         """The same model with other scores."""
         return replace(self, scores=scores)
@@ -390,8 +562,8 @@ def _digest(weights: bytes, metadata: Mapping[str, Any]) -> str:
     return hashed.hexdigest()
 
 
-def _network(config: dict[str, Any], weights: bytes) -> LateFusion:
-    network = LateFusion(NetworkConfig.from_dict(config))
+def _network(config: dict[str, Any], weights: bytes) -> CropNetwork:
+    network = CropNetwork(NetworkConfig.from_dict(config))
     try:
         network.load_state_dict(safetensors.torch.load(weights), strict=True)
     except (SafetensorError, RuntimeError) as error:
@@ -403,12 +575,15 @@ def _network(config: dict[str, Any], weights: bytes) -> LateFusion:
 
 def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of CropModel from its metadata, with lists as tuples again."""
-    start, end = (tuple(int(v) for v in day) for day in metadata["season_window"])
+    window = metadata["season_window"]
+    if window is not None:
+        start, end = (tuple(int(v) for v in day) for day in window)
+        window = start, end
     return {
         "name": str(metadata["name"]),
         "licence": str(metadata["licence"]),
         "nomenclature": Nomenclature.from_json(metadata["nomenclature"]),
-        "season_window": (start, end),
+        "season_window": window,
         "radar_calibration": str(metadata["radar_calibration"]),
         "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
         "composite": str(metadata["composite"]),

@@ -27,7 +27,8 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
     boxes = model.training.bboxes or ((-180.0, -90.0, 180.0, 90.0),)
     area = shapely.box(*shapely.union_all([shapely.box(*box) for box in boxes]).bounds)
     years = model.training.years or (2000,)
-    (before, month, day), (after, last_month, last_day) = model.season_window
+    window = model.season_window or ((0, 1, 1), (0, 12, 31))
+    (before, month, day), (after, last_month, last_day) = window
     bands = [{"name": band} for sensor in model.config.sensors for band in sensor.bands]
     return {
         "type": "Feature",
@@ -43,7 +44,9 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
             "end_datetime": f"{max(years) + after}-{last_month:02d}-{last_day:02d}T23:59:59Z",
             "license": model.licence,
             "mlm:name": _slug(model.name),
-            "mlm:architecture": "Pixel-set encoder and lightweight temporal attention",
+            "mlm:architecture": (
+                f"Pixel-set encoder, {model.config.temporal}, {model.config.fusion} fusion"
+            ),
             "mlm:tasks": ["classification"],
             "mlm:framework": "PyTorch",
             "mlm:framework_version": torch.__version__.split("+")[0],
@@ -72,9 +75,9 @@ def _slug(name: str) -> str:
 
 
 def _input(model: CropModel, name: str) -> dict[str, Any]:
-    encoder: Any = model.network.encoders[name]
+    mean_of, deviation_of = model.network.normalisation(name)
     bands = next(s.bands for s in model.config.sensors if s.name == name)
-    pairs = zip(encoder.mean.tolist(), encoder.deviation.tolist(), strict=True)
+    pairs = zip(mean_of.tolist(), deviation_of.tolist(), strict=True)
     return {
         "name": f"{name} {SERIES[name]}",
         "bands": list(bands),

@@ -1,272 +1,381 @@
-"""The network: a pixel-set encoder and temporal attention a sensor, fused late.
-
-Only real pixels on real dates are computed: sets are packed into rows before the first
-layer, so that padding and cloud cost nothing and no normalisation ever sees them.
-"""
+"""The network: series are embedded, summarised over time, fused and classified."""
 
 from __future__ import annotations
 
-import copy
-import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from torch.nn.utils.fusion import fuse_linear_bn_eval
+
+from cubecrop.model.config import WEATHER
+from cubecrop.model.layers import dense, mlp
+from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
+from cubecrop.model.set_encoder import PixelSetEncoder
+from cubecrop.model.temporal import temporal_encoder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cubecrop.model.config import NetworkConfig
 
-__all__ = ["LateFusion", "LightweightAttention", "PixelSetEncoder", "Series", "fold_norms"]
+__all__ = ["CropNetwork", "Outputs"]
+
+#: Name of the one series that early and mid fusion summarise over time.
+FUSED = "fused"
+#: Thermal time stands still in winter; a tenth of the days beside a tenth of the degree days
+#: keeps winter's dates apart and weighs little against a summer's two thousand.
+_THERMAL_UNIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
-    """A batch of one sensor's pixel sets.
+class Outputs:
+    """What a network says of a batch.
 
-    Parameters
-    ----------
-    values : Tensor
-        (batch, time, pixel, band) float32 in the sensor's unit; anything where not valid.
-    valid : Tensor
-        (batch, time, pixel) bool.
-    days : Tensor
-        (batch, time) float32, days since the season's start.
+    ``logits`` (batch, class); ``auxiliary``: by series, logits (member, class) of those
+    members that have the series, and (batch,) bool which they are; ``embedding`` (batch,
+    feature); ``attention``: by series, (batch, time, head).
     """
 
-    values: Tensor
-    valid: Tensor
+    logits: Tensor
+    embedding: Tensor
+    auxiliary: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    attention: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Dates:
+    """Embedded dates of a series, for the members that have any."""
+
+    rows: Tensor
+    mask: Tensor
     days: Tensor
+    position: Tensor | None
 
 
-class PixelSetEncoder(nn.Module):
-    """Embeds the set of pixels of each date: shared layers, mean and deviation, a layer.
+class CropNetwork(nn.Module):
+    """A network as its configuration says; see `NetworkOptions`.
 
-    Carries the mean and deviation of the bands that it was trained on, and normalises by
-    them.
-
-    Garnot et al. 2020, arXiv:1911.07757, section 3.1.
+    A sensor that is not in the batch, or a member of it without one valid date, enters late
+    fusion as the sensor's learned token, mid fusion as no dates, early fusion as zeros with
+    an indicator, and decision fusion not at all: `predictable` says for which members that
+    is allowed.
     """
 
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, n_bands: int, config: NetworkConfig) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(n_bands))
-        self.register_buffer("deviation", torch.ones(n_bands))
-        self.pixels = _mlp((n_bands, *config.pixel_mlp))
-        width = 2 * config.pixel_mlp[-1]
-        self.sets = nn.Sequential(nn.Linear(width, config.embedding), _RowNorm(config.embedding))
-
-    def forward(self, series: Series) -> tuple[Tensor, Tensor]:
-        """Embed a batch.
-
-        Returns
-        -------
-        embedding : Tensor
-            (row, embedding), a row for each date that has a valid pixel, in order of batch
-            and time.
-        mask : Tensor
-            (batch, time) bool, which dates those are.
-        """
-        mask = series.valid.any(dim=-1)  # (batch, time)
-        bands = (series.values[series.valid] - self.mean) / self.deviation
-        pixels = self.pixels(bands)  # (valid pixel, feature)
-        if series.valid.shape[-1] == 1:
-            # A set of one is its own mean and has no deviation: half the layer's input is 0.
-            linear: Any = self.sets[0]
-            norm = self.sets[1]
-            weight = linear.weight[:, : pixels.shape[1]]
-            return norm(functional.linear(pixels, weight, linear.bias)), mask
-        counts = series.valid.sum(dim=-1)[mask]  # (row,)
-        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        n = counts.unsqueeze(1).to(pixels.dtype)
-        empty = pixels.new_zeros(len(counts), pixels.shape[1])
-        mean = empty.index_add(0, row, pixels) / n  # (row, feature)
-        squares = empty.index_add(0, row, (pixels - mean[row]) ** 2)
-        variance = squares / (n - 1).clamp_min(1)
-        # The floor keeps the root's gradient finite where all pixels are alike; a set of
-        # one pixel has no deviation at all.
-        deviation = torch.sqrt(variance.clamp_min(1e-10)) * (n > 1)
-        return self.sets(torch.cat([mean, deviation], dim=1)), mask
-
-
-class LightweightAttention(nn.Module):
-    """Lightweight temporal attention (L-TAE) over any dates, with masks.
-
-    Each head has one learned query and its own channels of the values. In place of the
-    published LayerNorm over (channel, time), which ties weights to one number of dates,
-    channels alone are normalised.
-
-    Garnot & Landrieu 2020, arXiv:2007.00586.
-    """
-
-    def __init__(self, config: NetworkConfig) -> None:
-        super().__init__()
-        width, heads = config.attention_width, config.heads
-        self.heads, self.key_width, self.period = heads, config.key_width, config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
-        self.widen = nn.Linear(config.embedding, width)
-        self.norm_wide = nn.LayerNorm(width)
-        self.keys = nn.Linear(width, heads * config.key_width, bias=False)
-        self.query = nn.Parameter(torch.empty(heads, config.key_width))
-        nn.init.normal_(self.query, std=(2.0 / config.key_width) ** 0.5)
-        nn.init.normal_(self.keys.weight, std=(2.0 / config.key_width) ** 0.5)
-        self.attention_dropout = nn.Dropout(config.attention_dropout)
-        self.out = nn.Sequential(_mlp((width, config.embedding)), nn.Dropout(config.dropout))
-        self.norm_out = nn.LayerNorm(config.embedding)
-
-    def forward(self, embedding: Tensor, mask: Tensor, days: Tensor) -> tuple[Tensor, Tensor]:
-        """Summarise series.
-
-        Parameters
-        ----------
-        embedding : Tensor
-            (row, embedding), a row for each date of the mask.
-        mask : Tensor
-            (batch, time) bool; every member has at least one date.
-        days : Tensor
-            (batch, time) float32.
-
-        Returns
-        -------
-        summary : Tensor
-            (batch, embedding).
-        attention : Tensor
-            (batch, time, head), 0 at masked dates, summing to 1 over time.
-        """
-        x = self.norm_wide(self.widen(self.norm_in(embedding)))  # (row, width)
-        x = (x.view(len(x), self.heads, -1) + self._positions(days[mask])).flatten(1)
-        weights = self.keys.weight.view(self.heads, self.key_width, -1)
-        # A query that does not depend on the input makes keys a matter of weights alone.
-        scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
-        scores = x.new_full((*mask.shape, self.heads), float("-inf"))
-        scores = scores.masked_scatter(
-            mask.unsqueeze(-1), (x @ scorer).to(x.dtype)
-        )  # (batch, time, head)
-        attention = torch.softmax(scores, dim=1)
-        weight = self.attention_dropout(attention)[mask]  # (row, head)
-        parts = x.view(len(x), self.heads, -1) * weight.unsqueeze(-1)  # (row, head, channel)
-        member = mask.nonzero()[:, 0]
-        pooled = x.new_zeros(len(mask), x.shape[1]).index_add(0, member, parts.flatten(1))
-        return self.norm_out(self.out(pooled)), attention
-
-    def _positions(self, days: Tensor) -> Tensor:
-        """Sinusoid of the day, the same in every head: (row, 1, channel)."""
-        channels = self.widen.out_features // self.heads
-        index = torch.arange(channels, device=days.device)
-        rate = self.period ** (-2 * (index // 2) / channels)
-        angle = days.unsqueeze(1) * rate  # (row, channel)
-        return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).unsqueeze(1)
-
-
-class LateFusion(nn.Module):
-    """One pixel-set encoder and attention a sensor; embeddings are joined and decoded."""
+    extras_mean: Tensor
+    extras_deviation: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
+        self.register_buffer("extras_mean", torch.zeros(config.n_extras))
+        self.register_buffer("extras_deviation", torch.ones(config.n_extras))
+        self.n_bands = {s.name: len(s.bands) for s in config.sensors}
+        if config.weather:
+            self.n_bands[WEATHER] = len(config.weather_variables)
+        early, width = config.fusion == "early", cast("tuple[int, ...]", config.temporal_mlp)[-1]
+        stacked = {FUSED: sum(self.n_bands.values()) + len(self.n_bands)}
         self.encoders = nn.ModuleDict(
-            {s.name: PixelSetEncoder(len(s.bands), config) for s in config.sensors}
-        )
-        self.attentions = nn.ModuleDict(
-            {s.name: LightweightAttention(config) for s in config.sensors}
-        )
-        self.missing = nn.ParameterDict(
             {
-                name: nn.Parameter(torch.randn(config.embedding) * 0.1)
-                for name in config.may_be_missing
+                name: PixelSetEncoder(
+                    bands, config, n_extras=0 if name == WEATHER else config.n_extras
+                )
+                for name, bands in (stacked if early else self.n_bands).items()
             }
         )
-        widths = (config.embedding * len(config.sensors), *config.decoder)
-        self.decoder = nn.Sequential(_mlp(widths), nn.Linear(widths[-1], config.n_classes))
+        apart = config.fusion in {"late", "decision"}
+        self.temporal = nn.ModuleDict(
+            {name: temporal_encoder(config) for name in (config.series if apart else (FUSED,))}
+        )
+        late = config.fusion == "late"
+        tokens = (*config.may_be_missing, *([WEATHER] if config.weather else [])) if late else ()
+        self.missing = nn.ParameterDict(
+            {name: nn.Parameter(torch.randn(width) * 0.1) for name in tokens}
+        )
+        joined = width * len(config.series) if late else width
+        heads = config.series if config.fusion == "decision" else (FUSED,)
+        self.decoders = nn.ModuleDict({name: _decoder(joined, config) for name in heads})
+        self.auxiliary = nn.ModuleDict()
+        if config.auxiliary and config.fusion != "decision":
+            inside = width if late else config.embedding
+            self.auxiliary.update({n: nn.Linear(inside, config.n_classes) for n in config.series})
 
-    def forward(self, batch: Mapping[str, Series]) -> Tensor:
-        """Logits (batch, class).
+    def normalise_by(self, name: str, mean: Tensor, deviation: Tensor) -> None:
+        """Set by what the bands of a series, or ``"extras"``, are standardised.
 
-        A sensor that is not in the batch, or a member of it without one valid date, enters
-        as the sensor's token, or as zeros where the network has none: `predictable` says
-        for which members that is allowed.
+        Early fusion stacks series; each is standardised by its own numbers all the same.
         """
-        n = len(next(iter(batch.values())).valid)
-        joined = torch.cat([self._summary(s.name, batch, n) for s in self.config.sensors], dim=1)
-        logits: Tensor = self.decoder(joined)
-        return logits
+        if name == "extras":
+            self.extras_mean.copy_(mean)
+            self.extras_deviation.copy_(deviation)
+            return
+        start = 0
+        encoder = self.encoders[FUSED if self.config.fusion == "early" else name]
+        if self.config.fusion == "early":
+            order = list(self.n_bands)
+            start = sum(self.n_bands[other] for other in order[: order.index(name)])
+        part = slice(start, start + self.n_bands[name])
+        cast("Tensor", encoder.mean)[part] = mean
+        cast("Tensor", encoder.deviation)[part] = deviation
 
-    def _summary(self, name: str, batch: Mapping[str, Series], n: int) -> Tensor:
-        """Embedding of one sensor's series: (batch, embedding)."""
-        fallback = self.missing.get(name, None)
-        width = self.config.embedding
-        parameter = next(self.parameters())
-        out = parameter.new_zeros(n, width) if fallback is None else fallback.expand(n, width)
-        if name not in batch:
-            return out
-        series = batch[name]
-        seen = series.valid.flatten(1).any(dim=1)  # (batch,)
-        if not seen.any():
-            return out
-        if not seen.all():
-            series = Series(series.values[seen], series.valid[seen], series.days[seen])
-        embedding, mask = self.encoders[name](series)
-        summary, _ = self.attentions[name](embedding, mask, series.days)
-        if len(summary) == n:
-            return summary  # type: ignore[no-any-return]
-        return out.clone().index_copy(0, seen.nonzero()[:, 0], summary)
+    def normalisation(self, name: str) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (band,) that a series is standardised by."""
+        start = 0
+        encoder = self.encoders[FUSED if self.config.fusion == "early" else name]
+        if self.config.fusion == "early":
+            order = list(self.n_bands)
+            start = sum(self.n_bands[other] for other in order[: order.index(name)])
+        part = slice(start, start + self.n_bands[name])
+        return cast("Tensor", encoder.mean)[part], cast("Tensor", encoder.deviation)[part]
 
-    def predictable(self, batch: Mapping[str, Series]) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits (batch, class)."""
+        return self.forward_all(batch).logits
+
+    def forward_all(self, batch: Batch) -> Outputs:
+        """Logits with all that led to them."""
+        extras = self._extras(batch)
+        fuse = {
+            "early": self._early, "mid": self._mid, "late": self._late, "decision": self._decide,
+        }[self.config.fusion]  # fmt: skip
+        return fuse(self._sampled(batch), extras)
+
+    def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
 
         Every sensor that may not be missing has a valid date, and at least one sensor has.
         """
-        n = len(next(iter(batch.values())).valid)
         device = next(self.parameters()).device
-        every = torch.ones(n, dtype=torch.bool, device=device)
-        some = torch.zeros(n, dtype=torch.bool, device=device)
+        every = torch.ones(len(batch), dtype=torch.bool, device=device)
+        some = torch.zeros(len(batch), dtype=torch.bool, device=device)
         for sensor in self.config.sensors:
-            if sensor.name in batch:
-                seen = batch[sensor.name].valid.flatten(1).any(dim=1)
-            else:
-                seen = torch.zeros_like(some)
+            series = batch.series.get(sensor.name)
+            seen = torch.zeros_like(some) if series is None else series.seen
             some |= seen
             if sensor.name not in self.config.may_be_missing:
                 every &= seen
         return every & some
 
+    def _sampled(self, batch: Batch) -> Mapping[str, Series]:
+        """The series that the network takes, at equal steps of thermal time on demand."""
+        taken = {name: batch.series[name] for name in self.config.series if name in batch.series}
+        step = self.config.thermal_step
+        if not step:
+            return taken
+        return {
+            name: one if name == WEATHER else resample_thermal(one, step)
+            for name, one in taken.items()
+        }
 
-class _RowNorm(nn.BatchNorm1d):
-    """Batch normalisation of rows that also takes a batch of one row, or none."""
+    def _extras(self, batch: Batch) -> Tensor | None:
+        """Standardised features (batch, feature) of the parcels; unknown ones are average."""
+        if not self.config.n_extras:
+            return None
+        taken = ((batch.geometry, self.config.geometry), (batch.terrain, self.config.terrain))
+        parts = [part for part, wanted in taken if wanted and part is not None]
+        features = (torch.cat(parts, dim=1) - self.extras_mean) / self.extras_deviation
+        return torch.nan_to_num(features)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) > 1:
-            return super().forward(x)
-        # One row has no deviation to learn from: it is normalised as at prediction time.
-        return functional.batch_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
+    def _position(self, series: Series) -> Tensor | None:
+        """Positions (batch, time) of dates, as the time encoding has it."""
+        days = series.days
+        match self.config.time_encoding:
+            case "none":
+                return None
+            case "season-day":
+                return days
+            case "calendar-day":
+                return (days + self.config.start_day - 1) % 365 + 1
+            case "first-date":
+                return days - days.amin(dim=1, keepdim=True)
+            case "order":
+                return (torch.arange(days.shape[1], device=days.device) + 1.0).expand_as(days)
+        # Weather has no dates of its own that growth could shift: it is what shifts them.
+        thermal = days if series.thermal is None else series.thermal
+        return (thermal + days) / _THERMAL_UNIT
+
+    def _embed(self, name: str, series: Series, extras: Tensor | None) -> _Dates:
+        extras = None if name == WEATHER else extras
+        rows, mask = self.encoders[name](series, extras)
+        return _Dates(rows, mask, series.days, self._position(series))
+
+    def _summaries(
+        self, batch: Mapping[str, Series], extras: Tensor | None
+    ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+        """By series: summary (member, width) of the members that have it, (batch,) which."""
+        out, attention = {}, {}
+        for name, whole in batch.items():
+            seen = whole.seen
+            if not seen.any():
+                continue
+            some = not bool(seen.all())
+            series = whole.take(seen) if some else whole
+            features = extras[seen] if some and extras is not None else extras
+            dates = self._embed(name, series, features)
+            summary, weight = self.temporal[name](
+                dates.rows, dates.mask, dates.days, dates.position
+            )
+            out[name] = summary, seen
+            if weight is not None:
+                attention[name] = _spread(weight, seen)
+        return out, attention
+
+    def _late(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        found, attention = self._summaries(batch, extras)
+        n = len(next(iter(batch.values())).valid)
+        width = cast("tuple[int, ...]", self.config.temporal_mlp)[-1]
+        parts = []
+        for name in self.config.series:
+            token = (
+                self.missing[name] if name in self.missing else self.extras_mean.new_zeros(width)
+            )
+            part = token.expand(n, width)
+            if name in found:
+                summary, seen = found[name]
+                whole = len(summary) == n
+                index = seen.nonzero()[:, 0]
+                # An autocast summary is of lower precision than the token.
+                part = (
+                    summary
+                    if whole
+                    else part.to(summary.dtype).clone().index_copy(0, index, summary)
+                )
+            parts.append(part)
+        joined = torch.cat(parts, dim=1)
+        auxiliary = {
+            name: (head(found[name][0]), found[name][1])
+            for name, head in self.auxiliary.items()
+            if name in found
+        }
+        return Outputs(self.decoders[FUSED](joined), joined, auxiliary, attention)
+
+    def _decide(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        found, attention = self._summaries(batch, extras)
+        n = len(next(iter(batch.values())).valid)
+        total = next(self.parameters()).new_zeros(n, self.config.n_classes)
+        count = total.new_zeros(n, 1)
+        auxiliary, parts = {}, []
+        for name in self.config.series:
+            if name not in found:
+                parts.append(
+                    total.new_zeros(n, cast("tuple[int, ...]", self.config.temporal_mlp)[-1])
+                )
+                continue
+            summary, seen = found[name]
+            logits = self.decoders[name](summary)
+            index = seen.nonzero()[:, 0]
+            total = total.index_add(0, index, torch.softmax(logits, dim=1).to(total.dtype))
+            count = count + seen.unsqueeze(1)
+            parts.append(
+                total.new_zeros(n, summary.shape[1]).index_copy(0, index, summary.to(total.dtype))
+            )
+            if self.config.auxiliary:
+                auxiliary[name] = logits, seen
+        mean = (total / count.clamp_min(1)).clamp_min(torch.finfo(total.dtype).tiny)
+        return Outputs(torch.log(mean), torch.cat(parts, dim=1), auxiliary, attention)
+
+    def _mid(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        every, auxiliary = [], {}
+        batch = {name: one for name, one in batch.items() if one.seen.any()} or batch
+        for name, series in batch.items():
+            dates = self._embed(name, series, extras)
+            every.append(dates)
+            if name in self.auxiliary:
+                seen = series.seen
+                count = dates.mask.sum(dim=1, keepdim=True).clamp_min(1)
+                mean = dense(dates.rows, dates.mask).sum(dim=1) / count
+                auxiliary[name] = self.auxiliary[name](mean[seen]), seen
+        mask = torch.cat([one.mask for one in every], dim=1)  # (batch, time of all)
+        rows = torch.cat([dense(one.rows, one.mask) for one in every], dim=1)[mask]
+        days = torch.cat([one.days for one in every], dim=1)
+        positions = [one.position for one in every if one.position is not None]
+        merged = _Dates(rows, mask, days, torch.cat(positions, dim=1) if positions else None)
+        summary, weight = self._summarise(merged)
+        attention = {}
+        if weight is not None:
+            stop = 0
+            for name, one in zip(batch, every, strict=True):
+                start, stop = stop, stop + one.mask.shape[1]
+                attention[name] = weight[:, start:stop]
+        return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention)
+
+    def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        stacked = self._stack(batch)
+        rows, mask = self.encoders[FUSED](stacked, extras)
+        dates = _Dates(rows, mask, stacked.days, self._position(stacked))
+        summary, weight = self._summarise(dates)
+        attention = {}
+        if weight is not None:
+            stop = 0
+            for sensor in self.config.sensors:
+                if sensor.name in batch:
+                    start, stop = stop, stop + batch[sensor.name].days.shape[1]
+                    attention[sensor.name] = weight[:, start:stop]
+        return Outputs(self.decoders[FUSED](summary), summary, {}, attention)
+
+    def _summarise(self, dates: _Dates) -> tuple[Tensor, Tensor | None]:
+        """Summary (batch, width) of merged dates; zeros for members without any."""
+        some = dates.mask.any(dim=1)
+        width = cast("tuple[int, ...]", self.config.temporal_mlp)[-1]
+        if not some.any():
+            return dates.rows.new_zeros(len(some), width), None
+        if bool(some.all()):
+            found: tuple[Tensor, Tensor | None] = self.temporal[FUSED](
+                dates.rows, dates.mask, dates.days, dates.position
+            )
+            return found
+        position = None if dates.position is None else dates.position[some]
+        summary, weight = self.temporal[FUSED](
+            dates.rows, dates.mask[some], dates.days[some], position
+        )
+        return _spread(summary, some), None if weight is None else _spread(weight, some)
+
+    def _stack(self, batch: Mapping[str, Series]) -> Series:
+        """All series at the dates of the first one, with an indicator a series.
+
+        A member without a date of the first takes the dates of the next that it has.
+        """
+        sensors = [s.name for s in self.config.sensors if s.name in batch]
+        sets = [batch[name] for name in sensors]
+        pixels = max(one.valid.shape[2] for one in sets)
+        unseen = torch.ones_like(sets[0].seen)
+        days, valid = [], []
+        for one in sets:
+            days.append(one.days)
+            valid.append(one.valid & unseen[:, None, None])
+            unseen = unseen & ~one.seen
+        when, dated = torch.cat(days, dim=1), torch.cat(valid, dim=1)
+        values, flags = [], []
+        for name, n_bands in self.n_bands.items():
+            shape = (*when.shape, pixels)
+            if name not in batch:
+                values.append(when.new_zeros(*shape, n_bands))
+                flags.append(when.new_zeros(*shape))
+                continue
+            found, known = interpolate(batch[name], when)
+            # Zero is the mean once standardised; what is not known stands there as such.
+            mean = self.normalisation(name)[0]
+            found = torch.where(known[:, None, :, None], found, mean)
+            values.append(found.expand(*shape, n_bands))
+            flags.append(known[:, None, :].to(when.dtype).expand(shape))
+        indicators = torch.stack(flags, dim=-1)
+        thermal = [one.thermal for one in sets if one.thermal is not None]
+        return Series(
+            torch.cat([*values, indicators], dim=-1),
+            dated,
+            when,
+            torch.cat(thermal, dim=1) if thermal else None,
         )
 
 
-def fold_norms(network: LateFusion) -> LateFusion:
-    """Copy a network with every batch normalisation folded into the layer before it.
-
-    The copy computes the same, in evaluation mode, in fewer passes over memory.
-    """
-    folded = copy.deepcopy(network).eval()
-    for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
-        for i in range(len(block) - 1):
-            linear, norm = block[i], block[i + 1]
-            if isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
-                block[i] = fuse_linear_bn_eval(linear, norm)
-                block[i + 1] = nn.Identity()
-    return folded
+def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:
+    widths = (width, *config.decoder)
+    return nn.Sequential(*mlp(widths), nn.Linear(widths[-1], config.n_classes))
 
 
-def _mlp(widths: tuple[int, ...]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for inside, outside in itertools.pairwise(widths):
-        layers += [nn.Linear(inside, outside), _RowNorm(outside), nn.ReLU()]
-    return nn.Sequential(*layers)
+def _spread(part: Tensor, seen: Tensor) -> Tensor:
+    """Rows of some members at their place among all, zeros for the others."""
+    if len(part) == len(seen):
+        return part
+    whole = part.new_zeros(len(seen), *part.shape[1:])
+    return whole.index_copy(0, seen.nonzero()[:, 0], part)

@@ -9,20 +9,23 @@ import numpy as np
 import torch
 
 from cubecrop.model.calibration import tempered
-from cubecrop.model.networks import LateFusion, Series, fold_norms
+from cubecrop.model.layers import fold_norms
+from cubecrop.model.series import Batch, Series
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
-    from cubecrop.model.arrays import SensorArrays
+    from cubecrop.model.arrays import SampleArrays, SensorArrays
+    from cubecrop.model.networks import CropNetwork
 
-__all__ = ["Predictor", "one_thread"]
+__all__ = ["Predictor", "as_batch", "one_thread"]
 
-#: Valid-pixel rows computed in one go on a processor: their widest layer then takes some
+#: Pixels on dates computed in one go on a processor: their widest layer then takes some
 #: megabytes. A graphics card wants more at once.
-_ROWS = {"cpu": 32768, "cuda": 1_000_000}
+_ROWS = {"cpu": 12288, "cuda": 1_000_000}
 
 
 @contextmanager
@@ -43,42 +46,66 @@ class Predictor:
     """
 
     def __init__(
-        self, network: LateFusion, device: str = "cpu", *, temperature: float = 1.0
+        self, network: CropNetwork, device: str = "cpu", *, temperature: float = 1.0
     ) -> None:
         self.device = torch.device(device)
         self.temperature = temperature
         self.network = fold_norms(network).to(self.device)
 
-    def __call__(self, sensors: Mapping[str, SensorArrays]) -> NDArray[np.float32]:
+    def __call__(self, arrays: SampleArrays) -> NDArray[np.float32]:
         """Class probabilities (parcel, class) float32; NaN where nothing can be predicted."""
-        n = len(next(iter(sensors.values())).valid)
-        out = np.full((n, self.network.config.n_classes), np.nan, dtype=np.float32)
+        out = self.each(
+            arrays,
+            lambda batch: torch.softmax(self.network(batch), dim=1),
+            self.network.config.n_classes,
+        )
+        return tempered(out, self.temperature)
+
+    def logits(self, arrays: SampleArrays) -> NDArray[np.float32]:
+        """Logits (parcel, class) float32; NaN where nothing can be predicted."""
+        return self.each(arrays, self.network, self.network.config.n_classes)
+
+    def each(
+        self, arrays: SampleArrays, compute: Callable[[Batch], Tensor], width: int
+    ) -> NDArray[np.float32]:
+        """What a function gives (parcel, width) of all parcels that can be predicted."""
+        n = len(arrays)
+        out = np.full((n, width), np.nan, dtype=np.float32)
         with torch.inference_mode():
-            for part in self._parts(sensors, n):
-                batch = {name: self._series(arrays, part) for name, arrays in sensors.items()}
+            for part in self._parts(arrays, n):
+                batch = as_batch(arrays.take(part)).to(self.device)
                 able = self.network.predictable(batch)
                 if not able.any():
                     continue
-                if not able.all():
-                    batch = {
-                        name: Series(s.values[able], s.valid[able], s.days[able])
-                        for name, s in batch.items()
-                    }
-                probability = torch.softmax(self.network(batch), dim=1)
-                out[part][able.cpu().numpy()] = probability.float().cpu().numpy()
-        return tempered(out, self.temperature)
+                found = compute(batch if able.all() else batch.take(able))
+                out[part][able.cpu().numpy()] = found.float().cpu().numpy()
+        return out
 
-    def _parts(self, sensors: Mapping[str, SensorArrays], n: int) -> Iterator[slice]:
-        per_member = sum(arrays.valid[0].size for arrays in sensors.values()) if n else 1
-        step = max(1, _ROWS[self.device.type] // per_member)
+    def _parts(self, arrays: SampleArrays, n: int) -> Iterator[slice]:
+        per_member = sum(one.valid[0].size for one in arrays.series.values()) if n else 1
+        step = max(1, _ROWS[self.device.type] // max(per_member, 1))
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))
 
-    def _series(self, arrays: SensorArrays, part: slice) -> Series:
-        values = np.ascontiguousarray(arrays.values[part])
-        days = np.broadcast_to(arrays.days, (len(values), len(arrays.days)))
-        return Series(
-            torch.from_numpy(values).to(self.device),
-            torch.from_numpy(np.ascontiguousarray(arrays.valid[part])).to(self.device),
-            torch.from_numpy(days.copy()).to(self.device),
-        )
+
+def as_batch(arrays: SampleArrays) -> Batch:
+    """Arrays as tensors that share their memory where they can."""
+
+    def tensor(array: NDArray[np.float32] | None) -> Tensor | None:
+        return None if array is None else torch.from_numpy(np.ascontiguousarray(array))
+
+    return Batch(
+        {name: _series(one) for name, one in arrays.series.items()},
+        tensor(arrays.geometry),
+        tensor(arrays.terrain),
+    )
+
+
+def _series(one: SensorArrays) -> Series:
+    days = np.broadcast_to(one.days, (len(one.values), len(one.days)))
+    return Series(
+        torch.from_numpy(np.ascontiguousarray(one.values)),
+        torch.from_numpy(np.ascontiguousarray(one.valid)),
+        torch.from_numpy(days.copy()),
+        None if one.thermal is None else torch.from_numpy(np.ascontiguousarray(one.thermal)),
+    )

@@ -14,7 +14,7 @@ from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube import Composite, open_season
 from cubecrop.errors import LabelError, ModelFormatError, ParcelError
-from cubecrop.model import CropModel
+from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.score import scored
 from cubecrop.progress import compute
@@ -257,7 +257,7 @@ def train(
         _covered(table.iloc[labelled], source),
         _season(year, season),
         archive=source,
-        modalities=sensors,
+        modalities=(*sensors, *_beside((config or TrainConfig()).network)),
         resolution=resolution,
         crs=crs,
         chunks=chunks,
@@ -309,7 +309,18 @@ def _load_model(model: CropModel | str | Path | None) -> CropModel:
 
 
 def _sensors(model: CropModel) -> tuple[Modality, ...]:
-    return tuple(name for name in SERIES if name in model.sensors)  # type: ignore[misc]
+    return (
+        *(name for name in SERIES if name in model.sensors),  # type: ignore[arg-type]
+        *_beside(model.config),
+    )
+
+
+def _beside(options: NetworkOptions) -> tuple[Modality, ...]:
+    """What a network takes beside the satellites."""
+    weather: tuple[Modality, ...] = (
+        ("weather",) if options.weather or options.needs_thermal_time else ()
+    )
+    return (*weather, "terrain") if options.terrain else weather
 
 
 def _composite(model: CropModel) -> Composite | None:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cubecrop.model import SensorArrays, Series
+from cubecrop.model import WEATHER, Batch, SensorArrays, Series
 from cubecrop.sample import draw_positions, hash_ids
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def batches(
     *,
     seed: int,
     epoch: int,
-) -> Iterator[tuple[dict[str, Series], Tensor]]:
+) -> Iterator[tuple[Batch, Tensor]]:
     """One epoch's batches, in random order, each of one training set.
 
     Which pixels are drawn depends on (seed, epoch, parcel id); the rest on (seed, epoch).
@@ -59,15 +59,22 @@ def batches(
         pixels = draw_positions(one.drawn[members], hashes, size)  # (member, size)
         # One shift for all sensors: it is the season that comes early, not a satellite.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
-        batch = _drop_sensors(
+        series = _drop_sensors(
             {
                 name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
-                for name, arrays in one.sensors.items()
+                for name, arrays in one.arrays.series.items()
             },
             config,
             rng,
         )
+        batch = Batch(
+            series, _features(one.arrays.geometry, members), _features(one.arrays.terrain, members)
+        )
         yield batch, torch.from_numpy(one.labels[members])
+
+
+def _features(features: NDArray[np.float32] | None, members: NDArray[np.int64]) -> Tensor | None:
+    return None if features is None else torch.from_numpy(features[members])
 
 
 def _draw(
@@ -81,6 +88,8 @@ def _draw(
     rng: np.random.Generator,
 ) -> Series:
     n_dates = len(arrays.days)
+    if name == WEATHER:
+        pixels = np.zeros((len(members), 1), dtype=np.int64)  # a set of one
     dropped = rng.random((len(members), n_dates)) < config.date_dropout.get(name, 0.0)
     row, column = members[:, None, None], pixels[:, None, :]
     date = np.arange(n_dates)[None, :, None]
@@ -96,7 +105,8 @@ def _draw(
         noise += rng.standard_normal(shape, dtype=np.float32) * np.float32(config.offset)
     values = values + noise * deviation
     days = (arrays.days + shift).astype(np.float32)
-    return Series(torch.from_numpy(values), torch.from_numpy(kept), torch.from_numpy(days))
+    thermal = None if arrays.thermal is None else torch.from_numpy(arrays.thermal[members])
+    return Series(torch.from_numpy(values), torch.from_numpy(kept), torch.from_numpy(days), thermal)
 
 
 def _drop_sensors(
@@ -107,9 +117,9 @@ def _drop_sensors(
     for name in [names[i] for i in rng.permutation(len(names))]:
         series = batch[name]
         others = torch.stack(
-            [s.valid.flatten(1).any(dim=1) for key, s in batch.items() if key != name]
+            [s.seen for key, s in batch.items() if key not in {name, WEATHER}]
         ).any(dim=0)
         away = torch.from_numpy(rng.random(len(series.valid)) < config.sensor_dropout) & others
         valid = series.valid & ~away[:, None, None]
-        batch[name] = Series(series.values, valid, series.days)
+        batch[name] = Series(series.values, valid, series.days, series.thermal)
     return batch

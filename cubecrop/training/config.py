@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cubecrop.errors import LabelError
+from cubecrop.model import NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +23,8 @@ class TrainConfig:
 
     Parameters
     ----------
+    network : NetworkOptions
+        What is trained: fusion, temporal encoder, time encoding, inputs and sizes.
     epochs : int, optional
         Passes over the parcels; by default 40, and more where that makes under 240 steps.
     batch_size : int
@@ -41,7 +45,8 @@ class TrainConfig:
     class_balance : float
         Weight of a class is its frequency to the power of minus this: 0 is none, 1 full.
     auxiliary : float
-        Weight of the losses of each sensor's own classifier, where the network has them.
+        Weight of the mean loss of the series' own classifiers, where the network has them
+        (`NetworkOptions.auxiliary`).
     n_pixels : int
         Pixels of a parcel in a step, and at prediction.
     small_sets : float
@@ -75,6 +80,7 @@ class TrainConfig:
         Compile the network with `torch.compile`; needs a graphics card.
     """
 
+    network: NetworkOptions = field(default_factory=NetworkOptions)
     epochs: int | None = None
     batch_size: int = 32
     learning_rate: float = 3e-3
@@ -139,4 +145,5 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model's record."""
-        return {**asdict(self), "may_be_missing": list(self.may_be_missing)}
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain

@@ -161,7 +161,7 @@ def parcel_means(tree: xr.DataTree, *, bands: Bands, step: str) -> NDArray[np.fl
             )
     starts = _starts(season_of(tree), step)
     columns = []
-    for name, arrays in sensor_arrays(tree, bands).items():
+    for name, arrays in sensor_arrays(tree, list(bands)).items():
         order = tree[name]["band"].to_numpy().tolist()
         series = _by_step(arrays, starts)[:, :, [order.index(band) for band in bands[name]]]
         columns.append(_interpolated(series).reshape(len(series), -1))

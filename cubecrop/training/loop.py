@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,14 +12,17 @@ import torch
 
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import (
+    WEATHER,
     CropModel,
-    LateFusion,
+    CropNetwork,
     NetworkConfig,
+    NetworkOptions,
     SensorConfig,
     TrainingRecord,
     default_device,
     one_thread,
     season_of,
+    thermal_source,
 )
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.training.calibration import calibrate
@@ -33,6 +37,7 @@ from cubecrop.training.sets import (
     as_lists,
     band_statistics,
     common_sensors,
+    feature_statistics,
     training_set,
 )
 
@@ -103,8 +108,9 @@ def fit(
         raise LabelError(
             f"labels hold the classes {nomenclature.names}, expected two or more to tell apart."
         )
+    network_config = _network_config(trees, names, len(nomenclature), config)
     sets = [
-        training_set(tree, part, names, nomenclature)
+        training_set(tree, part, network_config, nomenclature)
         for tree, part in zip(trees, texts, strict=True)
     ]
     device = device or default_device()
@@ -113,7 +119,7 @@ def fit(
         run = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
     sets, validation = _split(sets, config, seed)
     with _seeded(seed), one_thread():
-        network = _new_network(trees[0], names, nomenclature, config, sets)
+        network = _new_network(network_config, sets)
         course = optimise(
             network,
             sets,
@@ -170,25 +176,50 @@ def _split(
     return learned, validation
 
 
-def _new_network(
-    tree: xr.DataTree,
-    names: Sequence[str],
-    nomenclature: Nomenclature,
-    config: TrainConfig,
-    sets: Sequence[TrainingSet],
-) -> LateFusion:
-    sensors = tuple(
-        SensorConfig(name=name, bands=tuple(map(str, tree[name]["band"].to_numpy())))
-        for name in names
-    )
-    network = LateFusion(
-        NetworkConfig(
-            sensors=sensors,
-            n_classes=len(nomenclature),
-            may_be_missing=config.may_be_missing,
+def _network_config(
+    trees: Sequence[xr.DataTree], names: Sequence[str], n_classes: int, config: TrainConfig
+) -> NetworkConfig:
+    """What is chosen and what the first samples give; raises where others lack it."""
+    first, options = trees[0], config.network
+    wanted = {
+        WEATHER: options.weather or options.needs_thermal_time, "terrain": options.terrain,
+    }  # fmt: skip
+    for child in (child for child, taken in wanted.items() if taken):
+        if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
+            raise SchemaError(
+                f"samples {lacking} have no {child!r}, which the network is to take. Use an "
+                "archive that has it, or another `NetworkOptions`."
+            )
+    if options.geometry and any("geometry" not in tree.data_vars for tree in trees):
+        raise SchemaError(
+            "samples have no 'geometry', which the network is to take. Use "
+            "`NetworkOptions(geometry=False)`."
         )
+
+    def variables(child: str) -> tuple[str, ...]:
+        shared = set.intersection(*(set(t[child]["variable"].to_numpy().tolist()) for t in trees))
+        return tuple(v for v in first[child]["variable"].to_numpy().tolist() if v in shared)
+
+    start = season_of(first).start
+    return NetworkConfig(
+        **{f.name: getattr(options, f.name) for f in fields(NetworkOptions)},
+        sensors=tuple(
+            SensorConfig(name=name, bands=tuple(map(str, first[name]["band"].to_numpy())))
+            for name in names
+        ),
+        n_classes=n_classes,
+        may_be_missing=config.may_be_missing,
+        weather_variables=variables(WEATHER) if options.weather else (),
+        terrain_variables=variables("terrain") if options.terrain else (),
+        n_geometry=first["geometry"].sizes["feature"] if options.geometry else 0,
+        thermal_source=thermal_source(variables(WEATHER)) if options.needs_thermal_time else "",
+        start_day=start.timetuple().tm_yday,
     )
-    for name in names:
+
+
+def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetwork:
+    network = CropNetwork(config)
+    for name in config.series:
         try:
             mean, deviation = band_statistics(sets, name)
         except ValueError:
@@ -196,14 +227,20 @@ def _new_network(
                 f"no training parcel has a valid pixel of {name!r}; leave the sensor out with "
                 "`modalities=`, or choose parcels within the archive."
             ) from None
-        encoder = network.encoders[name]
-        encoder.mean.copy_(torch.from_numpy(mean))  # type: ignore[operator]
-        encoder.deviation.copy_(torch.from_numpy(deviation))  # type: ignore[operator]
+        network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
+    parts = [
+        feature_statistics([f for one in sets if (f := getattr(one.arrays, kind)) is not None])
+        for kind, taken in (("geometry", config.geometry), ("terrain", config.terrain))
+        if taken
+    ]
+    if parts:
+        mean, deviation = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+        network.normalise_by("extras", torch.from_numpy(mean), torch.from_numpy(deviation))
     return network
 
 
 def _as_model(
-    network: LateFusion,
+    network: CropNetwork,
     trees: Sequence[xr.DataTree],
     sets: Sequence[TrainingSet],
     validation: Sequence[TrainingSet],
@@ -213,7 +250,7 @@ def _as_model(
     course: Course,
 ) -> CropModel:
     first = trees[0]
-    radar = first["sentinel1"] if "sentinel1" in network.encoders else None
+    radar = first["sentinel1"] if "sentinel1" in network.config.series else None
     orbits = (
         sorted({str(o) for tree in trees for o in tree["sentinel1"]["orbit_state"].to_numpy()})
         if radar is not None and all("orbit_state" in t["sentinel1"].coords for t in trees)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cubecrop.errors import LabelError
 from cubecrop.metrics import scores
-from cubecrop.model import Predictor, Series
+from cubecrop.model import Predictor
 from cubecrop.nomenclature import NODATA
 from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.model import LateFusion
+    from cubecrop.model import CropNetwork, Outputs
     from cubecrop.training.checkpoint import Checkpoint
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import TrainingSet
@@ -78,7 +78,7 @@ class Course:
 
 
 def optimise(
-    network: LateFusion,
+    network: CropNetwork,
     sets: Sequence[TrainingSet],
     validation: Sequence[TrainingSet],
     config: TrainConfig,
@@ -92,7 +92,7 @@ def optimise(
 
     Parameters
     ----------
-    network : LateFusion
+    network : CropNetwork
         With its normalisation; changed in place.
     sets, validation : sequence of TrainingSet
         What it learns from, and what chooses the epoch (none: the last epoch is taken).
@@ -129,22 +129,24 @@ def optimise(
         focal=config.focal,
     ).to(device)
     deviations = {
-        name: encoder.deviation.cpu().numpy()  # type: ignore[operator]
-        for name, encoder in network.encoders.items()
+        name: network.normalisation(name)[1].cpu().numpy() for name in network.config.series
     }
     course = Course()
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         course = _resumed(state, network, optimiser, schedule)
-    forward: Any = torch.compile(network, dynamic=True) if config.compile else network
+    forward: Any = network.forward_all
+    if config.compile:
+        forward = torch.compile(network.forward_all, dynamic=True)
     with _bar(progress) as bar:
         task = bar.add_task("Training", total=epochs, completed=course.epoch)
         while course.epoch < epochs and not _is_over(course, config):
             epoch, losses = course.epoch, []
             for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
                 with _precision(device, config):
-                    loss = loss_of(forward(_moved(batch, device)), truth.to(device))
+                    found = forward(batch.to(device))
+                    loss = _loss(found, truth.to(device), loss_of, config.auxiliary)
                 optimiser.zero_grad(set_to_none=True)
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
                 optimiser.step()
                 schedule.step()
@@ -163,16 +165,16 @@ def optimise(
 
 
 def predict(
-    network: LateFusion, sets: Sequence[TrainingSet], device: str
+    network: CropNetwork, sets: Sequence[TrainingSet], device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Probabilities (parcel, class) of sets, NaN where there is none, and their classes."""
     predictor = Predictor(network, device)
-    found = [predictor(one.sensors) for one in sets]
+    found = [predictor(one.arrays) for one in sets]
     return np.concatenate(found), np.concatenate([one.labels for one in sets])
 
 
 def _validate(
-    network: LateFusion, validation: Sequence[TrainingSet], device: str
+    network: CropNetwork, validation: Sequence[TrainingSet], device: str
 ) -> dict[str, float]:
     """Loss and scores on validation parcels, NaN where there are none."""
     names = ("validation_loss", "validation_accuracy", "validation_macro_f1")
@@ -214,11 +216,17 @@ def _schedule(
     )
 
 
-def _moved(batch: Mapping[str, Series], device: str) -> dict[str, Series]:
-    return {
-        name: Series(s.values.to(device), s.valid.to(device), s.days.to(device))
-        for name, s in batch.items()
-    }
+def _loss(found: Outputs, truth: Tensor, loss_of: nn.Module, auxiliary: float) -> Tensor:
+    """Loss of the fused classifier, and in part that of each series' own."""
+    loss: Tensor = loss_of(found.logits, truth)
+    parts = [
+        loss_of(logits, truth[seen])
+        for logits, seen in found.auxiliary.values()
+        if bool(seen.any())
+    ]
+    if not auxiliary or not parts:
+        return loss
+    return loss + auxiliary * torch.stack(parts).mean()
 
 
 def _precision(device: str, config: TrainConfig) -> AbstractContextManager[object]:

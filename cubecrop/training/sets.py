@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +11,15 @@ import numpy as np
 import xarray as xr
 
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import SensorArrays, season_of, sensor_arrays
+from cubecrop.model import WEATHER, SampleArrays, sample_arrays, season_of
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.sample import draw_positions, hash_ids
 from cubecrop.schema import SERIES, check_pixel_sets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from cubecrop.model import NetworkConfig
 
 __all__ = [
     "Labels",
@@ -26,6 +28,7 @@ __all__ = [
     "as_lists",
     "band_statistics",
     "common_sensors",
+    "feature_statistics",
     "training_set",
 ]
 
@@ -37,11 +40,12 @@ Labels = Sequence[object] | Sequence[Sequence[object]]
 class TrainingSet:
     """Pixel sets that share their dates, with class indices and ids of their parcels.
 
-    ``drawn`` (parcel,) is how many of the stored pixels are not padding; ``groups`` names
-    what belongs together, the id itself where nothing does.
+    ``arrays`` holds what the network takes. ``drawn`` (parcel,) is how many of the stored
+    pixels are not padding; ``groups`` names what belongs together, the id itself where
+    nothing does.
     """
 
-    sensors: Mapping[str, SensorArrays]
+    arrays: SampleArrays
     labels: NDArray[np.int64]
     ids: Sequence[object]
     drawn: NDArray[np.int64]
@@ -50,10 +54,7 @@ class TrainingSet:
     def take(self, index: NDArray[np.int64]) -> TrainingSet:
         """Some of the parcels, by position."""
         return TrainingSet(
-            {
-                name: replace(one, values=one.values[index], valid=one.valid[index])
-                for name, one in self.sensors.items()
-            },
+            self.arrays.take(index),
             self.labels[index],
             [self.ids[i] for i in index],
             self.drawn[index],
@@ -65,21 +66,27 @@ class TrainingSet:
         width = max(1, min(n_pixels, int(self.drawn.max(initial=1))))
         pixels = draw_positions(self.drawn, hash_ids(self.ids, seed, "validation"), width)
         row, column = np.arange(len(pixels))[:, None, None], pixels[:, None, :]
-        sensors = {}
-        for name, one in self.sensors.items():
+        series = dict(self.arrays.series)
+        for name, one in series.items():
+            if name == WEATHER:
+                continue
             date = np.arange(len(one.days))[None, :, None]
             valid = one.valid[row, date, column] & (pixels >= 0)[:, None, :]
-            sensors[name] = replace(one, values=one.values[row, date, column], valid=valid)
-        return replace(self, sensors=sensors, drawn=np.minimum(self.drawn, width))
+            series[name] = replace(one, values=one.values[row, date, column], valid=valid)
+        arrays = replace(self.arrays, series=series)
+        return replace(self, arrays=arrays, drawn=np.minimum(self.drawn, width))
 
     def digest(self) -> str:
         """SHA-256 over all that training sees."""
         hashed = hashlib.sha256(repr((list(self.ids), list(self.groups))).encode())
-        for name, one in self.sensors.items():
+        arrays: list[NDArray[np.generic] | None] = []
+        for name, one in self.arrays.series.items():
             hashed.update(name.encode())
             # What is masked enters no training, whatever number stands there.
             values = np.where(one.valid[..., None], one.values, np.float32(0))
-            for array in (values, one.valid, one.days):
+            arrays += [values, one.valid, one.days, one.thermal]
+        for array in (*arrays, self.arrays.geometry, self.arrays.terrain):
+            if array is not None:
                 hashed.update(repr(array.shape).encode())
                 hashed.update(np.ascontiguousarray(array).tobytes())
         hashed.update(self.labels.tobytes())
@@ -126,7 +133,7 @@ def common_sensors(trees: Sequence[xr.DataTree]) -> list[str]:
 def training_set(
     tree: xr.DataTree,
     texts: Sequence[str | None],
-    names: Sequence[str],
+    config: NetworkConfig,
     nomenclature: Nomenclature,
 ) -> TrainingSet:
     """Load the labelled parcels that have a valid pixel."""
@@ -135,12 +142,13 @@ def training_set(
     # In an order of their own, so that the order they came in changes no weight.
     ids = np.asarray(tree["parcel"])[chosen].tolist()
     chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
-    part = tree.isel(parcel=chosen)
-    arrays = sensor_arrays(part, names)
+    part = _select(tree.isel(parcel=chosen), config)
+    arrays = sample_arrays(part, config)
     used = np.zeros(len(chosen), dtype=bool)
-    for one in arrays.values():
+    sensors = [one for name, one in arrays.series.items() if name != WEATHER]
+    for one in sensors:
         used |= one.valid.any(axis=(1, 2))
-    width = next(iter(arrays.values())).valid.shape[2]
+    width = sensors[0].valid.shape[2]
     counts = np.asarray(part["pixel_count"]) if "pixel_count" in tree.coords else width
     ids = np.asarray(part["parcel"]).tolist()
     groups = np.asarray(part["group"]).tolist() if "group" in tree.coords else ids
@@ -154,12 +162,42 @@ def training_set(
     return whole if used.all() else whole.take(np.flatnonzero(used))
 
 
+def _select(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
+    """The tree with each sensor's bands in the network's order."""
+    nodes = {"/": tree.to_dataset()}
+    for name in tree.children:
+        nodes[name] = tree.children[name].to_dataset(inherit=False)
+    for sensor in config.sensors:
+        seen = [str(band) for band in nodes[sensor.name]["band"].to_numpy()]
+        if missing := [band for band in sensor.bands if band not in seen]:
+            raise SchemaError(
+                f"samples have bands {seen} of {sensor.name!r}, but others have {missing} too. "
+                "Give samples of the same bands."
+            )
+        nodes[sensor.name] = nodes[sensor.name].sel(band=list(sensor.bands))
+    return xr.DataTree.from_dict(nodes, name=tree.name)
+
+
+def feature_statistics(
+    features: Sequence[NDArray[np.float32]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation (feature,) over parcels, those that are known."""
+    values = np.concatenate(features).astype(np.float64)
+    known = np.isfinite(values)
+    n = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0).sum(axis=0) / n
+    deviation = np.sqrt((np.where(known, values - mean, 0) ** 2).sum(axis=0) / n)
+    deviation[deviation < 1e-12] = 1
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
 def band_statistics(
     sets: Sequence[TrainingSet], sensor: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each band over all valid pixels."""
     n, total, squares = 0, np.zeros(()), np.zeros(())
-    rows = [one.sensors[sensor].values[one.sensors[sensor].valid] for one in sets]
+    series = [one.arrays.series[sensor] for one in sets]
+    rows = [one.values[one.valid] for one in series]
     n = sum(len(part) for part in rows)
     if n == 0:
         raise ValueError(sensor)

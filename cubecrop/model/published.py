@@ -1,0 +1,250 @@
+"""Weights of the reference code: PSE+TAE and PSE+L-TAE of Garnot, Landrieu and colleagues.
+
+A checkpoint folder holds ``conf.json``, the options of a training, and ``Fold_k/model.pth.tar``,
+a dict whose ``state_dict`` has the weights. Sizes are read off the weights, and checked against
+the options where these name them; switches that leave no trace in the weights (pooling, the
+period and kind of positions) come from the options, with the reference's defaults.
+
+================================================  =======================================
+there                                             here
+================================================  =======================================
+``spatial_encoder.mlp1.{i}.lin``, ``.bn``         ``encoders.S.pixels.{3i}``, ``.{3i+1}``
+``spatial_encoder.mlp2.{3i}``, ``.{3i+1}``        ``encoders.S.sets.{3i}``, ``.{3i+1}``
+``temporal_encoder.inlayernorm``                  ``temporal.S.norm_in``
+``temporal_encoder.inconv.0``, a convolution      ``temporal.S.widen.linear``
+``temporal_encoder.inconv.1``, (channel, date)    ``temporal.S.widen.norm``, (date, channel)
+``temporal_encoder.attention_heads.Q``            ``temporal.S.query``
+``temporal_encoder.attention_heads.fc1_q``        ``temporal.S.queries``
+``temporal_encoder.attention_heads.fc1_k``        ``temporal.S.keys``
+``temporal_encoder.attention_heads.fc2.{0, 1}``   ``temporal.S.master.{0, 1}``
+``temporal_encoder.mlp.{3i}``, ``.{3i+1}``        ``temporal.S.out.0.{3i}``, ``.{3i+1}``
+``temporal_encoder.outlayernorm``                 ``temporal.S.norm_out``
+``temporal_encoder.position_enc``, a table        computed
+``decoder.{3i}``, ``.{3i+1}``                     ``decoders.fused.{3i}``, ``.{3i+1}``
+================================================  =======================================
+
+where S is ``sentinel2``.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+
+from cubecrop.errors import ModelFormatError
+from cubecrop.model.config import NetworkConfig, SensorConfig
+from cubecrop.model.networks import CropNetwork
+from cubecrop.schema import SENTINEL2_BANDS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from numpy.typing import ArrayLike
+    from torch import Tensor
+
+__all__ = ["Normalisation", "read_reference"]
+
+Normalisation = tuple["ArrayLike", "ArrayLike"]
+
+#: Name there, as a pattern, and here; ``%d`` is three times the number in the pattern, plus
+#: the last entry: a layer there is a linear layer, a normalisation and a ReLU in one.
+_RENAMED: Final = (
+    (r"spatial_encoder\.mlp1\.(\d+)\.lin\.", "encoders.sentinel2.pixels.%d.", 0),
+    (r"spatial_encoder\.mlp1\.(\d+)\.bn\.", "encoders.sentinel2.pixels.%d.", 1),
+    (r"spatial_encoder\.mlp2\.", "encoders.sentinel2.sets.", 0),
+    (r"temporal_encoder\.inlayernorm\.", "temporal.sentinel2.norm_in.", 0),
+    (r"temporal_encoder\.inconv\.0\.", "temporal.sentinel2.widen.linear.", 0),
+    (r"temporal_encoder\.inconv\.1\.", "temporal.sentinel2.widen.norm.", 0),
+    (r"temporal_encoder\.attention_heads\.Q$", "temporal.sentinel2.query", 0),
+    (r"temporal_encoder\.attention_heads\.fc1_q\.", "temporal.sentinel2.queries.", 0),
+    (r"temporal_encoder\.attention_heads\.fc1_k\.", "temporal.sentinel2.keys.", 0),
+    (r"temporal_encoder\.attention_heads\.fc2\.", "temporal.sentinel2.master.", 0),
+    (r"temporal_encoder\.mlp\.", "temporal.sentinel2.out.0.", 0),
+    (r"temporal_encoder\.outlayernorm\.", "temporal.sentinel2.norm_out.", 0),
+    (r"decoder\.", "decoders.fused.", 0),
+)
+_TABLE: Final = "temporal_encoder.position_enc.weight"
+
+
+def read_reference(
+    folder: Path,
+    *,
+    fold: int = 1,
+    normalisation: Normalisation | None = None,
+    geometry_normalisation: Normalisation | None = None,
+) -> CropNetwork:
+    """Build the network of a checkpoint folder; see `CropModel.from_reference`."""
+    options, weights = _options(folder), _weights(folder / f"Fold_{fold}" / "model.pth.tar")
+    try:
+        config = _config(options, weights)
+        network = CropNetwork(config)
+        renamed = _renamed(weights)
+        own = {"mean", "deviation", "extras_mean", "extras_deviation"}
+        wanted = {key for key in network.state_dict() if key.rpartition(".")[2] not in own}
+        if missing := sorted(wanted - set(renamed)):
+            raise ValueError(f"weights lack {missing}")
+        network.load_state_dict(network.state_dict() | renamed, strict=True)
+    except (KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelFormatError(
+            f"{folder} does not hold weights of the published PSE+TAE or PSE+L-TAE: {error}."
+        ) from error
+    if not all(bool(torch.isfinite(t).all()) for t in network.state_dict().values()):
+        raise ModelFormatError(f"{folder} has weights that are not finite.")
+    n_bands = len(config.sensors[0].bands)
+    if normalisation is not None:
+        network.normalise_by("sentinel2", *_pair(normalisation, n_bands, "normalisation"))
+    if geometry_normalisation is not None:
+        if not config.n_geometry:
+            raise ModelFormatError(
+                "geometry_normalisation is given, but these weights take no geometry."
+            )
+        pair = _pair(geometry_normalisation, config.n_geometry, "geometry_normalisation")
+        network.normalise_by("extras", *pair)
+    return network.eval()
+
+
+def _options(folder: Path) -> dict[str, Any]:
+    path = folder / "conf.json"
+    try:
+        options = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelFormatError(
+            f"{folder} is no checkpoint folder of the reference code: it has no readable conf.json."
+        ) from error
+    except ValueError as error:
+        raise ModelFormatError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(options, dict):
+        raise ModelFormatError(f"{path} holds a {type(options).__name__}, expected an object.")
+    if options.get("gru") or options.get("tcnn"):
+        raise ModelFormatError(
+            f"{folder} holds a GRU or a TempCNN; weights of PSE+TAE and PSE+L-TAE are read."
+        )
+    return options
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint; nothing in the file is executed."""
+    if not path.is_file():
+        raise ModelFormatError(f"{path.parent.parent} has no {path.parent.name}/{path.name}.")
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+        raise ModelFormatError(
+            f"{path} is damaged, or holds more than weights, which is not read: {error}."
+        ) from error
+    state = found.get("state_dict") if isinstance(found, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise ModelFormatError(f"{path} has no 'state_dict' of weights.")
+    return {str(key).removeprefix("module."): value for key, value in state.items()}
+
+
+def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkConfig:
+    """Sizes from the weights, switches from the options."""
+    pixel = _widths(weights, r"spatial_encoder\.mlp1\.(\d+)\.lin\.weight")
+    sets = _widths(weights, r"spatial_encoder\.mlp2\.(\d+)\.weight")
+    summary = _widths(weights, r"temporal_encoder\.mlp\.(\d+)\.weight")
+    decoder = _widths(weights, r"decoder\.(\d+)\.weight")
+    statistics = tuple(str(options.get("pooling", "mean_std")).split("_"))
+    light = "temporal_encoder.attention_heads.Q" in weights
+    keys = weights["temporal_encoder.attention_heads.fc1_k.weight"]
+    inner, width = keys.shape
+    heads = weights["temporal_encoder.attention_heads.Q"].shape[0] if light else summary[0] // width
+    if not light and weights["temporal_encoder.attention_heads.fc2.1.weight"].shape[0] != inner:
+        raise ValueError("fc2 is not of the size of all heads together, an early form of the TAE")
+    norm = weights.get("temporal_encoder.inconv.1.weight")
+    config = NetworkConfig(
+        sensors=(SensorConfig(name="sentinel2", bands=_bands(pixel[0])),),
+        n_classes=decoder[-1],
+        fusion="late",
+        temporal="ltae" if light else "tae",
+        statistics=statistics,  # type: ignore[arg-type]
+        time_encoding="order" if options.get("positions") in {"order", None} and (
+            "positions" in options
+        ) else "first-date",
+        geometry=sets[0] > pixel[-1] * len(statistics),
+        n_geometry=sets[0] - pixel[-1] * len(statistics),
+        pixel_mlp=pixel[1:],
+        set_mlp=sets[1:-1],
+        embedding=sets[-1],
+        attention_width=0 if norm is None else width,
+        n_dates=norm.shape[1] if norm is not None and norm.ndim == 2 else 0,
+        heads=heads,
+        key_width=inner // heads,
+        temporal_mlp=summary[1:],
+        decoder=decoder[1:-1],
+        period=float(options.get("T", 1000)),
+    )  # fmt: skip
+    _agree(options, {"mlp1": pixel, "mlp2": sets, "mlp3": summary, "mlp4": decoder})
+    return config
+
+
+def _agree(options: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise where options name sizes that the weights do not have."""
+    for name, found in sizes.items():
+        stated = options.get(name)
+        if isinstance(stated, str):
+            stated = [int(number) for number in re.findall(r"\d+", stated)]
+        if stated is None:
+            continue
+        # The first width of mlp2 is stated without the geometry by some versions.
+        rest = slice(1, None) if name == "mlp2" else slice(None)
+        if list(stated)[rest] != list(found)[rest]:
+            raise ValueError(f"conf.json says {name} = {stated}, the weights have {list(found)}")
+
+
+def _widths(weights: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
+    """Widths of a stack of linear layers; normalisations among them have one dimension."""
+    layers = {
+        int(match[1]): value
+        for key, value in weights.items()
+        if (match := re.fullmatch(pattern, key)) and value.ndim == 2
+    }
+    ordered = [layers[index] for index in sorted(layers)]
+    if not ordered:
+        raise ValueError(f"no weights are named {pattern}")
+    return (ordered[0].shape[1], *(layer.shape[0] for layer in ordered))
+
+
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    out = {}
+    for key, value in weights.items():
+        if key == _TABLE:
+            continue
+        for pattern, name, step in _RENAMED:
+            if match := re.match(pattern, key):
+                start = name % (3 * int(match[1]) + step) if "%d" in name else name
+                renamed = start + key[match.end() :]
+                break
+        else:
+            raise ValueError(f"weight {key!r} is not known")
+        if ".widen.linear.weight" in renamed:
+            value = value.squeeze(-1)
+        elif ".widen.norm." in renamed and value.ndim == 2:
+            value = value.transpose(0, 1)
+        out[renamed] = value
+    return out
+
+
+def _bands(n: int) -> tuple[str, ...]:
+    if n == len(SENTINEL2_BANDS):
+        return tuple(SENTINEL2_BANDS)
+    return tuple(f"band{i + 1}" for i in range(n))
+
+
+def _pair(pair: Normalisation, n: int, what: str) -> tuple[Tensor, Tensor]:
+    try:
+        mean, deviation = (torch.from_numpy(np.array(a, dtype="f4").reshape(-1)) for a in pair)
+    except (TypeError, ValueError) as error:
+        raise ModelFormatError(f"{what} is not a mean and a deviation: {error}.") from error
+    if len(mean) != n or len(deviation) != n or not bool((deviation > 0).all()):
+        raise ModelFormatError(
+            f"{what} has {len(mean)} means and {len(deviation)} deviations, expected {n} of "
+            "each, and deviations above 0."
+        )
+    return mean, deviation

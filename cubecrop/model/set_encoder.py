@@ -1,0 +1,147 @@
+"""The pixel-set encoder: the pixels of a date become one embedding.
+
+Only dates with a valid pixel are computed; in training only valid pixels are, so that no
+normalisation ever sees padding or cloud.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from cubecrop.model.layers import mlp
+
+if TYPE_CHECKING:
+    from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.series import Series
+
+__all__ = ["PixelSetEncoder"]
+
+#: Below this share of valid pixels it is cheaper to gather them than to compute all.
+_WORTH_PACKING = 0.5
+#: Keeps the gradient of a root finite where all pixels are alike; far below any signal.
+_LEAST_VARIANCE = 1e-20
+
+
+class PixelSetEncoder(nn.Module):
+    """Embeds the set of pixels of each date: shared layers, statistics, layers.
+
+    Carries the mean and deviation of the bands that it was trained on, and normalises by
+    them.
+
+    Garnot et al. 2020, arXiv:1911.07757, section 3.1.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, n_bands: int, config: NetworkConfig, *, n_extras: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_bands))
+        self.register_buffer("deviation", torch.ones(n_bands))
+        self.statistics = config.statistics
+        self.pixels = mlp((n_bands, *config.pixel_mlp))
+        width = len(config.statistics) * config.pixel_mlp[-1] + n_extras
+        self.sets = mlp((width, *config.set_mlp, config.embedding), last=False)
+
+    def forward(self, series: Series, extras: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        series : Series
+            (batch, time, pixel, band).
+        extras : Tensor, optional
+            (batch, feature), standardised features of the parcels.
+
+        Returns
+        -------
+        embedding : Tensor
+            (row, embedding), a row for each date that has a valid pixel, in order of batch
+            and time.
+        mask : Tensor
+            (batch, time) bool, which dates those are.
+        """
+        mask = series.valid.any(dim=-1)  # (batch, time)
+        features = None if extras is None else extras[mask.nonzero()[:, 0]]  # (row, feature)
+        if series.valid.shape[-1] == 1:
+            return self._embed_singles(series.values[mask].squeeze(1), features), mask
+        valid = series.valid[mask]  # (row, pixel)
+        if self.training or valid.float().mean() < _WORTH_PACKING:
+            pooled = self._pool_packed(series.values[mask], valid)
+        else:
+            pooled = self._pool_dense(series.values[mask], valid)
+        if features is not None:
+            pooled.append(features)
+        return self.sets(torch.cat(pooled, dim=1)), mask
+
+    def _normalised(self, values: Tensor) -> Tensor:
+        return (values - self.mean) / self.deviation
+
+    def _embed_singles(self, values: Tensor, features: Tensor | None) -> Tensor:
+        """Sets of one: such a pixel is its own mean and extremes, and deviates by nothing."""
+        pixels = self.pixels(self._normalised(values))  # (row, feature)
+        linear: Any = self.sets[0]
+        width = pixels.shape[1]
+        parts = linear.weight.split(
+            [width] * len(self.statistics)
+            + [linear.weight.shape[1] - width * len(self.statistics)],
+            dim=1,
+        )
+        used = [w for w, name in zip(parts, self.statistics, strict=False) if name != "std"]
+        if not used:
+            used = [torch.zeros_like(parts[0])]
+        out = functional.linear(pixels, torch.stack(used).sum(dim=0), linear.bias)
+        if features is not None:
+            out = out + functional.linear(features, parts[-1])
+        return self.sets[1:](out)  # type: ignore[no-any-return]
+
+    def _pool_packed(self, values: Tensor, valid: Tensor) -> list[Tensor]:
+        """Statistics (row, feature) of the layers' output over valid pixels, gathered first."""
+        pixels = self.pixels(self._normalised(values[valid]))  # (valid pixel, feature)
+        counts = valid.sum(dim=1)  # (row,)
+        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+        n = counts.unsqueeze(1).to(pixels.dtype)
+        empty = pixels.new_zeros(len(counts), pixels.shape[1])
+        found = {}
+        if {"mean", "std"} & set(self.statistics):
+            found["mean"] = empty.index_add(0, row, pixels) / n
+        if "std" in self.statistics:
+            squares = (pixels - found["mean"][row]).square()
+            found["std"] = _deviation(empty.index_add(0, row, squares), n)
+        for name, reduce in (("max", "amax"), ("min", "amin")):
+            if name in self.statistics:
+                index = row.unsqueeze(1).expand_as(pixels)
+                found[name] = empty.scatter_reduce(0, index, pixels, reduce, include_self=False)
+        return [found[name] for name in self.statistics]
+
+    def _pool_dense(self, values: Tensor, valid: Tensor) -> list[Tensor]:
+        """The same with every pixel computed, those that are not valid weighed by zero."""
+        rows, size = valid.shape
+        whole = bool(valid.all())
+        if not whole:
+            values = values.masked_fill(~valid.unsqueeze(-1), 0.0)
+        pixels = self.pixels(self._normalised(values).flatten(0, 1)).view(rows, size, -1)
+        weight = valid.to(pixels.dtype).unsqueeze(1)  # (row, 1, pixel)
+        n = weight.sum(dim=2)  # (row, 1)
+        mean = torch.bmm(weight, pixels).squeeze(1) / n
+        found = {"mean": mean}
+        for name, sign in (("max", 1.0), ("min", -1.0)):
+            if name in self.statistics:
+                signed = pixels * sign
+                if not whole:
+                    signed = signed.masked_fill(~valid.unsqueeze(-1), -torch.inf)
+                found[name] = signed.amax(dim=1) * sign
+        if "std" in self.statistics:
+            squares = torch.bmm(weight, (pixels - mean.unsqueeze(1)).square())
+            found["std"] = _deviation(squares.squeeze(1), n)
+        return [found[name] for name in self.statistics]
+
+
+def _deviation(squares: Tensor, n: Tensor) -> Tensor:
+    """Sample deviation from summed squares; a set of one pixel has none."""
+    variance = squares / (n - 1).clamp_min(1)
+    return torch.sqrt(variance.clamp_min(_LEAST_VARIANCE)) * (n > 1)

@@ -1,0 +1,169 @@
+"""Temporal encoders: the embeddings of a series' dates become one.
+
+All take rows (row, embedding), a row for each date of a mask (batch, time) in order of batch
+and time; the days and positions of the dates, (batch, time) each; every member has a date.
+They give a summary (batch, width) and, where they attend, attention (batch, time, head), 0
+at masked dates and summing to 1 over time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from cubecrop.model.layers import RowNorm, dense, mlp, sinusoid
+from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
+
+if TYPE_CHECKING:
+    from cubecrop.model.config import NetworkConfig
+
+__all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
+
+
+def temporal_encoder(config: NetworkConfig) -> nn.Module:
+    """The temporal encoder that a configuration names."""
+    kinds = {
+        "ltae": LightweightAttention,
+        "tae": TemporalAttention,
+        "tempcnn": TemporalConvolution,
+        "gru": BidirectionalGru,
+        "transformer": Transformer,
+    }
+    return kinds[config.temporal](config)
+
+
+class LightweightAttention(nn.Module):
+    """Lightweight temporal attention (L-TAE) over any dates, with masks.
+
+    Each head has one learned query and its own channels of the values. In place of the
+    published LayerNorm over (channel, time), which ties weights to one number of dates,
+    channels alone are normalised; ``config.n_dates`` brings the published one back.
+
+    Garnot & Landrieu 2020, arXiv:2007.00586.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.attention_width or config.embedding
+        self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
+        self.period = config.period
+        self.norm_in = nn.LayerNorm(config.embedding)
+        self.widen = _widening(config)
+        self.keys = nn.Linear(width, self.heads * self.key_width)
+        self.query = nn.Parameter(torch.empty(self.heads, self.key_width))
+        nn.init.normal_(self.query, std=(2.0 / self.key_width) ** 0.5)
+        nn.init.normal_(self.keys.weight, std=(2.0 / self.key_width) ** 0.5)
+        self.attention_dropout = nn.Dropout(config.attention_dropout)
+        self.out = _summary_layers(width, config)
+        self.norm_out = nn.LayerNorm(cast("tuple[int, ...]", config.temporal_mlp)[-1])
+
+    def forward(
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Summarise series; see the module."""
+        x = self.norm_in(embedding)
+        if self.widen is not None:
+            x = self.widen(x, mask)
+        x = x.view(len(x), self.heads, -1)  # (row, head, channel)
+        if position is not None:
+            x = x + sinusoid(position[mask], x.shape[-1], self.period).unsqueeze(1)
+        weights = self.keys.weight.view(self.heads, self.key_width, -1)
+        # A query that does not depend on the input makes keys a matter of weights alone.
+        scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
+        bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
+        attention = _softmax(x.flatten(1) @ scorer + bias, mask)  # (batch, time, head)
+        weight = self.attention_dropout(attention)
+        values = dense(x.flatten(1), mask).view(*mask.shape, self.heads, -1)
+        pooled = torch.einsum("bth,bthc->bhc", weight, values)
+        return self.norm_out(self.out(pooled.flatten(1))), attention
+
+
+class TemporalAttention(nn.Module):
+    """Temporal attention (TAE) over any dates, with masks.
+
+    The query of a head is made of the mean of the dates' queries; values are the inputs
+    themselves, whole in every head.
+
+    Garnot et al. 2020, arXiv:1911.07757, section 3.2.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.attention_width or config.embedding
+        self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
+        self.period = config.period
+        self.norm_in = nn.LayerNorm(config.embedding)
+        self.widen = _widening(config)
+        inner = self.heads * self.key_width
+        self.queries, self.keys = nn.Linear(width, inner), nn.Linear(width, inner)
+        for layer in (self.queries, self.keys):
+            nn.init.normal_(layer.weight, std=(2.0 / self.key_width) ** 0.5)
+        self.master = nn.Sequential(RowNorm(inner), nn.Linear(inner, inner))
+        self.attention_dropout = nn.Dropout(config.attention_dropout)
+        self.out = _summary_layers(self.heads * width, config)
+        self.norm_out = nn.LayerNorm(cast("tuple[int, ...]", config.temporal_mlp)[-1])
+
+    def forward(
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Summarise series; see the module."""
+        x = self.norm_in(embedding)  # (row, channel)
+        if position is not None:
+            x = x + sinusoid(position[mask], x.shape[-1], self.period)
+        if self.widen is not None:
+            x = self.widen(x, mask)
+        values = dense(x, mask)  # (batch, time, channel), 0 at masked dates
+        n = mask.sum(dim=1, keepdim=True).to(x.dtype)
+        # The mean of linear queries is the query of the mean.
+        query = self.master(self.queries(values.sum(dim=1) / n)).view(
+            -1, self.heads, self.key_width
+        )
+        weights = self.keys.weight.view(self.heads, self.key_width, -1)
+        scorer = torch.einsum("bhk,hkc->bch", query, weights) / self.key_width**0.5
+        bias = (query * self.keys.bias.view(self.heads, -1)).sum(dim=2) / self.key_width**0.5
+        scores = torch.bmm(values, scorer) + bias.unsqueeze(1)  # (batch, time, head)
+        attention = _softmax(scores[mask], mask)
+        pooled = torch.bmm(self.attention_dropout(attention).transpose(1, 2), values)
+        return self.norm_out(self.out(pooled.flatten(1))), attention
+
+
+class _Widening(nn.Module):
+    """A linear layer and a normalisation of channels, or of channels and dates together."""
+
+    def __init__(self, inside: int, outside: int, n_dates: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(inside, outside)
+        self.n_dates = n_dates
+        self.norm = nn.LayerNorm((n_dates, outside) if n_dates else outside)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = self.linear(x)
+        if not self.n_dates:
+            return self.norm(x)  # type: ignore[no-any-return]
+        if len(x) != mask.numel() or mask.shape[1] != self.n_dates:
+            raise ValueError(
+                f"weights are tied to {self.n_dates} dates, all of them valid; series have "
+                f"{mask.shape[1]} dates"
+            )
+        return self.norm(x.view(*mask.shape, -1)).flatten(0, 1)  # type: ignore[no-any-return]
+
+
+def _widening(config: NetworkConfig) -> _Widening | None:
+    if not config.attention_width:
+        return None
+    return _Widening(config.embedding, config.attention_width, config.n_dates)
+
+
+def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
+    widths = (width, *cast("tuple[int, ...]", config.temporal_mlp))
+    return nn.Sequential(mlp(widths), nn.Dropout(config.dropout))
+
+
+def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Attention (batch, time, head) of the dates of a mask, from scores (row, head)."""
+    if len(scores) == mask.numel():
+        return torch.softmax(scores.view(*mask.shape, -1), dim=1)
+    whole = scores.new_full((*mask.shape, scores.shape[-1]), float("-inf"))
+    return torch.softmax(whole.masked_scatter(mask.unsqueeze(-1), scores), dim=1)

@@ -1,0 +1,91 @@
+"""Thermal time: degree days summed from the season's start at a parcel.
+
+Growing degree days of a day are max((min(tmax, 30) + max(tmin, 0)) / 2, 0) in °C d (Nyborg et
+al. 2022, doi:10.1016/j.isprsjprs.2022.04.012), or the mean temperature clipped to 0 to 30 °C
+where there are no extremes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cubecrop.errors import ModelMismatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["EXTREMES", "MEAN", "degree_days", "thermal_source", "thermal_time"]
+
+EXTREMES: Final = "temperature_min, temperature_max"
+MEAN: Final = "temperature_mean"
+_KELVIN: Final = 273.15
+_HOTTEST: Final = 30.0
+
+
+def thermal_source(variables: Sequence[str]) -> str:
+    """What degree days can be summed from: the extremes where there are, else the mean."""
+    if {"temperature_min", "temperature_max"} <= set(variables):
+        return EXTREMES
+    if "temperature_mean" in variables:
+        return MEAN
+    raise ModelMismatchError(
+        f"weather has {sorted(variables)}, but thermal time needs temperature_min and "
+        "temperature_max, or temperature_mean. Use an archive that has them, or another "
+        "`time_encoding`."
+    )
+
+
+def degree_days(
+    weather: NDArray[np.float32], variables: Sequence[str], source: str
+) -> NDArray[np.float32]:
+    """Growing degree days (..., time) in °C d a day from weather (..., time, variable) in K."""
+    column = {name: weather[..., i] - _KELVIN for i, name in enumerate(variables)}
+    if source == EXTREMES:
+        warm = np.minimum(column["temperature_max"], _HOTTEST)
+        cool = np.maximum(column["temperature_min"], 0)
+        return np.asarray(np.maximum((warm + cool) / 2, 0))
+    return np.asarray(np.clip(column[MEAN], 0, _HOTTEST))
+
+
+def thermal_time(
+    daily: NDArray[np.float32], stamps: NDArray[np.float32], days: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Degree days summed from the season's start up to and with each day.
+
+    Parameters
+    ----------
+    daily : numpy.ndarray
+        (parcel, time) degree days a day; NaN where unknown. A stamp of a longer step, such
+        as the middle of a month, stands for all days that are nearer to it than to another.
+    stamps : numpy.ndarray
+        (time,) days since the season's start of ``daily``, ascending.
+    days : numpy.ndarray
+        (date,) days since the season's start.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel, date) float32; NaN for a parcel without any weather.
+    """
+    last = int(max(days.max(initial=0), 0))
+    every = np.arange(last + 1)
+    edges = (stamps[1:] + stamps[:-1]) / 2
+    nearest = np.searchsorted(edges, every, side="right")  # (day,)
+    filled = _fill(daily)
+    summed = filled[:, nearest].cumsum(axis=1, dtype=np.float64)
+    index = np.clip(np.floor(days).astype(int), 0, last)
+    return np.asarray(summed[:, index], dtype=np.float32)
+
+
+def _fill(daily: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Gaps in a row filled in a straight line; a row of nothing stays NaN."""
+    out = daily.astype(np.float64)
+    known = np.isfinite(out)
+    position = np.arange(out.shape[1])
+    for row in np.flatnonzero(known.any(axis=1) & ~known.all(axis=1)):
+        out[row] = np.interp(position, position[known[row]], out[row, known[row]])
+    return out

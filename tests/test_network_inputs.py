@@ -1,0 +1,128 @@
+"""Weather, terrain, shape and thermal time on the whole way, from an archive to a map."""
+
+import datetime as dt
+
+import geopandas as gpd
+import numpy as np
+import pytest
+
+import cubecrop
+from cubecrop.errors import ModelMismatchError
+from cubecrop.model import CropModel, NetworkOptions
+from cubecrop.model.thermal import degree_days, thermal_source, thermal_time
+from cubecrop.testing import forbid_compute
+
+YEAR = 2024
+SEASON = cubecrop.Season(YEAR, start=dt.date(2024, 4, 1), end=dt.date(2024, 7, 15))
+OPTIONS = {
+    "weather and terrain": NetworkOptions(
+        weather=True, terrain=True, temporal="tae", fusion="mid", auxiliary=True
+    ),
+    "thermal time and shape": NetworkOptions(
+        time_encoding="thermal-time", thermal_step=40.0, geometry=True, fusion="early"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    out = tmp_path_factory.mktemp("simulated") / "archive"
+    return cubecrop.simulate_archive(out, years=[YEAR], size_km=0.5, seed=2, progress=False)
+
+
+@pytest.fixture(scope="module")
+def declared(place):
+    return gpd.read_parquet(place / f"parcels-{YEAR}.parquet")
+
+
+@pytest.fixture(scope="module", params=list(OPTIONS))
+def model(request, place, declared):
+    config = cubecrop.TrainConfig(
+        epochs=2, n_pixels=8, network=OPTIONS[request.param], auxiliary=0.5
+    )
+    return cubecrop.train(
+        declared, "crop:name", YEAR, archive=place, season=SEASON, config=config, progress=False
+    )
+
+
+def cube_and_sets(place, declared, model):
+    cube = cubecrop.open_season(declared, SEASON, archive=place)
+    return cube, cubecrop.sample_pixel_sets(cube, declared, n_pixels=model.n_pixels)
+
+
+def test_parcels_are_classified_as_their_pixel_sets_are(place, declared, model):
+    table = cubecrop.classify_parcels(
+        declared, YEAR, archive=place, season=SEASON, model=model, progress=False
+    )
+    _, samples = cube_and_sets(place, declared, model)
+    wanted = model.predict_proba(samples).to_numpy()
+    columns = [f"probability:{name}" for name in model.nomenclature.names]
+    np.testing.assert_allclose(table[columns].to_numpy(), wanted, atol=1e-5)
+    assert np.isfinite(wanted).all()
+
+
+def test_maps_are_lazy_and_whole_or_refused(place, declared, model):
+    if model.config.geometry:
+        with pytest.raises(ModelMismatchError, match="shape of parcels"):
+            cubecrop.classify(declared, YEAR, archive=place, season=SEASON, model=model)
+        return
+    with forbid_compute():
+        lazy = cubecrop.classify(
+            declared, YEAR, archive=place, season=SEASON, model=model, chunks=16
+        )
+    whole = cubecrop.classify(declared, YEAR, archive=place, season=SEASON, model=model)
+    first, second = lazy["probability"].compute(), whole["probability"].compute()
+    assert np.isfinite(first).mean() > 0.9
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_a_model_with_inputs_comes_back_and_says_what_it_lacks(place, declared, model, tmp_path):
+    again = CropModel.load(model.save(tmp_path / "model"))
+    assert again.config == model.config
+    _, samples = cube_and_sets(place, declared, model)
+    np.testing.assert_array_equal(again.predict_proba(samples), model.predict_proba(samples))
+    bare = samples.copy()
+    del bare["weather"]
+    with pytest.raises(ModelMismatchError, match="no 'weather'"):
+        again.predict_proba(bare)
+
+
+def test_embeddings_and_attention(place, declared, model):
+    _, samples = cube_and_sets(place, declared, model)
+    embedding = model.embed(samples)
+    assert embedding.dims == ("parcel", "feature")
+    assert np.isfinite(embedding).all()
+    assert np.ptp(embedding.to_numpy(), axis=0).max() > 0
+    if model.config.thermal_step:
+        with pytest.raises(ModelMismatchError, match="thermal_step=0"):
+            model.attention(samples)
+        return
+    attention = model.attention(samples)
+    seen = samples["sentinel2"]["valid"].any("pixel").to_numpy()
+    dates = attention["sentinel2"]["attention"]
+    np.testing.assert_array_equal(dates["time"], samples["sentinel2"]["time"])
+    assert (dates.to_numpy()[~seen] == 0).all()
+    total = sum(node["attention"].sum("time") for node in attention.children.values())
+    np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_degree_days_by_hand():
+    kelvin = np.array([[[273.15 + 5, 273.15 + 15], [273.15 - 4, 273.15 + 35],
+                        [273.15 - 20, 273.15 - 10]]], dtype="f4")  # fmt: skip
+    names = ["temperature_min", "temperature_max"]
+    found = degree_days(kelvin, names, thermal_source(names))
+    np.testing.assert_allclose(found, [[10, 15, 0]], atol=1e-4)
+    mean = degree_days(kelvin[..., :1], ["temperature_mean"], thermal_source(["temperature_mean"]))
+    np.testing.assert_allclose(mean, [[5, 0, 0]], atol=1e-4)
+    with pytest.raises(ModelMismatchError, match="thermal time needs"):
+        thermal_source(["precipitation"])
+
+
+def test_thermal_time_by_hand():
+    daily = np.array([[1.0, 2.0, np.nan, 4.0], [np.nan] * 4], dtype="f4")
+    found = thermal_time(daily, np.arange(4, dtype="f4"), np.array([0, 1, 2, 3], dtype="f4"))
+    np.testing.assert_allclose(found, [[1, 3, 6, 10], [np.nan] * 4])
+    # Steps of ten days, each stamped with its middle day.
+    steps = np.array([[2.0, 5.0]], dtype="f4")
+    found = thermal_time(steps, np.array([4.5, 14.5]), np.array([9.0, 19.0]))
+    np.testing.assert_allclose(found, [[20, 70]])
