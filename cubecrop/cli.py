@@ -64,9 +64,26 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
 
 
 @app.command
-def search(*, aoi: Aoi, year: Year, archive: Archive, start: Start = None, end: End = None) -> None:
-    """Show what an archive has of an area and a season."""
-    scenes = cubecrop.search(aoi, _season(year, start, end) or year, archive=archive)
+def search(
+    *,
+    aoi: Aoi,
+    year: Year,
+    archive: Archive,
+    start: Start = None,
+    end: End = None,
+    weather: str | None = None,
+) -> None:
+    """Show what an archive has of an area and a season.
+
+    Parameters
+    ----------
+    weather
+        Where the weather is, if not in the archive: arco-era5, earth-data-hub, a Zarr store or
+        another archive.
+    """
+    scenes = cubecrop.search(
+        aoi, _season(year, start, end) or year, archive=archive, weather=weather
+    )
     table = scenes.table()
     summary = Table(title=f"{scenes.archive}, season {scenes.season}")
     for column in ("modality", "scenes", "dates", "first", "last", "orbits", "cloud cover"):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
+    "CLOUD_PROBABILITY",
     "GEOMETRY_FEATURES",
     "MODALITIES",
     "SENTINEL1_BANDS",
@@ -43,6 +44,7 @@ __all__ = [
     "TERRAIN_VARIABLES",
     "WEATHER_UNITS",
     "Access",
+    "Accumulation",
     "Asset",
     "Modality",
     "Scene",
@@ -54,12 +56,17 @@ __all__ = [
     "resolution_of",
 ]
 
+#: What an amount of weather is, where its catalogue's documentation says: of the hour that
+#: ends at its stamp, or of all since 00 UTC; "" where only the store itself may say.
+Accumulation = Literal["", "hour", "midnight"]
 Modality = Literal["sentinel2", "sentinel1", "weather", "terrain"]
 MODALITIES: Final[tuple[Modality, ...]] = ("sentinel2", "sentinel1", "weather", "terrain")
 
 SENTINEL2_BANDS: Final = (
     "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12",
 )  # fmt: skip
+#: ESA's name of the probability of cloud, 0 to 100 %, where a catalogue has it.
+CLOUD_PROBABILITY: Final = "CLDPRB"
 SENTINEL1_BANDS: Final = ("vv", "vh")
 TERRAIN_VARIABLES: Final = ("elevation", "slope", "aspect_sine", "aspect_cosine")
 TERRAIN_UNITS: Final = ("m", "degree", "1", "1")
@@ -145,14 +152,15 @@ class Signer(Protocol):
 class Scene:
     """A STAC item with every catalogue's habits taken out.
 
-    ``assets`` are keyed by ESA band names (``B02`` … ``SCL``), ``vv`` and ``vh``,
-    ``elevation``, or ``weather``. ``solar_day`` is the local date, UTC + longitude / 15 h.
+    ``assets`` are keyed by ESA band names (``B02`` … ``SCL``, and ``CLDPRB`` where the item
+    has it), ``vv`` and ``vh``, ``elevation``, or ``weather`` or single variables of it.
+    ``solar_day`` is the local date, UTC + longitude / 15 h.
     ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
     ``datatake`` is the start of the pass, the same for all tiles of it. ``provider`` is the
     catalogue it is from; ``harmonisation`` says in a sentence how scale and offset of its
     reflectance were decided, and ``offset_unverified`` that only a flag known to be wrong at
     times stands for it, so that a reader should look at dark pixels. ``access`` is how its
-    files are opened.
+    files are opened. ``accumulation`` is what amounts of weather stand for.
     """
 
     id: str
@@ -178,6 +186,7 @@ class Scene:
     harmonisation: str = ""
     offset_unverified: bool = False
     access: Access = field(default_factory=Access, repr=False)
+    accumulation: Accumulation = ""
 
     @property
     def datetime(self) -> dt.datetime:

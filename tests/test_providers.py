@@ -20,6 +20,7 @@ SUPPORTED = {
     ("pc", "sentinel-2-l2a"): "planetary-computer",
     ("pc", "sentinel-1-rtc"): "planetary-computer",
     ("pc", "cop-dem-glo-30"): "planetary-computer",
+    ("pc", "era5-pds"): "planetary-computer",
     ("es1", "sentinel-2-c1-l2a"): "earth-search",
     ("es1", "sentinel-2-l2a"): "earth-search",
     ("es1", "cop-dem-glo-30"): "earth-search",
@@ -38,7 +39,6 @@ REASONS = {
     "sentinel2-l1c-example": "L1C",
     "sentinel-2-global-mosaics": "mosaic",
     "cop-dem-glo-90": "cop-dem-glo-30",
-    "era5-pds": "weather",
     "sentinel-2-l2a-staging": "Zarr",
     "sentinel2-l2a-example": "provider",
 }
@@ -86,7 +86,7 @@ def test_every_real_item_is_parsed_as_the_facts_say_or_refused_with_a_reason(pat
     item, source = load(path), path.parent.name.split("__")[0]
     collection = str(item.get("collection"))
     expected = SUPPORTED.get((source, collection)) if path.parent.name != "collections" else None
-    if expected and "DEM" not in path.name and "rtc" not in path.name:
+    if expected and not any(word in path.name for word in ("DEM", "rtc", "era5")):
         keys = set(PROVIDERS[expected].collections[collection].assets.values())
         if not keys <= set(item["assets"]) or offset_by_the_facts(source, item) is None:
             expected = None
@@ -104,6 +104,8 @@ def test_every_real_item_is_parsed_as_the_facts_say_or_refused_with_a_reason(pat
         check_optical(scene, item, offset_by_the_facts(source, item))
     elif scene.modality == "sentinel1":
         check_radar(scene, item)
+    elif scene.modality == "weather":
+        check_weather(scene, item)
     else:
         asset = scene.assets["elevation"]
         assert (scene.crs, asset.scale, asset.offset, asset.nodata) == ("EPSG:4326", 1, 0, None)
@@ -111,11 +113,14 @@ def test_every_real_item_is_parsed_as_the_facts_say_or_refused_with_a_reason(pat
 
 
 def check_optical(scene, item, offset):
-    assert set(scene.assets) == {*SENTINEL2_BANDS, "SCL"}
+    cloud = {"CLDPRB"} if item["collection"] == "sentinel-2-c1-l2a" else set()
+    assert set(scene.assets) == {*SENTINEL2_BANDS, "SCL"} | cloud
     for band, asset in scene.assets.items():
-        expected = (1.0, 0.0, 0.0) if band == "SCL" else (1e-4, offset, 0.0)
-        assert (asset.scale, asset.offset, asset.nodata) == expected
-        assert band in re.split(r"[/_.]", asset.href)  # which every catalogue's files are called
+        # 0 % of cloud is a value, though the items declare it as nodata.
+        expected = {"SCL": (1.0, 0.0, 0.0), "CLDPRB": (1.0, 0.0, 255.0)}
+        assert (asset.scale, asset.offset, asset.nodata) == expected.get(band, (1e-4, offset, 0.0))
+        name = "CLD" if band == "CLDPRB" else band
+        assert name in re.split(r"[/_.]", asset.href)  # which every catalogue's files are called
         left, bottom, right, top = asset.bounds
         assert right - left == top - bottom == 109_800
     zone = int(re.fullmatch(r"(\d\d)[C-X][A-Z]{2}", scene.tile)[1])
@@ -129,6 +134,16 @@ def check_optical(scene, item, offset):
     else:
         assert "sentinel2:id" in item["properties"]
     assert scene.orbit_state == item["properties"].get("sat:orbit_state", "")
+
+
+def check_weather(scene, item):
+    kinds = {"an": {"temperature"}, "fc": {"precipitation", "solar_radiation"}}
+    assert set(scene.assets) == kinds[item["properties"]["era5:kind"]]
+    assert scene.accumulation == "hour"
+    assert (scene.crs, scene.start.isoformat()) == (None, "2020-12-01T00:00:00+00:00")
+    for asset in scene.assets.values():
+        assert asset.href.startswith("https://cpdataeuwest.blob.core.windows.net/era5/ERA5/2020/")
+        assert (asset.scale, asset.offset, asset.nodata) == (1, 0, None)
 
 
 def check_radar(scene, item):

@@ -7,14 +7,17 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
 from cubecrop.archive.search import Scenes, search, season_for
+from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource
 
 __all__ = [
     "PROVIDERS",
+    "WEATHER_SOURCES",
     "Archive",
     "CollectionRule",
     "Provider",
     "Scenes",
     "StacApiArchive",
+    "WeatherSource",
     "normalise_item",
     "open_archive",
     "search",

@@ -155,7 +155,7 @@ def _check_on_the_web(item: Mapping[str, Any]) -> None:
     assets = item.get("assets")
     for key, asset in assets.items() if isinstance(assets, Mapping) else ():
         href = str(asset.get("href", "")) if isinstance(asset, Mapping) else ""
-        if href and not href.startswith(("http://", "https://", "s3://")):
+        if href and not href.startswith(("http://", "https://", "s3://", "abfs://")):
             raise UnsupportedItemError(
                 f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, expected an "
                 "http, https or s3 address from an API of another machine."

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pyproj
@@ -23,7 +24,7 @@ from cubecrop.archive.identity import (
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider, tell_provider
 from cubecrop.archive.refusal import is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
-from cubecrop.schema import SERIES, Asset, Scene
+from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["normalise_item"]
 
 _SCHEMES = {"", "file", "http", "https", "s3"}
+#: Assets of a Sentinel-2 item that hold no reflectance: classes, and a probability in percent.
+_NO_VALUES: Final = {"SCL", CLOUD_PROBABILITY}
+_ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
 def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None = None) -> Scene:
@@ -81,7 +85,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     footprint = footprint_of(item)
     start, end = _dates(item)
     found = _raw_assets(item, rule, row, name)
-    values = {rule.assets[band]: raw for band, raw in found.items() if band != "SCL"}
+    values = {_keys(rule)[band]: raw for band, raw in found.items() if band not in _NO_VALUES}
     decided = harmonise(item, rule, values)
     is_optical = rule.modality == "sentinel2"
     return Scene(
@@ -110,6 +114,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         harmonisation=decided.reason,
         offset_unverified=decided.unverified,
         access=row.access,
+        accumulation=rule.accumulation,
     )
 
 
@@ -153,16 +158,23 @@ def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 def _raw_assets(
     item: Mapping[str, Any], rule: CollectionRule, row: Provider, name: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Raw assets by our band names; all must be there and be files."""
+    """Raw assets by our band names; all but the optional must be there, and be files."""
     found = item.get("assets") or {}
+    optional = {band: key for band, key in rule.optional.items() if key in found}
+    if not rule.assets and not optional:
+        raise UnsupportedItemError(
+            f"item {name!r} has assets {sorted(found)}, expected one of "
+            f"{sorted(rule.optional.values())} at least."
+        )
+    keys = {**rule.assets, **optional}
     if missing := sorted(key for key in rule.assets.values() if key not in found):
         collection = str(item.get("collection"))
         raise UnsupportedItemError(
             f"item {name!r} has assets {sorted(found)} but lacks {missing}, which collection "
             f"{collection!r} of provider {row.name!r} should have.{_cure(item, collection, found)}"
         )
-    for key in rule.assets.values():
-        href = str(found[key].get("href", ""))
+    for key in keys.values():
+        href = _href(found[key])
         if not href or urlsplit(href).scheme not in _SCHEMES or href.startswith("/vsi"):
             raise UnsupportedItemError(
                 f"asset {key!r} of item {name!r} has href {href!r}, expected a path or an "
@@ -173,7 +185,23 @@ def _raw_assets(
                 f"asset {key!r} of item {name!r} is a Zarr store ({href!r}), expected a GeoTIFF "
                 "or JPEG 2000 file."
             )
-    return {band: found[key] for band, key in rule.assets.items()}
+    return {band: found[key] for band, key in keys.items()}
+
+
+def _keys(rule: CollectionRule) -> dict[str, str]:
+    return {**rule.assets, **rule.optional}
+
+
+def _href(raw: Mapping[str, Any]) -> str:
+    """Where an asset is; of Azure's own scheme, the address that any client reads."""
+    href = str(raw.get("href", "")).removeprefix("file://")
+    if not href.startswith("abfs://"):
+        return href
+    options = (raw.get("xarray:open_kwargs") or {}).get("storage_options") or {}
+    account = str(options.get("account_name", ""))
+    if not _ACCOUNT.fullmatch(account):
+        return href
+    return f"https://{account}.blob.core.windows.net/{href.removeprefix('abfs://')}"
 
 
 def _cure(item: Mapping[str, Any], collection: str, found: Mapping[str, Any]) -> str:
@@ -227,9 +255,9 @@ def _asset(
     decided: Harmonisation,
     name: str,
 ) -> Asset:
-    is_class = band == "SCL"
+    is_class = band in _NO_VALUES
     return Asset(
-        href=str(raw["href"]).removeprefix("file://"),
+        href=_href(raw),
         scale=1.0 if is_class else decided.scale,
         offset=0.0 if is_class else decided.offset,
         nodata=_nodata(band, raw, rule, name),
@@ -240,9 +268,11 @@ def _asset(
 def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) -> float | None:
     """DN that means nothing: as the file's item declares, else as its collection is known."""
     found, known = declared(raw, "nodata"), rule.nodata.get(band)
+    if band == CLOUD_PROBABILITY:
+        return known  # catalogues declare 0, which is a probability
     if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
         raise UnsupportedItemError(
-            f"asset {rule.assets[band]!r} of item {name!r} declares nodata {sorted(found)}, "
+            f"asset {_keys(rule)[band]!r} of item {name!r} declares nodata {sorted(found)}, "
             f"expected {known}: missing pixels would be taken for values."
         )
     return found.pop() if found else known

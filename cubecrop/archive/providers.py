@@ -14,7 +14,14 @@ from urllib.parse import urlsplit
 
 from cubecrop.archive.signing import COPERNICUS_S3, OPEN_S3, PLANETARY_COMPUTER_TOKENS
 from cubecrop.errors import ArchiveError, UnsupportedItemError
-from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, Access, Modality
+from cubecrop.schema import (
+    CLOUD_PROBABILITY,
+    SENTINEL1_BANDS,
+    SENTINEL2_BANDS,
+    Access,
+    Accumulation,
+    Modality,
+)
 
 __all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider", "provider_at", "tell_provider"]
 
@@ -52,6 +59,11 @@ class CollectionRule:
     searched : bool
         False for collections that a search leaves out unless they are asked for, since a
         better one holds the same acquisitions.
+    optional : mapping
+        Assets by our name that some items have, beside those of ``assets``. Where ``assets``
+        is empty, an item has one of these at least.
+    accumulation : str
+        What amounts of weather stand for; see `cubecrop.schema.Accumulation`.
     """
 
     modality: Modality
@@ -62,6 +74,8 @@ class CollectionRule:
     calibration: str = ""
     dated: bool = True
     searched: bool = True
+    optional: Mapping[str, str] = field(default_factory=dict)
+    accumulation: Accumulation = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,15 +180,21 @@ def _places(href: str) -> Iterator[str]:
 
 
 def _sentinel2(
-    assets: Mapping[str, str], offset: OffsetSource, *, searched: bool = True
+    assets: Mapping[str, str],
+    offset: OffsetSource,
+    *,
+    searched: bool = True,
+    optional: Mapping[str, str] | None = None,
 ) -> CollectionRule:
     return CollectionRule(
         modality="sentinel2",
         assets=assets,
         scale=1e-4,
-        nodata=dict.fromkeys(assets, 0.0),
+        # 0 % of cloud is a value, though catalogues call 0 nodata of that asset too.
+        nodata={**dict.fromkeys(assets, 0.0), CLOUD_PROBABILITY: 255.0},
         offset=offset,
         searched=searched,
+        optional=optional or {},
     )
 
 
@@ -230,6 +250,19 @@ PLANETARY_COMPUTER: Final = Provider(
             nodata=dict.fromkeys(_RADAR, -32768.0),
         ),
         "cop-dem-glo-30": _ELEVATION,
+        # A month an item: analyses ("an") have the temperature, forecasts ("fc") the amounts,
+        # which are of the hour before the stamp. It ends with 2020.
+        "era5-pds": CollectionRule(
+            modality="weather",
+            assets={},
+            optional={
+                "temperature": "air_temperature_at_2_metres",
+                "precipitation": "precipitation_amount_1hour_Accumulation",
+                "solar_radiation": "integral_wrt_time_of_surface_direct_downwelling_shortwave_"
+                "flux_in_air_1hour_Accumulation",
+            },
+            accumulation="hour",
+        ),
     },
 )
 
@@ -250,7 +283,9 @@ EARTH_SEARCH: Final = Provider(
         }
     ),
     collections={
-        "sentinel-2-c1-l2a": _sentinel2(_COMMON_NAMES, "baseline"),
+        "sentinel-2-c1-l2a": _sentinel2(
+            _COMMON_NAMES, "baseline", optional={CLOUD_PROBABILITY: "cloud"}
+        ),
         "sentinel-2-l2a": _sentinel2(_COMMON_NAMES, "flag", searched=False),
         "sentinel-s2-l2a-cogs": _sentinel2(_ESA_NAMES, "flag", searched=False),
         "cop-dem-glo-30": _ELEVATION,

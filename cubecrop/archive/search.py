@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,13 +15,13 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.identity import utc
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
+from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
 from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 __all__ = ["Scenes", "search"]
 
@@ -88,6 +89,7 @@ def search(
     *,
     archive: str | Path | Archive,
     modalities: Iterable[Modality] = MODALITIES,
+    weather: str | Path | Archive | None = None,
 ) -> Scenes:
     """Find the scenes of an area and a season; metadata only, no pixel is read.
 
@@ -102,6 +104,10 @@ def search(
     modalities : iterable of str
         Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to look for. What is
         not found is absent, unless no satellite image at all is found.
+    weather : str, Path or Archive, optional
+        Where the weather is, if not in the archive: a key of `WEATHER_SOURCES`
+        (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
+        or another archive.
 
     Returns
     -------
@@ -110,7 +116,8 @@ def search(
     Raises
     ------
     NoScenesError
-        No Sentinel image meets the area and the season, though some were asked for.
+        No Sentinel image meets the area and the season, though some were asked for; or the
+        archive named for the weather has none.
     UnsupportedItemError
         An item that was found cannot be used; the message names it.
     """
@@ -122,8 +129,16 @@ def search(
         raise SchemaError(f"modalities {sorted(unknown)} are not among {list(MODALITIES)}.")
 
     found: list[Scene] = []
+    if weather is not None and "weather" not in wanted:
+        raise SchemaError(
+            f"weather={str(weather)!r} names a source, but modalities are {list(wanted)}. Add "
+            "'weather' to them, or leave the source out."
+        )
     for modality in wanted:
-        found += _search_modality(source, modality, area.lonlat, season)
+        if modality == "weather" and weather is not None:
+            found += _search_weather(weather, area, season)
+        else:
+            found += _search_modality(source, modality, area.lonlat, season)
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
         raise NoScenesError(_why_nothing(source, area, season, wanted))
     kept, superseded = _resolve_duplicates(found, list(source.provider.collections))
@@ -136,6 +151,20 @@ def season_for(season: Season | int, area: Aoi) -> Season:
         return season
     south = area.lonlat.centroid.y < 0
     return Season(season, hemisphere="south" if south else "north")
+
+
+def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) -> list[Scene]:
+    """Weather of another source than the imagery's, a store or an archive."""
+    if isinstance(weather, str | Path) and (store := weather_store(weather, season)) is not None:
+        return [store]
+    source = open_archive(weather)
+    found = list(_search_modality(source, "weather", area.lonlat, season))
+    if not found:
+        raise NoScenesError(
+            f"archive {source.name} has no weather for {area} in season {season}. Take another "
+            f"source: {', '.join(WEATHER_SOURCES)}, or a Zarr store."
+        )
+    return found
 
 
 def _search_modality(

@@ -47,6 +47,7 @@ def open_season(
     composite: Composite | None = None,
     backend: Backend | None = None,
     on_error: OnError = "raise",
+    weather: str | Path | Archive | None = None,
 ) -> xr.DataTree:
     """Open everything an archive has of an area and a season as one lazy cube.
 
@@ -76,6 +77,8 @@ def open_season(
     on_error : {"raise", "lost"}
         What becomes of a satellite scene that cannot be read: an error, or status "lost" in
         its pixels (of radar, NaN). What is lost is listed by `write_map`.
+    weather : str, Path or Archive, optional
+        Where the weather is, if not in the archive; see `search`.
 
     Returns
     -------
@@ -97,9 +100,12 @@ def open_season(
         raise SchemaError(f"chunks is {chunks!r}, expected the side of a chunk in pixels.")
     try:
         # The rectangle of the cube, not the area: its corners may reach further.
-        found = search(_rectangle(grid), season, archive=source, modalities=modalities)
+        found = search(
+            _rectangle(grid), season, archive=source, modalities=modalities, weather=weather
+        )
     except NoScenesError:
-        search(area, season, archive=source, modalities=modalities)  # tells of the user's area
+        # Tells of the user's area.
+        search(area, season, archive=source, modalities=modalities, weather=weather)
         raise
     return _build(
         found,

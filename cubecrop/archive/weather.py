@@ -1,0 +1,116 @@
+"""Weather of other places than the imagery's: known sources, and any Zarr store."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import shapely
+
+from cubecrop.errors import ArchiveError
+from cubecrop.schema import Accumulation, Asset, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cubecrop.season import Season
+
+__all__ = ["WEATHER_SOURCES", "WeatherSource", "weather_store"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeatherSource:
+    """A published Zarr store of weather.
+
+    Parameters
+    ----------
+    url : str
+        Where it is.
+    accumulation : {"hour", "midnight"}
+        What its amounts are, as its documentation says: of the hour that ends at the stamp,
+        or of all since 00 UTC.
+    about : str
+        What it is, and who may read it.
+    """
+
+    url: str
+    accumulation: Accumulation
+    about: str
+
+
+#: Each a row. ERA5's amounts are of the hour before (ECMWF, "ERA5: data documentation",
+#: table 3); ERA5-Land's run from 00 UTC (ECMWF, "ERA5-Land: data documentation"), which
+#: the Earth Data Hub leaves as they are.
+WEATHER_SOURCES: Final[Mapping[str, WeatherSource]] = {
+    "arco-era5": WeatherSource(
+        url="https://storage.googleapis.com/gcp-public-data-arco-era5/ar/"
+        "full_37-1h-0p25deg-chunk-1.zarr-v3",
+        accumulation="hour",
+        about="ERA5, hourly, 0.25 degree, for anybody; each hour is a file of the whole globe",
+    ),
+    "earth-data-hub": WeatherSource(
+        url="https://data.earthdatahub.destine.eu/era5/era5-land-v0.zarr",
+        accumulation="midnight",
+        about="ERA5-Land, hourly, 0.1 degree, with a token of DestinE in ~/.netrc",
+    ),
+}
+
+
+def weather_store(source: str | Path, season: Season) -> Scene | None:
+    """A Zarr store as a scene, or None where a name is that of an archive.
+
+    Parameters
+    ----------
+    source : str or Path
+        A key of `WEATHER_SOURCES`, or a path or address of a Zarr store. ``gs://`` stands for
+        a bucket that anybody may read.
+    season : Season
+        Its dates, since a store is opened later.
+
+    Returns
+    -------
+    Scene or None
+
+    Raises
+    ------
+    ArchiveError
+        The address is of a kind that is not read.
+    """
+    text = str(source)
+    row = WEATHER_SOURCES.get(text)
+    url = row.url if row else text
+    if row is None and not _is_store(url):
+        return None
+    scheme = urlsplit(url).scheme
+    if scheme == "gs":
+        url = "https://storage.googleapis.com/" + url.removeprefix("gs://")
+    elif scheme not in {"http", "https", "file", ""}:
+        raise ArchiveError(
+            f"weather is at {url!r}, expected a path or an https or gs address of a Zarr store, "
+            f"or one of {sorted(WEATHER_SOURCES)}."
+        )
+    elif scheme not in {"http", "https"}:
+        url = str(Path(url.removeprefix("file://")).expanduser().resolve())
+    return Scene(
+        id=text,
+        collection="",
+        modality="weather",
+        start=dt.datetime.combine(season.start, dt.time(), dt.UTC),
+        end=dt.datetime.combine(season.end, dt.time(), dt.UTC),
+        solar_day=season.start,
+        footprint=shapely.box(-180, -90, 180, 90),
+        assets={"weather": Asset(href=url)},
+        accumulation=row.accumulation if row else "",
+        provider=text if row else "",
+    )
+
+
+def _is_store(text: str) -> bool:
+    path = urlsplit(text).path.rstrip("/")
+    if ".zarr" in path.rsplit("/", 1)[-1]:
+        return True
+    folder = Path(text).expanduser()
+    return any((folder / name).is_file() for name in ("zarr.json", ".zgroup", ".zmetadata"))

@@ -1,0 +1,123 @@
+"""Series of any step become days of UTC, lazily; a day that lacks an hour is missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import xarray as xr
+
+from cubecrop.errors import SchemaError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cubecrop.cube.weather_units import Kind, Period
+
+__all__ = ["DAY", "daily_level", "daily_total", "join_series", "step_of"]
+
+DAY: Final = np.timedelta64(1, "D").astype("timedelta64[ns]")
+#: Days that one task brings to daily values.
+_DAYS_AT_ONCE: Final = 16
+
+
+def step_of(time: NDArray[np.datetime64], where: str) -> np.timedelta64:
+    """Step of a series, which must divide a day.
+
+    Raises
+    ------
+    SchemaError
+        The step is longer than a day or does not divide it.
+    """
+    steps = np.diff(time)
+    step = steps.min() if len(steps) else DAY
+    if step <= np.timedelta64(0) or DAY % step != np.timedelta64(0):
+        raise SchemaError(
+            f"weather of {where} has steps of {step / np.timedelta64(1, 'h'):g} hours, expected "
+            "days, hours, or what divides a day."
+        )
+    return np.timedelta64(step, "ns")
+
+
+def join_series(parts: list[xr.DataArray], where: str) -> xr.DataArray:
+    """One series of several that follow each other, the first where they overlap.
+
+    Raises
+    ------
+    SchemaError
+        They lie on different grids.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    try:
+        whole = xr.concat(parts, dim="time", join="exact", combine_attrs="drop")
+    except ValueError as error:
+        raise SchemaError(
+            f"weather of {where} lies on several grids, expected one: {error}. Give one source, "
+            "`weather=...`."
+        ) from error
+    return whole.drop_duplicates("time").sortby("time")
+
+
+def daily_level(series: xr.DataArray, step: np.timedelta64, period: Period) -> xr.Dataset:
+    """Mean, minimum and maximum of each day of UTC.
+
+    Parameters
+    ----------
+    series : xarray.DataArray
+        (time, latitude, longitude), sorted and unique in time.
+    step : numpy.timedelta64
+        Of the series; divides a day.
+    period : str
+        What a value stands for: with "ending", that of midnight belongs to the day before.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``mean``, ``min``, ``max`` of days; NaN where one of a day's steps is missing.
+    """
+    steps = _by_day(series, step, period)
+    return xr.Dataset(
+        {
+            "mean": steps.mean("step", skipna=False),
+            "min": steps.min("step", skipna=False),
+            "max": steps.max("step", skipna=False),
+        }
+    )
+
+
+def daily_total(
+    series: xr.DataArray, step: np.timedelta64, period: Period, kind: Kind
+) -> xr.DataArray:
+    """Sum of amounts, or the mean of rates, of each day of UTC.
+
+    Parameters are those of `daily_level`; ``kind`` says what the numbers are. Of amounts since
+    midnight, the one at the next midnight is the day's. NaN where a step is missing.
+    """
+    if period == "since midnight":
+        time = series["time"].to_numpy()
+        midnights = series.isel(time=np.flatnonzero(time == time.astype("datetime64[D]")))
+        days = midnights.assign_coords(time=midnights["time"] - DAY)
+        return _regular(days, DAY)
+    steps = _by_day(series, step, period)
+    return steps.sum("step", skipna=False) if kind == "amount" else steps.mean("step", skipna=False)
+
+
+def _by_day(series: xr.DataArray, step: np.timedelta64, period: Period) -> xr.DataArray:
+    """Steps by days, (time, step, latitude, longitude): all steps of each in their place."""
+    if period == "ending":
+        series = series.assign_coords(time=series["time"] - step)
+    whole = _regular(series, step)
+    n = int(DAY / step)
+    days = whole["time"].to_numpy()[::n]
+    lazy = whole.drop_vars("time").chunk(time=n * _DAYS_AT_ONCE)
+    steps: xr.DataArray = lazy.coarsen(time=n).construct(time=("time", "step"))
+    return steps.assign_coords(time=days)
+
+
+def _regular(series: xr.DataArray, step: np.timedelta64) -> xr.DataArray:
+    """Every step of the days that a series touches, NaN where it has none."""
+    time = series["time"].to_numpy()
+    first, last = time[0].astype("datetime64[D]"), time[-1].astype("datetime64[D]")
+    whole = np.arange(first, last + np.timedelta64(1, "D"), step).astype("datetime64[ns]")
+    return series if np.array_equal(whole, time) else series.reindex(time=whole)
