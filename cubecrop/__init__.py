@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cubecrop.archive import Archive, Scenes, open_archive, search
+    from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import open_season
     from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cubecrop.season import Season
     from cubecrop.simulate import simulate_archive
     from cubecrop.training import TrainConfig, fit
-    from cubecrop.write import write_map, write_parcels
+    from cubecrop.write import plot_timeline, write_map, write_parcels
 
 _HOMES = {
     "Archive": "archive",
@@ -27,12 +27,14 @@ _HOMES = {
     "Scenes": "archive",
     "Season": "season",
     "TrainConfig": "training",
+    "availability": "archive",
     "classify": "pipeline",
     "classify_parcels": "pipeline",
     "demo": "pipeline",
     "fit": "training",
     "open_archive": "archive",
     "open_season": "cube",
+    "plot_timeline": "write",
     "sample_pixel_sets": "sample",
     "search": "archive",
     "simulate_archive": "simulate",
@@ -52,12 +54,14 @@ __all__ = [
     "Scenes",
     "Season",
     "TrainConfig",
+    "availability",
     "classify",
     "classify_parcels",
     "demo",
     "fit",
     "open_archive",
     "open_season",
+    "plot_timeline",
     "sample_pixel_sets",
     "search",
     "simulate_archive",

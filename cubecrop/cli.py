@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
+from pandas import DataFrame
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 import cubecrop
@@ -72,37 +75,42 @@ def search(
     start: Start = None,
     end: End = None,
     weather: str | None = None,
+    low_cloud: float = 20,
+    timeline: Path | None = None,
 ) -> None:
-    """Show what an archive has of an area and a season.
+    """Show what an archive has of an area and a season: dates, clouds, orbits, gaps.
 
     Parameters
     ----------
     weather
         Where the weather is, if not in the archive: arco-era5, earth-data-hub, a Zarr store or
         another archive.
+    low_cloud
+        Percent of cloud up to which a scene counts as one that shows the ground.
+    timeline
+        PNG to draw the dates to.
     """
     scenes = cubecrop.search(
         aoi, _season(year, start, end) or year, archive=archive, weather=weather
     )
-    table = scenes.table()
-    summary = Table(title=f"{scenes.archive}, season {scenes.season}")
-    for column in ("modality", "scenes", "dates", "first", "last", "orbits", "cloud cover"):
-        summary.add_column(column)
-    for modality, rows in table.groupby("modality", sort=False):
-        clouds = rows["cloud_cover"].dropna()
-        summary.add_row(
-            str(modality),
-            str(len(rows)),
-            str(rows["date"].nunique()),
-            str(rows["date"].min()),
-            str(rows["date"].max()),
-            ", ".join(sorted({o for o in rows["orbit"] if o})),
-            f"median {clouds.median():.0f} %" if len(clouds) else "",
-        )
+    found = cubecrop.availability(scenes, low_cloud=low_cloud)
     console = Console()
-    console.print(summary)
+    if len(found):
+        console.print(_found_table(scenes, found, low_cloud))
+        console.print(
+            "A gap is days on end without an acquisition; of Sentinel-2, without one of at most "
+            f"{low_cloud:g} % cloud in the whole scene."
+        )
+    others = [f"{modality} ({len(scenes.of(modality))})" for modality in ("weather", "terrain")
+              if scenes.of(modality)]  # fmt: skip
+    console.print(f"Besides: {', '.join(others) or 'neither weather nor terrain'}.")
     if scenes.superseded:
         console.print(f"{len(scenes.superseded)} older processings are left out.")
+    if timeline is not None:
+        from cubecrop.write import write_timeline
+
+        write_timeline(scenes, timeline, low_cloud=low_cloud)
+        console.print(f"Drawn to {timeline}")
 
 
 @app.command
@@ -304,6 +312,30 @@ def simulate(
         out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
     )
     Console().print(f"Written to {out}")
+
+
+def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
+    """What was found, narrow enough for a terminal of 80 columns."""
+    table = Table(
+        title=escape(f"{scenes.archive}, season {scenes.season}"), box=None, padding=(0, 2, 0, 0)
+    )
+    table.add_column("series", no_wrap=True)
+    for column in ("scenes", "dates", f"≤ {low_cloud:g} %\ncloud", "median\ncloud"):
+        table.add_column(column, justify="right")
+    table.add_column("first,\nlast", no_wrap=True)
+    table.add_column("longest\ngap, from", no_wrap=True)
+    for row in found.to_dict("records"):
+        clouds, gap = row["cloud_cover"], row["longest_gap"]
+        table.add_row(
+            str(row["series"]),
+            str(row["scenes"]),
+            str(row["dates"]),
+            str(row["low_cloud_dates"]) if row["modality"] == "sentinel2" else "",
+            "" if isnan(clouds) else f"{clouds:.0f} %",
+            f"{row['first']}\n{row['last']}",
+            f"{gap} days\n{row['gap_start']}" if gap else "",
+        )
+    return table
 
 
 def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:

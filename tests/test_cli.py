@@ -46,7 +46,7 @@ def test_the_four_commands(place, tmp_path, capsys):
     parcels = place / "parcels-2024.parquet"
     common = ["--year", "2024", "--archive", place]
     assert run("search", "--aoi", parcels, *common) == 0
-    assert "sentinel1" in capsys.readouterr().out
+    assert "Sentinel-1" in capsys.readouterr().out
     train = [parcels, "--label", "crop:name", *common, "--out", tmp_path / "model"]
     assert run("train", *train, "--epochs", "2") == 0
     assert "held out" in capsys.readouterr().out

@@ -7,9 +7,11 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
 from cubecrop.archive.search import Scenes, search, season_for
+from cubecrop.archive.seen import LOW_CLOUD, availability
 from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource
 
 __all__ = [
+    "LOW_CLOUD",
     "PROVIDERS",
     "WEATHER_SOURCES",
     "Archive",
@@ -18,6 +20,7 @@ __all__ = [
     "Scenes",
     "StacApiArchive",
     "WeatherSource",
+    "availability",
     "normalise_item",
     "open_archive",
     "search",
