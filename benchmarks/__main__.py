@@ -10,17 +10,19 @@ from rich.table import Table
 
 from benchmarks.demonstration import Demo
 from benchmarks.graph import ClassifyGraph
+from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
 from benchmarks.sampling import SampleParcels
 
-SUITES = (ClassifyGraph, Demo, ReadSeason, SampleParcels)
+SUITES = (ClassifyGraph, Demo, ReadSeason, SampleParcels, LoadFromDisk, LoadOverHttp, OpenSeason)
 #: What must hold, by suite and benchmark: below, in the benchmark's unit.
 TARGETS = {
     ("ClassifyGraph", "time_build"): 5,
     ("ClassifyGraph", "track_tasks"): 20_000,
     ("ClassifyGraph", "track_pickled"): 1000,
     ("ClassifyGraph", "track_peak"): 1000,
+    ("OpenSeason", "track_tasks"): 20_000,
     ("Demo", "track_duration"): 120,
     ("Demo", "track_peak"): 2000,
 }

@@ -79,6 +79,34 @@ def test_read_season(benchmarks, monkeypatch, tmp_path):
     np.testing.assert_allclose(ours[clear], stack[clear] * 1e-4 - 0.1, atol=1e-6)
 
 
+# odc-geo calls what shapely will drop.
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_loading(benchmarks, monkeypatch, tmp_path):
+    archive = str(write_archive(tmp_path, season_scenes(2024)))
+    for name in ("LoadFromDisk", "LoadOverHttp"):
+        suite = benchmarks("loading", name, repeat=1)
+        monkeypatch.setattr(suite, "setup_cache", lambda _: archive)
+        found = _measured(suite, monkeypatch)
+        assert len(found) == 3
+        one = suite()
+        one.setup(archive)
+        ours, pool = one.cubecrop()["reflectance"].to_numpy(), one.rasterio_pool()
+        theirs = one.odc_stac()["B02"].to_numpy()
+        if name == "LoadOverHttp":
+            one.teardown(archive)
+        clear = np.isfinite(ours)
+        assert clear.any()
+        np.testing.assert_allclose(ours[clear], pool[clear], atol=1e-6)
+        clear = clear[:, 0]
+        np.testing.assert_allclose(ours[:, 0][clear], theirs[clear] * 1e-4 - 0.1, atol=1e-6)
+
+
+def test_open_season(benchmarks, monkeypatch):
+    suite = benchmarks("loading", "OpenSeason", n_scenes=4, side=6000, repeat=1)
+    assert _measured(suite, monkeypatch)["track_tasks"] > 0
+
+
 def test_sample_parcels(benchmarks, monkeypatch):
     suite = benchmarks("sampling", "SampleParcels", size_km=0.5, n_parcels=2, repeat=1)
     assert set(_measured(suite, monkeypatch)) == {"time_cubecrop", "time_clip_loop"}
