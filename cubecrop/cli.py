@@ -77,6 +77,7 @@ def search(
     weather: str | None = None,
     low_cloud: float = 20,
     timeline: Path | None = None,
+    cache: Path | None = None,
 ) -> None:
     """Show what an archive has of an area and a season: dates, clouds, orbits, gaps.
 
@@ -89,9 +90,11 @@ def search(
         Percent of cloud up to which a scene counts as one that shows the ground.
     timeline
         PNG to draw the dates to.
+    cache
+        Folder that keeps the answers of a STAC API for the next search.
     """
     scenes = cubecrop.search(
-        aoi, _season(year, start, end) or year, archive=archive, weather=weather
+        aoi, _season(year, start, end) or year, archive=archive, weather=weather, cache=cache
     )
     found = cubecrop.availability(scenes, low_cloud=low_cloud)
     console = Console()

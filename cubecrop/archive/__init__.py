@@ -7,6 +7,7 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
 from cubecrop.archive.search import Scenes, search, season_for
+from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.archive.seen import LOW_CLOUD, availability
 from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource
 
@@ -15,6 +16,7 @@ __all__ = [
     "PROVIDERS",
     "WEATHER_SOURCES",
     "Archive",
+    "CachedArchive",
     "CollectionRule",
     "Provider",
     "Scenes",

@@ -16,6 +16,7 @@ from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
 from cubecrop.archive.extent import footprint_of, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
+from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def open_archive(
     *,
     provider: str | None = None,
     collections: Iterable[str] | None = None,
+    cache: str | Path | None = None,
 ) -> Archive:
     """Open an archive of satellite images.
 
@@ -50,6 +52,9 @@ def open_archive(
     collections : iterable of str, optional
         Which of the provider's collections to search, and no other. By default those that
         hold each acquisition best, and of a file or folder all.
+    cache : path, optional
+        Folder that keeps the answers of a STAC API; see `CachedArchive`. A folder or file is
+        read anew.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def open_archive(
                 "archive is open already, so provider= and collections= change nothing; give "
                 "them where it is opened."
             )
-        return archive
+        return _cached(archive, cache)
     if provider is not None and provider not in PROVIDERS:
         raise ArchiveError(f"provider {provider!r} is not known, expected one of {[*PROVIDERS]}.")
     row = PROVIDERS[provider].searching() if provider else None
@@ -80,11 +85,18 @@ def open_archive(
         url = str(PROVIDERS[source].url)
     if urlsplit(url).scheme in {"http", "https"}:
         row = row or provider_at(url)
-        return StacApiArchive(url, row if collections is None else row.searching(collections))
+        row = row if collections is None else row.searching(collections)
+        return _cached(StacApiArchive(url, row), cache)
     found = _open_file(source, row)
     if collections is None:
         return found
     return replace(found, provider=found.provider.searching(collections))
+
+
+def _cached(archive: Archive, cache: str | Path | None) -> Archive:
+    if cache is None or not isinstance(archive, StacApiArchive):
+        return archive
+    return CachedArchive(archive, Path(cache).expanduser())
 
 
 def _open_file(source: str | Path, row: Provider | None) -> FileArchive:

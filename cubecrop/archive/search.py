@@ -90,6 +90,7 @@ def search(
     archive: str | Path | Archive,
     modalities: Iterable[Modality] = MODALITIES,
     weather: str | Path | Archive | None = None,
+    cache: str | Path | None = None,
 ) -> Scenes:
     """Find the scenes of an area and a season; metadata only, no pixel is read.
 
@@ -108,6 +109,10 @@ def search(
         Where the weather is, if not in the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
         or another archive.
+    cache : path, optional
+        Folder that keeps the answers of a STAC API, for the next search of the same area and
+        season, also without a network; see `CachedArchive`. For `open_season` and what stands
+        on it, give it to `open_archive`.
 
     Returns
     -------
@@ -123,7 +128,7 @@ def search(
     """
     area = parse_aoi(aoi)
     season = season_for(season, area)
-    source = open_archive(archive)
+    source = open_archive(archive, cache=cache)
     wanted = tuple(modalities)
     if unknown := set(wanted) - set(MODALITIES):
         raise SchemaError(f"modalities {sorted(unknown)} are not among {list(MODALITIES)}.")

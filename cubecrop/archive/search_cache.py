@@ -1,0 +1,179 @@
+"""Answers of STAC APIs kept on disk, so that the same question is asked once."""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import shapely
+
+from cubecrop.archive.extent import footprint_of
+from cubecrop.errors import ArchiveError, OutputError
+from cubecrop.files import hidden_beside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from cubecrop.archive.base import Archive, Extent, Interval
+    from cubecrop.archive.providers import Provider
+
+__all__ = ["CachedArchive"]
+
+_FORMAT: Final = 1
+#: Column with an item as the server gave it: the rest of the table holds it with less detail.
+_RAW: Final = "item"
+_SEAL: Final = b"cubecrop"
+#: Items of a day may still be published this long after it.
+_SETTLED: Final = dt.timedelta(days=30)
+#: Until then an answer counts for so long.
+_FRESH: Final = dt.timedelta(days=1)
+#: Properties that other readers of the file may want; those that differ in type stay out.
+_DATES: Final = ("datetime", "start_datetime", "end_datetime")
+
+
+@dataclass(frozen=True, slots=True)
+class CachedArchive:
+    """An archive whose answers are kept in a folder, one stac-geoparquet file a question.
+
+    A question is the archive's name, collections, area and interval. Its answer holds until
+    its file is deleted; one stored less than 30 days after the interval's end is asked for
+    again after a day, and used with a warning where the server does not answer. A damaged
+    file, or one cut short, is asked for again. That nothing was found is not kept.
+    """
+
+    archive: Archive
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        """Name of the archive behind."""
+        return self.archive.name
+
+    @property
+    def provider(self) -> Provider:
+        """Whose catalogue it is."""
+        return self.archive.provider
+
+    def items(
+        self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
+    ) -> Iterator[Mapping[str, Any]]:
+        """Items of the collections that meet an area (degrees) and an interval."""
+        wanted = sorted(collections)
+        query = {
+            "format": _FORMAT,
+            "archive": self.name,
+            "collections": wanted,
+            "area": shapely.to_wkb(shapely.normalize(area), hex=True),
+            "interval": [moment.isoformat() for moment in interval] if interval else None,
+        }
+        key = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
+        path = self.folder / f"{'+'.join(wanted)[:80]}-{key[:32]}.parquet"
+        kept = _read(path, query)
+        if kept is not None and not _is_stale(kept[1], interval):
+            yield from kept[0]
+            return
+        try:
+            found = list(self.archive.items(wanted, area, interval))
+        except ArchiveError as error:
+            if kept is None:
+                raise
+            warnings.warn(
+                f"{self.name} does not answer, so the answer of {kept[1]:%Y-%m-%d} in {path} is "
+                f"used, which may lack what was published since ({error}).",
+                stacklevel=2,
+            )
+            found = kept[0]
+        else:
+            if found:
+                _write(path, found, query)
+        yield from found
+
+    def extent(self, collections: Iterable[str]) -> Extent | None:
+        """Where and when the collections have items; always asked for."""
+        return self.archive.extent(collections)
+
+
+def _is_stale(stored: dt.datetime, interval: Interval | None) -> bool:
+    if interval is None:  # collections without a date do not grow
+        return False
+    return stored < interval[1] + _SETTLED and dt.datetime.now(dt.UTC) - stored > _FRESH
+
+
+def _read(
+    path: Path, query: Mapping[str, Any]
+) -> tuple[list[Mapping[str, Any]], dt.datetime] | None:
+    """Items and when they were stored; None unless all are there as they were written."""
+    try:
+        table = pq.read_table(path, columns=[_RAW])
+        seal = json.loads(table.schema.metadata[_SEAL])
+        texts = table[_RAW].to_pylist()
+        if seal["query"] != query or seal["sha256"] != _digest(texts):
+            return None
+        return [json.loads(text) for text in texts], dt.datetime.fromisoformat(seal["stored"])
+    except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any]) -> None:
+    import stac_geoparquet.arrow
+
+    texts = [json.dumps(item) for item in items]
+    try:
+        plain = pa.table(
+            stac_geoparquet.arrow.parse_stac_items_to_arrow([_plain(item) for item in items])
+        )
+    except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
+        return  # an item is malformed, which is told with its name where it is normalised
+    table = plain.append_column(_RAW, pa.array(texts, pa.string()))
+    seal = {
+        "query": query,
+        "sha256": _digest(texts),
+        "stored": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+    }
+    part = hidden_beside(path, "part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stac_geoparquet.arrow.to_parquet(table, part)
+        # It writes metadata of its own and drops ours, so these are put beside its own after.
+        made = pq.read_table(part)
+        known = made.schema.metadata or {}
+        pq.write_table(
+            made.replace_schema_metadata({**known, _SEAL: json.dumps(seal).encode()}), part
+        )
+        part.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error}. Name another cache.") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+    """What every item of a catalogue has in one form, since a table has one type a column."""
+    stated, footprint = item["properties"], footprint_of(item)
+    cloud = stated.get("eo:cloud_cover")
+    return {
+        "type": "Feature",
+        "stac_version": str(item.get("stac_version", "1.0.0")),
+        "id": str(item["id"]),
+        "collection": str(item.get("collection")),
+        "geometry": shapely.geometry.mapping(footprint),
+        "bbox": list(footprint.bounds),
+        "properties": {
+            **{key: stated[key] for key in _DATES if key in stated},
+            "platform": str(stated.get("platform", "")),
+            "eo:cloud_cover": None if cloud is None else float(cloud),
+        },
+        "links": [],
+        "assets": {key: {"href": str(asset.get("href"))} for key, asset in item["assets"].items()},
+    }
+
+
+def _digest(texts: list[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()
