@@ -69,6 +69,10 @@ def block(values):
     return out
 
 
+def noise(x, y):
+    return 1000 + (x * 7 + y * 13) % 997
+
+
 # Opening
 
 
@@ -568,6 +572,38 @@ def test_a_broken_file_is_named_and_never_zeros(broken, asset, harm):
     with pytest.raises(ReadError, match=f"asset '{asset}' of item 'bad' cannot be read"):
         cube["sentinel2/reflectance"].compute()
     cube["sentinel1/backscatter"].compute()
+
+
+@pytest.mark.parametrize("harm", ["missing", "truncated"])
+def test_a_broken_band_under_cloud_is_named(tmp_path, harm):
+    scenes = [Optical(when=DAY), Optical(when=NEXT, id="dark", scl=9, dn=noise)]
+    folder = write_archive(tmp_path, scenes)
+    cube = open_season(area(PLACE), 2018, archive=folder)
+    path = folder / "sentinel-2-l2a" / "dark" / "B11.tif"
+    content = path.read_bytes()
+    path.unlink()
+    if harm == "truncated":
+        path.write_bytes(content[: len(content) * 3 // 4])
+    with pytest.raises(ReadError, match="asset 'B11' of item 'dark' cannot be read"):
+        cube["sentinel2/reflectance"].compute()
+    lost = open_season(area(PLACE), 2018, archive=folder, on_error="lost").load()
+    assert (lost["sentinel2/status"][1] == Status.LOST).all()
+
+
+def test_a_broken_file_is_named_by_a_cluster(broken):
+    from distributed import Client, LocalCluster
+
+    cube, home = broken
+    (home / "B11.tif").unlink()
+    with (
+        LocalCluster(
+            n_workers=1, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster),
+        pytest.raises(ReadError, match="asset 'B11' of item 'bad' cannot be read"),
+    ):  # fmt: skip
+        cube["sentinel2/reflectance"].compute()
 
 
 def test_a_broken_weather_store_is_named(tmp_path):

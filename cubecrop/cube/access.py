@@ -87,7 +87,7 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
         Naming item and asset, after the last attempt.
     """
     attempts = _ATTEMPTS if is_remote(source.href) else 1
-    refused = False
+    refused, text = False, ""
     for attempt in range(attempts):
         try:
             return _once(source, use, attempt, renew=refused)
@@ -95,15 +95,17 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
             if isinstance(error, CubecropError):
                 raise
             text = _words(error)
-            refused = _says(text, _REFUSED)
-            final = _says(text, _GONE) or (refused and source.access.signer is None)
-            if attempt + 1 == attempts or final:
-                raise ReadError(
-                    f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
-                    f"({_plain(source.href)}). {_cure(source, refused=refused)}"
-                ) from error
+        refused = _says(text, _REFUSED)
+        if _says(text, _GONE) or (refused and source.access.signer is None):
+            break
+        if attempt + 1 < attempts:
             time.sleep(_DELAY * 2**attempt)
-    raise AssertionError  # pragma: no cover (the loop returns or raises)
+    # Outside the handler, so that GDAL's error is neither cause nor context: it cannot be
+    # unpickled, and a cluster would hand on a plain Exception in place of this one.
+    raise ReadError(
+        f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
+        f"({_plain(source.href)}). {_cure(source, refused=refused)}"
+    )
 
 
 def _once(

@@ -132,12 +132,15 @@ def _read_chunk(
         np.full((len(placed), len(layer.bands), *shape), layer.fill, layer.dtype)
         for layer, placed in zip(plan.layers, plan.sources, strict=True)
     )
-    wanted = range(len(plan.sources[0]))
-    losses = _read_files(plan, values, [(0, scene) for scene in wanted], window, on_error)
-    if plan.gate is not None:
-        wanted = [scene for scene in wanted if (values[0][scene] == plan.gate).any()]  # type: ignore[assignment]
-    rest = [(layer, scene) for scene in wanted for layer in range(1, len(plan.layers))]
-    losses |= _read_files(plan, values, rest, window, on_error)
+    losses = _read_files(
+        plan, values, [(0, scene) for scene in range(len(plan.sources[0]))], window, on_error
+    )
+    needed, idle = [], []
+    for scene in range(len(plan.sources[0])):
+        needs = plan.gate is None or (values[0][scene] == plan.gate).any()
+        (needed if needs else idle).extend((k, scene) for k in range(1, len(plan.layers)))
+    losses |= _read_files(plan, values, needed, window, on_error)
+    losses |= _read_files(plan, None, idle, window, on_error)
     for scene in losses:
         _mark_lost(plan, values, scene, window)
     return Reading(values=values, losses=tuple(losses[scene] for scene in sorted(losses)))
@@ -145,25 +148,32 @@ def _read_chunk(
 
 def _read_files(
     plan: _Plan,
-    values: tuple[NDArray[Any], ...],
+    values: tuple[NDArray[Any], ...] | None,
     wanted: Iterable[tuple[int, int]],
     window: Window,
     on_error: OnError,
 ) -> dict[int, Loss]:
-    """Read files of layers and scenes into place; a loss each of scenes that failed."""
+    """Read files of layers and scenes into place; a loss each of scenes that failed.
+
+    Without ``values`` no value is needed, and files of this machine are only looked at, a
+    pixel each: one that is missing or cut short is an error, whatever the clouds.
+    """
     todo = [
         (layer, scene, band, place)
         for layer, scene in wanted
         for band, place in enumerate(plan.sources[layer][scene])
-        if place.reach.meets(window)
+        if place.reach.meets(window) and (values or not is_remote(place.source.href))
     ]
 
     def read(one: tuple[int, int, int, _Place]) -> tuple[int, Loss] | None:
         layer, scene, band, place = one
+        part = window if values else _last_pixel(place.reach, window)
         try:
-            values[layer][scene, band] = read_layer(
-                place.source, plan.layers[layer], plan.lattice, window, read=plan.read
+            found = read_layer(
+                place.source, plan.layers[layer], plan.lattice, part, read=plan.read
             )
+            if values:
+                values[layer][scene, band] = found
         except ReadError as error:
             if on_error == "raise":
                 raise
@@ -176,6 +186,13 @@ def _read_files(
         if one is not None:
             losses.setdefault(*one)
     return losses
+
+
+def _last_pixel(reach: Window, window: Window) -> Window:
+    """The lower right pixel that a file has in a window: the first to go with a file's end."""
+    row = min(reach.row + reach.height, window.row + window.height) - 1
+    column = min(reach.column + reach.width, window.column + window.width) - 1
+    return Window(row, column, 1, 1)
 
 
 def _any_remote(todo: Iterable[tuple[int, int, int, _Place]]) -> bool:
