@@ -26,7 +26,13 @@ app = App(
     version=cubecrop.__version__,
 )
 
-Aoi = Annotated[str, Parameter(help="A vector file, or 'west,south,east,north' in degrees.")]
+Aoi = Annotated[
+    str,
+    Parameter(
+        help="A vector file, or 'west,south,east,north' in degrees.",
+        allow_leading_hyphen=True,  # west of Greenwich
+    ),
+]
 Archive = Annotated[str, Parameter(help="A folder, an ItemCollection file, or a STAC API's URL.")]
 Year = Annotated[int, Parameter(help="Harvest year.")]
 Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]

@@ -283,6 +283,25 @@ def test_an_item_listed_twice_counts_once(archive, tmp_path):
     assert len(found) == 9
 
 
+def test_what_replaces_an_image_does_not_depend_on_the_area(tmp_path):
+    archive = write_archive(tmp_path, [*halves(), Optical(when=DAY, id="old", baseline="02.07")])
+    everywhere = search(PLACE.bbox, 2018, archive=archive)
+    assert sorted(ids(everywhere)) == ["east", "old", "west"]
+    assert sorted(ids(search(Place(width=20).bbox, 2018, archive=archive))) == ["old", "west"]
+
+
+def test_items_of_a_collection_file_keep_their_addresses(archive, tmp_path):
+    items = absolute(archive)
+    for item in items:
+        item["links"] = [{"rel": "self", "href": f"https://example.com/{item['id']}"}]
+    inside = archive / "addressed.json"
+    try:
+        found = search(PLACE.bbox, 2018, archive=write_items(inside, items))
+    finally:
+        inside.unlink()
+    assert {s.href for s in found} == {f"https://example.com/{s.id}" for s in found}
+
+
 # What strangers send
 
 

@@ -8,6 +8,7 @@ import pytest
 
 import cubecrop
 from cubecrop import cli
+from cubecrop.errors import NoScenesError
 
 
 def run(*arguments):
@@ -39,6 +40,14 @@ def test_an_error_is_one_message_and_exit_code_one(tmp_path):
     assert out.returncode == 1
     assert "no archive at" in out.stderr
     assert "Traceback" not in out.stderr
+
+
+def test_a_bbox_west_of_greenwich_is_an_argument(place):
+    with pytest.raises(NoScenesError, match="lon -3"):
+        cli.app(
+            ["search", "--aoi", "-3.0,50.8,-2.9,50.9", "--year", "2024", "--archive", str(place)],
+            exit_on_error=False, result_action="return_value",
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -315,6 +315,31 @@ def test_radar_in_radar_geometry_is_refused(tmp_path):
         open_season(area(PLACE), 2018, archive=folder)
 
 
+def test_newer_pixels_are_shown_before_older_ones(tmp_path):
+    found = optical(
+        tmp_path,
+        Optical(when=DAY, id="a-old", baseline="02.07", dn=2000),
+        Optical(when=DAY, id="b-new", baseline="05.10", dn=4000, place=Place(width=30)),
+    )
+    assert found.sizes["time"] == 1
+    np.testing.assert_array_equal(found.reflectance[..., :30], np.float32(4000 * 1e-4 - 0.1))
+    np.testing.assert_array_equal(found.reflectance[..., 30:], np.float32(2000 * 1e-4))
+
+
+def test_tiles_of_one_datatake_are_one_date_though_one_names_no_orbit(tmp_path):
+    datatake = {"s2:datatake_id": "GS2A_20180601T105621_015369_N02.06"}
+    folder = write_archive(
+        tmp_path,
+        [
+            Optical(when=DAY, id="a", tile="31UES", properties=datatake),
+            Optical(when=DAY, id="b", tile="31UDS", dn=2000, properties={
+                **datatake, "sat:relative_orbit": None, "s2:product_uri": "unnamed"}),
+        ],
+    )  # fmt: skip
+    found = optical(folder)
+    assert found.sizes["time"] == 1
+
+
 def test_passes_of_one_day_by_two_satellites_are_two_dates(tmp_path):
     found = optical(
         tmp_path,
@@ -598,7 +623,7 @@ def test_a_broken_file_is_named_by_a_cluster(broken):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address=":0",
         ) as cluster,
         Client(cluster),
         pytest.raises(ReadError, match="asset 'B11' of item 'bad' cannot be read"),

@@ -180,6 +180,17 @@ def read_item(out):
     return content
 
 
+def test_a_map_of_one_pixel_takes_its_size_from_the_geotransform(tmp_path):
+    whole = fake_map(np.zeros((8, 8), "uint8"))
+    whole = whole.rio.write_transform(whole.rio.transform(recalc=True))
+    out = write_map(whole.isel(x=[3], y=[5]), tmp_path / "map")
+    left, _, _, top = whole.rio.bounds()
+    with rasterio.open(out / "crop_type.tif") as file:
+        assert file.shape == (1, 1)
+        assert file.res == (10, 10)
+        assert (file.bounds.left, file.bounds.top) == (left + 30, top - 50)
+
+
 def test_item_tells_season_grid_and_model(written):
     out, _, _ = written
     item = read_item(out)

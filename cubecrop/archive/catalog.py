@@ -182,7 +182,8 @@ def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], .
     if kind == "FeatureCollection":
         items = list(pystac.ItemCollection.from_file(str(path)).items)
         for item in items:
-            item.set_self_href(str(path.parent / f"{item.id}.json"))
+            if not item.get_self_href():  # assets are told relative to the collection's folder
+                item.set_self_href(_supposed_href(item, path))
     elif kind in {"Catalog", "Collection"}:
         form = pystac.Catalog if kind == "Catalog" else pystac.Collection
         catalog = form.from_file(str(path), stac_io=reader)
@@ -226,10 +227,15 @@ def _confine(href: str, folder: Path, what: str) -> str:
     return str(path)
 
 
+def _supposed_href(item: pystac.Item, collection: Path) -> str:
+    return str(collection.parent / f"{item.id}.json")
+
+
 def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
-    """An item as JSON with absolute, confined hrefs and a self link where it has a file."""
+    """An item as JSON with absolute, confined hrefs and a self link where it has an address."""
     item.make_asset_hrefs_absolute()
-    record = item.to_dict(include_self_link=kind != "FeatureCollection", transform_hrefs=False)
+    supposed = kind == "FeatureCollection" and item.get_self_href() == _supposed_href(item, source)
+    record = item.to_dict(include_self_link=not supposed, transform_hrefs=False)
     for key, asset in record["assets"].items():
         asset["href"] = _confine(
             asset["href"], source.parent, f"asset {key!r} of item {item.id!r} points to"

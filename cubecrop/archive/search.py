@@ -206,12 +206,11 @@ def _resolve_duplicates(
 
     for group in _acquisitions(scenes):
         group.sort(key=newness, reverse=True)
-        chosen: list[Scene] = []
-        for scene in group:
-            same = any(_same_product(scene, other) for other in chosen)
-            covered = chosen and _share_covered(scene, chosen) >= _SAME_FOOTPRINT
-            (superseded if same or covered else chosen).append(scene)
-        kept += chosen
+        for i, scene in enumerate(group):
+            # By one newer scene alone, which an area that meets this one meets too: what
+            # several cover together would depend on the area that was searched.
+            old = any(_replaces(newer, scene) for newer in group[:i])
+            (superseded if old else kept).append(scene)
     order = {modality: i for i, modality in enumerate(MODALITIES)}
 
     def by_time(scene: Scene) -> tuple[int, dt.datetime, str]:
@@ -246,19 +245,21 @@ def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
     return list(groups.values())
 
 
+def _replaces(newer: Scene, older: Scene) -> bool:
+    """Whether a newer scene shows the same product, or nearly all that an older one does."""
+    if _same_product(older, newer):
+        return True
+    if older.footprint.area == 0:
+        return bool(older.footprint.intersects(newer.footprint))
+    shared = older.footprint.intersection(newer.footprint).area
+    return bool(shared / older.footprint.area >= _SAME_FOOTPRINT)
+
+
 def _same_product(scene: Scene, other: Scene) -> bool:
     """Whether two collections show one product, though they may outline it differently."""
     made = scene.baseline, scene.generated
     twins = bool(scene.generated) and made == (other.baseline, other.generated)
     return twins and scene.collection != other.collection
-
-
-def _share_covered(scene: Scene, others: Iterable[Scene]) -> float:
-    """Share of a scene's footprint that others cover together."""
-    cover = shapely.union_all([other.footprint for other in others])
-    if scene.footprint.area == 0:
-        return float(scene.footprint.intersects(cover))
-    return float(scene.footprint.intersection(cover).area / scene.footprint.area)
 
 
 def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:

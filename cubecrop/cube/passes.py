@@ -41,22 +41,42 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
     Returns
     -------
     tuple of Pass
-        Members are sorted by time and id, so that the order of the scenes changes nothing
-        in what a pass shows. The time is that of the datatake where the item tells it (all
-        tiles of a pass share it), else of the earliest scene.
+        Members are sorted by newness of processing, time and id: newer pixels are shown
+        before older ones, and the order of the scenes changes nothing. The time is that of
+        the datatake where the item tells it (all tiles of a pass share it), else of the
+        earliest scene.
     """
+    orbits = _orbits(scenes)
     tracks: dict[tuple[object, ...], list[int]] = {}
     for index, scene in enumerate(scenes):
-        key = (scene.platform, scene.orbit_state, scene.relative_orbit)
+        own = (scene.orbit_state, scene.relative_orbit)
+        key = (scene.platform, *orbits.get((scene.platform, scene.datatake), own))
         tracks.setdefault(key, []).append(index)
     passes = []
-    for track in tracks.values():
+    for key, track in tracks.items():
         for members in _split(sorted(track, key=lambda i: (scenes[i].start, scenes[i].id)), scenes):
             first = scenes[members[0]]
-            passes.append(
-                Pass(_time(first), tuple(members), first.orbit_state, first.relative_orbit)
-            )
+            newest = sorted(members, key=lambda i: _made(scenes[i]), reverse=True)
+            state, number = key[1:]
+            passes.append(Pass(_time(first), tuple(newest), str(state), number))  # type: ignore[arg-type]
     return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
+
+
+def _orbits(scenes: Sequence[Scene]) -> dict[tuple[str, str], tuple[str, int | None]]:
+    """Orbit of each datatake, as those of its tiles tell that state one."""
+    orbits: dict[tuple[str, str], tuple[str, int | None]] = {}
+    for scene in scenes:
+        if scene.datatake:
+            key = (scene.platform, scene.datatake)
+            state, number = orbits.get(key, ("", None))
+            if scene.relative_orbit is not None:
+                number = max(scene.relative_orbit, number or 0)
+            orbits[key] = max(state, scene.orbit_state), number
+    return orbits
+
+
+def _made(scene: Scene) -> tuple[str, str]:
+    return scene.baseline, scene.generated
 
 
 def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:

@@ -169,9 +169,7 @@ def _read_files(
         layer, scene, band, place = one
         part = window if values else _last_pixel(place.reach, window)
         try:
-            found = read_layer(
-                place.source, plan.layers[layer], plan.lattice, part, read=plan.read
-            )
+            found = read_layer(place.source, plan.layers[layer], plan.lattice, part, read=plan.read)
             if values:
                 values[layer][scene, band] = found
         except ReadError as error:

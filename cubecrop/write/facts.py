@@ -188,13 +188,26 @@ def _transform(dataset: xr.Dataset) -> Affine:
     x, y = (np.asarray(dataset[axis].values, dtype="float64") for axis in ("x", "y"))
     step_x, step_y = _step("x", x, rising=True), _step("y", y, rising=False)
     if step_x is None and step_y is None:
-        raise SchemaError(
-            "crop map has one pixel, whose size is unknown, expected two or more in x or y. "
-            "Classify a larger area."
-        )
+        size = _stored_size(dataset)
+        if size is None:
+            raise SchemaError(
+                "crop map has one pixel, whose size is unknown, expected a GeoTransform in "
+                "'spatial_ref', or two pixels or more in x or y. Classify a larger area."
+            )
+        step_x, step_y = size
     width = step_x if step_x is not None else abs(step_y or 0)
     height = step_y if step_y is not None else -width
     return Affine(width, 0, float(x[0]) - width / 2, 0, height, float(y[0]) - height / 2)
+
+
+def _stored_size(dataset: xr.Dataset) -> tuple[float, float] | None:
+    """Pixel size of the stored GeoTransform: its position may be stale, its size is not."""
+    try:
+        text = str(dataset[dataset.rio.grid_mapping].attrs["GeoTransform"])
+        _, width, _, _, _, height = map(float, text.split())
+    except (KeyError, ValueError):
+        return None
+    return (width, height) if width > 0 > height else None
 
 
 def _step(axis: str, centres: NDArray[np.float64], *, rising: bool) -> float | None:
