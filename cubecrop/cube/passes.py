@@ -47,7 +47,7 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
         earliest scene.
     """
     orbits = _orbits(scenes)
-    tracks: dict[tuple[object, ...], list[int]] = {}
+    tracks: dict[tuple[str, str, int | None], list[int]] = {}
     for index, scene in enumerate(scenes):
         own = (scene.orbit_state, scene.relative_orbit)
         key = (scene.platform, *orbits.get((scene.platform, scene.datatake), own))
@@ -57,8 +57,8 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
         for members in _split(sorted(track, key=lambda i: (scenes[i].start, scenes[i].id)), scenes):
             first = scenes[members[0]]
             newest = sorted(members, key=lambda i: _made(scenes[i]), reverse=True)
-            state, number = key[1:]
-            passes.append(Pass(_time(first), tuple(newest), str(state), number))  # type: ignore[arg-type]
+            _, state, number = key
+            passes.append(Pass(_time(first), tuple(newest), state, number))
     return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
 
 

@@ -135,7 +135,8 @@ def _read_chunk(
     losses = _read_files(
         plan, values, [(0, scene) for scene in range(len(plan.sources[0]))], window, on_error
     )
-    needed, idle = [], []
+    needed: list[tuple[int, int]] = []
+    idle: list[tuple[int, int]] = []
     for scene in range(len(plan.sources[0])):
         needs = plan.gate is None or (values[0][scene] == plan.gate).any()
         (needed if needs else idle).extend((k, scene) for k in range(1, len(plan.layers)))
