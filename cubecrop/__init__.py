@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
-    from cubecrop.cube import open_season
+    from cubecrop.cube import CloudMask, open_season, valid_share
     from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Archive": "archive",
+    "CloudMask": "cube",
     "CropModel": "model",
     "Nomenclature": "nomenclature",
     "Scenes": "archive",
@@ -41,6 +42,7 @@ _HOMES = {
     "split_parcels": "sample",
     "train": "pipeline",
     "train_table": "pipeline",
+    "valid_share": "cube",
     "write_map": "write",
     "write_parcels": "write",
 }
@@ -49,6 +51,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
+    "CloudMask",
     "CropModel",
     "Nomenclature",
     "Scenes",
@@ -68,6 +71,7 @@ __all__ = [
     "split_parcels",
     "train",
     "train_table",
+    "valid_share",
     "write_map",
     "write_parcels",
 ]

@@ -37,6 +37,10 @@ Archive = Annotated[str, Parameter(help="A folder, an ItemCollection file, or a 
 Year = Annotated[int, Parameter(help="Harvest year.")]
 Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
 End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
+Clouds = Annotated[
+    Literal["scl", "probability"] | None,
+    Parameter(help="What masks clouds: the scene classification, or a probability (Earth Search)."),
+]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
 
 
@@ -141,6 +145,7 @@ def train(
     seed: int = 0,
     checkpoint: Path | None = None,
     cache: Path | None = None,
+    clouds: Clouds = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
@@ -177,10 +182,11 @@ def train(
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
     config = cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing)
     if archive is None:
-        if year or start or end or composite or cache:
+        if year or start or end or composite or cache or clouds:
             raise LabelError(
-                "--year, --start, --end, --composite and --cache are of parcels in an archive, and "
-                "there is no --archive. Name it, or leave these out to train on a table of samples."
+                "--year, --start, --end, --composite, --clouds and --cache are of parcels in an "
+                "archive, and there is no --archive. Name it, or leave these out to train on a "
+                "table of samples."
             )
         model = cubecrop.train_table(
             parcels, label, held_out=held_out, config=config, seed=seed, checkpoint=checkpoint
@@ -197,6 +203,7 @@ def train(
             held_out=held_out,
             config=config,
             composite=composite,
+            clouds=clouds or "scl",
             seed=seed,
             checkpoint=checkpoint,
             cache=cache,
@@ -217,6 +224,7 @@ def classify_parcels(
     out: Path,
     start: Start = None,
     end: End = None,
+    clouds: Clouds = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Classify parcels and write them as GeoParquet.
@@ -234,7 +242,12 @@ def classify_parcels(
 
     check_parcel_path(out, overwrite=overwrite)
     table = cubecrop.classify_parcels(
-        parcels, year, archive=archive, model=model, season=_season(year, start, end)
+        parcels,
+        year,
+        archive=archive,
+        model=model,
+        season=_season(year, start, end),
+        clouds=clouds,
     )
     cubecrop.write_parcels(table, out, overwrite=overwrite)
     console = Console()
@@ -256,6 +269,7 @@ def classify(
     resolution: float = 10,
     crs: str | None = None,
     max_lost: float = 0,
+    clouds: Clouds = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -285,6 +299,7 @@ def classify(
         season=_season(year, start, end),
         resolution=resolution,
         crs=crs,
+        clouds=clouds,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     Console().print(f"Written to {out}: see {out / 'quicklook.png'}")

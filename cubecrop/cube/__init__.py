@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cubecrop.cube.backend import Backend
+from cubecrop.cube.clouds import CloudMask, Clouds, clouds_name, valid_share
 from cubecrop.cube.composites import Composite
 from cubecrop.cube.odc_backend import OdcBackend
 from cubecrop.cube.rasterio_backend import RasterioBackend
@@ -11,9 +12,13 @@ from cubecrop.cube.stackstac_backend import StackstacBackend
 
 __all__ = [
     "Backend",
+    "CloudMask",
+    "Clouds",
     "Composite",
     "OdcBackend",
     "RasterioBackend",
     "StackstacBackend",
+    "clouds_name",
     "open_season",
+    "valid_share",
 ]

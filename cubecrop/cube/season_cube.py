@@ -12,6 +12,7 @@ from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
 from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, meeting
+from cubecrop.cube.clouds import Clouds, clouds_name
 from cubecrop.cube.composites import Composite, composite_child
 from cubecrop.cube.grid import chunk_side, grid_for, pixel_centres
 from cubecrop.cube.passes import group_passes
@@ -48,6 +49,7 @@ def open_season(
     backend: Backend | None = None,
     on_error: OnError = "raise",
     weather: str | Path | Archive | None = None,
+    clouds: Clouds = "scl",
 ) -> xr.DataTree:
     """Open everything an archive has of an area and a season as one lazy cube.
 
@@ -79,6 +81,11 @@ def open_season(
         its pixels (of radar, NaN). What is lost is listed by `write_map`.
     weather : str, Path or Archive, optional
         Where the weather is, if not in the archive; see `search`.
+    clouds : {"scl", "probability"}, callable or CloudMask
+        What masks clouds: the scene classification (SCL), of which saturated pixels, shadow,
+        cloud, cirrus and snow are masked with 60 m around them; a probability of cloud of 35 %
+        and more in place of its classes of cloud and cirrus (Earth Search ``c1-l2a``); or a
+        function of your own, see `CloudMask`. The attribute ``clouds`` says which.
 
     Returns
     -------
@@ -112,15 +119,16 @@ def open_season(
         grid,
         chunks,
         composite,
-        _Stacking(backend or RasterioBackend(), check_on_error(on_error)),
+        _Stacking(backend or RasterioBackend(), check_on_error(on_error), clouds),
     )
 
 
 class _Stacking(NamedTuple):
-    """What builds the stacks, and what becomes of a scene that cannot be read."""
+    """What builds the stacks, what becomes of a scene that cannot be read, what masks clouds."""
 
     backend: Backend
     on_error: OnError
+    clouds: Clouds
 
 
 def _rectangle(grid: GeoBox) -> Aoi:
@@ -157,6 +165,7 @@ def _build(
         season_end=found.season.end.isoformat(),
         archive=found.archive,
         composite=composite or "",
+        clouds=clouds_name(stacking.clouds),
         items=[scene.id for scene in used],
         item_hrefs=[scene.href or "" for scene in used],
     )
@@ -170,7 +179,12 @@ def _gridded(
     children = {}
     if found := scenes["sentinel2"]:
         children["sentinel2"] = sentinel2.sentinel2_child(
-            found, grid, side=side, backend=stacking.backend, on_error=stacking.on_error
+            found,
+            grid,
+            side=side,
+            backend=stacking.backend,
+            on_error=stacking.on_error,
+            clouds=stacking.clouds,
         )
     if found := scenes["sentinel1"]:
         children["sentinel1"] = sentinel1.sentinel1_child(

@@ -8,7 +8,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from cubecrop.cube.clouds import CLOUD_LAYER
+from cubecrop.cube.clouds import Clouds, cloud_layers
 from cubecrop.cube.dark_pixels import check_dark_pixels
 from cubecrop.cube.passes import Pass, group_passes
 from cubecrop.cube.read import Layer
@@ -42,6 +42,7 @@ def sentinel2_child(
     side: int,
     backend: Backend,
     on_error: OnError = "raise",
+    clouds: Clouds = "scl",
 ) -> xr.Dataset:
     """Build ``reflectance (time, band, y, x)`` and ``status (time, y, x)``, lazily.
 
@@ -57,6 +58,8 @@ def sentinel2_child(
         What builds the stacks.
     on_error : {"raise", "lost"}
         What becomes of a scene that cannot be read.
+    clouds : str, callable or CloudMask
+        What masks clouds; see `open_season`.
 
     Returns
     -------
@@ -73,7 +76,7 @@ def sentinel2_child(
     # Masks come first: of a scene without a clear pixel no band is read.
     reading = backend.stack(
         scenes,
-        (CLOUD_LAYER, _LAYER),
+        (*cloud_layers(clouds, scenes), _LAYER),
         grid,
         side=side,
         on_error=on_error,
@@ -141,13 +144,24 @@ def _reflectance_of(
     unverified: Mapping[int, str],
     **options: Any,  # noqa: ANN401
 ) -> NDArray[np.float32]:
-    masks, numbers = reading.values
+    masks, numbers = _worst(reading.values[:-1]), reading.values[-1]
     check_dark_pixels(numbers, masks, unverified)
     return to_reflectance(numbers, masks, **options)
 
 
+def _worst(masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """One mask of several: a later one counts only where those before are clear.
+
+    Where none of a scene's pixels is clear the later ones are not even read.
+    """
+    first, *rest = masks
+    for mask in rest:
+        first = np.where(first == Status.CLEAR, mask, first)
+    return first
+
+
 def _status_of(reading: Reading, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401
-    masks, numbers = reading.values
+    masks, numbers = _worst(reading.values[:-1]), reading.values[-1]
     return to_status(numbers, masks, **options)
 
 

@@ -12,8 +12,8 @@ import xarray as xr
 from cubecrop import __version__
 from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
-from cubecrop.cube import Composite, open_season
-from cubecrop.errors import LabelError, ModelFormatError, ParcelError
+from cubecrop.cube import Clouds, Composite, clouds_name, open_season
+from cubecrop.errors import LabelError, ModelFormatError, ModelMismatchError, ParcelError
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.score import scored
@@ -57,6 +57,7 @@ def classify(
     crs: str | None = None,
     chunks: int | None = None,
     device: str | None = None,
+    clouds: Clouds | None = None,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -84,6 +85,9 @@ def classify(
         Chunk side in pixels; by default what fits in 512 MB.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+    clouds : {"scl", "probability"}, callable or CloudMask, optional
+        What masks clouds, see `open_season`; by default as in training. A model that was trained
+        under a function of yours needs it here again.
 
     Returns
     -------
@@ -111,6 +115,7 @@ def classify(
         crs=crs,
         chunks=chunks,
         composite=_composite(crop_model),
+        clouds=_clouds(crop_model, clouds),
     )
     return classify_pixels(cube, crop_model, device=device)
 
@@ -126,6 +131,7 @@ def classify_parcels(
     crs: str | None = None,
     chunks: int | None = None,
     device: str | None = None,
+    clouds: Clouds | None = None,
     progress: bool = True,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
@@ -134,7 +140,7 @@ def classify_parcels(
     ----------
     parcels : geopandas.GeoDataFrame or path
         Columns ``id`` (unique), ``geometry``; any CRS.
-    year, archive, model, season, resolution, crs, chunks, device
+    year, archive, model, season, resolution, crs, chunks, device, clouds
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal.
@@ -167,6 +173,7 @@ def classify_parcels(
         crs=crs,
         chunks=chunks,
         composite=_composite(crop_model),
+        clouds=_clouds(crop_model, clouds),
     )
     order = reading_order(cube, table)
     samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
@@ -187,6 +194,7 @@ def train(
     held_out: float = 0.3,
     config: TrainConfig | None = None,
     composite: Composite | None = None,
+    clouds: Clouds = "scl",
     seed: int = 0,
     resolution: float = 10,
     crs: str | None = None,
@@ -217,6 +225,8 @@ def train(
         Settings of the training.
     composite : {"dekad", "month"}, optional
         Learn from one step a period in place of every date; the model then asks for the same.
+    clouds : {"scl", "probability"}, callable or CloudMask
+        What masks clouds, see `open_season`; the model remembers it.
     seed : int, default 0
         Same input and seed: same model, on the CPU.
     checkpoint : path, optional
@@ -262,6 +272,7 @@ def train(
         crs=crs,
         chunks=chunks,
         composite=composite,
+        clouds=clouds,
     )
     chosen = labelled[reading_order(cube, table.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
@@ -321,6 +332,20 @@ def _beside(options: NetworkOptions) -> tuple[Modality, ...]:
         ("weather",) if options.weather or options.needs_thermal_time else ()
     )
     return (*weather, "terrain") if options.terrain else weather
+
+
+def _clouds(model: CropModel, clouds: Clouds | None) -> Clouds:
+    """The mask that a model was trained under; another one is refused."""
+    trained = str(model.training.settings.get("clouds", "scl"))
+    if clouds is None and not trained.startswith("function "):
+        return trained  # type: ignore[return-value]
+    if clouds is None or clouds_name(clouds) != trained:
+        given = "none was given" if clouds is None else f"clouds is {clouds_name(clouds)!r}"
+        raise ModelMismatchError(
+            f"the model was trained under the cloud mask {trained!r}, but {given}. Pass the same "
+            "mask, `clouds=...`, or train a model under this one."
+        )
+    return clouds
 
 
 def _composite(model: CropModel) -> Composite | None:

@@ -265,7 +265,7 @@ def _as_model(
         epochs=course.epoch,
         best_epoch=course.best_epoch,
         seed=seed,
-        settings=config.to_dict(),
+        settings={**config.to_dict(), **_recorded(trees)},
     )
     return CropModel(
         network=network,
@@ -279,6 +279,12 @@ def _as_model(
         n_pixels=config.n_pixels,
         training=record,
     )
+
+
+def _recorded(trees: Sequence[xr.DataTree]) -> dict[str, str]:
+    """What masked the clouds, where the samples say."""
+    names = sorted({str(tree.attrs["clouds"]) for tree in trees if "clouds" in tree.attrs})
+    return {"clouds": ", ".join(names)} if names else {}
 
 
 def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:

@@ -127,6 +127,8 @@ def common_sensors(trees: Sequence[xr.DataTree]) -> list[str]:
         raise SchemaError(f"samples span different season windows {windows}, expected one.")
     if len(steps := {str(tree.attrs.get("composite", "")) for tree in trees}) != 1:
         raise SchemaError(f"samples are composited by {sorted(steps)}, expected alike.")
+    if len(masks := {str(t.attrs["clouds"]) for t in trees if "clouds" in t.attrs}) > 1:
+        raise SchemaError(f"samples have the cloud masks {sorted(masks)}, expected one.")
     return list(seen[0])
 
 
