@@ -8,6 +8,7 @@ import geopandas as gpd
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from servers import stac_api
 
 from cubecrop.archive import CachedArchive, open_archive, search, search_cache
 from cubecrop.archive.api import StacApiArchive
@@ -156,8 +157,22 @@ def test_an_answer_about_the_present_is_renewed_after_a_day(tmp_path, monkeypatc
     assert api.asked == asked + 1
 
 
-def test_nothing_and_malformed_items_are_not_kept(tmp_path):
-    for items in ([], [item() | {"properties": None}], [item() | {"geometry": {"type": "Blob"}}]):
+def test_that_nothing_was_found_holds_for_a_day(tmp_path, monkeypatch):
+    api = Api([])
+    archive = CachedArchive(api, tmp_path)
+    assert ask(archive) == ask(archive) == []
+    assert api.asked == 1
+    monkeypatch.setattr(search_cache, "_FRESH", -dt.timedelta(days=1))
+    api.gone = True
+    with pytest.warns(UserWarning, match="does not answer"):
+        assert ask(archive) == []
+    api.gone, api.found = False, [item()]
+    assert ask(archive) == ask(archive) == [item()]
+    assert api.asked == 3
+
+
+def test_malformed_items_are_not_kept(tmp_path):
+    for items in ([item() | {"properties": None}], [item() | {"geometry": {"type": "Blob"}}]):
         archive = CachedArchive(Api(items), tmp_path)
         assert ask(archive) == items
         assert not list(tmp_path.iterdir())
@@ -185,3 +200,20 @@ def test_real_items_come_back_as_they_were(tmp_path, folder):
     archive = CachedArchive(api, tmp_path)
     assert ask(archive) == ask(archive) == items
     assert api.asked == 1
+
+
+def test_a_real_api_is_searched_again_after_it_is_gone(tmp_path):
+    folder = write_archive(tmp_path / "a", [Optical(when="2018-05-01T10:56:21Z")])
+    files = sorted((folder / "sentinel-2-l2a").rglob("*.json"))
+    for path in files:
+        record = json.loads(path.read_text())
+        for asset in record.get("assets", {}).values():
+            asset["href"] = str((path.parent / asset["href"]).resolve())
+        path.write_text(json.dumps(record | {"links": []}))
+    with stac_api(*files) as url:
+        first = search(Place().bbox, 2018, archive=url, cache=tmp_path / "cache")
+    assert len(first) == 1
+    again = search(Place().bbox, 2018, archive=url, cache=tmp_path / "cache")
+    assert again.scenes == first.scenes
+    with pytest.raises(ArchiveError, match="did not answer"):
+        search(Place().bbox, 2018, archive=url, modalities=["sentinel2"])

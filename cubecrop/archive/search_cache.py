@@ -45,7 +45,8 @@ class CachedArchive:
     A question is the archive's name, collections, area and interval. Its answer holds until
     its file is deleted; one stored less than 30 days after the interval's end is asked for
     again after a day, and used with a warning where the server does not answer. A damaged
-    file, or one cut short, is asked for again. That nothing was found is not kept.
+    file, or one cut short, is asked for again. That nothing was found holds for a day, and
+    longer where the server does not answer.
     """
 
     archive: Archive
@@ -76,7 +77,7 @@ class CachedArchive:
         key = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
         path = self.folder / f"{'+'.join(wanted)[:80]}-{key[:32]}.parquet"
         kept = _read(path, query)
-        if kept is not None and not _is_stale(kept[1], interval):
+        if kept is not None and not _is_stale(kept[1], interval, empty=not kept[0]):
             yield from kept[0]
             return
         try:
@@ -91,8 +92,7 @@ class CachedArchive:
             )
             found = kept[0]
         else:
-            if found:
-                _write(path, found, query)
+            _write(path, found, query)
         yield from found
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
@@ -100,10 +100,10 @@ class CachedArchive:
         return self.archive.extent(collections)
 
 
-def _is_stale(stored: dt.datetime, interval: Interval | None) -> bool:
-    if interval is None:  # collections without a date do not grow
-        return False
-    return stored < interval[1] + _SETTLED and dt.datetime.now(dt.UTC) - stored > _FRESH
+def _is_stale(stored: dt.datetime, interval: Interval | None, *, empty: bool) -> bool:
+    # Collections without a date do not grow, but may be added.
+    settled = not empty and (interval is None or stored >= interval[1] + _SETTLED)
+    return not settled and dt.datetime.now(dt.UTC) - stored > _FRESH
 
 
 def _read(
@@ -126,8 +126,11 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
 
     texts = [json.dumps(item) for item in items]
     try:
-        plain = pa.table(
-            stac_geoparquet.arrow.parse_stac_items_to_arrow([_plain(item) for item in items])
+        # Of no item no table can be made, so the first column is ours alone.
+        plain = (
+            pa.table(stac_geoparquet.arrow.parse_stac_items_to_arrow(map(_plain, items)))
+            if items
+            else pa.table({"id": pa.array([], pa.string())})
         )
     except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
         return  # an item is malformed, which is told with its name where it is normalised
@@ -140,7 +143,10 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
     part = hidden_beside(path, "part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        stac_geoparquet.arrow.to_parquet(table, part)
+        if items:
+            stac_geoparquet.arrow.to_parquet(table, part)
+        else:
+            pq.write_table(table, part)
         # It writes metadata of its own and drops ours, so these are put beside its own after.
         made = pq.read_table(part)
         known = made.schema.metadata or {}
