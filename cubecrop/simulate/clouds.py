@@ -78,7 +78,7 @@ def make_sky(
     cirrus = bool(wispy < 0.18)
     haze = 0.03 * max(0.0, rng.normal(0.1, 0.5) + 0.7 * cloud)
     if rng.random() < 0.2:
-        haze += rng.uniform(0.02, 0.12)
+        haze += rng.uniform(0.02, 0.09)
     veil = np.full((size, size), np.float32(haze))
     if cirrus:
         veil += (0.16 + 0.08 * smooth_noise(rng, (size, size), 14)).clip(0).astype(np.float32)
@@ -142,11 +142,11 @@ def classify_scene(
     dim = (sky.veil + 0.015 * doubt > 0.055) & (ndvi < 0.62) & (sky.opacity < 0.05)
     scl[dim] = UNCLASSIFIED
     thickness = sky.opacity + 0.06 * doubt * (sky.opacity > 0)
-    # Below 0.08 the cloud is missed.
-    scl[thickness > 0.08] = UNCLASSIFIED
-    scl[thickness > 0.2] = MEDIUM
+    # Below 0.05 the cloud is missed.
+    scl[thickness > 0.05] = UNCLASSIFIED
+    scl[thickness > 0.12] = MEDIUM
     scl[thickness > 0.72] = HIGH
     if sky.cirrus:
-        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.2)
+        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.12)
         scl[thin] = CIRRUS
     return scl.astype(np.uint8)

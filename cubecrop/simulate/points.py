@@ -44,6 +44,7 @@ def simulate_points(
     season: Season | None = None,
     calibration: Calibration = "gamma0",
     cloudiness: float = 0.0,
+    missed: float = 0.08,
     seed: int = 0,
 ) -> xr.DataTree:
     """Simulate one pixel of many parcels of a region and year, at once and without files.
@@ -67,6 +68,9 @@ def simulate_points(
         Of the radar; sigma nought is gamma nought times the cosine of the incidence.
     cloudiness : float, default 0
         As for `simulate_archive`.
+    missed : float, default 0.08
+        Share of the cloud, 0 to 1, that its mask did not recognise and that stays in the
+        values; about 0.5 in tables whose composites were made with a poor mask.
     seed : int, default 0
         Not negative.
 
@@ -85,11 +89,14 @@ def simulate_points(
     SeasonError
         The year is out of range.
     SimulationError
-        ``n`` or ``seed`` is out of range, or there is no such calibration.
+        ``n``, ``seed`` or ``missed`` is out of range, or there is no such calibration.
     """
     where, window = find_region(region), season or Season(year)
-    if n < 1 or seed < 0:
-        raise SimulationError(f"n is {n} and seed is {seed}, expected n >= 1 and seed >= 0.")
+    if n < 1 or seed < 0 or not 0 <= missed <= 1:
+        raise SimulationError(
+            f"n is {n}, seed is {seed} and missed is {missed}, expected n of 1 or more, seed of "
+            "0 or more, and missed from 0 to 1."
+        )
     if calibration not in ("gamma0", "sigma0"):
         raise SimulationError(
             f"calibration is {calibration!r}, expected 'gamma0' or 'sigma0', as in "
@@ -103,7 +110,7 @@ def simulate_points(
     growth = make_growth(where, weather, ground, crops, elevation, seed=seed)
     surface = Surface.make(where, weather, ground, growth, covers=0, seed=seed)
     days = [window.start + dt.timedelta(i) for i in range(window.n_days)]
-    optical = _optical(where, weather, surface, days, rng)
+    optical = _optical(where, weather, surface, days, rng, missed)
     radar = _radar(weather, surface, days, rng, calibration)
     root = xr.Dataset(
         {"label": ("parcel", np.array([CROPS[i].name for i in crops[year]], dtype=object))},
@@ -143,6 +150,7 @@ def _optical(
     surface: Surface,
     days: list[dt.date],
     rng: np.random.Generator,
+    share: float,
 ) -> tuple[list[dt.date], NDArray[np.float32]]:
     """Dates and reflectance (parcel, time, band), NaN under cloud that was recognised."""
     dates = [day for day in days if day.toordinal() % 5 == 2]
@@ -161,9 +169,9 @@ def _optical(
         image += rng.normal(0, 0.006, (n, 1)) * np.linspace(1.4, 0.2, 10)
         cloud = weather.cloud[day]
         covered = rng.random(n) < cloud
-        # One cloud in twelve is too thin to be recognised; so is some shadow.
-        missed = rng.random(n) < 0.08
-        veil = np.where(covered & missed, rng.uniform(0.03, 0.35, n), 0.0)[:, None]
+        # Thin cloud is missed more often than thick; so is some shadow.
+        missed = rng.random(n) < share
+        veil = np.where(covered & missed, rng.beta(1.0, 2.0, n), 0.0)[:, None]
         image = image * (1 - veil) + veil * 0.5 * CLOUD_SPECTRUM
         shade = np.where(~covered & (rng.random(n) < 0.03 * cloud), rng.uniform(0.4, 0.8, n), 1.0)
         image = image * shade[:, None]

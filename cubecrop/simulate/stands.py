@@ -67,9 +67,9 @@ class Plan:
         uniform = rng.random((3, n))
         return cls(
             sowing=draws[0],
-            vigour=(0.92 + 0.17 * draws[1]).clip(0.4, 1.25),
-            green=(1 + 0.13 * draws[2]).clip(0.6, 1.35),
-            cultivar=1 + 0.055 * draws[3],
+            vigour=(0.92 + 0.19 * draws[1]).clip(0.4, 1.25),
+            green=(1 + 0.15 * draws[2]).clip(0.6, 1.35),
+            cultivar=1 + 0.07 * draws[3],
             wait=-np.log1p(-uniform[0]).clip(None, 3),
             catch=uniform[1],
             plough=uniform[2],

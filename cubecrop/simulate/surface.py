@@ -187,7 +187,7 @@ class Surface:
 
         Notes
         -----
-        Soil: linear in dB with moisture, 20 dB per m3 m-3 in VV (Bauer-Marschallinger et al.
+        Soil: linear in dB with moisture, 14 dB per m3 m-3 in VV (Bauer-Marschallinger et al.
         2019, IEEE Trans. Geosci. Remote Sens. 57, 520-539, and references there), rougher
         ground brighter, VH below VV and less sensitive; frozen soil is as dry soil.
         """
@@ -196,8 +196,8 @@ class Surface:
         rough = growth.rough[day, units] + 0.6 * self.structure[units, 0]
         row = growth.ridged[day, units] * np.cos(self.azimuth[units] - heading) ** 2
         steep = incidence - 39.0
-        soil_vv = -12.6 + 19.0 * moisture + rough + row - 0.16 * steep
-        soil_vh = -20.4 + 15.5 * moisture + 1.2 * rough + 0.3 * row - 0.08 * steep
+        soil_vv = -11.5 + 14.0 * moisture + rough + row - 0.16 * steep
+        soil_vh = -19.4 + 11.0 * moisture + 1.2 * rough + 0.3 * row - 0.08 * steep
         soil = np.stack([soil_vv, soil_vh], axis=1)
         crop = growth.crop[day, units]
         values = [(*c.vv, *c.vh, c.plant_water) for c in CROPS]

@@ -132,8 +132,9 @@ def make_weather(
     kicks, offsets, wetness, chances, amounts, veils, regimes, swings = ([] for _ in range(8))
     for year, n in zip(years, days, strict=True):
         rng = stream(Purpose.WEATHER, seed, region.index, year)
-        # Years differ by 0.7 K, springs and summers by 1 K more (Flanders 1991-2020).
-        warm, spring, late = rng.normal(0, (0.7, 1.2, 0.9))
+        # Years differ by 0.7 K, springs by nearly 2 K and summers by more than 1 K (E-OBS,
+        # Flanders, 1991 to 2020: March to April had means from 5.4 to 11.2 degree Celsius).
+        warm, spring, late = rng.normal(0, (0.7, 1.7, 1.1))
         day = np.arange(n)
         offsets.append(warm + spring * _bump(day, 85, 40) + late * _bump(day, 200, 45))
         wetness.append(np.full(n, rng.normal(0, 0.035)) + rng.normal(0, 0.05) * _bump(day, 190, 50))
