@@ -1,4 +1,4 @@
-"""The simulated world beside the real one: seasons, scene classes, transfer, difficulty."""
+"""The simulated world beside the real one: seasons, scene classes, transfer."""
 
 import datetime as dt
 import itertools
@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 import rasterio
 
-from benchmarks import difficulty, transfer
+from benchmarks import transfer
 from benchmarks.seasons import COMPARED, compare, is_within
 from cubecrop.simulate import simulate_archive
-from cubecrop.simulate.points import simulate_points
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -110,22 +109,3 @@ def test_a_network_of_simulated_points_knows_real_ones(data):
     found = transfer.scores(data, n=300, seeds=(0, 1), epochs=8)
     assert found["accuracy"] > 1.6 * found["accuracy of chance"]
     assert found["macro-F1"] > 2 * found["macro-F1 of chance"]
-
-
-def samples(region: str, year: int) -> difficulty.Samples:
-    tree = simulate_points(region, year, n=300, composite=None, seed=0)
-    crop = tree["label"].to_numpy()
-    return difficulty.Samples(series=difficulty.series_of(tree), declared=crop, truth=crop)
-
-
-@pytest.mark.slow
-def test_crops_are_neither_easy_nor_the_same_elsewhere():
-    found = difficulty.scores_of(
-        samples("flanders", 2024),
-        {"region": samples("bavaria", 2024), "year": samples("flanders", 2023)},
-    )
-    assert 0.6 < found["home, raw"] < 0.95
-    falls = [
-        found[f"home, crops of {name}, raw"] - found[f"{name}, raw"] for name in ("region", "year")
-    ]
-    assert np.mean(falls) > 0.02
