@@ -58,6 +58,7 @@ def classify(
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
+    weather: str | Path | Archive | None = None,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -88,6 +89,8 @@ def classify(
     clouds : {"scl", "probability"}, callable or CloudMask, optional
         What masks clouds, see `open_season`; by default as in training. A model that was trained
         under a function of yours needs it here again.
+    weather : str, Path or Archive, optional
+        Where the weather is, if not in the archive, for a network that takes it; see `search`.
 
     Returns
     -------
@@ -116,6 +119,7 @@ def classify(
         chunks=chunks,
         composite=_composite(crop_model),
         clouds=_clouds(crop_model, clouds),
+        weather=weather,
     )
     return classify_pixels(cube, crop_model, device=device)
 
@@ -132,6 +136,7 @@ def classify_parcels(
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
+    weather: str | Path | Archive | None = None,
     progress: bool = True,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
@@ -140,7 +145,7 @@ def classify_parcels(
     ----------
     parcels : geopandas.GeoDataFrame or path
         Columns ``id`` (unique), ``geometry``; any CRS.
-    year, archive, model, season, resolution, crs, chunks, device, clouds
+    year, archive, model, season, resolution, crs, chunks, device, clouds, weather
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal.
@@ -174,6 +179,7 @@ def classify_parcels(
         chunks=chunks,
         composite=_composite(crop_model),
         clouds=_clouds(crop_model, clouds),
+        weather=weather,
     )
     order = reading_order(cube, table)
     samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
@@ -195,6 +201,7 @@ def train(
     config: TrainConfig | None = None,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
+    weather: str | Path | Archive | None = None,
     seed: int = 0,
     resolution: float = 10,
     crs: str | None = None,
@@ -213,7 +220,7 @@ def train(
         label are left out.
     label : str
         Column that holds the crop.
-    year, archive, season, resolution, crs, chunks, device
+    year, archive, season, resolution, crs, chunks, device, weather
         As for `classify`.
     sensors : tuple of str
         Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
@@ -273,6 +280,7 @@ def train(
         chunks=chunks,
         composite=composite,
         clouds=clouds,
+        weather=weather,
     )
     chosen = labelled[reading_order(cube, table.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
