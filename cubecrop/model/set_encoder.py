@@ -103,18 +103,18 @@ class PixelSetEncoder(nn.Module):
         """Statistics (row, feature) of the layers' output over valid pixels, gathered first."""
         pixels = self.pixels(self._normalised(values[valid]))  # (valid pixel, feature)
         counts = valid.sum(dim=1)  # (row,)
-        row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
-        n = counts.unsqueeze(1).to(pixels.dtype)
-        empty = pixels.new_zeros(len(counts), pixels.shape[1])
+        row = _row_of(counts)
         found = {}
-        if {"mean", "std"} & set(self.statistics):
-            found["mean"] = empty.index_add(0, row, pixels) / n
         if "std" in self.statistics:
-            squares = (pixels - found["mean"][row]).square()
-            found["std"] = _deviation(empty.index_add(0, row, squares), n)
+            moments: Any = _Moments.apply(pixels, counts)  # type: ignore[no-untyped-call]
+            found["mean"], found["std"] = moments
+        elif "mean" in self.statistics:
+            empty = pixels.new_zeros(len(counts), pixels.shape[1])
+            found["mean"] = empty.index_add(0, row, pixels) / counts.unsqueeze(1)
         for name, reduce in (("max", "amax"), ("min", "amin")):
             if name in self.statistics:
                 index = row.unsqueeze(1).expand_as(pixels)
+                empty = pixels.new_zeros(len(counts), pixels.shape[1])
                 found[name] = empty.scatter_reduce(0, index, pixels, reduce, include_self=False)
         return [found[name] for name in self.statistics]
 
@@ -145,3 +145,36 @@ def _deviation(squares: Tensor, n: Tensor) -> Tensor:
     """Sample deviation from summed squares; a set of one pixel has none."""
     variance = squares / (n - 1).clamp_min(1)
     return torch.sqrt(variance.clamp_min(_LEAST_VARIANCE)) * (n > 1)
+
+
+def _row_of(counts: Tensor) -> Tensor:
+    """The row that each pixel belongs to, where rows of ``counts`` pixels follow each other."""
+    return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+
+
+class _Moments(torch.autograd.Function):
+    """Mean and sample deviation of sets that follow each other.
+
+    Automatic gradients would keep three temporaries of the size of all pixels, which is most of
+    the memory of a training step.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, pixels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
+        row, n = _row_of(counts), counts.unsqueeze(1).to(pixels.dtype)
+        empty = pixels.new_zeros(len(counts), pixels.shape[1])
+        mean = empty.index_add(0, row, pixels) / n  # (row, feature)
+        apart = pixels.sub(mean[row]).square_()
+        deviation = _deviation(empty.index_add(0, row, apart), n)
+        ctx.save_for_backward(pixels, counts, mean, deviation)
+        return mean, deviation
+
+    @staticmethod
+    def backward(ctx: Any, d_mean: Tensor, d_std: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
+        pixels, counts, mean, deviation = ctx.saved_tensors
+        row, n = _row_of(counts), counts.unsqueeze(1).to(pixels.dtype)
+        # d mean / d x = 1 / n; d std / d x = (x - mean) / (std (n - 1)), none where all are alike.
+        varies = deviation > 2 * _LEAST_VARIANCE**0.5
+        slope = torch.where(varies, d_std / (deviation * (n - 1)).clamp_min(1e-30), 0.0)
+        apart = pixels.sub(mean[row]).mul_(slope[row])
+        return apart.add_((d_mean / n)[row]), None
