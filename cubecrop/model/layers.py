@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-__all__ = ["RowNorm", "dense", "fold_norms", "mlp", "sinusoid"]
+__all__ = ["RowNorm", "dense", "encode_positions", "fold_norms", "mlp", "sinusoid"]
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -43,7 +43,8 @@ def mlp(widths: Sequence[int], *, last: bool = True) -> nn.Sequential:
 def fold_norms(network: _Network) -> _Network:
     """Copy a network with every batch normalisation folded into the layer before it.
 
-    The copy computes the same, in evaluation mode, in fewer passes over memory.
+    The standardising of bands goes into the first layer too. The copy computes the same, in
+    evaluation mode, in fewer passes over memory.
     """
     folded = copy.deepcopy(network).eval()
     for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
@@ -52,7 +53,30 @@ def fold_norms(network: _Network) -> _Network:
             if isinstance(linear, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
                 block[i] = fuse_linear_bn_eval(linear, norm)
                 block[i + 1] = nn.Identity()
+    for module in folded.modules():
+        if isinstance(module, SelfScaling):
+            module.fold_normalisation()
     return folded
+
+
+@runtime_checkable
+class SelfScaling(Protocol):
+    """A module whose first layer can take its standardising over."""
+
+    def fold_normalisation(self) -> None:
+        """Let the first layer standardise."""
+        ...
+
+
+def encode_positions(position: Tensor, mask: Tensor, channels: int, period: float) -> Tensor:
+    """Sinusoids of the positions (batch, time) of a mask's dates: (row, channel).
+
+    Members that share their dates, by a stride of 0, share the computation.
+    """
+    if position.stride(0) or len(position) < 2:
+        return sinusoid(position[mask], channels, period)
+    table = sinusoid(position[:1], channels, period).expand(*mask.shape, channels)
+    return table.reshape(-1, channels) if bool(mask.all()) else table[mask]
 
 
 def dense(rows: Tensor, mask: Tensor) -> Tensor:

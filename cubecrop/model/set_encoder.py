@@ -6,7 +6,7 @@ normalisation ever sees padding or cloud.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ __all__ = ["PixelSetEncoder"]
 
 #: Below this share of valid pixels it is cheaper to gather them than to compute all.
 _WORTH_PACKING = 0.5
+#: Pixels in one go at prediction: their widest layer stays in a processor's cache.
+_PIECE = 8192
 #: Keeps the gradient of a root finite where all pixels are alike; far below any signal.
 _LEAST_VARIANCE = 1e-20
 
@@ -43,6 +45,8 @@ class PixelSetEncoder(nn.Module):
         self.register_buffer("mean", torch.zeros(n_bands))
         self.register_buffer("deviation", torch.ones(n_bands))
         self.statistics = config.statistics
+        #: Whether the first layer standardises the bands already.
+        self.folded = False
         self.pixels = mlp((n_bands, *config.pixel_mlp))
         width = len(config.statistics) * config.pixel_mlp[-1] + n_extras
         self.sets = mlp((width, *config.set_mlp, config.embedding), last=False)
@@ -66,20 +70,60 @@ class PixelSetEncoder(nn.Module):
             (batch, time) bool, which dates those are.
         """
         mask = series.valid.any(dim=-1)  # (batch, time)
+        whole = not self.training and bool(series.valid.all())
         features = None if extras is None else extras[mask.nonzero()[:, 0]]  # (row, feature)
+        values = series.values.flatten(0, 1) if whole else series.values[mask]
         if series.valid.shape[-1] == 1:
-            return self._embed_singles(series.values[mask].squeeze(1), features), mask
-        valid = series.valid[mask]  # (row, pixel)
-        if self.training or valid.float().mean() < _WORTH_PACKING:
-            pooled = self._pool_packed(series.values[mask], valid)
-        else:
-            pooled = self._pool_dense(series.values[mask], valid)
+            return self._embed_singles(values.squeeze(1), features), mask
+        valid = None if whole else series.valid[mask]  # (row, pixel)
+        pooled = self._pool(values, valid)
         if features is not None:
             pooled.append(features)
         return self.sets(torch.cat(pooled, dim=1)), mask
 
+    def _pool(self, values: Tensor, valid: Tensor | None) -> list[Tensor]:
+        """Statistics (row, feature) of rows (row, pixel, band), a piece that fits a cache a go."""
+        if self.training and valid is not None:
+            return self._pool_packed(values, valid)
+        step = len(values) if values.is_cuda else max(1, _PIECE // values.shape[1])
+        rows = values.split(step)
+        if valid is None:
+            parts = [self._pool_whole(row) for row in rows]
+        else:
+            few = valid.float().mean() < _WORTH_PACKING
+            pool = self._pool_packed if few else self._pool_dense
+            parts = [pool(row, ok) for row, ok in zip(rows, valid.split(step), strict=True)]
+        return parts[0] if len(parts) == 1 else [torch.cat(one) for one in zip(*parts, strict=True)]
+
     def _normalised(self, values: Tensor) -> Tensor:
-        return (values - self.mean) / self.deviation
+        return values if self.folded else (values - self.mean) / self.deviation
+
+    def fold_normalisation(self) -> None:
+        """Let the first layer standardise the bands; the results are the same."""
+        first = cast("nn.Linear", self.pixels[0])
+        with torch.no_grad():
+            weight = first.weight.double() / self.deviation.double()
+            first.bias.copy_(first.bias.double() - weight @ self.mean.double())
+            first.weight.copy_(weight)
+        self.folded = True
+
+    def _pool_whole(self, values: Tensor) -> list[Tensor]:
+        """The same of sets of which every pixel is valid: nothing is weighed."""
+        rows, size = values.shape[:2]
+        pixels = self.pixels(self._normalised(values).flatten(0, 1)).view(rows, size, -1)
+        found = {}
+        if {"mean", "std"} & set(self.statistics):
+            # Products with ones add faster than sums do.
+            ones = pixels.new_ones(1, 1, size).expand(rows, 1, size)
+            mean = torch.bmm(ones, pixels) / size
+            found["mean"] = mean.squeeze(1)
+        for name, reduce in (("max", torch.amax), ("min", torch.amin)):
+            if name in self.statistics:
+                found[name] = reduce(pixels, dim=1)
+        if "std" in self.statistics:
+            squares = torch.bmm(ones, (pixels - mean).square()).squeeze(1)
+            found["std"] = _deviation(squares, mean.new_tensor(size))
+        return [found[name] for name in self.statistics]
 
     def _embed_singles(self, values: Tensor, features: Tensor | None) -> Tensor:
         """Sets of one: such a pixel is its own mean and extremes, and deviates by nothing."""

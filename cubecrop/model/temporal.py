@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, dense, mlp, sinusoid
+from cubecrop.model.layers import RowNorm, dense, encode_positions, mlp
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class LightweightAttention(nn.Module):
             x = self.widen(x, mask)
         x = x.view(len(x), self.heads, -1)  # (row, head, channel)
         if position is not None:
-            x = x + sinusoid(position[mask], x.shape[-1], self.period).unsqueeze(1)
+            x = x + encode_positions(position, mask, x.shape[-1], self.period).unsqueeze(1)
         weights = self.keys.weight.view(self.heads, self.key_width, -1)
         # A query that does not depend on the input makes keys a matter of weights alone.
         scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
@@ -111,7 +111,7 @@ class TemporalAttention(nn.Module):
         """Summarise series; see the module."""
         x = self.norm_in(embedding)  # (row, channel)
         if position is not None:
-            x = x + sinusoid(position[mask], x.shape[-1], self.period)
+            x = x + encode_positions(position, mask, x.shape[-1], self.period)
         if self.widen is not None:
             x = self.widen(x, mask)
         values = dense(x, mask)  # (batch, time, channel), 0 at masked dates
@@ -124,7 +124,8 @@ class TemporalAttention(nn.Module):
         scorer = torch.einsum("bhk,hkc->bch", query, weights) / self.key_width**0.5
         bias = (query * self.keys.bias.view(self.heads, -1)).sum(dim=2) / self.key_width**0.5
         scores = torch.bmm(values, scorer) + bias.unsqueeze(1)  # (batch, time, head)
-        attention = _softmax(scores[mask], mask)
+        # Softmax over dates; what is masked has no score.
+        attention = torch.softmax(scores.masked_fill(~mask.unsqueeze(-1), float("-inf")), dim=1)
         pooled = torch.bmm(self.attention_dropout(attention).transpose(1, 2), values)
         return self.norm_out(self.out(pooled.flatten(1))), attention
 
