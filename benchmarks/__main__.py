@@ -11,11 +11,22 @@ from rich.table import Table
 from benchmarks.demonstration import Demo
 from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
+from benchmarks.networks import Networks, TrainingStep
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
 from benchmarks.sampling import SampleParcels
 
-SUITES = (ClassifyGraph, Demo, ReadSeason, SampleParcels, LoadFromDisk, LoadOverHttp, OpenSeason)
+SUITES = (
+    ClassifyGraph,
+    Demo,
+    ReadSeason,
+    SampleParcels,
+    LoadFromDisk,
+    LoadOverHttp,
+    OpenSeason,
+    Networks,
+    TrainingStep,
+)
 #: What must hold, by suite and benchmark: below, in the benchmark's unit.
 TARGETS = {
     ("ClassifyGraph", "time_build"): 5,
@@ -25,6 +36,9 @@ TARGETS = {
     ("OpenSeason", "track_tasks"): 20_000,
     ("Demo", "track_duration"): 120,
     ("Demo", "track_peak"): 2000,
+    ("TrainingStep", "peakmem_late_ltae"): 2000,
+    ("TrainingStep", "peakmem_early_tae"): 2000,
+    ("TrainingStep", "peakmem_mid_transformer"): 2000,
 }
 
 

@@ -112,6 +112,13 @@ def test_sample_parcels(benchmarks, monkeypatch):
     assert set(_measured(suite, monkeypatch)) == {"time_cubecrop", "time_clip_loop"}
 
 
+def test_networks(benchmarks, monkeypatch):
+    suite = benchmarks("networks", "Networks", n_parcels=2, n_singles=2, n_dates=5, repeat=1)
+    found = _measured(suite, monkeypatch)
+    assert len(found) == 4
+    assert all(value > 0 for value in found.values())
+
+
 def test_demo(benchmarks, monkeypatch):
     suite = benchmarks("demonstration", "Demo", size_km=0.5)
     module = importlib.import_module("benchmarks.demonstration")
