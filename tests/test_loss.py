@@ -7,7 +7,7 @@ from samples import make_samples
 from torch.nn import functional
 
 from cubecrop.errors import LabelError
-from cubecrop.model import SampleArrays, sensor_arrays
+from cubecrop.model import NetworkOptions, SampleArrays, sensor_arrays
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
 from cubecrop.training.loss import CropLoss, class_weights
@@ -102,6 +102,17 @@ def test_an_offset_is_the_same_on_all_dates():
     change = (moved.series["sentinel1"].values - still.series["sentinel1"].values)[:, :, 0].numpy()
     assert np.ptp(change[seen].reshape(6, -1, 2), axis=1).max() < 1e-4
     assert np.abs(change).max() > 0.1
+
+
+def test_the_weight_of_the_auxiliary_loss_changes_what_is_learned():
+    samples, labels = make_samples(n=24)
+    base = {"epochs": 1, "batch_size": 6, "n_pixels": 4, "network": NetworkOptions(auxiliary=True)}
+    one, other = (
+        fit(samples, labels, config=TrainConfig(**base, auxiliary=weight)).network.state_dict()
+        for weight in (0.0, 0.5)
+    )
+    shared = [key for key in one if not key.startswith("auxiliary")]
+    assert any(not torch.equal(one[key], other[key]) for key in shared)
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ class TrainConfig:
     offset: float = 0.0
     shift_days: float = 0.0
     may_be_missing: tuple[str, ...] = ()
-    sensor_dropout: float = 0.2
+    sensor_dropout: float = 0.4
     validation: float | None = None
     patience: int | None = None
     alpha: float = 0.1
