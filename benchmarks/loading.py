@@ -28,8 +28,8 @@ _YEAR = 2024
 class LoadFromDisk(ReadSeason):
     """CPU seconds for all bands and dates of a simulated archive.
 
-    cubecrop scales, masks cloud with its margin of 60 m and gives float32, and reads no band
-    of a date that is all cloud; the pool of threads scales and masks without a margin;
+    cubecrop scales, masks cloud with its margin of 60 m and gives float32, and reads one
+    pixel a band of a date that is all cloud; the pool of threads scales and masks without a margin;
     odc-stac gives the digital numbers and SCL as they are.
     """
 
