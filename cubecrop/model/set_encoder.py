@@ -86,13 +86,13 @@ class PixelSetEncoder(nn.Module):
         if self.training and valid is not None:
             return self._pool_packed(values, valid)
         step = len(values) if values.is_cuda else max(1, _PIECE // values.shape[1])
-        rows = values.split(step)
+        rows = torch.split(values, step)
         if valid is None:
             parts = [self._pool_whole(row) for row in rows]
         else:
             few = valid.float().mean() < _WORTH_PACKING
             pool = self._pool_packed if few else self._pool_dense
-            parts = [pool(row, ok) for row, ok in zip(rows, valid.split(step), strict=True)]
+            parts = [pool(row, ok) for row, ok in zip(rows, torch.split(valid, step), strict=True)]
         return parts[0] if len(parts) == 1 else [torch.cat(one) for one in zip(*parts, strict=True)]
 
     def _normalised(self, values: Tensor) -> Tensor:
