@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -14,9 +15,10 @@ from shapely.geometry.base import BaseGeometry
 
 from cubecrop.errors import AoiError
 
-__all__ = ["Aoi", "AoiLike", "parse_aoi", "read_vector"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
-AoiLike = "Aoi | Sequence[float] | BaseGeometry | gpd.GeoDataFrame | gpd.GeoSeries | str | Path"
+__all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
 
@@ -37,6 +39,13 @@ class Aoi:
         if pyproj.CRS.from_user_input(crs) == pyproj.CRS.from_user_input(self.crs):
             return self
         left, bottom, right, top = self.geometry.bounds
+        # In its own coordinates: those that a message tells are worked out here.
+        failure = AoiError(
+            f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, has no "
+            f"coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
+        )
+        if not has_place([self.geometry])[0]:
+            raise failure
         step = max(right - left, top - bottom) / 64
         transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         moved = shapely.transform(
@@ -44,7 +53,7 @@ class Aoi:
             lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])),
         )
         if not np.isfinite(moved.bounds).all():
-            raise AoiError(f"the area of interest {self} has no coordinates in {crs}.")
+            raise failure
         return Aoi(moved, crs)
 
     @property
@@ -61,6 +70,15 @@ class Aoi:
     def __str__(self) -> str:
         west, south, east, north = self.bbox
         return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
+    """Which geometries are there, not empty, and of finite coordinates alone."""
+    geometries = np.fromiter(shapes, dtype=object)
+    placed = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
+    numbers, owner = shapely.get_coordinates(geometries, return_index=True)
+    placed[owner[~np.isfinite(numbers).all(axis=1)]] = False
+    return np.asarray(placed, dtype=bool)
 
 
 def parse_aoi(aoi: object) -> Aoi:
@@ -92,7 +110,13 @@ def parse_aoi(aoi: object) -> Aoi:
     if isinstance(aoi, BaseGeometry):
         return _checked(Aoi(aoi))
     if isinstance(aoi, Sequence | np.ndarray) and len(aoi) == 4:
-        west, south, east, north = (float(value) for value in aoi)
+        try:
+            west, south, east, north = (float(value) for value in aoi)
+        except (TypeError, ValueError) as error:
+            raise AoiError(
+                f"bbox is {list(aoi)!r}, expected four numbers in degrees: west, "
+                "south, east, north."
+            ) from error
         if not (west < east and south < north):  # also where one is NaN
             raise AoiError(
                 f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
@@ -114,7 +138,7 @@ def read_vector(path: str | Path) -> gpd.GeoDataFrame:
     AoiError
         The file is not there or cannot be read.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.exists():
         raise AoiError(
             f"no file {path}; expected a vector file (.parquet, .gpkg, .geojson, .shp) or a "
@@ -140,7 +164,7 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
     shapes = table.geometry
-    shapes = shapes[~(shapes.isna() | shapes.is_empty)]
+    shapes = shapes[has_place(shapes)]
     if len(shapes) == 0:
         raise AoiError("the table holds no geometry that is not empty.")
     return _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
@@ -149,6 +173,10 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
 def _checked(aoi: Aoi) -> Aoi:
     if aoi.geometry.is_empty:
         raise AoiError("the area of interest is empty.")
+    if not has_place([aoi.geometry])[0]:
+        raise AoiError(
+            f"the area of interest has bounds {aoi.geometry.bounds}, expected finite coordinates."
+        )
     if pyproj.CRS.from_user_input(aoi.crs).is_geographic:
         west, south, east, north = aoi.geometry.bounds
         if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):

@@ -84,3 +84,12 @@ def test_a_file_that_is_no_vector_file(tmp_path):
         (tmp_path / name).write_text("not this")
         with pytest.raises(AoiError, match=f"{name} cannot be read"):
             parse_aoi(tmp_path / name)
+
+
+def test_infinite_coordinates_are_an_error_of_ours():
+    triangle = shapely.Polygon([(3, 50), (np.inf, 51), (3, 51)])
+    for given in (triangle, gpd.GeoSeries([triangle], crs=4326), (None, 50, 4, 51), list("abcd")):
+        with pytest.raises(AoiError):
+            parse_aoi(given)
+    with pytest.raises(AoiError, match="no coordinates in EPSG:4326"):
+        Aoi(shapely.box(1e30, 1e30, 2e30, 2e30), "EPSG:32631").to_crs("EPSG:4326")

@@ -19,6 +19,7 @@ from cubecrop.errors import (
     NoScenesError,
     ParcelError,
     ReadError,
+    SeasonError,
 )
 
 YEAR = 2024
@@ -189,14 +190,57 @@ def test_odd_parcels_each_have_an_outcome(place, declared, model):
     )
     assert found["id"].tolist() == list(odd)
     found = found.set_index("id")
+    assert (found.loc[["empty", "none"], "status"] == "no geometry").all()
+    away = ["next door", "another continent"]
+    assert (found.loc[away, "status"].str.startswith("no valid observation")).all()
     without = ["next door", "another continent", "empty", "none"]
-    assert (found.loc[without, "status"].str.startswith("no valid observation")).all()
     assert found.loc[without, "crop:name"].isna().all()
     assert found.loc[without, "confidence"].isna().all()
     with_data = [name for name in odd if name not in without]
     assert (found.loc[with_data, "status"] == "predicted").all()
     probability = found.filter(like="probability:").loc[with_data]
     np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
+
+
+def tabled(place, parcels, model):
+    return cubecrop.classify_parcels(
+        parcels, YEAR, archive=place, season=SEASON, model=model, progress=False
+    )
+
+
+def test_parcels_of_which_none_can_be_seen_all_come_back(place, declared, model, table):
+    none = declared.iloc[:0]
+    empty = declared.set_geometry([None, shapely.Polygon()] + [None] * (len(declared) - 2),
+                                  crs=declared.crs)  # fmt: skip
+    away = declared.set_geometry(declared.translate(90_000, 90_000))
+    for parcels, status in ((none, ""), (empty, "no geometry"), (away, "no valid observation")):
+        found = tabled(place, parcels, model)
+        assert list(found.columns) == list(table.columns)
+        assert found["id"].tolist() == parcels["id"].tolist()
+        assert found["status"].str.startswith(status).all()
+        assert found["crop:name"].isna().all()
+        assert found["confidence"].isna().all()
+        assert (found["valid_dates:sentinel2"] == 0).all()
+
+
+def test_infinite_coordinates_are_no_geometry(place, declared, model, table):
+    shapes = declared.geometry.tolist()
+    x, y = shapes[0].centroid.coords[0]
+    shapes[0] = shapely.Polygon([(x, y), (np.inf, y + 50), (x, y + 50)])
+    found = tabled(place, declared.set_geometry(shapes, crs=declared.crs), model)
+    assert found["status"].iloc[0] == "no geometry"
+    np.testing.assert_allclose(found["confidence"][1:], table["confidence"][1:], atol=1e-5)
+
+
+def test_a_table_of_results_is_classified_anew(place, model, table):
+    again = tabled(place, table, model)
+    assert again.columns.is_unique
+    assert again[f"declared:declared:{LABEL}"].tolist() == table[LABEL].tolist()
+    odd = table[["id", "geometry"]].rename_geometry("status")
+    found = tabled(place, odd, model)
+    assert found.geometry.name == "declared:status"
+    assert found.crs == table.crs
+    assert found["status"].eq("predicted").all()
 
 
 @pytest.fixture
@@ -291,7 +335,7 @@ def test_bad_input_is_named_with_its_cure(place, declared, model):
             lambda: cubecrop.classify((20, 40, 20.1, 40.1), YEAR, archive=place, model=model),
         ),
         (
-            LabelError,
+            SeasonError,
             "same year",
             lambda: cubecrop.classify(
                 declared, YEAR, archive=place, model=model, season=cubecrop.Season(2020)

@@ -88,3 +88,9 @@ def test_parcels_that_cannot_be_written_are_refused(tmp_path, parcels):
     with pytest.raises(ParcelError, match="DataFrame without geometries"):
         write_parcels(parcels.drop(columns="geometry"), tmp_path / "p.parquet")
     assert names(tmp_path) == []
+
+
+def test_values_of_two_types_are_an_error_of_ours(tmp_path, parcels):
+    with pytest.raises(OutputError, match="values of one type"):
+        write_parcels(parcels.assign(id=[1, "1", 2]), tmp_path / "p.parquet")
+    assert names(tmp_path) == []

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from cubecrop.aoi import has_place
 from cubecrop.classification.kernels import Inputs, confidence_of, decide, parcel_block
 from cubecrop.model import CropModel, days_since_start, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import geopandas as gpd
 
-__all__ = ["classify_pixel_sets", "parcel_table"]
+__all__ = ["classify_pixel_sets", "nothing_found", "parcel_table"]
 
 
 def classify_pixel_sets(
@@ -133,7 +136,7 @@ def parcel_table(
         ``crop:set`` (names of the crops that it may be, joined by " | ", where the model is
         calibrated), ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of
         those names that were there already, such as a declared ``crop:code``, get the prefix
-        ``declared:``.
+        ``declared:``, as often as it takes to make them unique.
     """
     probability = found["probability"].to_numpy()
     first, confidence = decide(probability), confidence_of(probability)
@@ -152,12 +155,46 @@ def parcel_table(
         },
         **_crop_sets(probability, model),
         **{f"valid_dates:{name}": dates[name] for name in dates},
-        "status": _status(first, dates),
+        "status": _status(first, dates, parcels),
     }
-    kept = parcels.rename(
-        columns={name: f"declared:{name}" for name in parcels.columns if name in columns}
-    )
+    if len(parcels) == 0:  # a list of nothing would become a column of numbers
+        columns = {
+            name: np.zeros(0, object) if isinstance(values, list) else values
+            for name, values in columns.items()
+        }
+    aside = _aside(parcels, columns)
+    shapes = parcels.geometry.name
+    kept = parcels.rename(columns={old: name for old, name in aside.items() if old != shapes})
+    if shapes in aside:
+        kept = kept.rename_geometry(aside[shapes])
     return kept.assign(**columns)
+
+
+def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
+    """What `classify_pixel_sets` would give, computed, where no parcel has any observation."""
+    n, names = len(parcels), model.nomenclature.names
+    sensors = [name for name in SERIES if name in model.sensors]
+    return xr.Dataset(
+        {
+            "probability": (("parcel", "crop"), np.full((n, len(names)), np.nan, np.float32)),
+            "valid_dates": (("parcel", "sensor"), np.zeros((n, len(sensors)), np.int64)),
+        },
+        coords={"parcel": parcels["id"].to_numpy(), "crop": names, "sensor": sensors},
+    )
+
+
+def _aside(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> dict[str, str]:
+    """Free names for columns that the results would overwrite."""
+    taken = {str(name) for name in parcels.columns} | set(columns)
+    names = {}
+    for name in parcels.columns:
+        if name in columns:
+            free = f"declared:{name}"
+            while free in taken:
+                free = f"declared:{free}"
+            taken.add(free)
+            names[name] = free
+    return names
 
 
 def _crop_sets(probability: np.ndarray, model: CropModel) -> dict[str, list[str | None]]:
@@ -184,11 +221,17 @@ def _named(texts: list[str], index: np.ndarray) -> list[str | None]:
     return [None if i == NODATA else texts[i] for i in index]
 
 
-def _status(first: np.ndarray, dates: dict[str, np.ndarray]) -> list[str]:
+def _status(
+    first: np.ndarray, dates: dict[str, np.ndarray], parcels: gpd.GeoDataFrame
+) -> list[str]:
     texts = []
+    placed = has_place(parcels.geometry)
     for row, index in enumerate(first):
         if index != NODATA:
             texts.append("predicted")
+            continue
+        if not placed[row]:
+            texts.append("no geometry")
             continue
         lacking = [name for name, counts in dates.items() if counts[row] == 0]
         texts.append(f"no valid observation of {' and '.join(lacking) or 'any sensor'}")

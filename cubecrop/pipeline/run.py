@@ -10,10 +10,23 @@ import shapely
 import xarray as xr
 
 from cubecrop import __version__
+from cubecrop.aoi import has_place
 from cubecrop.archive import Archive, open_archive
-from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
+from cubecrop.classification import (
+    classify_pixel_sets,
+    classify_pixels,
+    nothing_found,
+    parcel_table,
+)
 from cubecrop.cube import Clouds, Composite, clouds_name, open_season
-from cubecrop.errors import LabelError, ModelFormatError, ModelMismatchError, ParcelError
+from cubecrop.errors import (
+    LabelError,
+    ModelFormatError,
+    ModelMismatchError,
+    NoScenesError,
+    ParcelError,
+    SeasonError,
+)
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.score import scored
@@ -157,21 +170,29 @@ def classify_parcels(
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
         ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
         ``status``, which is "predicted" or says what was missing. A parcel without
-        geometry, outside the archive, or never seen has no prediction: None and NaN.
+        geometry (or with infinite coordinates), outside the archive, or never seen has no
+        prediction: None and NaN. So it is also where that holds for all of them, and where
+        there are none.
 
     Raises
     ------
     ParcelError
         No CRS, no ids, or duplicated ids.
-    NoScenesError, ModelFormatError, ModelMismatchError, ReadError
+    NoScenesError
+        Parcels lie within the archive's extent, and it has no image of them in the season.
+    ModelFormatError, ModelMismatchError, ReadError
         As for `classify`.
     """
     crop_model = _load_model(model)
     table = read_parcels(parcels)
     source = open_archive(archive)
+    when = _season(year, season)
+    covered = _covered(table, source)
+    if len(covered) == 0:
+        return parcel_table(table, nothing_found(table, crop_model), crop_model)
     cube = open_season(
-        _covered(table, source),
-        _season(year, season),
+        covered,
+        when,
         archive=source,
         modalities=_sensors(crop_model),
         resolution=resolution,
@@ -270,8 +291,14 @@ def train(
     config = config or TrainConfig()
     source = open_archive(archive)
     labelled = np.flatnonzero(part != "unlabelled")
+    covered = _covered(table.iloc[labelled], source)
+    if len(covered) == 0:
+        raise NoScenesError(
+            f"no labelled parcel has a geometry within archive {source.name}; look at the parcels' "
+            "CRS and coordinates, or choose another archive."
+        )
     cube = open_season(
-        _covered(table.iloc[labelled], source),
+        covered,
         _season(year, season),
         archive=source,
         modalities=(*sensors, *_beside((config or TrainConfig()).network)),
@@ -310,7 +337,7 @@ def train(
 
 def _season(year: int, season: Season | None) -> Season | int:
     if season is not None and season.year != year:
-        raise LabelError(
+        raise SeasonError(
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
     return season if season is not None else year
@@ -365,15 +392,13 @@ def _covered(table: gpd.GeoDataFrame, source: Archive) -> gpd.GeoDataFrame:
     rules = source.provider.collections
     collections = [key for key, rule in rules.items() if rule.modality in SERIES]
     extent = source.extent(collections)
-    shapes = table.geometry
-    known = ~(shapes.isna() | shapes.is_empty)
-    if not known.any():
-        raise ParcelError("no parcel has a geometry; there is nothing to look for.")
-    if extent is None:
-        return table[known]
-    bounds = shapes[known].to_crs("EPSG:4326").bounds.to_numpy()
-    inside = shapely.intersects(shapely.box(*extent.bbox), shapely.box(*bounds.T))
-    return table[known][inside] if inside.any() else table[known]
+    known = table[has_place(table.geometry)]
+    if extent is None or len(known) == 0:
+        return known
+    bounds = known.geometry.to_crs("EPSG:4326").bounds.to_numpy()
+    finite = np.isfinite(bounds).all(axis=1)
+    boxes = shapely.box(*np.where(finite[:, None], bounds, 0).T)
+    return known[finite & shapely.intersects(shapely.box(*extent.bbox), boxes)]
 
 
 def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:

@@ -33,6 +33,11 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
             f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
             "path of a vector file."
         )
+    if parcels.active_geometry_name is None:
+        raise ParcelError(
+            f"parcels have columns {sorted(map(str, parcels.columns))} and no active geometry. "
+            "Choose it: `parcels.set_geometry('geometry')`."
+        )
     if parcels.crs is None:
         raise ParcelError("parcels have no CRS; set it with `parcels.set_crs('EPSG:…')`.")
     if "id" not in parcels.columns:
@@ -45,6 +50,11 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
         raise ParcelError(
             f"{int(ids.isna().sum())} parcels have no id; number them: "
             "`parcels.assign(id=range(len(parcels)))`."
+        )
+    if ids.dtype == object and len(kinds := {type(one).__name__ for one in ids}) > 1:
+        raise ParcelError(
+            f"parcel ids are of the types {sorted(kinds)}, expected one, or no file could hold "
+            "them. Make them text: `parcels.assign(id=parcels['id'].astype(str))`."
         )
     if ids.duplicated().any():
         repeated = ids[ids.duplicated()].unique()[:5].tolist()

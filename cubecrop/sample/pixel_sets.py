@@ -13,6 +13,7 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
+from cubecrop.aoi import has_place
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import read_parcels
@@ -82,7 +83,7 @@ def sample_pixel_sets(
     Garnot et al. 2020, arXiv:1911.07757.
     """
     check_season_cube(season)
-    table = read_parcels(parcels)
+    table = _placed(read_parcels(parcels))
     if not isinstance(n_pixels, int) or n_pixels < 1:
         raise SchemaError(f"n_pixels is {n_pixels!r}, expected a whole number above 0.")
     shapes, pixels = _zones(season, table, inset)
@@ -118,6 +119,7 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
         (parcel,) positions for ``parcels.iloc``.
     """
     check_season_cube(season)
+    parcels = _placed(parcels)
     bounds = parcels.geometry.to_crs(crs_of(season)).bounds.to_numpy()
     size = resolution_of(season)
     shape = (season.sizes["y"], season.sizes["x"])
@@ -133,6 +135,14 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
         corners.append(np.searchsorted(np.cumsum(edges), inside, side="right"))
     top, bottom, left, right = corners
     return np.lexsort((right, bottom, left, top))
+
+
+def _placed(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """The table without geometries of infinite coordinates, which no projection takes."""
+    usable = has_place(parcels.geometry)
+    if usable.all():
+        return parcels
+    return parcels.set_geometry(parcels.geometry.where(usable, None))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
+import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import hidden_beside
@@ -52,8 +53,11 @@ def write_parcels(
         target.parent.mkdir(parents=True, exist_ok=True)
         parcels.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
         staging.replace(target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error}. Name another file.") from error
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise OutputError(
+            f"{target} cannot be written: {error}. Name another file, or "
+            "give each column values of one type."
+        ) from error
     finally:
         staging.unlink(missing_ok=True)
     return target
