@@ -378,4 +378,7 @@ def _print_scores(console: Console, model: cubecrop.CropModel) -> None:
         )
     console.print(table)
     if alone := model.training.never_held_out:
-        console.print(f"Never held out, so in no score: {', '.join(alone)} (a single parcel each).")
+        if "held out" not in model.scores:
+            console.print("No parcel was held out: scores are those of the training parcels.")
+            return
+        console.print(f"Never held out, so in no score: {', '.join(alone)} (too few parcels).")

@@ -64,9 +64,14 @@ class Nomenclature:
     name: str = ""
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.crops) <= NODATA:
+        if not self.crops:
             raise LabelError(
-                f"nomenclature has {len(self.crops)} classes, expected 1 to {NODATA} "
+                "there is no class: every label is null, or there are no labels. Choose a column "
+                "that names the crops."
+            )
+        if len(self.crops) > NODATA:
+            raise LabelError(
+                f"nomenclature has {len(self.crops)} classes, expected at most {NODATA} "
                 "(a map stores the class in one byte). Merge rare crops first."
             )
         for what in ("codes", "names"):

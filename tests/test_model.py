@@ -1,6 +1,7 @@
 """Models on disk, and what they refuse."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pystac
@@ -160,3 +161,18 @@ def test_what_is_no_pixel_set_is_refused(model):
     samples, _ = make_samples()
     with pytest.raises(SchemaError, match="open_season"):
         model.predict_proba(type(samples)(samples.to_dataset().drop_attrs()))
+
+
+def test_threads_that_ask_at_once_share_one_cached_model(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: model.reference(), range(8)))
+    assert len(found) == 1
+    assert CropModel.load(found.pop().path).digest == model.digest
+
+
+def test_metadata_nested_without_end_is_no_model(model, tmp_path):
+    folder = model.save(tmp_path / "model")
+    (folder / "model.json").write_text("[" * 200_000)
+    with pytest.raises(ModelFormatError, match="is not a model"):
+        CropModel.load(folder)

@@ -44,7 +44,7 @@ def test_json_round_trip(labels):
 
 def test_nodata_is_never_a_class():
     assert len(Nomenclature.from_labels(range(NODATA))) == 255
-    with pytest.raises(LabelError, match="256 classes, expected 1 to 255"):
+    with pytest.raises(LabelError, match="256 classes, expected at most 255"):
         Nomenclature.from_labels(range(NODATA + 1))
     with pytest.raises(LabelError, match="0 classes"):
         Nomenclature.from_labels([None])

@@ -129,7 +129,7 @@ def search(
     area = parse_aoi(aoi)
     season = season_for(season, area)
     source = open_archive(archive, cache=cache)
-    wanted = tuple(modalities)
+    wanted = (modalities,) if isinstance(modalities, str) else tuple(modalities)
     if unknown := set(wanted) - set(MODALITIES):
         raise SchemaError(f"modalities {sorted(unknown)} are not among {list(MODALITIES)}.")
 

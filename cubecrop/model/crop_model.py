@@ -16,7 +16,7 @@ import torch
 import xarray as xr
 from safetensors import SafetensorError
 
-from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.errors import ModelFormatError, ModelMismatchError, OutputError
 from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import SampleArrays, sample_arrays, season_of
 from cubecrop.model.calibration import Calibration
@@ -370,7 +370,11 @@ class CropModel:
         """What goes into a Dask graph in the model's place; writes an unsaved model to a cache."""
         home = _cache_folder() / self.digest
         if not home.exists():
-            self.save(home)
+            try:
+                self.save(home)
+            except OutputError:
+                if not home.exists():  # else another thread or process was faster
+                    raise
         return ModelReference(str(home), self.digest)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
@@ -430,7 +434,9 @@ class CropModel:
             model = cls(network=_network(metadata["network"], weights), **_fields(metadata))
         except ModelFormatError:
             raise
-        except (ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        except (
+            ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError,
+        ) as error:  # fmt: skip
             raise ModelFormatError(f"{folder} is not a model: {error!r}.") from error
         return model
 
