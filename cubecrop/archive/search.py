@@ -129,9 +129,11 @@ def search(
     area = parse_aoi(aoi)
     season = season_for(season, area)
     source = open_archive(archive, cache=cache)
-    wanted = (modalities,) if isinstance(modalities, str) else tuple(modalities)
-    if unknown := set(wanted) - set(MODALITIES):
-        raise SchemaError(f"modalities {sorted(unknown)} are not among {list(MODALITIES)}.")
+    wanted = tuple(modalities)
+    if set(wanted) - set(MODALITIES):
+        raise SchemaError(
+            f"modalities are {modalities!r}, expected some of {list(MODALITIES)} in a tuple."
+        )
 
     found: list[Scene] = []
     if weather is not None and "weather" not in wanted:

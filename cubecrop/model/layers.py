@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
-__all__ = ["RowNorm", "dense", "encode_positions", "fold_norms", "mlp", "sinusoid"]
+__all__ = ["RowNorm", "add_positions", "dense", "fold_norms", "mlp", "sinusoid"]
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -68,15 +68,17 @@ class SelfScaling(Protocol):
         ...
 
 
-def encode_positions(position: Tensor, mask: Tensor, channels: int, period: float) -> Tensor:
-    """Sinusoids of the positions (batch, time) of a mask's dates: (row, channel).
+def add_positions(rows: Tensor, position: Tensor, mask: Tensor, period: float) -> Tensor:
+    """Add sinusoids of the positions (batch, time) of a mask's dates, in place.
 
-    Members that share their dates, by a stride of 0, share the computation.
+    ``rows`` (row, head, channel) must be nobody else's, as a normalisation's output is. Members
+    that share their dates, by a stride of 0, share the computation.
     """
-    if position.stride(0) or len(position) < 2:
-        return sinusoid(position[mask], channels, period)
-    table = sinusoid(position[:1], channels, period).expand(*mask.shape, channels)
-    return table.reshape(-1, channels) if bool(mask.all()) else table[mask]
+    channels = rows.shape[-1]
+    if position.stride(0) or len(position) < 2 or not bool(mask.all()):
+        return rows.add_(sinusoid(position[mask], channels, period).unsqueeze(1))
+    table = sinusoid(position[:1], channels, period).unsqueeze(2)  # (1, time, 1, channel)
+    return rows.view(*mask.shape, *rows.shape[1:]).add_(table).flatten(0, 1)
 
 
 def dense(rows: Tensor, mask: Tensor) -> Tensor:

@@ -15,6 +15,8 @@ from torch.nn import functional
 from cubecrop.model.layers import mlp
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.series import Series
 
@@ -23,7 +25,7 @@ __all__ = ["PixelSetEncoder"]
 #: Below this share of valid pixels it is cheaper to gather them than to compute all.
 _WORTH_PACKING = 0.5
 #: Pixels in one go at prediction: their widest layer stays in a processor's cache.
-_PIECE = 8192
+_PIECE = 6144
 #: Keeps the gradient of a root finite where all pixels are alike; far below any signal.
 _LEAST_VARIANCE = 1e-20
 
@@ -85,15 +87,53 @@ class PixelSetEncoder(nn.Module):
         """Statistics (row, feature) of rows (row, pixel, band), a piece that fits a cache a go."""
         if self.training and valid is not None:
             return self._pool_packed(values, valid)
-        step = len(values) if values.is_cuda else max(1, _PIECE // values.shape[1])
-        rows = torch.split(values, step)
-        if valid is None:
-            parts = [self._pool_whole(row) for row in rows]
+        if valid is not None and valid.float().mean() < _WORTH_PACKING:
+            pieces = self._pieces(values, valid, self._pool_packed)
+        elif self.folded and not values.is_cuda and {"mean", "std"} >= set(self.statistics):
+            return self._pool_in_place(values, valid)
         else:
-            few = valid.float().mean() < _WORTH_PACKING
-            pool = self._pool_packed if few else self._pool_dense
-            parts = [pool(row, ok) for row, ok in zip(rows, torch.split(valid, step), strict=True)]
-        return parts[0] if len(parts) == 1 else [torch.cat(one) for one in zip(*parts, strict=True)]
+            valid = torch.ones_like(values[..., 0], dtype=torch.bool) if valid is None else valid
+            pieces = self._pieces(values, valid, self._pool_dense)
+        return [torch.cat(one) for one in zip(*pieces, strict=True)]
+
+    @staticmethod
+    def _pieces(
+        values: Tensor, valid: Tensor, pool: Callable[[Tensor, Tensor], list[Tensor]]
+    ) -> list[list[Tensor]]:
+        step = len(values) if values.is_cuda else max(1, _PIECE // values.shape[1])
+        rows = zip(torch.split(values, step), torch.split(valid, step), strict=True)
+        return [pool(row, ok) for row, ok in rows]
+
+    def _pool_in_place(self, values: Tensor, valid: Tensor | None) -> list[Tensor]:
+        """Mean and deviation, piece by piece in the same memory.
+
+        Fresh memory for every layer of every piece costs more than the layers do.
+        """
+        rows, size = values.shape[:2]
+        step = min(rows, max(1, _PIECE // size))
+        layers = [layer for layer in self.pixels if isinstance(layer, nn.Linear)]
+        memory = [values.new_empty(step * size, layer.out_features) for layer in layers]
+        width = layers[-1].out_features
+        mean, squares = values.new_empty(rows, 1, width), values.new_empty(rows, 1, width)
+        if valid is None:
+            weight = values.new_ones(1, 1, size).expand(rows, 1, size)
+        else:
+            values = values.masked_fill(~valid.unsqueeze(-1), 0.0)
+            weight = valid.to(values.dtype).unsqueeze(1)  # (row, 1, pixel)
+        n = weight.sum(dim=2, keepdim=True)  # (row, 1, 1)
+        for start in range(0, rows, step):
+            part = slice(start, start + step)
+            x = values[part].flatten(0, 1)
+            for layer, room in zip(layers, memory, strict=True):
+                x = torch.addmm(layer.bias, x, layer.weight.t(), out=room[: len(x)]).relu_()
+            x = x.view(-1, size, width)
+            # Products with ones add faster than sums do.
+            torch.bmm(weight[part], x, out=mean[part])
+            mean[part] /= n[part]
+            x.sub_(mean[part])
+            torch.bmm(weight[part], x.mul_(x), out=squares[part])
+        found = {"mean": mean.squeeze(1), "std": _deviation(squares, n).squeeze(1)}
+        return [found[name] for name in self.statistics]
 
     def _normalised(self, values: Tensor) -> Tensor:
         return values if self.folded else (values - self.mean) / self.deviation
@@ -106,24 +146,6 @@ class PixelSetEncoder(nn.Module):
             first.bias.copy_(first.bias.double() - weight @ self.mean.double())
             first.weight.copy_(weight)
         self.folded = True
-
-    def _pool_whole(self, values: Tensor) -> list[Tensor]:
-        """The same of sets of which every pixel is valid: nothing is weighed."""
-        rows, size = values.shape[:2]
-        pixels = self.pixels(self._normalised(values).flatten(0, 1)).view(rows, size, -1)
-        found = {}
-        if {"mean", "std"} & set(self.statistics):
-            # Products with ones add faster than sums do.
-            ones = pixels.new_ones(1, 1, size).expand(rows, 1, size)
-            mean = torch.bmm(ones, pixels) / size
-            found["mean"] = mean.squeeze(1)
-        for name, reduce in (("max", torch.amax), ("min", torch.amin)):
-            if name in self.statistics:
-                found[name] = reduce(pixels, dim=1)
-        if "std" in self.statistics:
-            squares = torch.bmm(ones, (pixels - mean).square()).squeeze(1)
-            found["std"] = _deviation(squares, mean.new_tensor(size))
-        return [found[name] for name in self.statistics]
 
     def _embed_singles(self, values: Tensor, features: Tensor | None) -> Tensor:
         """Sets of one: such a pixel is its own mean and extremes, and deviates by nothing."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, dense, encode_positions, mlp
+from cubecrop.model.layers import RowNorm, add_positions, dense, mlp
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
 if TYPE_CHECKING:
@@ -68,16 +68,18 @@ class LightweightAttention(nn.Module):
             x = self.widen(x, mask)
         x = x.view(len(x), self.heads, -1)  # (row, head, channel)
         if position is not None:
-            x = x + encode_positions(position, mask, x.shape[-1], self.period).unsqueeze(1)
+            x = add_positions(x, position, mask, self.period)
         weights = self.keys.weight.view(self.heads, self.key_width, -1)
         # A query that does not depend on the input makes keys a matter of weights alone.
         scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
         bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
         attention = _softmax(x.flatten(1) @ scorer + bias, mask)  # (batch, time, head)
         weight = self.attention_dropout(attention)
-        values = dense(x.flatten(1), mask).view(*mask.shape, self.heads, -1)
-        pooled = torch.einsum("bth,bthc->bhc", weight, values)
-        return self.norm_out(self.out(pooled.flatten(1))), attention
+        # Every head over all channels, of which it keeps its own: more sums, but no copies.
+        pooled = torch.bmm(weight.transpose(1, 2), dense(x.flatten(1), mask))
+        pooled = pooled.view(len(mask), self.heads, self.heads, -1)
+        own = pooled.diagonal(dim1=1, dim2=2).transpose(1, 2)  # (batch, head, channel)
+        return self.norm_out(self.out(own.flatten(1))), attention
 
 
 class TemporalAttention(nn.Module):
@@ -111,7 +113,7 @@ class TemporalAttention(nn.Module):
         """Summarise series; see the module."""
         x = self.norm_in(embedding)  # (row, channel)
         if position is not None:
-            x = x + encode_positions(position, mask, x.shape[-1], self.period)
+            x = add_positions(x.unsqueeze(1), position, mask, self.period).squeeze(1)
         if self.widen is not None:
             x = self.widen(x, mask)
         values = dense(x, mask)  # (batch, time, channel), 0 at masked dates
