@@ -92,7 +92,11 @@ def test_a_sensor_that_may_be_missing_is_not_needed():
 
 @pytest.mark.parametrize(
     ("labels", "says"),
-    [(["wheat"] * 12, "two or more"), ([None] * 12, "every label is null"), (["wheat", "maize"], "2 labels")],
+    [
+        (["wheat"] * 12, "two or more"),
+        ([None] * 12, "every label is null"),
+        (["wheat", "maize"], "2 labels"),
+    ],
 )
 def test_labels_that_cannot_be_learned(labels, says):
     samples, _ = make_samples()
