@@ -9,7 +9,7 @@ import xarray as xr
 
 from cubecrop.aoi import has_place
 from cubecrop.classification.kernels import Inputs, confidence_of, decide, parcel_block
-from cubecrop.model import CropModel, days_since_start, season_of
+from cubecrop.model import CropModel, days_since_start, reference_to, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
 
@@ -83,7 +83,7 @@ def classify_pixel_sets(
         output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
         kwargs={
-            "reference": model.reference(),
+            "reference": reference_to(model),
             "inputs": Inputs(
                 sensors=present,
                 days=days,

@@ -12,7 +12,7 @@ import xarray as xr
 
 from cubecrop.classification.kernels import Inputs, confidence_of, decide, pixel_block
 from cubecrop.errors import ModelMismatchError
-from cubecrop.model import CropModel, days_since_start, season_of
+from cubecrop.model import CropModel, days_since_start, reference_to, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
@@ -90,7 +90,7 @@ def classify_pixels(
         output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
         kwargs={
-            "reference": model.reference(),
+            "reference": reference_to(model),
             "inputs": Inputs(
                 sensors=present,
                 days=[days_since_start(one["time"].to_numpy(), span) for one in series],

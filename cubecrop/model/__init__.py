@@ -15,16 +15,13 @@ from cubecrop.model.arrays import (
 )
 from cubecrop.model.calibration import Calibration, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
-from cubecrop.model.crop_model import (
-    MODEL_FILES,
-    CropModel,
-    ModelReference,
-    TrainingRecord,
-    default_device,
-)
+from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
-from cubecrop.model.predict import Predictor, as_batch, one_thread
+from cubecrop.model.predict import Predictor, as_batch, default_device, one_thread
+from cubecrop.model.record import TrainingRecord
+from cubecrop.model.reference import ModelReference, reference_to
 from cubecrop.model.series import Batch, Series
+from cubecrop.model.storage import MODEL_FILES
 from cubecrop.model.thermal import thermal_source
 
 __all__ = [
@@ -51,6 +48,7 @@ __all__ = [
     "default_device",
     "mean_over_pixels",
     "one_thread",
+    "reference_to",
     "sample_arrays",
     "season_of",
     "sensor_arrays",

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
     from cubecrop.model.arrays import SampleArrays, SensorArrays
     from cubecrop.model.networks import CropNetwork
 
-__all__ = ["Predictor", "as_batch", "one_thread"]
+__all__ = ["Predictor", "as_batch", "default_device", "one_thread"]
 
 #: Work in one go on a processor, in pixels on dates; a date costs as much as some of its pixels.
 #: Encoders cut it into pieces that stay in the cache. A graphics card wants more at once.
 _ROWS = {"cpu": 65536, "cuda": 1_000_000}
 _A_DATE = 7
+
+
+def default_device() -> str:
+    """``"cuda"`` where torch finds a graphics card, else ``"cpu"``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @contextmanager

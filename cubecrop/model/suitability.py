@@ -1,0 +1,163 @@
+"""Whether data is what a model was made for, and data brought into its order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import xarray as xr
+
+from cubecrop.errors import ModelMismatchError
+from cubecrop.model.arrays import SampleArrays, sample_arrays, season_of
+from cubecrop.model.config import WEATHER
+from cubecrop.model.record import window_text
+from cubecrop.schema import SERIES
+
+if TYPE_CHECKING:
+    from cubecrop.model.config import NetworkConfig, SensorConfig
+    from cubecrop.model.crop_model import CropModel
+
+__all__ = ["arrays_for", "check_data", "select_bands"]
+
+
+def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
+    """Raise unless a season cube or pixel sets are what the model was made for.
+
+    Looks at metadata alone.
+
+    Returns
+    -------
+    tuple of str
+        The model's sensors that the data has.
+
+    Raises
+    ------
+    ModelMismatchError
+        A sensor that may not be missing is absent, or bands, calibration, orbits or
+        season window differ; the message says which.
+    """
+    if model.season_window is not None and (window := season_of(data).window) != (
+        model.season_window
+    ):
+        raise ModelMismatchError(
+            f"data spans the season {window_text(window)}, the model was trained on "
+            f"{window_text(model.season_window)}. Open the season with the same window, or "
+            "train a model for this one."
+        )
+    if (composite := str(data.attrs.get("composite", ""))) != model.composite:
+        raise ModelMismatchError(
+            f"data is composited by {composite or 'nothing'!r}, the model was trained on "
+            f"series composited by {model.composite or 'nothing'!r}. Open the season with "
+            f"`composite={model.composite or None!r}`."
+        )
+    present = tuple(name for name in model.sensors if name in data.children)
+    for name in sorted(set(model.sensors) - set(present) - set(model.config.may_be_missing)):
+        raise ModelMismatchError(
+            f"data has no {name!r}, which the model needs (it has "
+            f"{sorted(data.children)}). Use an archive that has it, or train with "
+            f"`TrainConfig(may_be_missing=({name!r},))`."
+        )
+    if not present:
+        raise ModelMismatchError(f"data has none of the model's sensors {model.sensors}.")
+    for sensor in model.config.sensors:
+        if sensor.name in present:
+            _check_sensor(model, data.children[sensor.name], sensor)
+    _check_features(model.config, data)
+    return present
+
+
+def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
+    """Raise unless weather and terrain are there with the variables that are needed."""
+    weather = config.weather_variables
+    if config.thermal_source:
+        weather = (*weather, *config.thermal_source.split(", "))
+    for child, needed in ((WEATHER, weather), ("terrain", config.terrain_variables)):
+        if not needed:
+            continue
+        if child not in data.children:
+            raise ModelMismatchError(
+                f"data has no {child!r}, which the model needs (it has "
+                f"{sorted(data.children)}). Use an archive that has it."
+            )
+        seen = [str(name) for name in data.children[child]["variable"].to_numpy()]
+        if missing := sorted(set(needed) - set(seen)):
+            raise ModelMismatchError(
+                f"{child} has variables {seen}, the model needs {sorted(set(needed))}; "
+                f"{missing} are missing."
+            )
+
+
+def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> None:
+    """Raise unless a sensor has the bands and, of radar, the calibration and passes needed."""
+    name, bands = sensor.name, sensor.bands
+    seen = tuple(str(band) for band in node["band"].to_numpy())
+    if missing := [band for band in bands if band not in seen]:
+        raise ModelMismatchError(
+            f"{name} has bands {list(seen)}, the model needs {list(bands)}; {missing} are missing."
+        )
+    if name != "sentinel1":
+        return
+    calibration = str(node[SERIES[name]].attrs.get("calibration", ""))
+    if calibration != model.radar_calibration:
+        raise ModelMismatchError(
+            f"radar is calibrated as {calibration or 'unknown'!r}, the model was trained on "
+            f"{model.radar_calibration!r}: the two differ by decibels. Use an archive of the "
+            "same calibration, or train on this one."
+        )
+    if "orbit_state" in node.coords and model.radar_orbits:
+        orbits = {str(state) for state in node["orbit_state"].to_numpy()}
+        if orbits.isdisjoint(model.radar_orbits):
+            raise ModelMismatchError(
+                f"radar is of {sorted(orbits)} passes, the model was trained on "
+                f"{sorted(model.radar_orbits)} ones, which look from the other side."
+            )
+
+
+def select_bands(config: NetworkConfig, tree: xr.DataTree) -> xr.DataTree:
+    """The tree with each sensor's bands in the network's order."""
+    bands = {s.name: list(s.bands) for s in config.sensors}
+    nodes = {"/": tree.to_dataset()}
+    for name in tree.children:
+        node = tree.children[name].to_dataset(inherit=False)
+        ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
+        nodes[name] = node if ordered else node.sel(band=bands[name])
+    return xr.DataTree.from_dict(nodes, name=tree.name)
+
+
+def arrays_for(model: CropModel, samples: xr.DataTree) -> SampleArrays:
+    """What the network takes of pixel sets, once they are known to be what it needs.
+
+    Reads the pixel sets.
+
+    Raises
+    ------
+    ModelMismatchError
+        They are not what the model was made for.
+    """
+    if model.season_window is None:
+        samples = _with_bands(model.config, samples)
+    check_data(model, samples)
+    arrays = sample_arrays(select_bands(model.config, samples), model.config)
+    if n := model.config.n_dates:
+        for name, one in arrays.series.items():
+            if len(one.days) != n or not one.valid.any(axis=2).all():
+                raise ModelMismatchError(
+                    f"{name} has {len(one.days)} dates, some perhaps masked; these published "
+                    f"weights are tied to {n} dates, all of them seen. Fill the gaps, or "
+                    "train a model here, which takes any dates."
+                )
+    return arrays
+
+
+def _with_bands(config: NetworkConfig, samples: xr.DataTree) -> xr.DataTree:
+    """Samples whose bands are named: published weights know bands by position alone."""
+    nodes = {"/": samples.to_dataset()}
+    for name in samples.children:
+        nodes[name] = samples.children[name].to_dataset(inherit=False)
+    for sensor in config.sensors:
+        node = nodes.get(sensor.name)
+        if node is None or "band" not in node.dims or node.sizes["band"] != len(sensor.bands):
+            continue
+        names = [str(n) for n in node["band"].to_numpy()] if "band" in node.coords else []
+        if not set(names) & set(sensor.bands):
+            nodes[sensor.name] = node.assign_coords(band=list(sensor.bands))
+    return xr.DataTree.from_dict(nodes, name=samples.name)
