@@ -26,8 +26,8 @@ _TILES: Final = ("s2:mgrs_tile", "grid:code", "sentinel:mgrs")
 
 
 def utc(text: str) -> dt.datetime:
-    """A moment in UTC; with a space for the "T" and without a zone too."""
-    moment = dt.datetime.fromisoformat(text)
+    """A moment in UTC; with a space for the "T", in lower case and without a zone too."""
+    moment = dt.datetime.fromisoformat(text.upper())
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 

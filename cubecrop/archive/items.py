@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import pyproj
+import pystac
 import shapely.errors
 
 from cubecrop.archive.extent import footprint_of, name_of, solar_day, span_of
@@ -21,7 +22,13 @@ from cubecrop.archive.identity import (
     tile_of,
     utc,
 )  # fmt: skip
-from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider, tell_provider
+from cubecrop.archive.providers import (
+    PROVIDERS,
+    CollectionRule,
+    Provider,
+    check_provider,
+    tell_provider,
+)  # fmt: skip
 from cubecrop.archive.refusal import is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
@@ -37,16 +44,19 @@ _NO_VALUES: Final = {"SCL", CLOUD_PROBABILITY}
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
-def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None = None) -> Scene:
+def normalise_item(
+    item: Mapping[str, Any] | pystac.Item, *, provider: str | Provider | None = None
+) -> Scene:
     """Turn a STAC item into a scene.
 
     Parameters
     ----------
-    item : mapping
-        A STAC item as JSON, with absolute hrefs.
+    item : mapping or pystac.Item
+        A STAC item as JSON, with absolute hrefs, or as pystac reads it.
     provider : str or Provider, optional
         Whose item it is: ``planetary-computer``, ``earth-search``, ``cdse`` or ``local``. By
-        default its links and hrefs tell, and where they name nobody it is ``local``.
+        default its links and hrefs tell, and where they name nobody it is ``local``. Where
+        they name another than is said here, the item is refused.
 
     Returns
     -------
@@ -58,6 +68,8 @@ def normalise_item(item: Mapping[str, Any], *, provider: str | Provider | None =
     UnsupportedItemError
         Naming the item and the reason.
     """
+    if isinstance(item, pystac.Item):
+        item = item.to_dict(transform_hrefs=False)
     if not isinstance(item, Mapping):
         raise UnsupportedItemError(f"item is a {type(item).__name__}, expected a STAC item (dict).")
     name = name_of(item)
@@ -121,13 +133,14 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
 def _provider(provider: str | Provider | None, item: Mapping[str, Any]) -> Provider:
     if provider is None:
         return tell_provider(item)
-    if isinstance(provider, Provider):
-        return provider
-    if provider not in PROVIDERS:
-        raise UnsupportedItemError(
-            f"provider {provider!r} is not known, expected one of {sorted(PROVIDERS)}."
-        )
-    return PROVIDERS[provider]
+    if not isinstance(provider, Provider):
+        if provider not in PROVIDERS:
+            raise UnsupportedItemError(
+                f"provider {provider!r} is not known, expected one of {sorted(PROVIDERS)}."
+            )
+        provider = PROVIDERS[provider]
+    check_provider(item, provider)
+    return provider
 
 
 def _rule(item: Mapping[str, Any], row: Provider, name: str) -> CollectionRule:
@@ -222,7 +235,7 @@ def _crs(
     name: str,
 ) -> str:
     """CRS of the bands, which the item or (CDSE) each of its assets states."""
-    codes = [_code(asset) or _code(properties) for asset in assets.values()]
+    codes = [_code(asset, name) or _code(properties, name) for asset in assets.values()]
     if any(code != codes[0] for code in codes):
         raise UnsupportedItemError(f"item {name!r} has bands of several CRS: {codes}.")
     try:
@@ -240,11 +253,16 @@ def _crs(
     return str(crs.to_string())
 
 
-def _code(stated: Mapping[str, Any]) -> object:
-    code = stated.get("proj:code")
-    if code is None and stated.get("proj:epsg") is not None:
-        code = f"EPSG:{stated['proj:epsg']}"
-    return code
+def _code(stated: Mapping[str, Any], name: str) -> object:
+    """CRS under its key of projection 2 (``proj:code``) or 1 (``proj:epsg``); None = not stated."""
+    code, epsg = stated.get("proj:code"), stated.get("proj:epsg")
+    if epsg is None:
+        return code
+    if code is not None and str(code).upper() != f"EPSG:{epsg}":
+        raise UnsupportedItemError(
+            f"item {name!r} has proj:code {code!r} and proj:epsg {epsg!r}, expected one CRS."
+        )
+    return f"EPSG:{epsg}"
 
 
 def _asset(

@@ -23,7 +23,10 @@ from cubecrop.schema import (
     Modality,
 )
 
-__all__ = ["LOCAL", "PROVIDERS", "CollectionRule", "Provider", "provider_at", "tell_provider"]
+__all__ = [
+    "LOCAL", "PROVIDERS", "CollectionRule", "Provider", "check_provider", "provider_at",
+    "tell_provider",
+]  # fmt: skip
 
 #: How the offset of a collection's values is known: there is none; the processing baseline
 #: says, since the files hold the DN that ESA made; or a flag of the catalogue says, since
@@ -117,19 +120,7 @@ def tell_provider(item: Mapping[str, Any]) -> Provider:
     UnsupportedItemError
         The links name one catalogue and the files another.
     """
-    links = item.get("links")
-    pages = [
-        str(link.get("href", ""))
-        for link in (links if isinstance(links, list | tuple) else ())
-        if isinstance(link, Mapping) and link.get("rel") in _HOME_LINKS
-    ]
-    assets = item.get("assets")
-    files = [
-        str(asset.get("href", ""))
-        for asset in (assets.values() if isinstance(assets, Mapping) else ())
-        if isinstance(asset, Mapping)
-    ]
-    by_links, by_files = _at_home(pages), _at_home(files)
+    by_links, by_files = _named_by(item)
     both = (by_links & by_files) or by_links or by_files
     if len(both) > 1 or (by_links and by_files and not by_links & by_files):
         raise UnsupportedItemError(
@@ -143,6 +134,37 @@ def tell_provider(item: Mapping[str, Any]) -> Provider:
     collection = str(item.get("collection"))
     owners = [row for row in PROVIDERS.values() if collection in row.collections]
     return owners[0] if len(owners) == 1 else LOCAL
+
+
+def check_provider(item: Mapping[str, Any], row: Provider) -> None:
+    """Raise where links and files name other catalogues than the one an item is said to be of.
+
+    A mirror may have its files anywhere, and what is called ``local`` may be anybody's.
+    """
+    by_links, by_files = _named_by(item)
+    named = by_links | by_files
+    if named and row.homes and row.name not in named:
+        raise UnsupportedItemError(
+            f"item {str(item.get('id'))!r} is said to be of {row.name!r}, but its links or files "
+            f"are of {sorted(named)}: the same DN mean different reflectances with each. Leave "
+            "`provider=` out, or say whose it is."
+        )
+
+
+def _named_by(item: Mapping[str, Any]) -> tuple[set[str], set[str]]:
+    """Providers at whose addresses an item's links are, and its files."""
+    links, assets = item.get("links"), item.get("assets")
+    pages = [
+        str(link.get("href", ""))
+        for link in (links if isinstance(links, list | tuple) else ())
+        if isinstance(link, Mapping) and link.get("rel") in _HOME_LINKS
+    ]
+    files = [
+        str(asset.get("href", ""))
+        for asset in (assets.values() if isinstance(assets, Mapping) else ())
+        if isinstance(asset, Mapping)
+    ]
+    return _at_home(pages), _at_home(files)
 
 
 def provider_at(url: str) -> Provider:

@@ -13,17 +13,22 @@ _REASONS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), reason)
     for pattern, reason in (
         (
+            r"sentinel-?1\S*mosaic",
+            "is a mosaic of many passes of Sentinel-1, not an acquisition with a date and an "
+            "orbit. Use 'sentinel-1-rtc' of planetary-computer.",
+        ),
+        (
             r"mosaic|_L3__|S2MSI_L3",
             "is a mosaic of many dates, not an acquisition with a date and an SCL. "
             "Use Sentinel-2 L2A.",
         ),
         (
-            r"slc|_SL1_|sentinel-?1.*burst",
+            r"slc|_SL1_|sentinel-?1\S*burst",
             "is Sentinel-1 in slant range, complex (SLC). Use 'sentinel-1-rtc' of "
             "planetary-computer.",
         ),
         (
-            r"sentinel-?1-?rtc|sentinel-1-grd-rtc",
+            r"sentinel-?1\S*rtc|rtc-s1",
             "is Sentinel-1 RTC in a form that is not known. Use 'sentinel-1-rtc' of "
             "planetary-computer, or a catalogue in its form.",
         ),
@@ -45,8 +50,16 @@ _REASONS: Final = tuple(
         ),
         (r"cop-dem-glo-90", "is the 90 m elevation model. Use 'cop-dem-glo-30'."),
         (
-            r"modis|hls2?|landsat",
+            r"modis|hls2?|landsat|naip|sentinel-?[356]|(^|[_ ])S[356][ABP]_",
             "is of a sensor whose bands no model here knows. Use Sentinel-2 L2A.",
+        ),
+        (
+            r"worldcover|lulc|land-?cover|cropland|usda-cdl",
+            "is a map, not an image to make one from. Use Sentinel-2 L2A and Sentinel-1 RTC.",
+        ),
+        (
+            r"(^| )(nasadem|alos-dem|3dep|cop-dem-eea)",
+            "is another elevation model. Use 'cop-dem-glo-30'.",
         ),
     )
 )  # fmt: skip
@@ -59,8 +72,8 @@ def why_not(item: Mapping[str, Any]) -> str:
     properties = properties if isinstance(properties, Mapping) else {}
     if _WEATHER.search(str(item.get("collection"))):
         return (
-            "is weather in a form that is not read from an item. Use a Zarr store with daily "
-            "weather, in the form of 'agera5-daily'."
+            "is weather in a form that is not read from an item. Give its Zarr store, or another "
+            "source, as `weather=...`."
         )
     if is_zarr(item):
         return "has its bands in a Zarr store (EOPF), expected one GeoTIFF or JPEG 2000 a band."
@@ -76,6 +89,8 @@ def why_not_an_item(item: Mapping[str, Any]) -> str:
         return f"is a STAC {kind or 'Collection'}, expected an Item. Search it for items."
     if kind != "Feature":
         return f"has type {kind!r}, expected a STAC Item ('Feature')."
+    if not isinstance(item.get("id"), str) or not item["id"]:
+        return f"has id {item.get('id')!r}, expected a text: scenes are told apart by it."
     return ""
 
 
