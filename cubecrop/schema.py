@@ -252,12 +252,17 @@ def check_pixel_sets(samples: xr.DataTree, *, needs: Iterable[str] = ()) -> None
         Naming what was seen, what was expected and the call that fixes it.
     """
     _check_tree(samples, "pixel sets", _SET_DIMS, needs, "cubecrop.sample_pixel_sets(...)")
-    for name in SERIES:
-        if name in samples.children and "valid" not in samples[name].data_vars:
+    expected = ("parcel", "time", "pixel")
+    for name in (name for name in SERIES if name in samples.children):
+        node = samples[name]
+        if "valid" not in node.data_vars or node["valid"].dims != expected:
+            seen = node["valid"].dims if "valid" in node.data_vars else "not there"
             raise SchemaError(
-                f"pixel sets have no variable 'valid' in child {name!r}; it says which "
+                f"pixel sets variable {name}/valid is {seen}, expected {expected}; it says which "
                 "pixels are real and clear. Make them with `cubecrop.sample_pixel_sets(...)`."
             )
+        if "time" not in node.coords:
+            raise SchemaError(f"pixel sets child {name!r} has no coordinate 'time'. Assign it.")
 
 
 def _check_tree(

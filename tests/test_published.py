@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from torch.nn import functional
 
-from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.errors import CubecropError, ModelFormatError, ModelMismatchError
 from cubecrop.model import CropModel
 
 BANDS, DATES, PIXELS, CLASSES = 10, 24, 16, 20
@@ -39,7 +39,7 @@ def layer_norm_state(name, shape, rng):
     return {f"{name}.weight": rng.uniform(0.5, 1.5, shape), f"{name}.bias": rng.normal(size=shape)}
 
 
-def reference_state(*, light, geometry=4, mlp1=(32, 64), mlp2=(128,), wide=True, seed=0):
+def reference_state(*, light, geometry=4, mlp1=(32, 64), mlp2=(128,), mlp3=None, wide=None, seed=0):
     rng = np.random.default_rng(seed)
     state = {}
     widths = (BANDS, *mlp1)
@@ -51,28 +51,30 @@ def reference_state(*, light, geometry=4, mlp1=(32, 64), mlp2=(128,), wide=True,
         state |= linear_state(f"spatial_encoder.mlp2.{3 * i}", a, b, rng)
         state |= norm_state(f"spatial_encoder.mlp2.{3 * i + 1}", b, rng)
     inside, heads = mlp2[-1], 16 if light else 4
-    model = 256 if light and wide else inside
+    wide = 256 * light if wide is None else wide
+    model = wide or inside
     key = 8 if light else 32
+    mlp3 = (128,) * (1 if light else 2) if mlp3 is None else mlp3
     t = "temporal_encoder"
     state |= {f"{t}.position_enc.weight": rng.normal(size=(DATES, model))}
     state |= layer_norm_state(f"{t}.inlayernorm", inside, rng)
-    if light and wide:
+    if wide:
         state |= linear_state(f"{t}.inconv.0", inside, model, rng, 1)
         state |= layer_norm_state(f"{t}.inconv.1", (model, DATES), rng)
     state |= linear_state(f"{t}.attention_heads.fc1_k", model, heads * key, rng)
     if light:
         state[f"{t}.attention_heads.Q"] = rng.normal(size=(heads, key)) * 0.5
-        widths = (model, 128)
+        widths = (model, *mlp3)
     else:
         state |= linear_state(f"{t}.attention_heads.fc1_q", model, heads * key, rng)
         state |= norm_state(f"{t}.attention_heads.fc2.0", heads * key, rng)
         state |= linear_state(f"{t}.attention_heads.fc2.1", heads * key, heads * key, rng)
-        widths = (heads * model, 128, 128)
+        widths = (heads * model, *mlp3)
     for i, (a, b) in enumerate(itertools.pairwise(widths)):
         state |= linear_state(f"{t}.mlp.{3 * i}", a, b, rng)
         state |= norm_state(f"{t}.mlp.{3 * i + 1}", b, rng)
-    state |= layer_norm_state(f"{t}.outlayernorm", 128, rng)
-    widths = (128, 64, 32, CLASSES)
+    state |= layer_norm_state(f"{t}.outlayernorm", widths[-1], rng)
+    widths = (widths[-1], 64, 32, CLASSES)
     for i, (a, b) in enumerate(itertools.pairwise(widths)):
         state |= linear_state(f"decoder.{3 * i}", a, b, rng)
         if i < 2:
@@ -86,10 +88,11 @@ def write_folder(path, state, *, light, fold=1, **options):
         {"epoch": 3, "state_dict": state, "optimizer": {"state": {}, "param_groups": []}},
         path / f"Fold_{fold}" / "model.pth.tar",
     )
+    last = state["temporal_encoder.outlayernorm.weight"].shape[0]
     conf = {
         "dataset_folder": "../../elsewhere", "input_dim": BANDS, "pooling": "mean_std", "T": 1000,
         "positions": "bespoke", "lms": DATES, "num_classes": CLASSES, "geomfeat": 1,
-        "mlp4": [128, 64, 32, 20], "tae": not light, **options,
+        "mlp4": [last, 64, 32, 20], "tae": not light, **options,
     }  # fmt: skip
     (path / "conf.json").write_text(json.dumps(conf))
     return path
@@ -136,14 +139,14 @@ def reference_logits(state, x, geometry, *, light, positions=DAYS):
         x = x.relu() if i < m - 1 else x
     t = "temporal_encoder"
     x = layer_norm(x, state, f"{t}.inlayernorm", -1)
-    heads = 16 if light else 4
-    if light:
-        if f"{t}.inconv.0.weight" in state:
-            x = linear(x, state, f"{t}.inconv.0").transpose(1, 2)
-            x = layer_norm(x, state, f"{t}.inconv.1", (1, 2)).transpose(1, 2)
-        x = x + table(positions, x.shape[-1] // heads).tile(1, heads)
-    else:
+    heads = len(state[f"{t}.attention_heads.Q"]) if light else 4
+    if not light:  # positions before widening, where there is any
         x = x + table(positions, x.shape[-1])
+    if f"{t}.inconv.0.weight" in state:
+        x = linear(x, state, f"{t}.inconv.0").transpose(1, 2)
+        x = layer_norm(x, state, f"{t}.inconv.1", (1, 2)).transpose(1, 2)
+    if light:
+        x = x + table(positions, x.shape[-1] // heads).tile(1, heads)
     keys = linear(x, state, f"{t}.attention_heads.fc1_k").unflatten(-1, (heads, -1))
     if light:
         query = state[f"{t}.attention_heads.Q"].expand(len(x), -1, -1)
@@ -157,7 +160,7 @@ def reference_logits(state, x, geometry, *, light, positions=DAYS):
         x = torch.einsum("bht,bthc->bhc", weight, x.unflatten(-1, (heads, -1))).flatten(1)
     else:
         x = torch.einsum("bht,btc->bhc", weight, x).flatten(1)
-    for i in range(1 if light else 2):
+    for i in range(sum(k.startswith(f"{t}.mlp") and "running_mean" in k for k in state)):
         x = norm(linear(x, state, f"{t}.mlp.{3 * i}"), state, f"{t}.mlp.{3 * i + 1}").relu()
     x = layer_norm(x, state, f"{t}.outlayernorm", -1)
     for i in range(3):
@@ -192,8 +195,15 @@ def expected(state, samples, *, light, scale=(0.0, 1.0), **changes):
 @pytest.mark.parametrize("light", [True, False], ids=["ltae", "tae"])
 @pytest.mark.parametrize(
     ("geometry", "sizes"),
-    [(4, {}), (0, {}), (7, {"mlp1": (16, 32, 48), "mlp2": (64, 128)}), (4, {"wide": False})],
-    ids=["published", "no geometry", "other sizes", "no widening"],
+    [
+        (4, {}),
+        (0, {}),
+        (7, {"mlp1": (16, 32, 48), "mlp2": (64, 128)}),
+        (4, {"wide": 0}),
+        (4, {"wide": 96}),
+        (4, {"mlp3": ()}),
+    ],
+    ids=["published", "no geometry", "other sizes", "no widening", "widened", "no summary layers"],
 )
 def test_logits_are_the_references(tmp_path, light, geometry, sizes):
     state = reference_state(light=light, geometry=geometry, **sizes)
@@ -232,10 +242,74 @@ def test_normalisation_is_applied(tmp_path):
     np.testing.assert_allclose(model.logits(samples), wanted, atol=1e-5, rtol=0)
 
 
-def test_order_as_position_and_another_fold(tmp_path):
+def test_one_number_normalises_all_bands_but_dates_need_the_user(tmp_path):
+    write_folder(tmp_path, reference_state(light=True), light=True)
+    samples = make_samples()
+    one, each = (
+        CropModel.from_reference(tmp_path, normalisation=pair).logits(samples)
+        for pair in ((0.3, 2.0), (np.full(BANDS, 0.3), np.full(BANDS, 2.0)))
+    )
+    np.testing.assert_array_equal(one, each)
+    for pair, says in (
+        ((np.zeros((DATES, BANDS)), np.ones((DATES, BANDS))), "differs by date"),
+        ((np.full(BANDS, np.nan), np.ones(BANDS)), "finite"),
+        ((np.zeros(3), np.ones(3)), "1 or 10"),
+    ):
+        with pytest.raises(ModelFormatError, match=says):
+            CropModel.from_reference(tmp_path, normalisation=pair)
+
+
+def test_heads_of_an_odd_number_of_channels(tmp_path):
+    state = reference_state(light=True, wide=48)
+    model = CropModel.from_reference(write_folder(tmp_path, state, light=True))
+    samples = make_samples()
+    wanted = expected(state, samples, light=True)
+    np.testing.assert_allclose(model.logits(samples), wanted, atol=1e-5, rtol=0)
+
+
+def test_samples_that_do_not_fit_say_what_is_missing(tmp_path):
+    model = CropModel.from_reference(
+        write_folder(tmp_path, reference_state(light=False), light=False)
+    )
+    for geometry, says in ((0, "no geometry"), (3, "3 features")):
+        with pytest.raises(ModelMismatchError, match=says):
+            model.logits(make_samples(geometry=geometry))
+    samples = make_samples()
+    for change, says in (
+        (lambda node: node.isel(band=slice(9)), "coordinate 'band'"),
+        (lambda node: node.drop_vars("time"), "coordinate 'time'"),
+        (lambda node: node.assign(valid=node["valid"].isel(time=0)), "valid is"),
+    ):
+        node = change(samples["sentinel2"].to_dataset(inherit=False))
+        changed = xr.DataTree.from_dict({"/": samples.to_dataset(), "sentinel2": node})
+        with pytest.raises(CubecropError, match=says):
+            model.logits(changed)
+
+
+@pytest.mark.parametrize("light", [True, False], ids=["ltae", "tae"])
+def test_padding_and_missing_values_are_left_out(tmp_path, light):
+    """As the reference pads: by a copy of the first pixel, masked."""
+    model = CropModel.from_reference(
+        write_folder(tmp_path, reference_state(light=light), light=light)
+    )
+    samples = make_samples()
+    wanted = model.logits(samples)
+    node = samples["sentinel2"].to_dataset(inherit=False)
+    padding = node.isel(pixel=[0] * 5).assign(valid=lambda d: d["valid"] & False)
+    lost = node.isel(pixel=[1]).assign(reflectance=lambda d: d["reflectance"] * np.nan)
+    for more in (padding, lost):
+        longer = xr.concat([node, more], dim="pixel")
+        found = model.logits(
+            xr.DataTree.from_dict({"/": samples.to_dataset(), "sentinel2": longer})
+        )
+        np.testing.assert_allclose(found, wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("order", ["order", None])
+def test_order_as_position_and_another_fold(tmp_path, order):
     first, second = reference_state(light=False), reference_state(light=False, seed=9)
-    write_folder(tmp_path, first, light=False, positions="order")
-    write_folder(tmp_path, second, light=False, fold=2, positions="order")
+    write_folder(tmp_path, first, light=False)
+    write_folder(tmp_path, second, light=False, fold=2, positions=order)
     samples = make_samples()
     for fold, state in ((1, first), (2, second)):
         model = CropModel.from_reference(tmp_path, fold=fold)
@@ -260,7 +334,9 @@ def test_folders_that_are_none_say_why(tmp_path):
         CropModel.from_reference(tmp_path)
     state = reference_state(light=True)
     write_folder(tmp_path, state, light=True)
-    with pytest.raises(ModelFormatError, match=r"Fold_3/model\.pth\.tar"):
+    with pytest.raises(
+        ModelFormatError, match=r"Fold_3/model\.pth\.tar, but of folds \['Fold_1'\]"
+    ):
         CropModel.from_reference(tmp_path, fold=3)
     weights = tmp_path / "Fold_1" / "model.pth.tar"
     weights.write_bytes(weights.read_bytes()[:1000])
@@ -268,6 +344,7 @@ def test_folders_that_are_none_say_why(tmp_path):
         CropModel.from_reference(tmp_path)
     for change, says in (
         ({"decoder.0.weight": None}, "mlp4"),
+        (dict.fromkeys([k for k in state if k.startswith("decoder")]), "no layer of mlp4"),
         ({"decoder.1.running_mean": None}, r"decoders\.fused\.1\.running_mean"),
         ({"decoder.0.bias": torch.zeros(5)}, "does not hold weights"),
         ({"surprise": torch.zeros(1)}, "surprise"),
@@ -279,6 +356,9 @@ def test_folders_that_are_none_say_why(tmp_path):
             CropModel.from_reference(tmp_path)
     write_folder(tmp_path, state, light=True, mlp3="[256,64]")
     with pytest.raises(ModelFormatError, match="mlp3"):
+        CropModel.from_reference(tmp_path)
+    write_folder(tmp_path, state, light=True, geomfeat=0)
+    with pytest.raises(ModelFormatError, match="geomfeat is 0"):
         CropModel.from_reference(tmp_path)
     write_folder(tmp_path, state, light=True, gru=True)
     with pytest.raises(ModelFormatError, match="GRU"):

@@ -172,9 +172,12 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
     out = {}
     for name in wanted:
         series = tree[name][SERIES[name]].transpose("parcel", "time", "pixel", "band")
+        values = np.ascontiguousarray(series.to_numpy(), dtype=np.float32)
+        # A pixel that lacks a band is none, whatever the samples say of it.
+        valid = tree[name]["valid"].to_numpy().astype(bool) & np.isfinite(values).all(axis=-1)
         out[name] = SensorArrays(
-            np.ascontiguousarray(series.to_numpy(), dtype=np.float32),
-            tree[name]["valid"].transpose("parcel", "time", "pixel").to_numpy(),
+            values,
+            valid,
             _days(tree[name]["time"].to_numpy(), samples),
         )
     return out

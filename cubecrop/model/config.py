@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, Literal, cast, get_args
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.schema import SERIES
@@ -227,23 +227,28 @@ class NetworkConfig(NetworkOptions):
             raise ModelFormatError(
                 f"network sizes are {sizes} and {optional}, expected at most {_LARGEST}."
             )
-        if not summary:
+        if not summary and self.temporal not in {"ltae", "tae"}:
             raise ModelFormatError("temporal_mlp is empty, expected one width or more.")
-        if self.temporal == "ltae":
-            width, heads = self.attention_width or self.embedding, self.heads or 1
-            if width % heads or (width // heads) % 2:
-                raise ModelFormatError(
-                    f"attention_width {width} over {heads} heads is not an even whole number a "
-                    "head, which the sinusoid needs."
-                )
-        elif self.embedding % 2:
-            raise ModelFormatError(f"embedding is {self.embedding}, expected an even number.")
+        split = {"ltae": self.attention_width or self.embedding, "transformer": self.embedding}
+        if (width := split.get(self.temporal, 0)) % cast("int", self.heads):
+            raise ModelFormatError(
+                f"{self.heads} heads do not share a width of {width} alike; choose heads that "
+                "divide it."
+            )
 
     @property
     def series(self) -> tuple[str, ...]:
         """Names of the series: the sensors, and weather where it is taken."""
         names = tuple(sensor.name for sensor in self.sensors)
         return (*names, WEATHER) if self.weather else names
+
+    @property
+    def summary_width(self) -> int:
+        """Width of a series' summary over its dates."""
+        if self.temporal_mlp:
+            return self.temporal_mlp[-1]
+        width = self.attention_width or self.embedding
+        return width * cast("int", self.heads) if self.temporal == "tae" else width
 
     @property
     def n_extras(self) -> int:

@@ -24,7 +24,7 @@ def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDA
     """Embedding (parcel, feature) of parcels, NaN where they cannot be predicted."""
     predictor = Predictor(network, device)
     config = network.config
-    width = cast("tuple[int, ...]", config.temporal_mlp)[-1]
+    width = config.summary_width
     if config.fusion in {"late", "decision"}:
         width *= len(config.series)
     return predictor.each(

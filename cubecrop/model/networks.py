@@ -73,7 +73,7 @@ class CropNetwork(nn.Module):
         self.n_bands = {s.name: len(s.bands) for s in config.sensors}
         if config.weather:
             self.n_bands[WEATHER] = len(config.weather_variables)
-        early, width = config.fusion == "early", cast("tuple[int, ...]", config.temporal_mlp)[-1]
+        early, width = config.fusion == "early", config.summary_width
         stacked = {FUSED: sum(self.n_bands.values()) + len(self.n_bands)}
         self.encoders = nn.ModuleDict(
             {
@@ -223,7 +223,7 @@ class CropNetwork(nn.Module):
     def _late(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         found, attention = self._summaries(batch, extras)
         n = len(next(iter(batch.values())).valid)
-        width = cast("tuple[int, ...]", self.config.temporal_mlp)[-1]
+        width = self.config.summary_width
         parts = []
         for name in self.config.series:
             token = (
@@ -257,9 +257,7 @@ class CropNetwork(nn.Module):
         auxiliary, parts = {}, []
         for name in self.config.series:
             if name not in found:
-                parts.append(
-                    total.new_zeros(n, cast("tuple[int, ...]", self.config.temporal_mlp)[-1])
-                )
+                parts.append(total.new_zeros(n, self.config.summary_width))
                 continue
             summary, seen = found[name]
             logits = self.decoders[name](summary)
@@ -316,7 +314,7 @@ class CropNetwork(nn.Module):
     def _summarise(self, dates: _Dates) -> tuple[Tensor, Tensor | None]:
         """Summary (batch, width) of merged dates; zeros for members without any."""
         some = dates.mask.any(dim=1)
-        width = cast("tuple[int, ...]", self.config.temporal_mlp)[-1]
+        width = self.config.summary_width
         if not some.any():
             return dates.rows.new_zeros(len(some), width), None
         if bool(some.all()):

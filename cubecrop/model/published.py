@@ -70,6 +70,7 @@ _RENAMED: Final = (
     (r"decoder\.", "decoders.fused.", 0),
 )
 _TABLE: Final = "temporal_encoder.position_enc.weight"
+_CHECKPOINT: Final = "model.pth.tar"
 
 
 def read_reference(
@@ -80,7 +81,7 @@ def read_reference(
     geometry_normalisation: Normalisation | None = None,
 ) -> CropNetwork:
     """Build the network of a checkpoint folder; see `CropModel.from_reference`."""
-    options, weights = _options(folder), _weights(folder / f"Fold_{fold}" / "model.pth.tar")
+    options, weights = _options(folder), _weights(_checkpoint(folder, fold))
     try:
         config = _config(options, weights)
         network = CropNetwork(config)
@@ -117,7 +118,7 @@ def _options(folder: Path) -> dict[str, Any]:
         raise ModelFormatError(
             f"{folder} is no checkpoint folder of the reference code: it has no readable conf.json."
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not JSON: {error}.") from error
     if not isinstance(options, dict):
         raise ModelFormatError(f"{path} holds a {type(options).__name__}, expected an object.")
@@ -128,15 +129,29 @@ def _options(folder: Path) -> dict[str, Any]:
     return options
 
 
+def _checkpoint(folder: Path, fold: int) -> Path:
+    path = folder / f"Fold_{fold}" / _CHECKPOINT
+    if not path.is_file():
+        there = sorted(
+            file.parent.name for file in folder.glob(f"Fold_*/{_CHECKPOINT}") if file.is_file()
+        )
+        raise ModelFormatError(
+            f"{folder} has no {path.parent.name}/{path.name}, but of folds {there or 'none'}. "
+            "Choose one with `fold=`."
+        )
+    return path
+
+
 def _weights(path: Path) -> dict[str, Tensor]:
     """The state dict of a checkpoint; nothing in the file is executed."""
-    if not path.is_file():
-        raise ModelFormatError(f"{path.parent.parent} has no {path.parent.name}/{path.name}.")
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
+        # What torch says ends in the advice to load it all the same.
         raise ModelFormatError(
-            f"{path} is damaged, or holds more than weights, which is not read: {error}."
+            f"{path} is damaged, or holds more than weights, which is never read "
+            f"({type(error).__name__}). Save its `state_dict` alone: "
+            "`torch.save({'state_dict': model.state_dict()}, path)`."
         ) from error
     state = found.get("state_dict") if isinstance(found, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
@@ -148,8 +163,14 @@ def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Networ
     """Sizes from the weights, switches from the options."""
     pixel = _widths(weights, r"spatial_encoder\.mlp1\.(\d+)\.lin\.weight")
     sets = _widths(weights, r"spatial_encoder\.mlp2\.(\d+)\.weight")
-    summary = _widths(weights, r"temporal_encoder\.mlp\.(\d+)\.weight")
+    # With one width there, heads are summarised as they are.
+    summary = _widths(weights, r"temporal_encoder\.mlp\.(\d+)\.weight") or (
+        weights["temporal_encoder.outlayernorm.weight"].shape[0],
+    )
     decoder = _widths(weights, r"decoder\.(\d+)\.weight")
+    for name, widths in {"mlp1": pixel, "mlp2": sets, "mlp4": decoder}.items():
+        if not widths:
+            raise ValueError(f"weights have no layer of {name}")
     statistics = tuple(str(options.get("pooling", "mean_std")).split("_"))
     light = "temporal_encoder.attention_heads.Q" in weights
     keys = weights["temporal_encoder.attention_heads.fc1_k.weight"]
@@ -158,17 +179,24 @@ def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Networ
     if not light and weights["temporal_encoder.attention_heads.fc2.1.weight"].shape[0] != inner:
         raise ValueError("fc2 is not of the size of all heads together, an early form of the TAE")
     norm = weights.get("temporal_encoder.inconv.1.weight")
+    # There any other word, or none, is the number of the date.
+    positions = options.get("positions", "bespoke")
+    by_days = positions == "bespoke" or isinstance(positions, list)
+    n_geometry = sets[0] - pixel[-1] * len(statistics)
+    if n_geometry < 0 or (n_geometry and options.get("geomfeat", 1) == 0):
+        raise ValueError(
+            f"mlp2 takes {sets[0]} features, but pooling {'_'.join(statistics)!r} of {pixel[-1]} "
+            f"gives {pixel[-1] * len(statistics)} and geomfeat is {options.get('geomfeat', 1)}"
+        )
     config = NetworkConfig(
         sensors=(SensorConfig(name="sentinel2", bands=_bands(pixel[0])),),
         n_classes=decoder[-1],
         fusion="late",
         temporal="ltae" if light else "tae",
         statistics=statistics,  # type: ignore[arg-type]
-        time_encoding="order" if options.get("positions") in {"order", None} and (
-            "positions" in options
-        ) else "first-date",
-        geometry=sets[0] > pixel[-1] * len(statistics),
-        n_geometry=sets[0] - pixel[-1] * len(statistics),
+        time_encoding="first-date" if by_days else "order",
+        geometry=n_geometry > 0,
+        n_geometry=n_geometry,
         pixel_mlp=pixel[1:],
         set_mlp=sets[1:-1],
         embedding=sets[-1],
@@ -206,9 +234,7 @@ def _widths(weights: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
         if (match := re.fullmatch(pattern, key)) and value.ndim == 2
     }
     ordered = [layers[index] for index in sorted(layers)]
-    if not ordered:
-        raise ValueError(f"no weights are named {pattern}")
-    return (ordered[0].shape[1], *(layer.shape[0] for layer in ordered))
+    return (ordered[0].shape[1], *(layer.shape[0] for layer in ordered)) if ordered else ()
 
 
 def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -238,13 +264,22 @@ def _bands(n: int) -> tuple[str, ...]:
 
 
 def _pair(pair: Normalisation, n: int, what: str) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (feature,), from one number for all or one a feature."""
     try:
-        mean, deviation = (torch.from_numpy(np.array(a, dtype="f4").reshape(-1)) for a in pair)
+        mean, deviation = (np.asarray(one, dtype=np.float64) for one in pair)
     except (TypeError, ValueError) as error:
         raise ModelFormatError(f"{what} is not a mean and a deviation: {error}.") from error
-    if len(mean) != n or len(deviation) != n or not bool((deviation > 0).all()):
+    if mean.ndim > 1 or deviation.ndim > 1:
         raise ModelFormatError(
-            f"{what} has {len(mean)} means and {len(deviation)} deviations, expected {n} of "
-            "each, and deviations above 0."
+            f"{what} has shapes {mean.shape} and {deviation.shape}, expected () or ({n},). Where "
+            "it differs by date, standardise the samples before, and give none: "
+            "`(reflectance - mean) / deviation`."
         )
-    return mean, deviation
+    numbers = np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()
+    if not {mean.size, deviation.size} <= {1, n} or not numbers:
+        raise ModelFormatError(
+            f"{what} has {mean.size} means and {deviation.size} deviations, expected 1 or {n} of "
+            "each, finite, and deviations above 0."
+        )
+    mean, deviation = (np.broadcast_to(one, n).astype("f4") for one in (mean, deviation))
+    return torch.from_numpy(mean), torch.from_numpy(deviation)

@@ -66,7 +66,16 @@ def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
 
 
 def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
-    """Raise unless weather and terrain are there with the variables that are needed."""
+    """Raise unless weather, terrain and geometry are there with what is needed of them."""
+    n, geometry = config.n_geometry, data.data_vars.get("geometry")
+    # A season cube has none before its parcels are measured.
+    if n and "y" not in data.dims and (geometry is None or geometry.sizes["feature"] != n):
+        found = "no geometry" if geometry is None else f"{geometry.sizes['feature']} features"
+        raise ModelMismatchError(
+            f"pixel sets have {found}, the model needs {n} features of each parcel's shape. "
+            "Sample them with `cubecrop.sample_pixel_sets(...)`, or train with "
+            "`NetworkOptions(geometry=False)`."
+        )
     weather = config.weather_variables
     if config.thermal_source:
         weather = (*weather, *config.thermal_source.split(", "))
@@ -89,6 +98,10 @@ def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
 def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> None:
     """Raise unless a sensor has the bands and, of radar, the calibration and passes needed."""
     name, bands = sensor.name, sensor.bands
+    if "band" not in node.coords:
+        raise ModelMismatchError(
+            f"{name} has no coordinate 'band'; the model needs {list(bands)}. Name its bands."
+        )
     seen = tuple(str(band) for band in node["band"].to_numpy())
     if missing := [band for band in bands if band not in seen]:
         raise ModelMismatchError(

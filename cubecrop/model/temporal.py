@@ -57,7 +57,7 @@ class LightweightAttention(nn.Module):
         nn.init.normal_(self.keys.weight, std=(2.0 / self.key_width) ** 0.5)
         self.attention_dropout = nn.Dropout(config.attention_dropout)
         self.out = _summary_layers(width, config)
-        self.norm_out = nn.LayerNorm(cast("tuple[int, ...]", config.temporal_mlp)[-1])
+        self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
         self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
@@ -105,7 +105,7 @@ class TemporalAttention(nn.Module):
         self.master = nn.Sequential(RowNorm(inner), nn.Linear(inner, inner))
         self.attention_dropout = nn.Dropout(config.attention_dropout)
         self.out = _summary_layers(self.heads * width, config)
-        self.norm_out = nn.LayerNorm(cast("tuple[int, ...]", config.temporal_mlp)[-1])
+        self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
         self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
