@@ -1,5 +1,6 @@
 """The folder layout of the code published with the pixel-set encoder."""
 
+import datetime as dt
 import json
 import pickle
 
@@ -73,6 +74,25 @@ def test_parcels_with_their_own_dates_share_the_union(tmp_path, as_list):
     np.testing.assert_array_equal(tree["sentinel2/reflectance"][1, [1, 3]], arrays["2"])
 
 
+@pytest.mark.parametrize("form", ["{:%Y%m%d}", "{:%Y-%m-%d}", "{:%Y-%m-%d}T10:52:01Z"])
+def test_dates_as_people_write_them(tmp_path, form):
+    days = [dt.datetime.strptime(str(day), "%Y%m%d") for day in DATES]
+    folder = write(tmp_path, {"1": series(2)}, dates=[form.format(day) for day in days])
+    tree = read_pixel_set_folder(folder, label="crops")
+    assert tree["sentinel2"]["time"].values.tolist() == [
+        np.datetime64(day, "ns").astype(int) for day in days
+    ]
+
+
+def test_what_systems_leave_behind_and_unknown_shapes(tmp_path):
+    features = {"1": [1, None], "2": [3, 4]}
+    folder = write(tmp_path, {"1": series(2), "2": series(1)}, features=features)
+    (folder / "DATA" / "._1.npy").write_bytes(b"of another file system")
+    tree = read_pixel_set_folder(folder, label="crops")
+    assert tree["parcel"].values.tolist() == ["1", "2"]
+    np.testing.assert_array_equal(tree["geometry"], [[1, np.nan], [3, 4]])
+
+
 def test_normalisation_of_three_shapes(tmp_path):
     array = series(2).astype(np.float32)
     folder = write(tmp_path, {"1": array})
@@ -84,6 +104,8 @@ def test_normalisation_of_three_shapes(tmp_path):
         np.testing.assert_allclose(tree["sentinel2/reflectance"][0], expected, rtol=1e-5)
     with pytest.raises(SchemaError, match="normalisation"):
         read_pixel_set_folder(folder, label="crops", normalisation=(np.zeros(4), np.ones(4)))
+    with pytest.raises(SchemaError, match="not a mean and a deviation"):
+        read_pixel_set_folder(folder, label="crops", normalisation=3)
 
 
 def test_large_parcels_are_drawn_from_and_empty_ones_are_masked(tmp_path):
@@ -109,7 +131,7 @@ def test_a_network_learns_from_it(tmp_path):
     [
         ({"dates": DATES[:3]}, SchemaError, "expected numbers of 3 dates"),
         ({"dates": [20170105, 20170105, 20170615, 20170820]}, SchemaError, "do not rise"),
-        ({"dates": ["2017-01-05"] * 4}, SchemaError, "YYYYMMDD"),
+        ({"dates": ["5 January 2017"] * 4}, SchemaError, "YYYYMMDD"),
         ({"dates": {"1": DATES}}, SchemaError, "no dates of the parcels"),
         ({"features": {"1": [1], "2": [1, 2]}}, SchemaError, "1, 2"),
         ({"features": {"1": ["wide"], "2": [1]}}, SchemaError, "not numbers"),
@@ -126,6 +148,13 @@ def test_bands_and_season_that_do_not_fit(tmp_path):
     with pytest.raises(SchemaError, match="10 channels"):
         read_pixel_set_folder(folder, label="crops")
     read_pixel_set_folder(folder, label="crops", bands=["B02", "B03", "B04"])
+    for options, says in (
+        ({"bands": ["B02", "B02", "B04"]}, "each once"),
+        ({"sensor": "modis"}, "modis"),
+        ({"n_pixels": 0}, "1 or more"),
+    ):
+        with pytest.raises(SchemaError, match=says):
+            read_pixel_set_folder(folder, label="crops", **options)
     with pytest.raises(SchemaError, match="2017-01-05"):
         read_pixel_set_folder(
             folder, label="crops", bands=["B02", "B03", "B04"], season=Season(2018)

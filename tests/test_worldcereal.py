@@ -237,8 +237,11 @@ def test_missing_file_and_no_parquet(tmp_path):
 
 
 def test_label_column_must_be_there(tmp_path):
-    with pytest.raises(LabelError, match=r"no column 'ct'.*'crop'"):
+    with pytest.raises(LabelError, match=r"no label 'ct'.*'crop'"):
         read(tmp_path, long_table(), "ct")
+    for measured in ("S2-L2A-B02", "timestamp", "DEM-alt-20m"):
+        with pytest.raises(LabelError, match=f"no label '{measured}'"):
+            read(tmp_path, long_table(), measured)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +257,7 @@ def test_label_column_must_be_there(tmp_path):
         (long_table(timestamp="spring"), "does not hold dates"),
         (long_table().drop(columns="valid_date"), r"which year.*assign\(year"),
         (long_table(valid_date=["2016", "2016", "2017"]), r"years \[2016, 2017\]"),
+        (long_table(year=None).drop(columns="valid_date"), "'year' that is not whole"),
         (long_table(valid_date="2015-06-01"), "no date up to the end of its harvest year 2015"),
         (long_table().iloc[:0], "no row"),
     ],

@@ -90,9 +90,9 @@ def read_table(path: Path, label: str) -> ExtractionTable:
     name, columns = path.name, _columns(path)
     wide = any(_WIDE_COLUMN.fullmatch(column) for column in columns)
     series = _series(name, columns, wide=wide)
-    if label not in columns:
-        others = [c for c in columns if c not in series and c not in TERRAIN_COLUMNS]
-        raise LabelError(f"{name} has no column {label!r}; choose the label among {others}.")
+    others = [c for c in columns if c not in {*series, *TERRAIN_COLUMNS, "timestamp"}]
+    if label not in others:
+        raise LabelError(f"{name} has no label {label!r}; choose among the columns {others}.")
     about = [c for c in columns if c in {*_ABOUT, *TERRAIN_COLUMNS, label}]
     table = _read(path, [*series, *about])
     if table.empty:

@@ -1,8 +1,9 @@
 """Pixel sets in the folder layout of the code published with Garnot et al. 2020.
 
 ``DATA/ID.npy`` holds a parcel's series (dates, channels, pixels); ``META/labels.json`` a label
-an id for each of several nomenclatures; ``META/dates.json`` the dates as YYYYMMDD, one list for
-all parcels or one a parcel; ``META/geomfeat.json``, which may be absent, numbers an id.
+an id for each of several nomenclatures; ``META/dates.json`` the dates as YYYYMMDD (YYYY-MM-DD is
+read too), one list for all parcels or one a parcel; ``META/geomfeat.json``, which may be absent,
+numbers an id.
 """
 
 from __future__ import annotations
@@ -95,6 +96,11 @@ def read_pixel_set_folder(
     Garnot et al. 2020, arXiv:1911.07757.
     """
     folder = Path(path)
+    if sensor not in _BANDS or n_pixels < 1:
+        raise SchemaError(
+            f"sensor is {sensor!r} and n_pixels {n_pixels}, expected one of {sorted(_BANDS)} and 1 "
+            "or more."
+        )
     files = _files(folder)
     ids = list(files)
     labels = _json(folder, "labels.json")
@@ -105,6 +111,8 @@ def read_pixel_set_folder(
         )
     dates = _dates(folder, ids)
     names = tuple(bands) if bands is not None else _BANDS[sensor]
+    if len(set(names)) < len(names):
+        raise SchemaError(f"bands are {list(names)}, expected each once.")
     shapes = {key: _shape(file, len(dates[key]), names) for key, file in files.items()}
     time = np.unique(np.concatenate(list(dates.values())))
     season = season or _season_of(time)
@@ -152,7 +160,8 @@ def _files(folder: Path) -> dict[str, Path]:
             f"{folder} has no folder DATA, so it is not a folder of pixel sets. Give the one that "
             "holds DATA and META."
         )
-    found = [_inside(folder, file) for file in data.iterdir() if file.suffix == ".npy"]
+    # A name that begins with a point is some file system's, not a parcel's.
+    found = [_inside(folder, file) for file in data.glob("[!.]*.npy")]
     if not found:
         raise ReadError(f"{data} has no .npy file, expected one a parcel.")
     by_number = all(file.stem.isdecimal() for file in found)
@@ -194,9 +203,11 @@ def _days(raw: object, where: str) -> NDArray[np.datetime64]:
     try:
         if isinstance(raw, dict):
             raw = [raw[key] for key in sorted(raw, key=int)]
-        days = [dt.datetime.strptime(str(one), "%Y%m%d").date() for one in raw]  # type: ignore[attr-defined]
+        days = [dt.datetime.fromisoformat(str(one)).date() for one in raw]  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
-        raise SchemaError(f"{where} does not hold dates as YYYYMMDD: {error}.") from error
+        raise SchemaError(
+            f"{where} does not hold dates as YYYYMMDD or YYYY-MM-DD: {error}."
+        ) from error
     found = np.array(days, dtype="datetime64[D]")
     if len(found) == 0 or (np.diff(found) <= np.timedelta64(0)).any():
         raise SchemaError(f"{where} has dates that do not rise one after the other: {days[:5]}.")
@@ -229,7 +240,10 @@ def _series(
     values = _load(file).astype(np.float64) * scale
     if normalisation is None:
         return values
-    mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in normalisation)
+    try:
+        mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in normalisation)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"normalisation is not a mean and a deviation: {error}.") from error
     try:
         shape = np.broadcast_shapes(mean.shape, deviation.shape, values.shape)
     except ValueError:
@@ -262,7 +276,8 @@ def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:
 
 def _numbers(raw: Any, key: str) -> list[float]:  # noqa: ANN401 (JSON)
     try:
-        return [float(one) for one in (raw if isinstance(raw, list) else [raw])]
+        rows = raw if isinstance(raw, list) else [raw]
+        return [float("nan") if one is None else float(one) for one in rows]
     except (TypeError, ValueError) as error:
         raise SchemaError(f"META/geomfeat.json, parcel {key}, is not numbers: {error}.") from error
 

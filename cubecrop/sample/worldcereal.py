@@ -130,7 +130,11 @@ def _harvest_year(name: str, table: ExtractionTable) -> int:
     if column := next((c for c in ("valid_date", "valid_time") if c in about), None):
         years = days_of(name, about[column]).astype("datetime64[Y]").astype(np.int64) + 1970
     elif "year" in about:
-        column, years = "year", about["year"].to_numpy(dtype=np.int64)
+        column = "year"
+        try:
+            years = about["year"].to_numpy(dtype=np.int64)
+        except (TypeError, ValueError) as error:
+            raise SchemaError(f"{name} has a column 'year' that is not whole: {error}.") from error
     elif "ref_id" in about and about["ref_id"].astype(str).str.match(r"\d{4}_").all():
         column, years = "ref_id", about["ref_id"].astype(str).str[:4].to_numpy(dtype=np.int64)
     else:
