@@ -41,6 +41,13 @@ Clouds = Annotated[
     Literal["scl", "probability"] | None,
     Parameter(help="What masks clouds: the scene classification, or a probability (Earth Search)."),
 ]
+Weather = Annotated[
+    str | None,
+    Parameter(
+        help="Where the weather is, if not in the archive: arco-era5, earth-data-hub, a Zarr "
+        "store or another archive."
+    ),
+]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
 
 
@@ -84,7 +91,7 @@ def search(
     archive: Archive,
     start: Start = None,
     end: End = None,
-    weather: str | None = None,
+    weather: Weather = None,
     low_cloud: float = 20,
     timeline: Path | None = None,
     cache: Path | None = None,
@@ -93,9 +100,6 @@ def search(
 
     Parameters
     ----------
-    weather
-        Where the weather is, if not in the archive: arco-era5, earth-data-hub, a Zarr store or
-        another archive.
     low_cloud
         Percent of cloud up to which a scene counts as one that shows the ground.
     timeline
@@ -146,9 +150,12 @@ def train(
     checkpoint: Path | None = None,
     cache: Path | None = None,
     clouds: Clouds = None,
+    weather: Weather = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
+
+    It learns from weather where --weather says where that is, which may be the archive itself.
 
     Parameters
     ----------
@@ -177,16 +184,17 @@ def train(
         Folder that keeps the pixels drawn from an archive, for the next training.
     """
     from cubecrop.files import check_free
-    from cubecrop.model import MODEL_FILES
+    from cubecrop.model import MODEL_FILES, NetworkOptions
 
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
-    config = cubecrop.TrainConfig(epochs=epochs, may_be_missing=may_be_missing)
+    network = NetworkOptions(weather=weather is not None)
+    config = cubecrop.TrainConfig(network=network, epochs=epochs, may_be_missing=may_be_missing)
     if archive is None:
-        if year or start or end or composite or cache or clouds:
+        if year or start or end or composite or cache or clouds or weather:
             raise LabelError(
-                "--year, --start, --end, --composite, --clouds and --cache are of parcels in an "
-                "archive, and there is no --archive. Name it, or leave these out to train on a "
-                "table of samples."
+                "--year, --start, --end, --composite, --clouds, --weather and --cache are of "
+                "parcels in an archive, and there is no --archive. Name it, or leave these out to "
+                "train on a table of samples."
             )
         model = cubecrop.train_table(
             parcels, label, held_out=held_out, config=config, seed=seed, checkpoint=checkpoint
@@ -202,6 +210,7 @@ def train(
             season=_season(year, start, end),
             held_out=held_out,
             config=config,
+            weather=weather,
             composite=composite,
             clouds=clouds or "scl",
             seed=seed,
@@ -225,6 +234,7 @@ def classify_parcels(
     start: Start = None,
     end: End = None,
     clouds: Clouds = None,
+    weather: Weather = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Classify parcels and write them as GeoParquet.
@@ -248,6 +258,7 @@ def classify_parcels(
         model=model,
         season=_season(year, start, end),
         clouds=clouds,
+        weather=weather,
     )
     cubecrop.write_parcels(table, out, overwrite=overwrite)
     console = Console()
@@ -270,6 +281,7 @@ def classify(
     crs: str | None = None,
     max_lost: float = 0,
     clouds: Clouds = None,
+    weather: Weather = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -300,6 +312,7 @@ def classify(
         resolution=resolution,
         crs=crs,
         clouds=clouds,
+        weather=weather,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     Console().print(f"Written to {out}: see {out / 'quicklook.png'}")

@@ -1,5 +1,7 @@
 """The command line as a person uses it."""
 
+import json
+import shutil
 import subprocess
 import sys
 
@@ -8,7 +10,7 @@ import pytest
 
 import cubecrop
 from cubecrop import cli
-from cubecrop.errors import NoScenesError
+from cubecrop.errors import LabelError, ModelMismatchError, NoScenesError
 
 
 def run(*arguments):
@@ -66,3 +68,36 @@ def test_the_four_commands(place, tmp_path, capsys):
     assert len(gpd.read_parquet(table)) == len(gpd.read_parquet(parcels))
     assert run("classify", "--aoi", parcels, *common, *model, "--out", tmp_path / "map") == 0
     assert (tmp_path / "map" / "quicklook.png").exists()
+
+
+@pytest.mark.slow
+def test_weather_of_elsewhere_is_learnt_from_and_asked_for_again(place, tmp_path, monkeypatch):
+    images = shutil.copytree(place, tmp_path / "images")
+    catalog = json.loads((images / "catalog.json").read_text())
+    catalog["links"] = [link for link in catalog["links"] if "agera5" not in link["href"]]
+    (images / "catalog.json").write_text(json.dumps(catalog))
+    (store,) = (images / "agera5-daily").glob("*/*.zarr")
+    parcels = place / "parcels-2024.parquet"
+    common = ["--year", "2024", "--archive", images]
+    weather = ["--weather", store]
+    model = tmp_path / "model"
+    train = ["train", parcels, "--label", "crop:name", *common, "--epochs", "1"]
+    assert run(*train, "--out", model, *weather) == 0
+    assert cubecrop.CropModel.load(model).config.weather
+    assert run("search", "--aoi", parcels, *common, *weather) == 0
+    classify = ["classify-parcels", parcels, *common, "--model", model, "--out"]
+    assert run(*classify, tmp_path / "a.parquet", *weather) == 0
+    asked = []
+    monkeypatch.setattr(cubecrop, "classify", lambda *_, **options: asked.append(options))
+    monkeypatch.setattr(cubecrop, "write_map", lambda *_, **__: None)
+    map_ = ["classify", "--aoi", parcels, *common, "--model", model, "--out", tmp_path / "map"]
+    assert run(*map_, *weather) == 0
+    assert asked[0]["weather"] == str(store)
+    with pytest.raises(ModelMismatchError, match=r"no 'weather'.*`weather=...`"):
+        ask(*classify, tmp_path / "b.parquet")
+    with pytest.raises(LabelError, match=r"--weather and --cache are of parcels in an archive"):
+        ask("train", parcels, "--label", "crop:name", "--out", tmp_path / "c", *weather)
+
+
+def ask(*arguments):
+    cli.app([str(a) for a in arguments], exit_on_error=False, result_action="return_value")

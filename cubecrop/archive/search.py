@@ -139,7 +139,7 @@ def search(
     if weather is not None and "weather" not in wanted:
         raise SchemaError(
             f"weather={str(weather)!r} names a source, but modalities are {list(wanted)}. Add "
-            "'weather' to them, or leave the source out."
+            "'weather' to them, or leave the source out, as for a model that takes no weather."
         )
     for modality in wanted:
         if modality == "weather" and weather is not None:

@@ -83,9 +83,10 @@ def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
         if not needed:
             continue
         if child not in data.children:
+            elsewhere = ", or say where it is, `weather=...`" if child == WEATHER else ""
             raise ModelMismatchError(
                 f"data has no {child!r}, which the model needs (it has "
-                f"{sorted(data.children)}). Use an archive that has it."
+                f"{sorted(data.children)}). Use an archive that has it{elsewhere}."
             )
         seen = [str(name) for name in data.children[child]["variable"].to_numpy()]
         if missing := sorted(set(needed) - set(seen)):
