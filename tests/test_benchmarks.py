@@ -149,20 +149,27 @@ def test_canada(benchmarks, tmp_path, capsys):
             "CROPTYPE_LABEL": i % 12,
             "S2-L2A-B04": int(1000 + 200 * (i % 12) + rng.normal(0, 20)),
             "S1-SIGMA0-VV": int(3000 + 100 * (i % 12)),
+            "AGERA5-TMEAN": 28000 + 1000 * month,
+            "AGERA5-PRECIP": 3000,
+            "slope": 1.0,
+            "elevation": 10.0 + i,
         }
         for i in range(120)
         for month in range(3)
     ]
     pd.DataFrame(rows).to_parquet(tmp_path / "table.parquet")
     out = tmp_path / "canada.csv"
+    figure = tmp_path / "canada.png"
     arguments = ["--table", tmp_path / "table.parquet", "--out", out, "--seeds", 1, "--epochs", 1]
+    arguments += ["--protocols", "MA→ON", "--figure", figure]
     canada.main([str(one) for one in arguments])
     told = capsys.readouterr().out
     assert "random forest" in told
     assert "minutes" in told
+    assert figure.read_bytes().startswith(b"\x89PNG")
     found = canada.read_rows(out)
-    # Five folds and two regions, five tests each, and the whole table.
-    assert len(found) == 7 * 5 + 1
+    tests = [name for group in canada.methods(1).values() for one in group for name in one.tests]
+    assert [row.method for row in found if row.protocol == "MA→ON"] == tests
     assert {row.n_test for row in found if row.protocol == "MA→ON"} == {45}
     lines = out.read_text("utf-8")
     canada.main([str(one) for one in arguments])

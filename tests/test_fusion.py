@@ -245,6 +245,35 @@ def test_the_auxiliary_classifiers_are_there_where_asked():
         make_network(fusion="early", auxiliary=True)
 
 
+@pytest.mark.parametrize("fusion", ["late", "decision"])
+def test_a_step_says_what_each_sensor_away_would_give(fusion):
+    network, batch = make_network(fusion=fusion), make_batch(n=5)
+    for name, member in (("sentinel2", 0), ("sentinel1", 1)):
+        valid = batch.series[name].valid.clone()
+        valid[member] = False
+        batch = changed(batch, name, valid=valid)
+    assert not network.forward_all(batch).without
+    # Its layers stay as at prediction, so that both can be compared.
+    network.training = True
+    with torch.no_grad():
+        found = network.forward_all(batch)
+        network.training = False
+        assert set(found.without) == {"sentinel2", "sentinel1"}
+        torch.testing.assert_close(found.logits, network(batch), atol=1e-6, rtol=0)
+        for name, (logits, members) in found.without.items():
+            # A member that has but one sensor cannot do without it, nor learns from its absence.
+            assert members.tolist() == [False, False, True, True, True]
+            others = {key: one for key, one in batch.series.items() if key != name}
+            alone = network(dataclasses.replace(batch, series=others))
+            torch.testing.assert_close(logits, alone[members], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("fusion", ["late", "decision"])
+def test_a_step_of_a_network_that_promises_nothing_drops_nothing(fusion):
+    network = make_network(fusion=fusion, may_be_missing=()).train()
+    assert not network.forward_all(make_batch(n=4)).without
+
+
 def test_options_that_the_data_does_not_carry_are_refused():
     with pytest.raises(ModelFormatError, match="weather is True"):
         make_network(weather=True)

@@ -1,5 +1,7 @@
 """Fitting: seeds, labels, masks, several sets."""
 
+import csv
+
 import numpy as np
 import pytest
 import torch
@@ -7,9 +9,10 @@ import xarray as xr
 from samples import make_samples
 
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import SampleArrays, sensor_arrays
+from cubecrop.model import NetworkOptions, SampleArrays, sensor_arrays
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
+from cubecrop.training.hold_out import hold_out
 from cubecrop.training.sets import TrainingSet, band_statistics
 
 QUICK = TrainConfig(epochs=3, batch_size=6, n_pixels=4)
@@ -88,6 +91,33 @@ def test_a_sensor_that_may_be_missing_is_not_needed():
     found = model.predict_proba(alone)
     assert np.isfinite(found).all()
     assert (found.idxmax("crop").to_numpy() == truth).mean() > 0.6
+
+
+@pytest.mark.parametrize("fusion", ["early", "mid", "late", "decision"])
+def test_the_share_of_missing_sensors_changes_what_is_learned(fusion):
+    samples, labels = make_samples(n=18)
+    base = {"epochs": 1, "batch_size": 6, "n_pixels": 4, "may_be_missing": ("sentinel1",)}
+    base["network"] = NetworkOptions(fusion=fusion)
+    first, again, other = (
+        weights(fit(samples, labels, config=TrainConfig(**base, sensor_dropout=share)))
+        for share in (0.4, 0.4, 0.8)
+    )
+    assert equal(first, again)
+    assert not equal(first, other)
+
+
+@pytest.mark.parametrize("missing", [(), ("sentinel1",)])
+def test_a_promise_is_part_of_what_chooses_the_epoch(tmp_path, missing):
+    samples, labels = make_samples(n=60, n_pixels=2)
+    config = TrainConfig(epochs=1, validation=0.3, may_be_missing=missing)
+    model = fit(samples, labels, config=config, checkpoint=tmp_path)
+    (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
+    indices = np.unique(labels, return_inverse=True)[1]
+    held = hold_out(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
+    part, truth = samples.isel(parcel=np.flatnonzero(held)), np.array(labels)[held]
+    cases = [part, *(part.filter(lambda node, name=name: node.name != name) for name in missing)]
+    right = [(model.predict_proba(one).idxmax("crop") == truth).mean() for one in cases]
+    assert float(row["validation_accuracy"]) == pytest.approx(np.mean(right))
 
 
 @pytest.mark.parametrize(

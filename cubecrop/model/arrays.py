@@ -79,6 +79,11 @@ class SampleArrays:
             None if self.terrain is None else self.terrain[index],
         )
 
+    def without(self, name: str) -> SampleArrays:
+        """The same without one of the series."""
+        others = {key: one for key, one in self.series.items() if key != name}
+        return replace(self, series=others)
+
 
 def season_of(tree: xr.DataTree) -> Season:
     """The season that a cube or pixel sets were made for, from their attrs."""

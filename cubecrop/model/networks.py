@@ -33,13 +33,16 @@ class Outputs:
     """What a network says of a batch.
 
     ``logits`` (batch, class); ``auxiliary``: by series, logits (member, class) of those
-    members that have the series, and (batch,) bool which they are; ``embedding`` (batch,
-    feature); ``attention``: by series, (batch, time, head).
+    members that have the series, and (batch,) bool which they are; ``without``: by sensor that
+    may be missing, the same of members that have it and another, as if it were not there, in
+    training of late and decision fusion alone; ``embedding`` (batch, feature); ``attention``:
+    by series, (batch, time, head).
     """
 
     logits: Tensor
     embedding: Tensor
     auxiliary: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    without: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     attention: Mapping[str, Tensor] = field(default_factory=dict)
 
 
@@ -105,18 +108,13 @@ class CropNetwork(nn.Module):
 
         Early fusion stacks series; each is standardised by its own numbers all the same.
         """
-        if name == "extras":
-            self.extras_mean.copy_(mean)
-            self.extras_deviation.copy_(deviation)
-            return
-        start = 0
-        encoder = self.encoders[FUSED if self.config.fusion == "early" else name]
-        if self.config.fusion == "early":
-            order = list(self.n_bands)
-            start = sum(self.n_bands[other] for other in order[: order.index(name)])
-        part = slice(start, start + self.n_bands[name])
-        cast("Tensor", encoder.mean)[part] = mean
-        cast("Tensor", encoder.deviation)[part] = deviation
+        own = (
+            (self.extras_mean, self.extras_deviation)
+            if name == "extras"
+            else self.normalisation(name)
+        )
+        for numbers, learned in zip(own, (mean, deviation), strict=True):
+            numbers.copy_(learned)
 
     def normalisation(self, name: str) -> tuple[Tensor, Tensor]:
         """Mean and deviation (band,) that a series is standardised by."""
@@ -223,54 +221,72 @@ class CropNetwork(nn.Module):
     def _late(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         found, attention = self._summaries(batch, extras)
         n = len(next(iter(batch.values())).valid)
-        width = self.config.summary_width
-        parts = []
-        for name in self.config.series:
-            token = (
-                self.missing[name] if name in self.missing else self.extras_mean.new_zeros(width)
-            )
-            part = token.expand(n, width)
-            if name in found:
-                summary, seen = found[name]
-                whole = len(summary) == n
-                index = seen.nonzero()[:, 0]
-                # An autocast summary is of lower precision than the token.
-                part = (
-                    summary
-                    if whole
-                    else part.to(summary.dtype).clone().index_copy(0, index, summary)
-                )
-            parts.append(part)
-        joined = torch.cat(parts, dim=1)
+        parts = {name: self._part(name, found.get(name), n) for name in self.config.series}
+        joined = torch.cat(list(parts.values()), dim=1)
+        rows, lacking = [joined], self._lacking(found)
+        for name, members in lacking.items():
+            others = parts | {name: self._part(name, None, n)}
+            rows.append(torch.cat(list(others.values()), dim=1)[members])
+        # Together, so that the normalisations learn from what they will meet.
+        logits = self.decoders[FUSED](torch.cat(rows)).split([len(one) for one in rows])
         auxiliary = {
             name: (head(found[name][0]), found[name][1])
             for name, head in self.auxiliary.items()
             if name in found
         }
-        return Outputs(self.decoders[FUSED](joined), joined, auxiliary, attention)
+        without = dict(zip(lacking, zip(logits[1:], lacking.values(), strict=True), strict=True))
+        return Outputs(logits[0], joined, auxiliary, without, attention)
+
+    def _part(self, name: str, found: tuple[Tensor, Tensor] | None, n: int) -> Tensor:
+        """A series' part (batch, width) of what is joined: its summary, or else its token."""
+        width = self.config.summary_width
+        token = self.missing[name] if name in self.missing else self.extras_mean.new_zeros(width)
+        part = token.expand(n, width)
+        if found is None:
+            return part
+        summary, seen = found
+        if len(summary) == n:
+            return summary
+        # An autocast summary is of lower precision than the token.
+        return part.to(summary.dtype).clone().index_copy(0, seen.nonzero()[:, 0], summary)
+
+    def _lacking(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """By sensor that may be missing, (batch,) bool which members could learn to lack it."""
+        if not self.training:
+            return {}
+        out = {}
+        for name in self.config.may_be_missing:
+            others = [seen for key, (_, seen) in found.items() if key not in {name, WEATHER}]
+            if name in found and others:
+                members = found[name][1] & torch.stack(others).any(dim=0)
+                if members.any():
+                    out[name] = members
+        return out
 
     def _decide(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         found, attention = self._summaries(batch, extras)
         n = len(next(iter(batch.values())).valid)
         total = next(self.parameters()).new_zeros(n, self.config.n_classes)
         count = total.new_zeros(n, 1)
-        auxiliary, parts = {}, []
+        auxiliary, parts, shares = {}, [], {}
         for name in self.config.series:
             if name not in found:
                 parts.append(total.new_zeros(n, self.config.summary_width))
                 continue
             summary, seen = found[name]
             logits = self.decoders[name](summary)
-            index = seen.nonzero()[:, 0]
-            total = total.index_add(0, index, torch.softmax(logits, dim=1).to(total.dtype))
+            shares[name] = _spread(torch.softmax(logits, dim=1).to(total.dtype), seen)
+            total = total + shares[name]
             count = count + seen.unsqueeze(1)
-            parts.append(
-                total.new_zeros(n, summary.shape[1]).index_copy(0, index, summary.to(total.dtype))
-            )
+            parts.append(_spread(summary.to(total.dtype), seen))
             if self.config.auxiliary:
                 auxiliary[name] = logits, seen
-        mean = (total / count.clamp_min(1)).clamp_min(torch.finfo(total.dtype).tiny)
-        return Outputs(torch.log(mean), torch.cat(parts, dim=1), auxiliary, attention)
+        without = {
+            name: (_log_mean(total - shares[name], count - 1)[members], members)
+            for name, members in self._lacking(found).items()
+        }
+        joined = torch.cat(parts, dim=1)
+        return Outputs(_log_mean(total, count), joined, auxiliary, without, attention)
 
     def _mid(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         every, auxiliary = [], {}
@@ -295,7 +311,7 @@ class CropNetwork(nn.Module):
             for name, one in zip(batch, every, strict=True):
                 start, stop = stop, stop + one.mask.shape[1]
                 attention[name] = weight[:, start:stop]
-        return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention)
+        return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention=attention)
 
     def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         stacked = self._stack(batch)
@@ -309,7 +325,7 @@ class CropNetwork(nn.Module):
                 if sensor.name in batch:
                     start, stop = stop, stop + batch[sensor.name].days.shape[1]
                     attention[sensor.name] = weight[:, start:stop]
-        return Outputs(self.decoders[FUSED](summary), summary, {}, attention)
+        return Outputs(self.decoders[FUSED](summary), summary, attention=attention)
 
     def _summarise(self, dates: _Dates) -> tuple[Tensor, Tensor | None]:
         """Summary (batch, width) of merged dates; zeros for members without any."""
@@ -369,6 +385,11 @@ class CropNetwork(nn.Module):
 def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:
     widths = (width, *config.decoder)
     return nn.Sequential(*mlp(widths), nn.Linear(widths[-1], config.n_classes))
+
+
+def _log_mean(total: Tensor, count: Tensor) -> Tensor:
+    """Logits of mean probabilities (batch, class), from their sum and number."""
+    return torch.log((total / count.clamp_min(1)).clamp_min(torch.finfo(total.dtype).tiny))
 
 
 def _spread(part: Tensor, seen: Tensor) -> Tensor:

@@ -59,14 +59,13 @@ def batches(
         pixels = draw_positions(one.drawn[members], hashes, size)  # (member, size)
         # One shift for all sensors: it is the season that comes early, not a satellite.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
-        series = _drop_sensors(
-            {
-                name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
-                for name, arrays in one.arrays.series.items()
-            },
-            config,
-            rng,
-        )
+        series = {
+            name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
+            for name, arrays in one.arrays.series.items()
+        }
+        if config.network.fusion in {"early", "mid"}:
+            # Late and decision fusion learn to lack a sensor from all parcels, see `Outputs`.
+            series = _drop_sensors(series, config, rng)
         batch = Batch(
             series, _features(one.arrays.geometry, members), _features(one.arrays.terrain, members)
         )

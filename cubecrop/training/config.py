@@ -62,10 +62,11 @@ class TrainConfig:
         A parcel's dates are all moved by up to this many days, earlier or later: seasons
         differ between regions and years.
     may_be_missing : tuple of str
-        Sensors that the model promises to do without. Each is dropped whole from a share
-        of training parcels.
+        Sensors that the model promises to do without.
     sensor_dropout : float
-        That share.
+        Share of the loss on parcels that lack one of these sensors. Late and decision fusion
+        decide every parcel in a step with and without it; for the others, each sensor is
+        dropped whole from this share of parcels.
     validation : float, optional
         Share of the training parcels by which the best epoch is chosen and the model
         calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 2,000 parcels or more,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -144,7 +144,7 @@ def optimise(
             for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
                 with _precision(device, config):
                     found = forward(batch.to(device))
-                    loss = _loss(found, truth.to(device), loss_of, config.auxiliary)
+                    loss = _loss(found, truth.to(device), loss_of, config)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -176,18 +176,31 @@ def predict(
 def _validate(
     network: CropNetwork, validation: Sequence[TrainingSet], device: str
 ) -> dict[str, float]:
-    """Loss and scores on validation parcels, NaN where there are none."""
+    """Loss and scores on validation parcels, NaN where there are none.
+
+    Of a network that promises to do without sensors, means with all and without each of them.
+    """
     names = ("validation_loss", "validation_accuracy", "validation_macro_f1")
     if not validation:
         return dict.fromkeys(names, math.nan)
+    rows = [_judge(network, validation, device)]
+    for name in network.config.may_be_missing:
+        part = [replace(one, arrays=one.arrays.without(name)) for one in validation]
+        rows.append(_judge(network, part, device))
+    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def _judge(
+    network: CropNetwork, validation: Sequence[TrainingSet], device: str
+) -> tuple[float, float, float]:
+    """Loss, accuracy and macro-F1; a parcel without prediction is a wrong one."""
     probability, truth = predict(network, validation, device)
     known = np.isfinite(probability).all(axis=1)
     guess = np.where(known, np.nan_to_num(probability).argmax(axis=1), NODATA)
     chance = probability[known, truth[known]].clip(1e-12)
     found = scores(truth, guess, network.config.n_classes)
-    return dict(
-        zip(names, (float(-np.log(chance).mean()), found.accuracy, found.macro_f1), strict=True)
-    )
+    loss = float(-np.log(chance).mean()) if known.any() else math.nan
+    return loss, found.accuracy, found.macro_f1
 
 
 def _told(course: Course) -> str:
@@ -216,17 +229,19 @@ def _schedule(
     )
 
 
-def _loss(found: Outputs, truth: Tensor, loss_of: nn.Module, auxiliary: float) -> Tensor:
-    """Loss of the fused classifier, and in part that of each series' own."""
+def _loss(found: Outputs, truth: Tensor, loss_of: nn.Module, config: TrainConfig) -> Tensor:
+    """Loss of the fused classifier, in part of it lacking sensors, and of each series' own."""
     loss: Tensor = loss_of(found.logits, truth)
-    parts = [
-        loss_of(logits, truth[seen])
-        for logits, seen in found.auxiliary.values()
-        if bool(seen.any())
-    ]
-    if not auxiliary or not parts:
-        return loss
-    return loss + auxiliary * torch.stack(parts).mean()
+
+    def mean(parts: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor | None:
+        some = [loss_of(logits, truth[seen]) for logits, seen in parts.values() if seen.any()]
+        return torch.stack(some).mean() if some else None
+
+    if (lacking := mean(found.without)) is not None:
+        loss = (1 - config.sensor_dropout) * loss + config.sensor_dropout * lacking
+    if config.auxiliary and (own := mean(found.auxiliary)) is not None:
+        loss = loss + config.auxiliary * own
+    return loss
 
 
 def _precision(device: str, config: TrainConfig) -> AbstractContextManager[object]:
