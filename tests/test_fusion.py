@@ -1,5 +1,6 @@
 """Every way of fusing and of encoding time: switches matter, masks hold, gradients arrive."""
 
+import copy
 import dataclasses
 import itertools
 
@@ -76,20 +77,46 @@ def changed(batch, name, **changes):
 
 
 @pytest.mark.parametrize(("fusion", "temporal"), EVERY)
-def test_masked_values_and_dates_change_no_logit(fusion, temporal):
-    network, batch = make_network(fusion=fusion, temporal=temporal, **FULL), make_batch()
-    with torch.no_grad():
-        logits = network(batch)
-        for name in ("sentinel2", "sentinel1"):
+def test_masked_values_and_dates_change_no_logit_and_teach_nothing(fusion, temporal):
+    network, batch = make_network(fusion=fusion, temporal=temporal, **FULL), make_batch(n=5)
+    learned = {}
+    for what in (None, torch.nan, torch.inf, 1e30):
+        poisoned = batch
+        for name in ("sentinel2", "sentinel1") if what is not None else ():
             one = batch.series[name]
             away = ~one.valid.any(dim=2)
             poisoned = changed(
-                batch,
+                poisoned,
                 name,
-                values=torch.where(one.valid[..., None], one.values, torch.nan),
+                values=torch.where(one.valid[..., None], one.values, what),
                 days=torch.where(away, one.days + 9, one.days),
             )
-            torch.testing.assert_close(network(poisoned), logits, atol=1e-6, rtol=0)
+        with torch.no_grad():
+            logits = network(poisoned)
+        student = copy.deepcopy(network).train()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # of dropout
+            student(poisoned).square().sum().backward()
+        gradients = {k: p.grad for k, p in student.named_parameters() if p.grad is not None}
+        learned[what] = {"logits": logits, **student.state_dict(), **gradients}
+    for what in (torch.nan, torch.inf, 1e30):
+        torch.testing.assert_close(learned[what], learned[None], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_masked_date_is_not_the_first(fusion):
+    network, batch = make_network(fusion=fusion, time_encoding="first-date"), make_batch()
+    for name in ("sentinel2", "sentinel1"):
+        valid = batch.series[name].valid.clone()
+        valid[:, 0], valid[:, 1, 0] = False, True
+        batch = changed(batch, name, valid=valid)
+    earlier = batch
+    for name in ("sentinel2", "sentinel1"):
+        days = batch.series[name].days.clone()
+        days[:, 0] -= 40
+        earlier = changed(earlier, name, days=days)
+    with torch.no_grad():
+        torch.testing.assert_close(network(earlier), network(batch), atol=1e-6, rtol=0)
 
 
 @settings(max_examples=5, deadline=None)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cubecrop
+from cubecrop.classification import classify_pixel_sets, parcel_table
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.model.thermal import degree_days, thermal_source, thermal_time
@@ -102,8 +103,23 @@ def test_embeddings_and_attention(place, declared, model):
     dates = attention["sentinel2"]["attention"]
     np.testing.assert_array_equal(dates["time"], samples["sentinel2"]["time"])
     assert (dates.to_numpy()[~seen] == 0).all()
+    middles = attention["weather"]["time"].values
+    assert middles[0] == np.datetime64(SEASON.start, "ns") + np.timedelta64(5, "D")
+    assert set(np.diff(middles)) == {np.timedelta64(10, "D")}
     total = sum(node["attention"].sum("time") for node in attention.children.values())
     np.testing.assert_allclose(total, 1, atol=1e-5)
+
+
+def test_a_parcel_without_weather_has_no_thermal_time_and_says_so(place, declared, model):
+    _, samples = cube_and_sets(place, declared, model)
+    samples = samples.load()
+    samples["weather"]["weather"][0] = np.nan
+    found = model.predict_proba(samples).isnull().any("crop").to_numpy()
+    thermal = model.config.needs_thermal_time
+    assert found.tolist() == [thermal] + [False] * (len(declared) - 1)
+    table = parcel_table(declared, classify_pixel_sets(samples, model).compute(), model)
+    assert ("no weather" in table["status"].iloc[0]) == thermal
+    assert (table["status"].iloc[1:] == "predicted").all()
 
 
 def test_degree_days_by_hand():

@@ -14,6 +14,7 @@ from cubecrop.model import (
     assemble,
     mean_over_pixels,
     one_thread,
+    pixel_sets_of,
 )
 from cubecrop.nomenclature import NODATA
 
@@ -137,7 +138,7 @@ def parcel_block(
     predictor = reference.predictor(device)
     sets = assemble(
         {
-            name: SensorArrays(np.ascontiguousarray(v.swapaxes(2, 3)), ok.astype(bool), when)
+            name: pixel_sets_of(v.swapaxes(2, 3), ok, when)
             for name, v, ok, when in zip(inputs.sensors, values, valid, inputs.days, strict=True)
         },
         predictor.network.config,

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
+    from cubecrop.model import NetworkConfig
+
 __all__ = ["classify_pixel_sets", "nothing_found", "parcel_table"]
 
 
@@ -155,7 +157,7 @@ def parcel_table(
         },
         **_crop_sets(probability, model),
         **{f"valid_dates:{name}": dates[name] for name in dates},
-        "status": _status(first, dates, parcels),
+        "status": _status(first, dates, parcels, model.config),
     }
     if len(parcels) == 0:  # a list of nothing would become a column of numbers
         columns = {
@@ -222,7 +224,10 @@ def _named(texts: list[str], index: np.ndarray) -> list[str | None]:
 
 
 def _status(
-    first: np.ndarray, dates: dict[str, np.ndarray], parcels: gpd.GeoDataFrame
+    first: np.ndarray,
+    dates: dict[str, np.ndarray],
+    parcels: gpd.GeoDataFrame,
+    config: NetworkConfig,
 ) -> list[str]:
     texts = []
     placed = has_place(parcels.geometry)
@@ -234,5 +239,10 @@ def _status(
             texts.append("no geometry")
             continue
         lacking = [name for name, counts in dates.items() if counts[row] == 0]
+        seen = len(lacking) < len(dates) and set(lacking) <= set(config.may_be_missing)
+        if seen and config.needs_thermal_time:
+            # Dates that thermal time cannot be told of are none to such a model.
+            texts.append("no weather, which the model needs")
+            continue
         texts.append(f"no valid observation of {' and '.join(lacking) or 'any sensor'}")
     return texts

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SampleArrays", "SensorArrays", "WeatherArrays", "assemble", "days_since_start",
-    "mean_over_pixels", "sample_arrays", "season_of", "sensor_arrays",
+    "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of", "sensor_arrays",
 ]  # fmt: skip
 
 #: Days that a network's weather is averaged over: fewer steps than days, and less noise.
@@ -140,6 +140,14 @@ def assemble(
     )
 
 
+def pixel_sets_of(
+    values: NDArray[np.generic], valid: NDArray[np.generic], days: NDArray[np.float32]
+) -> SensorArrays:
+    """Pixel sets of values (parcel, time, pixel, band); a pixel that lacks a band is not valid."""
+    numbers = np.ascontiguousarray(values, dtype=np.float32)
+    return SensorArrays(numbers, valid.astype(bool) & np.isfinite(numbers).all(axis=-1), days)
+
+
 def _days(time: NDArray[np.datetime64], samples: xr.DataTree) -> NDArray[np.float32]:
     """Days since the season's start, or since the first date where there is no season.
 
@@ -177,12 +185,9 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
     out = {}
     for name in wanted:
         series = tree[name][SERIES[name]].transpose("parcel", "time", "pixel", "band")
-        values = np.ascontiguousarray(series.to_numpy(), dtype=np.float32)
-        # A pixel that lacks a band is none, whatever the samples say of it.
-        valid = tree[name]["valid"].to_numpy().astype(bool) & np.isfinite(values).all(axis=-1)
-        out[name] = SensorArrays(
-            values,
-            valid,
+        out[name] = pixel_sets_of(
+            series.to_numpy(),
+            tree[name]["valid"].to_numpy(),
             _days(tree[name]["time"].to_numpy(), samples),
         )
     return out

@@ -66,8 +66,8 @@ class NetworkOptions:
         What summarises a set over its pixels.
     time_encoding : {"season-day", "calendar-day", "thermal-time", "none", "first-date", "order"}
         Position of a date: days since the season's start, day of the year, degree days (see
-        `cubecrop.model.thermal`), nothing; days since the series' first date and the number
-        of the date are those of the published code.
+        `cubecrop.model.thermal`), nothing; days since a parcel's first valid date and the
+        number of the date are those of the published code.
     thermal_step : float
         Resample series to equal steps of thermal time, so many degree days each, before the
         temporal encoder; 0 keeps the dates.

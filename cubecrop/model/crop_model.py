@@ -7,10 +7,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.files import check_free, new_folder
+from cubecrop.model.arrays import season_of
+from cubecrop.model.config import WEATHER
 from cubecrop.model.inspection import attention_of, embedding_of
 from cubecrop.model.predict import Predictor, default_device
 from cubecrop.model.published import Normalisation, read_reference
@@ -185,20 +188,26 @@ class CropModel:
         xarray.DataTree
             A child a series with ``attention (parcel, time, head)`` float32, 0 at masked
             dates. It sums to 1 over a series' dates, in early and mid fusion over those of
-            all series. NaN for a parcel that cannot be predicted.
+            all series. NaN for a parcel that cannot be predicted. The dates of weather are
+            the middles of the steps that the network averages it over.
 
         Raises
         ------
         ModelMismatchError
             The network does not attend (TempCNN, GRU, Transformer), or resamples dates.
         """
-        found = attention_of(self.network, arrays_for(self, samples), device or default_device())
+        arrays = arrays_for(self, samples)
+        found = attention_of(self.network, arrays, device or default_device())
         nodes = {}
         for name, values in found.items():
             coords: dict[str, Any] = {}
             if "parcel" in samples.coords:
                 coords["parcel"] = samples["parcel"]
-            if name in samples.children and samples[name].sizes["time"] == values.shape[1]:
+            if name == WEATHER:
+                start = np.datetime64(season_of(samples).start, "ns")
+                hours = np.round(arrays.series[name].days * 24).astype("timedelta64[h]")
+                coords["time"] = ("time", start + hours)
+            else:
                 coords["time"] = ("time", samples[name]["time"].to_numpy())
             nodes[name] = xr.Dataset(
                 {"attention": (("parcel", "time", "head"), values)}, coords=coords
@@ -316,8 +325,8 @@ class CropModel:
         Returns
         -------
         CropModel
-            Classes are named by their index; it takes the dates of the samples as days since
-            the first of them.
+            Classes are named by their index; it takes the dates of a parcel as days since
+            the first valid of them.
 
         Raises
         ------

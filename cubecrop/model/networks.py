@@ -185,7 +185,7 @@ class CropNetwork(nn.Module):
             case "calendar-day":
                 return (days + self.config.start_day - 1) % 365 + 1
             case "first-date":
-                return days - days.amin(dim=1, keepdim=True)
+                return _since_first(days, series.valid.any(dim=2))
             case "order":
                 return (torch.arange(days.shape[1], device=days.device) + 1.0).expand_as(days)
         # Weather has no dates of its own that growth could shift: it is what shifts them.
@@ -380,6 +380,12 @@ class CropNetwork(nn.Module):
             when,
             torch.cat(thermal, dim=1) if thermal else None,
         )
+
+
+def _since_first(days: Tensor, dated: Tensor) -> Tensor:
+    """Days since a member's first valid date: both (batch, time); 0 where it has none."""
+    first = torch.where(dated, days, torch.inf).amin(dim=1, keepdim=True)
+    return torch.where(first.isfinite(), days - first, 0.0)
 
 
 def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:
