@@ -12,6 +12,7 @@ from servers import stac_api
 
 from cubecrop.archive import CachedArchive, open_archive, search, search_cache
 from cubecrop.archive.api import StacApiArchive
+from cubecrop.archive.base import Extent
 from cubecrop.archive.providers import LOCAL
 from cubecrop.errors import ArchiveError
 from cubecrop.testing import Optical, Place, write_archive
@@ -26,6 +27,7 @@ class Api:
 
     name = "https://stac.example.org"
     provider = LOCAL
+    whole = Extent((3.0, 50.0, 4.0, 51.0), *YEAR)
 
     def __init__(self, items):
         self.found, self.asked, self.gone = items, 0, False
@@ -37,7 +39,10 @@ class Api:
         yield from self.found
 
     def extent(self, collections):
-        return None
+        self.asked += 1
+        if self.gone:
+            raise ArchiveError("out of reach")
+        return self.whole
 
 
 def item(name="a", **properties):
@@ -157,6 +162,32 @@ def test_an_answer_about_the_present_is_renewed_after_a_day(tmp_path, monkeypatc
     assert api.asked == asked + 1
 
 
+def test_an_extent_is_kept_for_a_day_and_longer_without_a_network(tmp_path, monkeypatch):
+    api = Api([])
+    archive = CachedArchive(api, tmp_path / "cache")
+    assert archive.extent(["b", "a"]) == archive.extent(["a", "b"]) == Api.whole
+    assert api.asked == 1
+    assert archive.extent(["a"]) == Api.whole  # another question
+    assert api.asked == 2
+    api.gone = True
+    assert archive.extent(["a"]) == Api.whole
+    monkeypatch.setattr(search_cache, "_FRESH", -dt.timedelta(days=1))
+    with pytest.warns(UserWarning, match="does not answer"):
+        assert archive.extent(["a"]) == Api.whole
+    with pytest.raises(ArchiveError, match="out of reach"):
+        archive.extent(["c"])
+    api.gone, api.whole = False, None
+    assert archive.extent(["a"]) is None
+    monkeypatch.undo()
+    asked = api.asked
+    assert archive.extent(["a"]) is None
+    assert api.asked == asked
+    for path in (tmp_path / "cache").iterdir():
+        path.write_text(path.read_text()[:-30])
+    assert archive.extent(["a"]) is None
+    assert api.asked == asked + 1
+
+
 def test_that_nothing_was_found_holds_for_a_day(tmp_path, monkeypatch):
     api = Api([])
     archive = CachedArchive(api, tmp_path)
@@ -212,7 +243,11 @@ def test_a_real_api_is_searched_again_after_it_is_gone(tmp_path):
         path.write_text(json.dumps(record | {"links": []}))
     with stac_api(*files) as url:
         first = search(Place().bbox, 2018, archive=url, cache=tmp_path / "cache")
+        kept = open_archive(url, cache=tmp_path / "cache")
+        extent = kept.extent(["sentinel-2-l2a"])
     assert len(first) == 1
+    assert kept.extent(["sentinel-2-l2a"]) == extent
+    assert extent.bbox == pytest.approx(Place().bbox)
     again = search(Place().bbox, 2018, archive=url, cache=tmp_path / "cache")
     assert again.scenes == first.scenes
     with pytest.raises(ArchiveError, match="did not answer"):

@@ -1,6 +1,7 @@
 """STAC APIs of the providers: opened by name, asked by month, asked again when busy."""
 
 import json
+import socket
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -135,3 +136,22 @@ def test_a_busy_server_is_asked_again_also_by_post(busy):
     assert list(archive.items(["sentinel-2-l2a"], area(), None)) == []
     assert log.count(("POST", "/search")) == 2
     assert log.count(("GET", "/")) == 2
+
+
+def test_a_server_that_hangs_is_given_up(monkeypatch):
+    """Connections are taken, and no answer ever comes."""
+    monkeypatch.setattr("cubecrop.archive.api._TIMEOUT", 0.1)
+    monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda *_, **__: None)
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
+        archive = StacApiArchive(f"http://127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(ArchiveError, match="did not answer as one: .*timed? ?out"):
+            list(archive.items(["sentinel-2-l2a"], area(), None))
+        server.settimeout(0)
+        asked = 0
+        while True:
+            try:
+                server.accept()[0].close()
+            except BlockingIOError:
+                break
+            asked += 1
+    assert asked == 6

@@ -109,9 +109,10 @@ class StacApiArchive:
             status_forcelist=[429, 500, 502, 503, 504],
             allowed_methods=None,
         )
-        io = StacApiIO(max_retries=retry, timeout=_TIMEOUT)
+        io = StacApiIO(max_retries=retry)
+        # Opening sets the timeout anew, to none where it is not given here.
         client: pystac_client.Client = self._ask(
-            lambda: pystac_client.Client.open(self.name, stac_io=io)
+            lambda: pystac_client.Client.open(self.name, stac_io=io, timeout=_TIMEOUT)
         )
         return client
 

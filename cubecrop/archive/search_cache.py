@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
+from cubecrop.archive.base import Extent
 from cubecrop.archive.extent import footprint_of
 from cubecrop.errors import ArchiveError, OutputError
 from cubecrop.files import hidden_beside
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from cubecrop.archive.base import Archive, Extent, Interval
+    from cubecrop.archive.base import Archive, Interval
     from cubecrop.archive.providers import Provider
 
 __all__ = ["CachedArchive"]
@@ -46,7 +48,7 @@ class CachedArchive:
     its file is deleted; one stored less than 30 days after the interval's end is asked for
     again after a day, and used with a warning where the server does not answer. A damaged
     file, or one cut short, is asked for again. That nothing was found holds for a day, and
-    longer where the server does not answer.
+    longer where the server does not answer; so does what the collections say of their extent.
     """
 
     archive: Archive
@@ -67,15 +69,12 @@ class CachedArchive:
     ) -> Iterator[Mapping[str, Any]]:
         """Items of the collections that meet an area (degrees) and an interval."""
         wanted = sorted(collections)
-        query = {
-            "format": _FORMAT,
-            "archive": self.name,
-            "collections": wanted,
-            "area": shapely.to_wkb(shapely.normalize(area), hex=True),
-            "interval": [moment.isoformat() for moment in interval] if interval else None,
-        }
-        key = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
-        path = self.folder / f"{'+'.join(wanted)[:80]}-{key[:32]}.parquet"
+        path, query = self._question(
+            wanted,
+            "parquet",
+            area=shapely.to_wkb(shapely.normalize(area), hex=True),
+            interval=[moment.isoformat() for moment in interval] if interval else None,
+        )
         kept = _read(path, query)
         if kept is not None and not _is_stale(kept[1], interval, empty=not kept[0]):
             yield from kept[0]
@@ -85,19 +84,43 @@ class CachedArchive:
         except ArchiveError as error:
             if kept is None:
                 raise
-            warnings.warn(
-                f"{self.name} does not answer, so the answer of {kept[1]:%Y-%m-%d} in {path} is "
-                f"used, which may lack what was published since ({error}).",
-                stacklevel=2,
-            )
+            self._warn(path, kept[1], error)
             found = kept[0]
         else:
             _write(path, found, query)
         yield from found
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections have items; always asked for."""
-        return self.archive.extent(collections)
+        """Where and when the collections have items."""
+        wanted = sorted(collections)
+        path, query = self._question(wanted, "json", extent=True)
+        kept = _read_extent(path, query)
+        if kept is not None and dt.datetime.now(dt.UTC) - kept[1] <= _FRESH:
+            return kept[0]
+        try:
+            found = self.archive.extent(wanted)
+        except ArchiveError as error:
+            if kept is None:
+                raise
+            self._warn(path, kept[1], error)
+            return kept[0]
+        _write_extent(path, found, query)
+        return found
+
+    def _question(
+        self, wanted: list[str], suffix: str, **asked: object
+    ) -> tuple[Path, dict[str, object]]:
+        """The file that answers a question, and the question as that file must state it."""
+        query = {"format": _FORMAT, "archive": self.name, "collections": wanted, **asked}
+        key = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{'+'.join(wanted)[:80]}-{key[:32]}.{suffix}", query
+
+    def _warn(self, path: Path, stored: dt.datetime, error: ArchiveError) -> None:
+        warnings.warn(
+            f"{self.name} does not answer, so the answer of {stored:%Y-%m-%d} in {path} is "
+            f"used, which may lack what was published since ({error}).",
+            stacklevel=3,
+        )
 
 
 def _is_stale(stored: dt.datetime, interval: Interval | None, *, empty: bool) -> bool:
@@ -140,9 +163,7 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
         "sha256": _digest(texts),
         "stored": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    part = hidden_beside(path, "part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as part:
         if items:
             stac_geoparquet.arrow.to_parquet(table, part)
         else:
@@ -153,6 +174,42 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
         pq.write_table(
             made.replace_schema_metadata({**known, _SEAL: json.dumps(seal).encode()}), part
         )
+
+
+def _read_extent(path: Path, query: Mapping[str, Any]) -> tuple[Extent | None, dt.datetime] | None:
+    """An extent, None where there is none, and when it was stored; None unless all is there."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        stored, found = dt.datetime.fromisoformat(kept["stored"]), kept["found"]
+        if kept["query"] != query:
+            return None
+        if found is None:
+            return None, stored
+        west, south, east, north = map(float, found["bbox"])
+        start, end = map(dt.datetime.fromisoformat, found["interval"])
+        return Extent((west, south, east, north), start, end), stored
+    except (OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) -> None:
+    interval = [found.start.isoformat(), found.end.isoformat()] if found else None
+    content = {
+        "query": query,
+        "stored": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "found": {"bbox": found.bbox, "interval": interval} if found else None,
+    }
+    with _replacing(path) as part:
+        part.write_text(json.dumps(content), encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside another, which takes its place when it is whole."""
+    part = hidden_beside(path, "part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
         part.replace(path)
     except OSError as error:
         raise OutputError(f"{path} cannot be written: {error}. Name another cache.") from error

@@ -189,8 +189,8 @@ def _explain(
         handles.append(Line2D([], [], color=_RADAR, label="radar acquisition", **dot))
     if any(scene.cloud_cover is None for scene in optical):
         handles.append(Line2D([], [], color=_UNKNOWN, label="cloud cover not stated", **dot))
-    what = f", of Sentinel-2 with at most {low_cloud:g} % cloud" if optical else ""
-    label = f"more than {days} days without an acquisition{what}"
+    clear = f" (Sentinel-2: without one of at most {low_cloud:g} % cloud)" if optical else ""
+    label = f"more than {days} days without an acquisition{clear}"
     handles.append(Patch(facecolor=_GAP, label=label))
     figure.legend(handles=handles, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
     if optical:
