@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from postgres import Pgstac, pgstac
 
 from cubecrop.cube import open_season
 from cubecrop.testing import write_archive
@@ -29,3 +30,10 @@ def archive(tmp_path_factory) -> Path:
 def real_season(flanders) -> xr.DataTree:
     """The season cube of the real archive, in memory."""
     return open_season(flanders / "parcels.parquet", 2018, archive=flanders).load()
+
+
+@pytest.fixture(scope="session", name="pgstac")
+def one_pgstac() -> Pgstac:
+    """A whole STAC API; where it cannot run, what needs it is skipped."""
+    with pgstac() as server:
+        yield server

@@ -1,11 +1,13 @@
-"""Real servers on loopback: nginx, a STAC API, and one that fails as servers do."""
+"""Real servers on loopback: nginx, a STAC API, and ones that fail as servers do."""
 
 import base64
 import contextlib
 import datetime as dt
 import hashlib
+import http.client
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -40,10 +42,8 @@ def wait_for(port, process, seconds=20.0):
 
 @contextlib.contextmanager
 def running(command, port, **options):
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        **options,
-    )  # fmt: skip
+    quiet = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+    process = subprocess.Popen(command, **(quiet | options))
     try:
         wait_for(port, process)
         yield
@@ -131,15 +131,17 @@ def stac_api(*files):
 class Faulty:
     """Serves files with byte ranges, and fails in the ways that ``fault`` says.
 
-    ``fault(number, path)`` gives None, a status to answer with, "hang" or "cut", which ends
-    the file in its middle; ``number`` counts the requests from 0. ``delay`` seconds pass
-    before each answer.
+    ``fault(number, path)`` gives None, a status to answer with, "hang", "cut", which ends the
+    file in its middle, or "break", which ends the connection in the middle of an answer;
+    ``number`` counts the requests from 0. ``delay`` seconds pass before each answer.
+    ``asked`` are (method, path, range), ``failed`` (method, path, fault); ``given_up`` counts
+    the hanging requests that were left before the server let them go.
     """
 
     def __init__(self, root):
         self.root, self.delay, self.fault = Path(root), 0.0, lambda number, path: None
-        self.asked, self.most_at_once = [], 0
-        self.tokens = 0
+        self.asked, self.failed, self.most_at_once = [], [], 0
+        self.tokens = self.given_up = 0
         self._lock, self._open = threading.Lock(), 0
         self._stopped = threading.Event()
         owner = self
@@ -150,7 +152,7 @@ class Faulty:
             def do_GET(self):
                 owner.answer(self)
 
-            do_HEAD = do_GET  # noqa: N815 (the base class calls it so)
+            do_HEAD = do_POST = do_GET  # noqa: N815 (the base class calls them so)
 
             def log_message(self, *_):
                 pass
@@ -160,7 +162,10 @@ class Faulty:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self._stopped.set()
         self.server.shutdown()
         self.server.server_close()
@@ -171,16 +176,20 @@ class Faulty:
             self._open += 1
             self.most_at_once = max(self.most_at_once, self._open)
             parts = urlsplit(handler.path)
+            fault = self.fault(number, parts.path)
+            handler.body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
             self.asked.append((handler.command, parts.path, handler.headers.get("Range")))
+            if fault is not None:
+                self.failed.append((handler.command, parts.path, fault))
         try:
-            self._answer(handler, number, parts)
+            self._answer(handler, parts, fault)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True
         finally:
             with self._lock:
                 self._open -= 1
 
-    def _answer(self, handler, number, parts):
+    def _answer(self, handler, parts, fault):
         if parts.path == "/token":
             self.tokens += 1
             return self._send(
@@ -192,34 +201,44 @@ class Faulty:
             token = {"token": f"sig={self.tokens}", "msft:expiry": f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
             return self._send(handler, 200, json.dumps(token).encode())
         time.sleep(self.delay)
-        fault = self.fault(number, parts.path)
         if fault == "hang":
-            self._stopped.wait(60)
-            handler.close_connection = True
-            return None
+            return self._hang(handler)
         if isinstance(fault, int):
             return self._send(handler, fault, b"")
+        status, content, headers = self._found(handler, parts, cut=fault == "cut")
+        return self._send(handler, status, content, headers, broken=fault == "break")
+
+    def _hang(self, handler):
+        """Wait a minute for the asker to go."""
+        handler.close_connection = True
+        end = time.monotonic() + 60
+        while not self._stopped.is_set() and time.monotonic() < end:
+            if select.select([handler.connection], [], [], 0.05)[0]:
+                with self._lock:
+                    self.given_up += 1
+                return
+
+    def _found(self, handler, parts, *, cut):
+        """Status, content and headers of a file, or of a range of it."""
         path = self.root / parts.path.removeprefix("/files").lstrip("/")
         if not path.is_file():
-            return self._send(handler, 404, b"")
+            return 404, b"", {}
         content = path.read_bytes()
-        if fault == "cut":
+        if cut:
             content = content[: len(content) // 2]
         asked = handler.headers.get("Range")
         if asked is None:
-            return self._send(handler, 200, content)
+            return 200, content, {}
         first, _, last = asked.removeprefix("bytes=").partition("-")
         first = int(first)
         last = min(int(last) if last else len(content) - 1, len(content) - 1)
         if first > last:
-            return self._send(handler, 416, b"")
-        return self._send(
-            handler, 206, content[first : last + 1],
-            {"Content-Range": f"bytes {first}-{last}/{len(content)}"},
-        )  # fmt: skip
+            return 416, b"", {}
+        part = {"Content-Range": f"bytes {first}-{last}/{len(content)}"}
+        return 206, content[first : last + 1], part
 
     @staticmethod
-    def _send(handler, status, content, headers=()):
+    def _send(handler, status, content, headers=(), *, broken=False):
         handler.send_response(status)
         handler.send_header("Content-Length", str(len(content)))
         handler.send_header("Accept-Ranges", "bytes")
@@ -227,13 +246,24 @@ class Faulty:
             handler.send_header(key, value)
         handler.end_headers()
         if handler.command != "HEAD":
-            handler.wfile.write(content)
+            handler.wfile.write(content[: len(content) // 2] if broken else content)
+        if broken:
+            handler.close_connection = True
 
 
-@contextlib.contextmanager
-def faulty(root):
-    server = Faulty(root)
-    try:
-        yield server
-    finally:
-        server.stop()
+class FaultyApi(Faulty):
+    """A STAC API that fails as ``fault`` says, and else answers as another one does."""
+
+    def __init__(self, upstream):
+        self.upstream = urlsplit(upstream).netloc
+        super().__init__("/")
+
+    def _found(self, handler, parts, *, cut):
+        connection = http.client.HTTPConnection(self.upstream, timeout=30)
+        # Its own address goes with the question, so that links in the answer lead here.
+        kept = ("Host", "Content-Type")
+        headers = {key: handler.headers[key] for key in kept if key in handler.headers}
+        connection.request(handler.command, handler.path, handler.body, headers)
+        with contextlib.closing(connection):
+            answer = connection.getresponse()
+            return answer.status, answer.read(), {"Content-Type": answer.headers["Content-Type"]}

@@ -5,7 +5,7 @@ import sys
 import warnings
 
 import pytest
-from servers import faulty
+from servers import Faulty
 
 from cubecrop.archive import PROVIDERS
 from cubecrop.archive.signing import sign_planetary_computer
@@ -21,7 +21,7 @@ def tokens(tmp_path, monkeypatch):
         from planetary_computer import sas
         from planetary_computer.settings import Settings
 
-    with faulty(tmp_path) as server:
+    with Faulty(tmp_path) as server:
         monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
         Settings.get.cache_clear()
         sas.TOKEN_CACHE.clear()
