@@ -192,7 +192,7 @@ def test_odd_parcels_each_have_an_outcome(place, declared, model):
     found = found.set_index("id")
     assert (found.loc[["empty", "none"], "status"] == "no geometry").all()
     away = ["next door", "another continent"]
-    assert (found.loc[away, "status"].str.startswith("no valid observation")).all()
+    assert (found.loc[away, "status"] == "outside the archive").all()
     without = ["next door", "another continent", "empty", "none"]
     assert found.loc[without, "crop:name"].isna().all()
     assert found.loc[without, "confidence"].isna().all()
@@ -213,7 +213,7 @@ def test_parcels_of_which_none_can_be_seen_all_come_back(place, declared, model,
     empty = declared.set_geometry([None, shapely.Polygon()] + [None] * (len(declared) - 2),
                                   crs=declared.crs)  # fmt: skip
     away = declared.set_geometry(declared.translate(90_000, 90_000))
-    for parcels, status in ((none, ""), (empty, "no geometry"), (away, "no valid observation")):
+    for parcels, status in ((none, ""), (empty, "no geometry"), (away, "outside the archive")):
         found = tabled(place, parcels, model)
         assert list(found.columns) == list(table.columns)
         assert found["id"].tolist() == parcels["id"].tolist()
@@ -303,12 +303,23 @@ def test_an_archive_without_radar_is_refused(editable, declared, model):
         cubecrop.classify(declared, YEAR, archive=editable, season=SEASON, model=model)
 
 
+def turned(parcels):
+    """Parcels whose longitude and latitude are swapped."""
+    lonlat = parcels.to_crs("EPSG:4326")
+    return lonlat.set_geometry(lonlat.transform(lambda xy: xy[:, ::-1]))
+
+
 def test_bad_input_is_named_with_its_cure(place, declared, model):
     run = {"archive": place, "progress": False}
     west, south, east, north = declared.to_crs(4326).total_bounds
     cases = [
         (LabelError, r"no column 'crop'", lambda: cubecrop.train(declared, "crop", YEAR, **run)),
         (NoScenesError, "2031", lambda: cubecrop.train(declared, LABEL, 2031, **run)),
+        (
+            NoScenesError,
+            "look swapped",
+            lambda: cubecrop.train(turned(declared), LABEL, YEAR, **run),
+        ),
         (
             ParcelError,
             "duplicated",
@@ -347,15 +358,21 @@ def test_bad_input_is_named_with_its_cure(place, declared, model):
             call()
 
 
-def test_null_labels_are_left_out(place, declared):
+def test_null_labels_and_what_lies_away_are_left_out(place, declared):
     holes = declared.copy()
     holes.loc[holes.index[:3], LABEL] = None
+    away = holes.index[3:6]
+    holes.loc[away, "geometry"] = holes.loc[away].translate(70_000, 0)
     config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
     model = cubecrop.train(
         holes, LABEL, YEAR, archive=place, season=SEASON, config=config, progress=False
     )
     scored = model.scores["train"]["n"] + model.scores["held out"]["n"]
-    assert scored == len(declared) - 3
+    assert scored == len(declared) - 6
+    (box,) = model.training.bboxes
+    west, south, east, north = declared.to_crs("EPSG:4326").total_bounds
+    assert west < box[0] < box[2] < east
+    assert south < box[1] < box[3] < north
 
 
 @pytest.mark.slow

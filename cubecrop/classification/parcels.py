@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import geopandas as gpd
+    from numpy.typing import NDArray
 
     from cubecrop.model import NetworkConfig
 
@@ -117,7 +118,11 @@ def _bare(array: xr.DataArray, child: str) -> xr.DataArray:
 
 
 def parcel_table(
-    parcels: gpd.GeoDataFrame, found: xr.Dataset, model: CropModel
+    parcels: gpd.GeoDataFrame,
+    found: xr.Dataset,
+    model: CropModel,
+    *,
+    within: NDArray[np.bool_] | None = None,
 ) -> gpd.GeoDataFrame:
     """Add a classification's columns to the parcels it was made for.
 
@@ -129,6 +134,9 @@ def parcel_table(
         What `classify_pixel_sets` gives, computed.
     model : CropModel
         The model that was used.
+    within : numpy.ndarray, optional
+        (parcel,) bool, False where a parcel lies outside the archive's extent; by default all
+        may lie within.
 
     Returns
     -------
@@ -157,7 +165,7 @@ def parcel_table(
         },
         **_crop_sets(probability, model),
         **{f"valid_dates:{name}": dates[name] for name in dates},
-        "status": _status(first, dates, parcels, model.config),
+        "status": _status(first, dates, parcels, model.config, within),
     }
     if len(parcels) == 0:  # a list of nothing would become a column of numbers
         columns = {
@@ -228,6 +236,7 @@ def _status(
     dates: dict[str, np.ndarray],
     parcels: gpd.GeoDataFrame,
     config: NetworkConfig,
+    within: NDArray[np.bool_] | None,
 ) -> list[str]:
     texts = []
     placed = has_place(parcels.geometry)
@@ -237,6 +246,9 @@ def _status(
             continue
         if not placed[row]:
             texts.append("no geometry")
+            continue
+        if within is not None and not within[row]:
+            texts.append("outside the archive")
             continue
         lacking = [name for name, counts in dates.items() if counts[row] == 0]
         seen = len(lacking) < len(dates) and set(lacking) <= set(config.may_be_missing)

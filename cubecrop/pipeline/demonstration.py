@@ -14,8 +14,9 @@ from rasterio.features import rasterize
 from cubecrop.files import check_free
 from cubecrop.metrics import Scores, scores
 from cubecrop.nomenclature import NODATA
+from cubecrop.pipeline.learn import train
 from cubecrop.pipeline.picture import Story, draw_demo, read_photo, read_seasons
-from cubecrop.pipeline.run import classify, classify_parcels, train
+from cubecrop.pipeline.run import classify, classify_parcels
 from cubecrop.sample import split_parcels
 from cubecrop.simulate import simulate_archive
 from cubecrop.write import write_map, write_parcels

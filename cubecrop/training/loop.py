@@ -259,7 +259,7 @@ def _as_model(
     record = TrainingRecord(
         archives=tuple(dict.fromkeys(str(tree.attrs.get("archive", "")) for tree in trees)),
         years=tuple(sorted({season_of(tree).year for tree in trees})),
-        bboxes=tuple(box for tree in trees if (box := _bbox(tree)) is not None),
+        bboxes=_bboxes(trees, [*sets, *validation]),
         parcels=_counts(sets, nomenclature),
         validation=_counts(validation, nomenclature) if validation else {},
         epochs=course.epoch,
@@ -293,14 +293,25 @@ def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str
     return dict(zip(nomenclature.names, counts.tolist(), strict=True))
 
 
-def _bbox(tree: xr.DataTree) -> tuple[float, float, float, float] | None:
-    if "lon" not in tree.coords or not np.isfinite(tree["lon"]).any():
-        return None
-    lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
-    west, east, south, north = (
-        round(float(v), 4) for v in (np.nanmin(lon), np.nanmax(lon), np.nanmin(lat), np.nanmax(lat))
-    )
-    return west, south, east, north
+def _bboxes(
+    trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
+) -> tuple[tuple[float, float, float, float], ...]:
+    """(west, south, east, north) in degrees of each tree's parcels that were learned from."""
+    used = {one for part in sets for one in part.ids}
+    boxes = []
+    for tree in trees:
+        if "lon" not in tree.coords:
+            continue
+        lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
+        learned = [one in used for one in tree["parcel"].to_numpy().tolist()]
+        known = np.array(learned) & np.isfinite(lon + lat)
+        if known.any():
+            lon, lat = lon[known], lat[known]
+            west, south, east, north = (
+                round(float(edge), 4) for edge in (lon.min(), lat.min(), lon.max(), lat.max())
+            )
+            boxes.append((west, south, east, north))
+    return tuple(boxes)
 
 
 @contextmanager

@@ -1,0 +1,127 @@
+"""What callers give, brought to what the stages take; and what a model asks of a cube."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+
+from cubecrop.aoi import has_place, parse_aoi
+from cubecrop.cube import Clouds, Composite, clouds_name
+from cubecrop.errors import ModelFormatError, ModelMismatchError, SeasonError
+from cubecrop.model import CropModel, NetworkOptions
+from cubecrop.schema import SERIES, Modality
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+    from cubecrop.archive import Archive
+    from cubecrop.archive.base import Extent
+    from cubecrop.season import Season
+
+__all__ = [
+    "as_model",
+    "as_season",
+    "beside_satellites",
+    "clouds_for",
+    "composite_for",
+    "modalities_for",
+    "where_they_are",
+    "within_archive",
+]
+
+
+def as_season(year: int, season: Season | None) -> Season | int:
+    """The season that is meant; raises where the year is another one."""
+    if season is not None and season.year != year:
+        raise SeasonError(
+            f"year is {year} but the season is that of {season.year}; give the same year."
+        )
+    return season if season is not None else year
+
+
+def as_model(model: CropModel | str | Path | None) -> CropModel:
+    """The model that is meant, read where it is a path."""
+    if isinstance(model, CropModel):
+        return model
+    if model is None:
+        raise ModelFormatError(
+            "no model was given and none is shipped. Train one: `cubecrop train PARCELS --label "
+            "COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass `model='model/'`."
+        )
+    return CropModel.load(model)
+
+
+def modalities_for(model: CropModel) -> tuple[Modality, ...]:
+    """What a cube must hold for a model."""
+    return (
+        *(name for name in SERIES if name in model.sensors),  # type: ignore[arg-type]
+        *beside_satellites(model.config),
+    )
+
+
+def beside_satellites(options: NetworkOptions) -> tuple[Modality, ...]:
+    """What a network takes beside the satellites."""
+    weather: tuple[Modality, ...] = (
+        ("weather",) if options.weather or options.needs_thermal_time else ()
+    )
+    return (*weather, "terrain") if options.terrain else weather
+
+
+def clouds_for(model: CropModel, clouds: Clouds | None) -> Clouds:
+    """The mask that a model was trained under; another one is refused."""
+    trained = str(model.training.settings.get("clouds", "scl"))
+    if clouds is None and not trained.startswith("function "):
+        return trained  # type: ignore[return-value]
+    if clouds is None or clouds_name(clouds) != trained:
+        given = "none was given" if clouds is None else f"clouds is {clouds_name(clouds)!r}"
+        raise ModelMismatchError(
+            f"the model was trained under the cloud mask {trained!r}, but {given}. Pass the same "
+            "mask, `clouds=...`, or train a model under this one."
+        )
+    return clouds
+
+
+def composite_for(model: CropModel) -> Composite | None:
+    """How a cube's series must be composited for a model."""
+    return model.composite or None  # type: ignore[return-value]
+
+
+def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:
+    """Which parcels an archive may cover, (parcel,): one far away must not stretch the cube."""
+    placed = has_place(parcels.geometry)
+    extent = _extent(source)
+    if extent is None or not placed.any():
+        return placed
+    bounds = parcels.geometry[placed].to_crs("EPSG:4326").bounds.to_numpy()
+    finite = np.isfinite(bounds).all(axis=1)
+    boxes = shapely.box(*np.where(finite[:, None], bounds, 0).T)
+    placed[placed] = finite & shapely.intersects(shapely.box(*extent.bbox), boxes)
+    return placed
+
+
+def where_they_are(parcels: gpd.GeoDataFrame, source: Archive) -> str:
+    """Say where parcels lie and where an archive does, for one that covers none of them."""
+    placed = parcels[has_place(parcels.geometry)]
+    if len(placed) == 0:
+        return "none of them has a geometry with finite coordinates"
+    area, extent = parse_aoi(placed), _extent(source)
+    if extent is None:
+        return f"they lie at {area}"
+    west, south, east, north = extent.bbox
+    text = (
+        f"they lie at {area}, the archive covers lon {west:.4f} to {east:.4f}, "
+        f"lat {south:.4f} to {north:.4f}"
+    )
+    turned = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
+    swapped = shapely.box(*extent.bbox).intersects(turned)
+    return f"{text}; longitude and latitude look swapped" if swapped else text
+
+
+def _extent(source: Archive) -> Extent | None:
+    rules = source.provider.collections
+    return source.extent([key for key, rule in rules.items() if rule.modality in SERIES])
