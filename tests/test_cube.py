@@ -100,6 +100,10 @@ def test_what_a_cube_says_of_itself(archive):
     assert cube.attrs["archive"] == str(archive)
     assert len(cube.attrs["items"]) == len(cube.attrs["item_hrefs"]) == 9
     assert all(href.endswith(".json") for href in cube.attrs["item_hrefs"])
+    said = dict(zip(cube.attrs["items"], cube.attrs["harmonisation"], strict=True))
+    optical = {json.loads(path.read_text())["id"] for path in archive.glob("sentinel-2*/*/*.json")}
+    assert {name for name, reason in said.items() if reason} == optical
+    assert {said[name] for name in optical} == {"offset -0.1: baseline from 04.00 (baseline 05.10)"}
     reflectance = cube["sentinel2/reflectance"]
     assert reflectance.dims == ("time", "band", "y", "x")
     assert reflectance.shape == (4, 10, 60, 60)
@@ -533,7 +537,7 @@ def test_the_mixed_cube_has_something_to_compare(mixed):
     assert np.isfinite(whole["terrain/terrain"]).all()
 
 
-@pytest.mark.parametrize("chunks", [31, 4096])
+@pytest.mark.parametrize("chunks", [np.int64(31), 4096])
 def test_chunks_change_nothing(mixed, chunks):
     folder, whole = mixed
     xr.testing.assert_identical(season(folder, aoi=area(PLACE), chunks=chunks), whole)
@@ -641,7 +645,7 @@ def test_a_broken_weather_store_is_named(tmp_path):
 
 
 def test_bad_questions(archive):
-    for chunks in (0, -1, 2.5, "auto"):
+    for chunks in (0, -1, 2.5, "auto", np.int64(0), np.float64(16)):
         with pytest.raises(SchemaError, match="side of a chunk"):
             open_season(PLACE.bbox, 2018, archive=archive, chunks=chunks)
     for resolution in (0, -10, float("nan"), float("inf")):
@@ -652,6 +656,9 @@ def test_bad_questions(archive):
             open_season(PLACE.bbox, 2018, archive=archive, crs=crs)
     with pytest.raises(AoiError, match="tile by tile"):
         open_season((0, 45, 5, 50), 2018, archive=archive)
+    for south in (86, -81):
+        with pytest.raises(AoiError, match=r"no UTM zone.*crs='EPSG:3413'"):
+            open_season((3, south, 3.01, south + 0.01), 2018, archive=archive)
     with pytest.raises(NoScenesError, match=r"lon 10\.0000 to 10\.1000"):
         open_season((10, 45, 10.1, 45.1), 2018, archive=archive)
 

@@ -111,7 +111,7 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
     Raises
     ------
     AoiError
-        The area is too large for one cube.
+        The area is too large for one cube, or so close to a pole that no UTM zone has it.
     SchemaError
         The CRS is not projected in metres, or the resolution not positive.
     """
@@ -160,7 +160,14 @@ def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
 def _target_crs(aoi: Aoi, crs: str | None) -> str:
     if crs is None:
         centre = aoi.lonlat.centroid
-        target = gpd.GeoSeries([centre], crs="EPSG:4326").estimate_utm_crs()
+        try:
+            target = gpd.GeoSeries([centre], crs="EPSG:4326").estimate_utm_crs()
+        except RuntimeError as error:
+            raise AoiError(
+                f"area of interest {aoi} lies where there is no UTM zone, which reach from 80 "
+                "degrees south to 84 north. Name a projected CRS in metres, `crs='EPSG:3413'` "
+                "or another."
+            ) from error
     else:
         try:
             target = pyproj.CRS.from_user_input(crs)

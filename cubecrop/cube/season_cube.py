@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
 import rioxarray  # noqa: F401 (registers the .rio accessor)
@@ -91,6 +92,8 @@ def open_season(
     -------
     xarray.DataTree
         Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``; see `cubecrop.schema`.
+        The attribute ``items`` names what went in, ``harmonisation`` beside it says how the
+        offset of each item's reflectance was decided ("" where there is none to decide).
 
     Raises
     ------
@@ -103,7 +106,7 @@ def open_season(
     season = season_for(season, area)
     grid = grid_for(area, resolution=resolution, crs=crs)
     source = open_archive(archive)
-    if chunks is not None and not (isinstance(chunks, int) and chunks > 0):
+    if chunks is not None and not (isinstance(chunks, Integral) and chunks > 0):
         raise SchemaError(f"chunks is {chunks!r}, expected the side of a chunk in pixels.")
     try:
         # The rectangle of the cube, not the area: its corners may reach further.
@@ -117,7 +120,7 @@ def open_season(
     return _build(
         found,
         grid,
-        chunks,
+        None if chunks is None else int(chunks),
         composite,
         _Stacking(backend or RasterioBackend(), check_on_error(on_error), clouds),
     )
@@ -168,6 +171,7 @@ def _build(
         clouds=clouds_name(stacking.clouds),
         items=[scene.id for scene in used],
         item_hrefs=[scene.href or "" for scene in used],
+        harmonisation=[scene.harmonisation for scene in used],
     )
     return xr.DataTree.from_dict({"/": root, **nodes}, name="season")
 
