@@ -289,6 +289,24 @@ def test_a_day_that_lacks_an_hour_is_missing(tmp_path, monkeypatch):
     np.testing.assert_array_equal(np.isnan(cell.precipitation), [False, True, True])
 
 
+def test_a_chunk_that_is_missing_is_no_weather(tmp_path):
+    """Zarr reads it as the fill value: NaN is a day that is missing, 0 K no temperature."""
+    chunks = {"2m_temperature": {"chunks": (24, 4, 5)}}
+    store = hourly()[["2m_temperature"]]
+    path = stored(tmp_path, store, "nan.zarr", zarr_format=2, encoding=chunks)
+    (path / "2m_temperature" / "2.0.0").unlink()
+    cell = days_of(path).isel(latitude=0, longitude=0)
+    np.testing.assert_array_equal(np.isnan(cell.temperature_mean), [False, True, False])
+    chunks["2m_temperature"]["_FillValue"] = None
+    path = stored(tmp_path, store, "zero.zarr", zarr_format=2, encoding=chunks)
+    (path / "2m_temperature" / "2.0.0").unlink()
+    with pytest.raises(ReadError, match=r"'2m_temperature' of item .* holds 0 K.*chunk is missing"):
+        days_of(path)
+    celsius = hourly(temperature=np.full(len(hours()), 15.0))[["2m_temperature"]]
+    with pytest.raises(ReadError, match=r"holds 15 K.*its `units` are wrong"):
+        days_of(stored(tmp_path, celsius, "celsius.zarr"))
+
+
 def test_cells_around_greenwich_lie_beside_each_other(tmp_path):
     store = hourly()[["2m_temperature"]]
     path = stored(tmp_path, store)

@@ -50,6 +50,10 @@ _PERIODS: Final[Mapping[str, Period | None]] = {
 }  # fmt: skip
 #: Fewest steps that one task reads, where a store keeps fewer in a chunk.
 _STEPS_AT_ONCE: Final = 240
+#: No air at 2 m has been colder or hotter (184 K and 330 K; WMO, World Weather and Climate
+#: Extremes Archive), nor is any cell of a reanalysis much.
+_COLDEST: Final = 170.0
+_HOTTEST: Final = 345.0
 #: Degrees from the last cell's centre at which a store of a single cell still counts.
 _ALONE: Final = 0.5
 
@@ -217,9 +221,31 @@ def _series(store: xr.Dataset, known: str, name: str, scene: Scene, step: np.tim
         steps = max(steps, chunks[values.dims.index("time")])
     lazy = values.chunk({"time": steps, "latitude": -1, "longitude": -1})
     ours = lazy.transpose(*_DIMS).astype(np.float64) * unit.factor + unit.offset
+    if quantity == "temperature":
+        ours = xr.apply_ufunc(
+            _plausible,
+            ours,
+            kwargs={"what": f"variable {known!r} of {where}"},
+            dask="parallelized",
+            output_dtypes=[np.float64],
+        )
     keep = {dim: ours[dim].variable.to_base_variable() for dim in _DIMS}
     plain = xr.DataArray(ours.variable, coords=keep, name=name).drop_attrs()
     return Series(name, plain, unit, step, period)
+
+
+def _plausible(kelvin: NDArray[np.float64], what: str) -> NDArray[np.float64]:
+    """The values as they are; raises where one is of no air.
+
+    A chunk that is missing from a store reads as the store's fill value, often 0.
+    """
+    odd = (kelvin < _COLDEST) | (kelvin > _HOTTEST)
+    if odd.any():
+        raise ReadError(
+            f"weather {what} holds {kelvin[odd][0]:g} K, and air is {_COLDEST:g} to {_HOTTEST:g} "
+            "K: a chunk is missing from the store, or its `units` are wrong."
+        )
+    return kelvin
 
 
 def _daily_name(values: xr.DataArray, name: str, unit: Unit, bounded: bool, where: str) -> str:
