@@ -261,6 +261,31 @@ def test_two_tiles_of_a_pass_fill_each_others_clouds_and_gaps(tmp_path):
     assert found.reflectance[0, 0, 40, 40] == np.float32(2000 * 1e-4 - 0.1)
 
 
+def test_tiles_of_two_zones_lie_side_by_side_on_one_date(tmp_path):
+    """A pass over the edge of two UTM zones, each tile in its own; they overlap by 200 m."""
+    to32 = pyproj.Transformer.from_crs(32631, 32632, always_xy=True)
+    # The zones' meridians are 3 degrees away on either side, so the tiles stand askew.
+    left, top = 711_000, 5_650_000
+    corner = to32.transform(left + 300, top)
+    east = Place(crs="EPSG:32632", left=corner[0] // 20 * 20, top=corner[1] // 20 * 20 + 400,
+                 width=140, height=140)  # fmt: skip
+    west = Place(left=left, top=top, width=50)
+    shared = {"when": DAY, "properties": {"s2:datatake_id": "GS2A_20180601T105621_015369_N05.10"}}
+    found = optical(
+        tmp_path,
+        Optical(**shared, id="west", tile="31UGS", place=west, dn=2000),
+        Optical(**shared, id="east", tile="32UKB", place=east, dn=3000),
+        aoi=area(Place(left=left, top=top)),
+        crs="EPSG:32631",
+    )
+    assert found.sizes["time"] == 1
+    assert (found.status == Status.CLEAR).all()
+    values = np.unique(found.reflectance)
+    np.testing.assert_array_equal(values, [np.float32(0.1), np.float32(3000 * 1e-4 - 0.1)])
+    np.testing.assert_array_equal(found.reflectance[..., :20], np.float32(0.1))
+    np.testing.assert_array_equal(found.reflectance[..., 52:], np.float32(3000 * 1e-4 - 0.1))
+
+
 def test_duplicated_processings_are_one_date_with_the_newest_values(tmp_path):
     found = optical(
         tmp_path,
@@ -516,7 +541,7 @@ def mixed_scenes():
         Radar(when=RADAR_DAY, vv=power(off), vh=power(off), place=off),
         Elevation(elevation=rng.random((60, 90)) * 50, place=degrees),
         Weather(start="2017-08-01", end="2018-11-30",
-                variables={"temperature_mean": (rng.random((487, 3, 3)), "K")}),
+                variables={"temperature_mean": (280 + rng.random((487, 3, 3)), "K")}),
     ]  # fmt: skip
 
 

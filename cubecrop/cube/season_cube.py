@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import rioxarray  # noqa: F401 (registers the .rio accessor)
 import shapely
 import xarray as xr
@@ -106,7 +106,7 @@ def open_season(
     season = season_for(season, area)
     grid = grid_for(area, resolution=resolution, crs=crs)
     source = open_archive(archive)
-    if chunks is not None and not (isinstance(chunks, Integral) and chunks > 0):
+    if chunks is not None and not (isinstance(chunks, int | np.integer) and chunks > 0):
         raise SchemaError(f"chunks is {chunks!r}, expected the side of a chunk in pixels.")
     try:
         # The rectangle of the cube, not the area: its corners may reach further.
