@@ -25,12 +25,13 @@ _SCRIPT = """
 import sys, time
 sys.path.insert(0, {tests!r})
 import cubecrop.training.checkpoint as checkpoint
-save = checkpoint.Checkpoint.save
-def slow(self, state, rows):
-    save(self, state, rows)
-    print(len(rows), flush=True)
+real, calls = {patched}, []
+def slow(*args):
+    real(*args)
+    calls.append(1)
+    print(len(calls), flush=True)
     time.sleep(0.2)
-checkpoint.Checkpoint.save = slow
+{patched} = slow
 from test_checkpoint import trained
 trained({folder!r})
 """
@@ -52,8 +53,14 @@ def whole():
     return trained()
 
 
-def test_killed_between_two_epochs(whole, tmp_path):
-    script = _SCRIPT.format(tests=str(TESTS), folder=str(tmp_path))
+@pytest.mark.parametrize(
+    ("patched", "number"),
+    # Metrics and state are synced once an epoch each: the sixth is the third epoch's state.
+    [("checkpoint.Checkpoint.save", 3), ("checkpoint.os.fsync", 6)],
+    ids=["between epochs", "writing the state"],
+)
+def test_killed_at_any_moment(whole, tmp_path, patched, number):
+    script = _SCRIPT.format(tests=str(TESTS), folder=str(tmp_path), patched=patched)
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdout=subprocess.PIPE,
@@ -62,11 +69,14 @@ def test_killed_between_two_epochs(whole, tmp_path):
     )
     with process:
         for line in process.stdout:
-            if int(line) == 3:
+            if int(line) == number:
                 process.send_signal(signal.SIGKILL)
                 break
         assert process.wait(60) == -signal.SIGKILL
+    torn = [path.name for path in tmp_path.glob(".*.part")]
+    assert bool(torn) == ("fsync" in patched)
     assert_same(trained(tmp_path), whole)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "state.pt"]
 
 
 def test_stopped_within_an_epoch(whole, tmp_path, monkeypatch):
@@ -113,7 +123,7 @@ def test_metrics_of_each_epoch_as_a_table(whole, tmp_path):
     ("change", "says"),
     [
         ({"seed": 2}, "seed"),
-        ({"config": TrainConfig(epochs=7)}, "config"),
+        ({"config": TrainConfig(epochs=7)}, r"config\.batch_size, config\.epochs"),
         ({"n": 61}, "samples"),
     ],
 )

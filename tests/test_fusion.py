@@ -221,7 +221,7 @@ def test_an_absent_sensor_equals_one_without_dates(fusion):
     [
         *({"fusion": name} for name in FUSIONS[:2] + FUSIONS[3:]),
         *({"temporal": name} for name in list(SIZES)[1:]),
-        {"statistics": ("mean",)}, {"statistics": ("mean", "std", "max", "min")},
+        {"period": 50.0}, {"statistics": ("mean",)}, {"statistics": ("mean", "std", "max", "min")},
         {"time_encoding": "calendar-day"}, {"time_encoding": "none"},
         {"time_encoding": "thermal-time", "thermal_source": "temperature_mean"},
         {"time_encoding": "first-date"}, {"time_encoding": "order"},

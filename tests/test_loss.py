@@ -58,6 +58,10 @@ def test_class_weights_by_hand(balance, expected):
         {"offset": 0.3},
         {"shift_days": 20.0},
         {"small_sets": 0.0},
+        {"learning_rate": 2e-3},
+        {"batch_size": 7},
+        {"n_pixels": 2},
+        {"may_be_missing": ("sentinel1",)},
         {"date_dropout": {"sentinel2": 0.8}},
         {"validation": 0.3},
         {"precision": "bfloat16"},
@@ -109,10 +113,16 @@ def test_the_weight_of_the_auxiliary_loss_changes_what_is_learned():
     base = {"epochs": 1, "batch_size": 6, "n_pixels": 4, "network": NetworkOptions(auxiliary=True)}
     one, other = (
         fit(samples, labels, config=TrainConfig(**base, auxiliary=weight)).network.state_dict()
-        for weight in (0.0, 0.5)
+        for weight in (0.1, 0.5)
     )
     shared = [key for key in one if not key.startswith("auxiliary")]
     assert any(not torch.equal(one[key], other[key]) for key in shared)
+
+
+def test_auxiliary_classifiers_and_their_weight_come_together():
+    for weight, there in ((0.5, False), (0.0, True)):
+        with pytest.raises(LabelError, match="or neither"):
+            TrainConfig(auxiliary=weight, network=NetworkOptions(auxiliary=there))
 
 
 @pytest.mark.parametrize(

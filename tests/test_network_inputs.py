@@ -38,8 +38,9 @@ def declared(place):
 
 @pytest.fixture(scope="module", params=list(OPTIONS))
 def model(request, place, declared):
+    network = OPTIONS[request.param]
     config = cubecrop.TrainConfig(
-        epochs=2, n_pixels=8, network=OPTIONS[request.param], auxiliary=0.5
+        epochs=2, n_pixels=8, network=network, auxiliary=0.5 * network.auxiliary
     )
     return cubecrop.train(
         declared, "crop:name", YEAR, archive=place, season=SEASON, config=config, progress=False

@@ -202,6 +202,9 @@ def test_attention_sums_to_one_over_valid_dates():
     [
         ({"n_classes": 0}, "sizes"),
         ({"attention_width": 30}, "heads"),
+        ({"temporal": "gru"}, "heads is 4, but temporal 'gru' takes none"),
+        ({"temporal": "transformer", "key_width": 8}, "key_width is 8"),
+        ({"temporal": "gru", "heads": None, "temporal_mlp": ()}, "temporal_mlp is empty"),
         ({"may_be_missing": ("sentinel3",)}, "sentinel3"),
         ({"sensors": ()}, "sensors"),
         ({"dropout": 1.5}, "dropout"),

@@ -31,6 +31,11 @@ _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
     "gru": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
     "transformer": {"attention_width": 128, "heads": 4, "key_width": 1, "temporal_mlp": (128,)},
 }
+#: Sizes that a temporal encoder does not have.
+_NOT_TAKEN: Final = {
+    "tempcnn": ("heads", "key_width"), "gru": ("heads", "key_width"),
+    "transformer": ("key_width",),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ class NetworkOptions:
     decoder : tuple of int
         Widths of the layers before the classes.
     dropout, attention_dropout : float
-        Shares dropped in training.
+        Shares dropped in training; the latter of the dates of ltae and tae.
     period : float
         Longest wavelength of the sinusoid over positions.
 
@@ -140,6 +145,11 @@ class NetworkOptions:
                 "early fusion has no embedding of a single sensor for an auxiliary classifier. "
                 "Use mid or late fusion, or `auxiliary=False`."
             )
+        for name in _NOT_TAKEN.get(self.temporal, ()):
+            if getattr(self, name) not in {None, _PUBLISHED[self.temporal][name]}:
+                raise ModelFormatError(
+                    f"{name} is {getattr(self, name)}, but temporal {self.temporal!r} takes none."
+                )
         if not self.pixel_mlp:
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
         if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1 and self.period > 0):

@@ -53,6 +53,9 @@ class Checkpoint:
             raise OutputError(
                 f"{self.folder} cannot be made: {error}. Name another folder as checkpoint."
             ) from error
+        for name in (STATE, METRICS):
+            for left in self.folder.glob(f".{name}.*.part"):  # of a training killed as it wrote
+                left.unlink(missing_ok=True)
 
     def load(self) -> dict[str, Any] | None:
         """The state after the last whole epoch, None before the first. Executes nothing."""

@@ -139,6 +139,12 @@ class TrainConfig:
         for name in ("learning_rate", "clip_norm"):
             if not getattr(self, name) > 0:
                 raise LabelError(f"{name} is {getattr(self, name)}, expected more than 0.")
+        if bool(self.auxiliary) != self.network.auxiliary:
+            raise LabelError(
+                f"auxiliary is {self.auxiliary} and network.auxiliary {self.network.auxiliary}; "
+                "the series' own classifiers need a weight, and the weight needs them. Give "
+                "both, `auxiliary=0.5, network=NetworkOptions(auxiliary=True)`, or neither."
+            )
         if self.precision not in get_args(Precision):
             raise LabelError(
                 f"precision is {self.precision!r}, expected one of {get_args(Precision)}."

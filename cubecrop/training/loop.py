@@ -148,7 +148,7 @@ def _origin(
     return {
         "samples": ", ".join(one.digest() for one in sets),
         "nomenclature": nomenclature.to_json(),
-        "config": json.dumps(config.to_dict(), sort_keys=True),
+        **{f"config.{name}": json.dumps(value) for name, value in config.to_dict().items()},
         "seed": str(seed),
         "device": device,
         "torch": str(torch.__version__),
