@@ -1,7 +1,8 @@
-"""Folders that appear complete or not at all."""
+"""Folders and files that appear complete or not at all."""
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import uuid
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-__all__ = ["check_free", "hidden_beside", "new_folder"]
+__all__ = ["check_free", "hidden_beside", "new_file", "new_folder"]
+
+#: Random hexadecimal digits in a hidden name.
+_RANDOM = 12
 
 
 def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
@@ -25,7 +29,7 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
     out : pathlib.Path
         A missing folder, an empty one or, with ``overwrite``, one that holds only ``files``.
     files : collection of str
-        Names of the files that may be replaced.
+        Names of the files that may be replaced; none where nothing ever may.
     overwrite : bool
         Whether they may.
 
@@ -38,10 +42,13 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
         raise OutputError(f"{out} is a file, expected a folder to write to. Name another one.")
     held = sorted(out.iterdir()) if out.is_dir() else []
     if held and not overwrite:
-        raise OutputError(
-            f"{out} holds {_names(held)}, expected a missing or empty folder. Name another "
-            "one, or pass `overwrite=True` (`--overwrite`) to replace an earlier result."
+        cure = (
+            "Name another one, or pass `overwrite=True` (`--overwrite`) to replace an earlier "
+            "result."
+            if files
+            else "Name another one, or remove it."
         )
+        raise OutputError(f"{out} holds {_names(held)}, expected a missing or empty folder. {cure}")
     if foreign := [path for path in held if path.name not in files or path.is_dir()]:
         raise OutputError(
             f"{out} holds {_names(foreign)}, which are not ours to replace. "
@@ -59,7 +66,9 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
     """Give a hidden folder beside ``out`` that takes its name when the block ends well.
 
     Both lie on one file system, so that the change of name is one step. When the block
-    raises, the hidden folder is removed and ``out`` stays as it was.
+    raises, the hidden folder is removed and ``out`` stays as it was. A folder that is replaced
+    steps aside under a hidden name first; one that a process left aside when it was killed is
+    removed by the next that writes ``out``.
 
     Parameters
     ----------
@@ -93,9 +102,43 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
         shutil.rmtree(staging, ignore_errors=True)
 
 
+@contextmanager
+def new_file(path: Path, *, cure: str) -> Iterator[Path]:
+    """Give a hidden file beside ``path`` that takes its place when the block ends well.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        File to write; missing parents are made, and one that is there is replaced.
+    cure : str
+        What the message of an error advises, as a sentence.
+
+    Yields
+    ------
+    pathlib.Path
+        The hidden file, to be written within the block; gone after it, whatever happens.
+
+    Raises
+    ------
+    OutputError
+        The file system refuses.
+    """
+    part = hidden_beside(path, "part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        part.replace(path)
+    except OSError as error:
+        if isinstance(error, CubecropError):
+            raise
+        raise OutputError(f"{path} cannot be written: {error}. {cure}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def hidden_beside(path: Path, ending: str) -> Path:
     """Make a hidden name beside ``path`` that no other run uses."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.{ending}")
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_RANDOM]}.{ending}")
 
 
 def _publish(staging: Path, out: Path) -> None:
@@ -104,11 +147,13 @@ def _publish(staging: Path, out: Path) -> None:
         out.rename(old)
     try:
         staging.rename(out)
-    except OSError:
-        if old.exists():
+    except BaseException:  # also where a person stops it between the two
+        if old.exists() and not out.exists():
             old.rename(out)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    aside = f".{glob.escape(out.name)}.{'[0-9a-f]' * _RANDOM}.old"
+    for left in out.parent.glob(aside):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _names(paths: list[Path]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import hashlib
 import json
@@ -16,8 +15,8 @@ import shapely
 
 from cubecrop.archive.base import Extent
 from cubecrop.archive.extent import footprint_of
-from cubecrop.errors import ArchiveError, OutputError
-from cubecrop.files import hidden_beside
+from cubecrop.errors import ArchiveError
+from cubecrop.files import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["CachedArchive"]
 
 _FORMAT: Final = 1
+_CURE: Final = "Name another cache."
 #: Column with an item as the server gave it: the rest of the table holds it with less detail.
 _RAW: Final = "item"
 _SEAL: Final = b"cubecrop"
@@ -163,7 +163,7 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
         "sha256": _digest(texts),
         "stored": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
     }
-    with _replacing(path) as part:
+    with new_file(path, cure=_CURE) as part:
         if items:
             stac_geoparquet.arrow.to_parquet(table, part)
         else:
@@ -199,22 +199,8 @@ def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) ->
         "stored": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "found": {"bbox": found.bbox, "interval": interval} if found else None,
     }
-    with _replacing(path) as part:
+    with new_file(path, cure=_CURE) as part:
         part.write_text(json.dumps(content), encoding="utf-8")
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A file to write beside another, which takes its place when it is whole."""
-    part = hidden_beside(path, "part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}. Name another cache.") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import geopandas as gpd
 import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
-from cubecrop.files import hidden_beside
+from cubecrop.files import new_file
 
 if TYPE_CHECKING:
     import os
@@ -48,18 +48,13 @@ def write_parcels(
     """
     _check_parcels(parcels)
     target = check_parcel_path(path, overwrite=overwrite)
-    staging = hidden_beside(target, "part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        parcels.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
-        staging.replace(target)
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise OutputError(
-            f"{target} cannot be written: {error}. Name another file, or "
-            "give each column values of one type."
-        ) from error
-    finally:
-        staging.unlink(missing_ok=True)
+    with new_file(target, cure="Name another file.") as staging:
+        try:
+            parcels.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
+        except (ValueError, pa.ArrowException) as error:
+            raise OutputError(
+                f"{target} cannot be written: {error}. Give each column values of one type."
+            ) from error
     return target
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from cubecrop.archive.seen import LOW_CLOUD, gaps_between, is_low_cloud, series_names
 from cubecrop.errors import NoScenesError, OutputError
-from cubecrop.files import hidden_beside
+from cubecrop.files import new_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cubecrop.schema import Scene
     from cubecrop.season import Season
 
-__all__ = ["plot_timeline", "write_timeline"]
+__all__ = ["check_timeline_path", "plot_timeline", "write_timeline"]
 
 _DPI: Final = 150
 _WIDTH: Final = 11.0
@@ -96,23 +96,28 @@ def write_timeline(
 ) -> None:
     """Write the picture of `plot_timeline` as PNG; complete or not at all.
 
+    Missing parents of the path are made, and a picture that is there is replaced.
+
     Raises
     ------
     OutputError
         The path does not end in .png, or cannot be written.
     """
+    path = check_timeline_path(path)
+    figure = plot_timeline(scenes, low_cloud=low_cloud, gap_days=gap_days)
+    with new_file(path, cure="Name another file.") as part:
+        figure.savefig(part, format="png")
+
+
+def check_timeline_path(path: str | Path) -> Path:
+    """Raise unless a picture can have this path; before a long search, say."""
     path = Path(path)
     if path.suffix.lower() != ".png":
-        raise OutputError(f"{path} does not end in .png, which is what is written.")
-    figure = plot_timeline(scenes, low_cloud=low_cloud, gap_days=gap_days)
-    part = hidden_beside(path, "part")
-    try:
-        figure.savefig(part, format="png")
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}. Name another file.") from error
-    finally:
-        part.unlink(missing_ok=True)
+        raise OutputError(
+            f"{path} does not end in .png, which is what is written. Name it "
+            f"'{path.with_suffix('.png').name}'."
+        )
+    return path
 
 
 def _shade_gaps(
