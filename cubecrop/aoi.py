@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def read_vector(path: str | Path) -> gpd.GeoDataFrame:
     Raises
     ------
     AoiError
-        The file is not there or cannot be read.
+        The file is not there, cannot be read, or holds no geometries or several layers.
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -147,9 +148,27 @@ def read_vector(path: str | Path) -> gpd.GeoDataFrame:
     try:
         if path.suffix in {".parquet", ".geoparquet"}:
             return gpd.read_parquet(path)
-        return gpd.read_file(path)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("error", message="More than one layer")
+            table = gpd.read_file(path)
+    except UserWarning as error:
+        layers = gpd.list_layers(path)["name"].tolist()
+        raise AoiError(
+            f"{path} holds the layers {layers}, expected one. Write the one that is meant to a "
+            "file of its own, or pass `geopandas.read_file(path, layer=...)`."
+        ) from error
     except Exception as error:  # drivers raise their own kinds
-        raise AoiError(f"{path} cannot be read as a vector file: {error}") from error
+        told = " ".join(str(error).split())
+        raise AoiError(
+            f"{path} cannot be read as a vector file: {told} Expected geometries with a CRS, as "
+            "geopandas writes them to .parquet, .gpkg, .geojson or .shp."
+        ) from error
+    if not isinstance(table, gpd.GeoDataFrame):
+        raise AoiError(
+            f"{path} holds no geometries but the columns {sorted(map(str, table.columns))}. Make "
+            "them, as in `geopandas.GeoDataFrame(table, geometry=..., crs=...)`."
+        )
+    return table
 
 
 def _bbox_from_text(text: str) -> list[float] | None:

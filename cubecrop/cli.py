@@ -6,10 +6,9 @@ import datetime as dt
 import sys
 from math import isnan
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
-from pandas import DataFrame
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -17,6 +16,9 @@ from rich.table import Table
 import cubecrop
 from cubecrop.errors import CubecropError, LabelError
 from cubecrop.season import Season
+
+if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
+    from pandas import DataFrame
 
 __all__ = ["main"]
 
@@ -33,7 +35,11 @@ Aoi = Annotated[
         allow_leading_hyphen=True,  # west of Greenwich
     ),
 ]
-Archive = Annotated[str, Parameter(help="A folder, an ItemCollection file, or a STAC API's URL.")]
+_ARCHIVE = (
+    "planetary-computer, earth-search or cdse, a folder with a STAC catalog, an ItemCollection "
+    "file, or a STAC API's URL."
+)
+Archive = Annotated[str, Parameter(help=_ARCHIVE)]
 Year = Annotated[int, Parameter(help="Harvest year.")]
 Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
 End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
@@ -73,7 +79,7 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
         Same seed, same result.
     """
     result = cubecrop.demo(out, seed=seed)
-    console = Console()
+    console = _console()
     _print_scores(console, result.model)
     console.print(
         f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
@@ -107,11 +113,15 @@ def search(
     cache
         Folder that keeps the answers of a STAC API for the next search.
     """
+    if timeline is not None:
+        from cubecrop.write.timeline import check_timeline_path
+
+        check_timeline_path(timeline)
     scenes = cubecrop.search(
         aoi, _season(year, start, end) or year, archive=archive, weather=weather, cache=cache
     )
     found = cubecrop.availability(scenes, low_cloud=low_cloud)
-    console = Console()
+    console = _console()
     if len(found):
         console.print(_found_table(scenes, found, low_cloud))
         console.print(
@@ -137,15 +147,15 @@ def train(
     label: str,
     out: Path,
     year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[
-        str | None, Parameter(help="A folder, an ItemCollection file, or a STAC API's URL.")
-    ] = None,
+    archive: Annotated[str | None, Parameter(help=_ARCHIVE)] = None,
     start: Start = None,
     end: End = None,
     held_out: float = 0.3,
     epochs: int | None = None,
     composite: Literal["dekad", "month"] | None = None,
-    may_be_missing: tuple[Literal["sentinel2", "sentinel1"], ...] = (),
+    may_be_missing: Annotated[
+        tuple[Literal["sentinel2", "sentinel1"], ...], Parameter(negative="", show_default=False)
+    ] = (),
     seed: int = 0,
     checkpoint: Path | None = None,
     cache: Path | None = None,
@@ -218,7 +228,7 @@ def train(
             cache=cache,
         )
     model.save(out, overwrite=overwrite)
-    console = Console()
+    console = _console()
     _print_scores(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")
 
@@ -261,7 +271,7 @@ def classify_parcels(
         weather=weather,
     )
     cubecrop.write_parcels(table, out, overwrite=overwrite)
-    console = Console()
+    console = _console()
     for status, count in table["status"].value_counts().items():
         console.print(f"{count} parcels: {status}")
     console.print(f"Written to {out}")
@@ -315,7 +325,7 @@ def classify(
         weather=weather,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
-    Console().print(f"Written to {out}: see {out / 'quicklook.png'}")
+    _console().print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 
 @app.command
@@ -323,8 +333,8 @@ def simulate(
     *,
     out: Path,
     preset: str = "demo",
-    region: list[str] | None = None,
-    year: list[int] | None = None,
+    region: Annotated[list[str] | None, Parameter(negative="")] = None,
+    year: Annotated[list[int] | None, Parameter(negative="")] = None,
     size_km: float | None = None,
     seed: int = 0,
 ) -> None:
@@ -348,7 +358,7 @@ def simulate(
     cubecrop.simulate_archive(
         out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
     )
-    Console().print(f"Written to {out}")
+    _console().print(f"Written to {out}")
 
 
 def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
@@ -373,6 +383,11 @@ def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) ->
             f"{gap} days\n{row['gap_start']}" if gap else "",
         )
     return table
+
+
+def _console() -> Console:
+    """Where results are told; numbers in a sentence are not coloured."""
+    return Console(highlight=False)
 
 
 def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:

@@ -2,6 +2,7 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 
@@ -84,6 +85,20 @@ def test_a_file_that_is_no_vector_file(tmp_path):
         (tmp_path / name).write_text("not this")
         with pytest.raises(AoiError, match=f"{name} cannot be read"):
             parse_aoi(tmp_path / name)
+
+
+def test_a_file_without_geometries_or_with_several_layers(tmp_path):
+    (tmp_path / "a.csv").write_text("id,crop\n1,maize\n")
+    with pytest.raises(AoiError, match=r"a\.csv holds no geometries but .*'crop'"):
+        parse_aoi(tmp_path / "a.csv")
+    pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(AoiError, match=r"a\.parquet cannot be .*Expected geometries"):
+        parse_aoi(tmp_path / "a.parquet")
+    table = gpd.GeoDataFrame(geometry=[shapely.box(*BBOX)], crs=4326)
+    for layer in ("2017", "2018"):
+        table.to_file(tmp_path / "a.gpkg", layer=layer)
+    with pytest.raises(AoiError, match=r"a\.gpkg holds the layers \['2017', '2018'\]"):
+        parse_aoi(tmp_path / "a.gpkg")
 
 
 def test_infinite_coordinates_are_an_error_of_ours():

@@ -7,11 +7,15 @@ import pytest
 
 import cubecrop
 
-HEAVY = ("torch", "distributed", "stackstac", "xarray", "rasterio", "matplotlib", "geopandas")
+HEAVY = (
+    "torch", "distributed", "stackstac", "xarray", "rasterio", "matplotlib", "geopandas", "pandas",
+    "numpy",
+)  # fmt: skip
 
 
-def test_import_is_light():
-    code = f"import sys, cubecrop; print([m for m in {HEAVY!r} if m in sys.modules])"
+@pytest.mark.parametrize("module", ["cubecrop", "cubecrop.cli"])
+def test_import_is_light(module):
+    code = f"import sys, {module}; print([m for m in {HEAVY!r} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 

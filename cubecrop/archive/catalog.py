@@ -142,7 +142,8 @@ class FileArchive:
             if isinstance(error.__cause__, ArchiveError):  # ours, in pystac's wrapping
                 raise error.__cause__ from None
             raise ArchiveError(
-                f"{reader.latest} cannot be read as STAC: {type(error).__name__}: {error}"
+                f"{reader.latest} cannot be read as STAC: {type(error).__name__}: {error}. Name a "
+                "folder with catalog.json, or an ItemCollection file."
             ) from error
         rows = {row.name for row in map(tell_provider, records)}
         row = PROVIDERS[rows.pop()].searching() if len(rows) == 1 else LOCAL

@@ -172,7 +172,10 @@ def _target_crs(aoi: Aoi, crs: str | None) -> str:
         try:
             target = pyproj.CRS.from_user_input(crs)
         except pyproj.exceptions.CRSError as error:
-            raise SchemaError(f"crs {crs!r} is not known: {error}") from error
+            raise SchemaError(
+                f"crs {crs!r} is not known: {error}. Give a projected CRS in metres, such as "
+                "'EPSG:32631', or leave `crs` out for the UTM zone of the area."
+            ) from error
     code = target.to_epsg()
     metres = target.is_projected and target.axis_info[0].unit_name in {"metre", "meter"}
     if code is None or not metres:

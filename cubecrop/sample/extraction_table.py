@@ -125,7 +125,9 @@ def _series(name: str, columns: Sequence[str], *, wide: bool) -> dict[str, tuple
         raise SchemaError(
             f"{name} has the columns {_some(columns)} and lacks {absent}, so it is not a "
             "WorldCereal extraction table: the long form has 'sample_id', 'timestamp' and "
-            "'S2-L2A-B02' …, the wide form 'start_date', 'end_date' and 'OPTICAL-B02-ts0-10m' …."
+            "'S2-L2A-B02' …, the wide form 'start_date', 'end_date' and 'OPTICAL-B02-ts0-10m' …. "
+            "Parcels without series learn from an archive: `cubecrop.train(parcels, label, year, "
+            "archive=...)`, or `--year` and `--archive`."
         )
     found: dict[str, tuple[str, int]] = {}
     unknown = []

@@ -224,8 +224,9 @@ def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetw
             mean, deviation = band_statistics(sets, name)
         except ValueError:
             raise SchemaError(
-                f"no training parcel has a valid pixel of {name!r}; leave the sensor out with "
-                "`modalities=`, or choose parcels within the archive."
+                f"no training parcel has a valid pixel of {name!r}; leave the sensor out "
+                "(`sensors=` of `train`, `modalities=` of `open_season`), or choose parcels and a "
+                "season that it has seen."
             ) from None
         network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
     parts = [
