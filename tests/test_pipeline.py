@@ -1,5 +1,6 @@
 """The whole way on a small simulated archive: train, classify, classify_parcels."""
 
+import dataclasses
 import datetime as dt
 import shutil
 
@@ -12,7 +13,9 @@ import shapely
 from dask.base import tokenize
 
 import cubecrop
+from cubecrop.archive import open_archive
 from cubecrop.errors import (
+    AoiError,
     LabelError,
     ModelFormatError,
     ModelMismatchError,
@@ -230,6 +233,38 @@ def test_infinite_coordinates_are_no_geometry(place, declared, model, table):
     found = tabled(place, declared.set_geometry(shapes, crs=declared.crs), model)
     assert found["status"].iloc[0] == "no geometry"
     np.testing.assert_allclose(found["confidence"][1:], table["confidence"][1:], atol=1e-5)
+
+
+class Globe:
+    """An archive that says, as an API does, that it has something everywhere."""
+
+    name = "globe"
+
+    def __init__(self, folder):
+        self.whole = open_archive(folder)
+        self.provider = self.whole.provider
+
+    def items(self, *question):
+        return self.whole.items(*question)
+
+    def extent(self, collections):
+        return dataclasses.replace(self.whole.extent(collections), bbox=(-180, -90, 180, 90))
+
+
+def test_a_parcel_at_mistaken_coordinates_is_named(place, declared, model):
+    """An archive of the whole globe cannot tell that it lies outside."""
+    shapes = declared.geometry.tolist()
+    shapes[3] = shapely.transform(shapes[3], lambda xy: xy - [0, 5_000_000])
+    lost = declared.set_geometry(shapes, crs=declared.crs)
+    name = declared["id"].iloc[3]
+    with pytest.raises(ParcelError, match=rf"farthest .* are {name!r} \(5002 km\)\. Mend"):
+        tabled(Globe(place), lost, model)
+    with pytest.raises(ParcelError, match=rf"farthest .* are {name!r}"):
+        cubecrop.train(lost, LABEL, YEAR, archive=Globe(place), season=SEASON, progress=False)
+    arctic = shapely.box(3, 86, 3.01, 86.01)
+    north = declared[:1].to_crs(4326).set_geometry([arctic], crs=4326)
+    with pytest.raises(AoiError, match="no UTM zone"):
+        tabled(Globe(place), north, model)
 
 
 def test_a_table_of_results_is_classified_anew(place, model, table):

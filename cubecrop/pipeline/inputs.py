@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import pyproj
 import shapely
 
 from cubecrop.aoi import has_place, parse_aoi
 from cubecrop.cube import Clouds, Composite, clouds_name
-from cubecrop.errors import ModelFormatError, ModelMismatchError, SeasonError
+from cubecrop.cube.grid import grid_for
+from cubecrop.errors import (
+    AoiError,
+    ModelFormatError,
+    ModelMismatchError,
+    ParcelError,
+    SeasonError,
+)
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.schema import SERIES, Modality
 
@@ -27,12 +35,17 @@ __all__ = [
     "as_model",
     "as_season",
     "beside_satellites",
+    "check_reach",
     "clouds_for",
     "composite_for",
     "modalities_for",
     "where_they_are",
     "within_archive",
 ]
+
+
+#: Pixels from the middle within which no parcel makes a cube too large.
+_NEAR: Final = 10_000
 
 
 def as_season(year: int, season: Season | None) -> Season | int:
@@ -102,6 +115,32 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
     boxes = shapely.box(*np.where(finite[:, None], bounds, 0).T)
     placed[placed] = finite & shapely.intersects(shapely.box(*extent.bbox), boxes)
     return placed
+
+
+def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | None) -> None:
+    """Raise where parcels lie too far apart for the cube that spans them, naming the farthest.
+
+    An archive of the whole globe holds a parcel at mistaken coordinates too.
+    """
+    area = parse_aoi(parcels)
+    try:
+        grid_for(area, resolution=resolution, crs=crs)
+    except AoiError as error:
+        west, south, east, north = parcels.geometry.to_crs("EPSG:4326").bounds.to_numpy().T
+        x, y = (west + east) / 2, (south + north) / 2
+        # Of the median, which a few far away do not move.
+        middle = np.full_like(x, np.median(x)), np.full_like(y, np.median(y))
+        kilometres = pyproj.Geod(ellps="WGS84").inv(*middle, x, y)[2] / 1000
+        order = np.argsort(-kilometres)[:3]
+        order = order[kilometres[order] > _NEAR * resolution / 1000]
+        if len(order) == 0:
+            raise  # for another reason
+        far = ", ".join(f"{parcels['id'].iloc[i]!r} ({kilometres[i]:.0f} km)" for i in order)
+        raise ParcelError(
+            f"parcels lie at {area}, too far apart for one cube; farthest from the middle of "
+            f"most are {far}. Mend their coordinates or leave them out, or take the parcels in "
+            f"groups of one region ({error})"
+        ) from error
 
 
 def where_they_are(parcels: gpd.GeoDataFrame, source: Archive) -> str:

@@ -16,6 +16,7 @@ from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import (
     as_season,
     beside_satellites,
+    check_reach,
     where_they_are,
     within_archive,
 )
@@ -139,6 +140,7 @@ def train(
             f"no labelled parcel lies within archive {source.name}: {places}. Look at the parcels' "
             "CRS and coordinates, or choose another archive."
         )
+    check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
         table.iloc[labelled],
         as_season(year, season),

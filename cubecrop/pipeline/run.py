@@ -17,6 +17,7 @@ from cubecrop.cube import open_season
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
+    check_reach,
     clouds_for,
     composite_for,
     modalities_for,
@@ -156,7 +157,7 @@ def classify_parcels(
     Raises
     ------
     ParcelError
-        No CRS, no ids, or duplicated ids.
+        No CRS, no ids, or duplicated ids; or parcels lie so far apart that no cube spans them.
     NoScenesError
         Parcels lie within the archive's extent, and it has no image of them in the season.
     ModelFormatError, ModelMismatchError, ReadError
@@ -170,6 +171,7 @@ def classify_parcels(
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(table, found, crop_model, within=within)
+    check_reach(table[within], resolution=resolution, crs=crs)
     cube = open_season(
         table[within],
         when,
