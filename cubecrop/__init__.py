@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
     from cubecrop.model import CropModel
+    from cubecrop.model.carry import send_model
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
     from cubecrop.sample import sample_pixel_sets, split_parcels
@@ -38,6 +39,7 @@ _HOMES = {
     "plot_timeline": "write",
     "sample_pixel_sets": "sample",
     "search": "archive",
+    "send_model": "model.carry",
     "simulate_archive": "simulate",
     "split_parcels": "sample",
     "train": "pipeline",
@@ -67,6 +69,7 @@ __all__ = [
     "plot_timeline",
     "sample_pixel_sets",
     "search",
+    "send_model",
     "simulate_archive",
     "split_parcels",
     "train",

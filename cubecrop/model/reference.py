@@ -7,12 +7,21 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cubecrop.errors import ModelFormatError, OutputError
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.predict import Predictor, default_device
+from cubecrop.model.storage import unpacked
 
-__all__ = ["ModelReference", "reference_to"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["ModelReference", "drop", "keep", "reference_to"]
+
+#: By digest, the files of models that were sent to this process; see `send_model`.
+_SENT: dict[str, Mapping[str, bytes]] = {}
+_LOCK = threading.Lock()
 
 
 def reference_to(model: CropModel) -> ModelReference:
@@ -35,16 +44,37 @@ class ModelReference:
     digest: str
 
     def predictor(self, device: str | None = None) -> Predictor:
-        """The model made ready, loaded once a process and device."""
+        """The model made ready, loaded once a process and device.
+
+        Raises
+        ------
+        ModelFormatError
+            The model was neither sent here nor is in its folder, or another one is.
+        """
         with _LOCK:  # two threads that ask at once share one load
             return _predictor(self, device or default_device())
 
 
-_LOCK = threading.Lock()
+def keep(digest: str, files: Mapping[str, bytes]) -> None:
+    """Hold the files of a model in this process, for references to it."""
+    _SENT[digest] = files
+
+
+def drop(digest: str) -> None:
+    """Forget what `keep` holds."""
+    _SENT.pop(digest, None)
 
 
 @functools.lru_cache(maxsize=4)
 def _predictor(reference: ModelReference, device: str) -> Predictor:
+    if (files := _SENT.get(reference.digest)) is not None:
+        return CropModel(**unpacked(files, "the model that was sent")).predictor(device)
+    if not Path(reference.path).exists():
+        raise ModelFormatError(
+            f"model {reference.digest[:12]} is not on this machine, which sees no folder "
+            f"{reference.path}. Workers that share no disk with the client get it by "
+            "`cubecrop.send_model(model, client)`, called before computing."
+        )
     model = CropModel.load(reference.path)
     if model.digest != reference.digest:
         raise ModelFormatError(
