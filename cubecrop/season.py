@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import datetime as dt
 import operator
 from dataclasses import dataclass, field
@@ -85,6 +86,14 @@ class Season:
             (self.start.year - self.year, self.start.month, self.start.day),
             (self.end.year - self.year, self.end.month, self.end.day),
         )
+
+    def with_window(self, window: tuple[tuple[int, int, int], tuple[int, int, int]]) -> Season:
+        """The same year's season in a `window`; one that ends on 29 February ends on the last."""
+        start, end = (
+            dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
+            for year, month, day in ((self.year + away, *rest) for away, *rest in window)
+        )
+        return Season(self.year, start=start, end=end, hemisphere=self.hemisphere)
 
     @property
     def n_days(self) -> int:

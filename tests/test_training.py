@@ -8,8 +8,9 @@ import torch
 import xarray as xr
 from samples import make_samples
 
-from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import NetworkOptions, SampleArrays, sensor_arrays
+from cubecrop.errors import LabelError, ModelMismatchError, SchemaError
+from cubecrop.model import CropModel, NetworkOptions, SampleArrays, sensor_arrays
+from cubecrop.schema import SERIES
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
 from cubecrop.training.hold_out import hold_out
@@ -134,10 +135,63 @@ def test_labels_that_cannot_be_learned(labels, says):
         fit(samples, labels, config=QUICK)
 
 
+@pytest.mark.parametrize("swap", [False, True])
+def test_sets_may_differ_in_bands_steps_and_season(tmp_path, swap):
+    one, labels = make_samples(n=15)
+    other, more = make_samples(n=12, seed=5, dates=(5, 11))
+    less = other["sentinel2"].to_dataset().drop_sel(band="B8A")
+    other["sentinel2"] = xr.DataTree(less)
+    other.attrs |= {"season_start": "2017-08-01", "season_end": "2018-09-30", "composite": "month"}
+    pairs = [(one, labels), (other, more)][:: -1 if swap else 1]
+    model = fit([tree for tree, _ in pairs], [part for _, part in pairs], config=QUICK)
+    again = CropModel.load(model.save(tmp_path / "model"))
+    assert again.season_window == ((-1, 8, 1), (0, 10, 31))
+    assert "B8A" not in again.config.sensors[0].bands
+    assert len(again.config.sensors[0].bands) == 9
+    for tree, _ in pairs:
+        assert np.isfinite(again.predict_proba(tree)).all()
+    # Days count from the first day of the season that holds both.
+    moved = one.copy()
+    moved.attrs |= {"season_start": "2017-08-01"}
+    np.testing.assert_array_equal(again.predict_proba(moved), again.predict_proba(one))
+    moved.attrs |= {"season_start": "2017-07-01"}
+    with pytest.raises(ModelMismatchError, match="season"):
+        again.predict_proba(moved)
+
+
+def test_seasons_that_differ_have_no_common_thermal_time():
+    one, labels = make_samples(n=6)
+    other, more = make_samples(n=6, seed=5)
+    other.attrs |= {"season_start": "2017-08-01"}
+    config = TrainConfig(epochs=1, network=NetworkOptions(time_encoding="thermal-time"))
+    with pytest.raises(SchemaError, match="summed from its start"):
+        fit([one, other], [labels, more], config=config)
+
+
+@pytest.mark.parametrize("fusion", ["late", "mid"])
+def test_sets_of_one_sensor_each_teach_a_network_that_may_miss_both(fusion):
+    pairs = [make_samples(n=30, seed=i, sensors=(name,)) for i, name in enumerate(SERIES)]
+    config = TrainConfig(
+        epochs=1, n_pixels=4, validation=0.2, may_be_missing=tuple(SERIES),
+        network=NetworkOptions(fusion=fusion),
+    )  # fmt: skip
+    model = fit([tree for tree, _ in pairs], [part for _, part in pairs], config=config)
+    for tree, _ in pairs:
+        assert np.isfinite(model.predict_proba(tree)).all()
+
+
+def test_radar_of_two_calibrations_is_not_mixed():
+    one, labels = make_samples(n=6)
+    other, more = make_samples(n=6, seed=5)
+    other["sentinel1"]["backscatter"].attrs["calibration"] = "sigma0"
+    with pytest.raises(SchemaError, match="'gamma0', 'sigma0'"):
+        fit([one, other], [labels, more], config=QUICK)
+
+
 def test_sets_of_different_sensors_do_not_fit_together():
     one, labels = make_samples()
     other, more = make_samples(sensors=("sentinel2",))
-    with pytest.raises(SchemaError, match="sensors"):
+    with pytest.raises(SchemaError, match="may_be_missing"):
         fit([one, other], [labels, more], config=QUICK)
 
 

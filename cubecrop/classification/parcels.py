@@ -52,7 +52,7 @@ def classify_pixel_sets(
     check_pixel_sets(samples)
     present = model.check(samples)
     chosen = model.select_bands(samples)
-    span = season_of(samples)
+    span = season_of(chosen)
     arguments, dims, days = [], [], []
     config = model.config
     for name in present:

@@ -62,7 +62,7 @@ def classify_pixels(
     present = model.check(season)
     chosen = model.select_bands(season)
     series = [_spread(chosen.children[name].dataset[SERIES[name]]) for name in present]
-    span = season_of(season)
+    span = season_of(chosen)
     # Coordinates of the children differ (dates, bands) and are of no use after the network.
     plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
     dims = [["time", "band"]] * len(plain)

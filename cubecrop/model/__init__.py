@@ -8,6 +8,7 @@ from cubecrop.model.arrays import (
     WeatherArrays,
     assemble,
     days_since_start,
+    in_window,
     mean_over_pixels,
     pixel_sets_of,
     sample_arrays,
@@ -19,7 +20,7 @@ from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, Sensor
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
 from cubecrop.model.predict import Predictor, as_batch, default_device, one_thread
-from cubecrop.model.record import TrainingRecord
+from cubecrop.model.record import TrainingRecord, window_text
 from cubecrop.model.reference import ModelReference, reference_to
 from cubecrop.model.series import Batch, Series
 from cubecrop.model.storage import MODEL_FILES
@@ -47,6 +48,7 @@ __all__ = [
     "assemble",
     "days_since_start",
     "default_device",
+    "in_window",
     "mean_over_pixels",
     "one_thread",
     "pixel_sets_of",
@@ -56,4 +58,5 @@ __all__ = [
     "sensor_arrays",
     "tempered",
     "thermal_source",
+    "window_text",
 ]

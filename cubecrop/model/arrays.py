@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.record import Window
 
 __all__ = [
     "SampleArrays", "SensorArrays", "WeatherArrays", "assemble", "days_since_start",
-    "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of", "sensor_arrays",
+    "in_window", "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of", "sensor_arrays",
 ]  # fmt: skip
 
 #: Days that a network's weather is averaged over: fewer steps than days, and less noise.
@@ -98,6 +99,18 @@ def season_of(tree: xr.DataTree) -> Season:
             f"the tree has no attribute {error}, so its season is unknown. Make it with "
             "`cubecrop.open_season(...)` or set season_year, season_start and season_end."
         ) from error
+
+
+def in_window(tree: xr.DataTree, window: Window) -> xr.DataTree:
+    """The tree as one of another season window, from whose first day its days are counted."""
+    season = season_of(tree).with_window(window)
+    out = tree.copy()
+    out.attrs = {
+        **tree.attrs,
+        "season_start": season.start.isoformat(),
+        "season_end": season.end.isoformat(),
+    }
+    return out
 
 
 def days_since_start(time: NDArray[np.datetime64], season: Season) -> NDArray[np.float32]:

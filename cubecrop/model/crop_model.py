@@ -204,7 +204,7 @@ class CropModel:
             if "parcel" in samples.coords:
                 coords["parcel"] = samples["parcel"]
             if name == WEATHER:
-                start = np.datetime64(season_of(samples).start, "ns")
+                start = np.datetime64(season_of(self.select_bands(samples)).start, "ns")
                 hours = np.round(arrays.series[name].days * 24).astype("timedelta64[h]")
                 coords["time"] = ("time", start + hours)
             else:
@@ -251,8 +251,8 @@ class CropModel:
         return probability.copy(data=inside).rename("crop_set")
 
     def select_bands(self, tree: xr.DataTree) -> xr.DataTree:
-        """The tree with each sensor's bands in the model's order."""
-        return select_bands(self.config, tree)
+        """The tree with each sensor's bands in the model's order, and in its season window."""
+        return select_bands(self, tree)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Write the model to a folder, all of it or nothing.

@@ -18,6 +18,7 @@ Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 class TrainingRecord:
     """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed.
 
+    ``windows`` and ``composites`` are those of the samples, where these were of several.
     ``validation`` are parcels by class that chose the epoch (``best_epoch`` of ``epochs``) and
     calibrated the model, ``held_out`` those that were only scored.
     """
@@ -25,6 +26,8 @@ class TrainingRecord:
     archives: tuple[str, ...] = ()
     years: tuple[int, ...] = ()
     bboxes: tuple[tuple[float, float, float, float], ...] = ()
+    windows: tuple[Window, ...] = ()
+    composites: tuple[str, ...] = ()
     parcels: Mapping[str, int] = field(default_factory=dict)
     validation: Mapping[str, int] = field(default_factory=dict)
     held_out: Mapping[str, int] = field(default_factory=dict)
@@ -38,8 +41,11 @@ class TrainingRecord:
     def from_dict(cls, raw: Mapping[str, Any]) -> TrainingRecord:
         """Read a record from JSON types."""
         values = dict(raw)
-        for key in ("archives", "years", "never_held_out"):
-            values[key] = tuple(values[key])
+        for key in ("archives", "years", "composites", "never_held_out"):
+            values[key] = tuple(values.get(key, ()))
+        values["windows"] = tuple(
+            tuple(tuple(map(int, day)) for day in window) for window in values.get("windows", ())
+        )
         values["bboxes"] = tuple(tuple(map(float, bbox)) for bbox in values["bboxes"])
         return cls(**values)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from cubecrop.errors import ModelMismatchError
-from cubecrop.model.arrays import SampleArrays, sample_arrays, season_of
+from cubecrop.model.arrays import SampleArrays, in_window, sample_arrays, season_of
 from cubecrop.model.config import WEATHER
 from cubecrop.model.record import window_text
 from cubecrop.schema import SERIES
@@ -35,15 +35,16 @@ def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
         A sensor that may not be missing is absent, or bands, calibration, orbits or
         season window differ; the message says which.
     """
-    if model.season_window is not None and (window := season_of(data).window) != (
-        model.season_window
-    ):
+    if model.season_window is not None and (window := season_of(data).window) not in {
+        model.season_window, *model.training.windows
+    }:  # fmt: skip
         raise ModelMismatchError(
             f"data spans the season {window_text(window)}, the model was trained on "
             f"{window_text(model.season_window)}. Open the season with the same window, or "
             "train a model for this one."
         )
-    if (composite := str(data.attrs.get("composite", ""))) != model.composite:
+    composite = str(data.attrs.get("composite", ""))
+    if composite not in {model.composite, *model.training.composites}:
         raise ModelMismatchError(
             f"data is composited by {composite or 'nothing'!r}, the model was trained on "
             f"series composited by {model.composite or 'nothing'!r}. Open the season with "
@@ -126,9 +127,11 @@ def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> 
             )
 
 
-def select_bands(config: NetworkConfig, tree: xr.DataTree) -> xr.DataTree:
-    """The tree with each sensor's bands in the network's order."""
-    bands = {s.name: list(s.bands) for s in config.sensors}
+def select_bands(model: CropModel, tree: xr.DataTree) -> xr.DataTree:
+    """The tree with each sensor's bands in the model's order, and in its season window."""
+    if model.season_window is not None and season_of(tree).window != model.season_window:
+        tree = in_window(tree, model.season_window)
+    bands = {s.name: list(s.bands) for s in model.config.sensors}
     nodes = {"/": tree.to_dataset()}
     for name in tree.children:
         node = tree.children[name].to_dataset(inherit=False)
@@ -150,7 +153,7 @@ def arrays_for(model: CropModel, samples: xr.DataTree) -> SampleArrays:
     if model.season_window is None:
         samples = _with_bands(model.config, samples)
     check_data(model, samples)
-    arrays = sample_arrays(select_bands(model.config, samples), model.config)
+    arrays = sample_arrays(select_bands(model, samples), model.config)
     if n := model.config.n_dates:
         for name, one in arrays.series.items():
             if len(one.days) != n or not one.valid.any(axis=2).all():

@@ -115,9 +115,10 @@ def _drop_sensors(
     names = [name for name in batch if name in config.may_be_missing]
     for name in [names[i] for i in rng.permutation(len(names))]:
         series = batch[name]
-        others = torch.stack(
-            [s.seen for key, s in batch.items() if key not in {name, WEATHER}]
-        ).any(dim=0)
+        rest = [s.seen for key, s in batch.items() if key not in {name, WEATHER}]
+        if not rest:
+            continue
+        others = torch.stack(rest).any(dim=0)
         away = torch.from_numpy(rng.random(len(series.valid)) < config.sensor_dropout) & others
         valid = series.valid & ~away[:, None, None]
         batch[name] = Series(series.values, valid, series.days, series.thermal)

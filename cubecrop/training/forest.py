@@ -14,7 +14,8 @@ from cubecrop.errors import LabelError, ModelMismatchError
 from cubecrop.model import SensorArrays, season_of, sensor_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.sample import hash_ids
-from cubecrop.training.sets import Labels, Samples, as_lists, common_sensors
+from cubecrop.training.sets import Labels, Samples, as_lists
+from cubecrop.training.together import sensors_alike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def fit_forest(
     Breiman 2001, doi:10.1023/A:1010933404324.
     """
     trees, texts = as_lists(samples, labels)
-    names = common_sensors(trees)
+    names = sensors_alike(trees)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     index = np.array([nomenclature.index(text) for part in texts for text in part])
     if len(np.unique(index[index != NODATA])) < 2:

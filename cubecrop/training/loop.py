@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,10 +36,10 @@ from cubecrop.training.sets import (
     TrainingSet,
     as_lists,
     band_statistics,
-    common_sensors,
     feature_statistics,
     training_set,
 )
+from cubecrop.training.together import as_one_season, sensors_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -66,7 +66,9 @@ def fit(
     Parameters
     ----------
     samples : xarray.DataTree or sequence of them
-        Pixel sets; see `cubecrop.schema`. Several (years, regions) may have different dates.
+        Pixel sets; see `cubecrop.schema`. Several (years, regions, tables) may differ in dates,
+        composites and season window, in bands (those that all have are learned), and in a
+        sensor that may be missing.
         Parcels that share a value of the coordinate ``group`` are kept together.
     labels : sequence, or a sequence of sequences
         A label a parcel, in the order of ``samples``. Parcels with a null label are left out.
@@ -102,13 +104,14 @@ def fit(
     """
     config = config or TrainConfig()
     trees, texts = as_lists(samples, labels)
-    names = common_sensors(trees)
+    sensors = sensors_together(trees, config.may_be_missing)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     if len(nomenclature) < 2:
         raise LabelError(
             f"labels hold the classes {nomenclature.names}, expected two or more to tell apart."
         )
-    network_config = _network_config(trees, names, len(nomenclature), config)
+    given, trees = trees, as_one_season(trees, config.network)
+    network_config = _network_config(trees, sensors, len(nomenclature), config)
     sets = [
         training_set(tree, part, network_config, nomenclature)
         for tree, part in zip(trees, texts, strict=True)
@@ -132,6 +135,7 @@ def fit(
         )
         found = predict(network, validation, device) if validation else None
     model = _as_model(network, trees, sets, validation, nomenclature, config, seed, course)
+    model = _remembering(model, given)
     if found is None:
         return model
     return model.with_calibration(calibrate(*found, alpha=config.alpha))
@@ -177,7 +181,10 @@ def _split(
 
 
 def _network_config(
-    trees: Sequence[xr.DataTree], names: Sequence[str], n_classes: int, config: TrainConfig
+    trees: Sequence[xr.DataTree],
+    sensors: tuple[SensorConfig, ...],
+    n_classes: int,
+    config: TrainConfig,
 ) -> NetworkConfig:
     """What is chosen and what the first samples give; raises where others lack it."""
     first, options = trees[0], config.network
@@ -203,10 +210,7 @@ def _network_config(
     start = season_of(first).start
     return NetworkConfig(
         **{f.name: getattr(options, f.name) for f in fields(NetworkOptions)},
-        sensors=tuple(
-            SensorConfig(name=name, bands=tuple(map(str, first[name]["band"].to_numpy())))
-            for name in names
-        ),
+        sensors=sensors,
         n_classes=n_classes,
         may_be_missing=config.may_be_missing,
         weather_variables=variables(WEATHER) if options.weather else (),
@@ -251,10 +255,10 @@ def _as_model(
     course: Course,
 ) -> CropModel:
     first = trees[0]
-    radar = first["sentinel1"] if "sentinel1" in network.config.series else None
+    radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
     orbits = (
-        sorted({str(o) for tree in trees for o in tree["sentinel1"]["orbit_state"].to_numpy()})
-        if radar is not None and all("orbit_state" in t["sentinel1"].coords for t in trees)
+        sorted({str(state) for one in radar for state in one["orbit_state"].to_numpy()})
+        if all("orbit_state" in one.coords for one in radar)
         else []
     )
     record = TrainingRecord(
@@ -273,13 +277,25 @@ def _as_model(
         nomenclature=nomenclature,
         season_window=season_of(first).window,
         radar_calibration=(
-            str(radar["backscatter"].attrs.get("calibration", "")) if radar is not None else ""
+            str(radar[0]["backscatter"].attrs.get("calibration", "")) if radar else ""
         ),
         radar_orbits=tuple(orbits),
         composite=str(first.attrs.get("composite", "")),
         n_pixels=config.n_pixels,
         training=record,
     )
+
+
+def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
+    """The model with the windows and steps of its samples, where there were several."""
+    windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
+    composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
+    record = replace(
+        model.training,
+        windows=windows if len(windows) > 1 else (),
+        composites=composites if len(composites) > 1 else (),
+    )
+    return replace(model, training=record)
 
 
 def _recorded(trees: Sequence[xr.DataTree]) -> dict[str, str]:

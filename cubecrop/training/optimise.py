@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from cubecrop.errors import LabelError
 from cubecrop.metrics import scores
-from cubecrop.model import Predictor
+from cubecrop.model import WEATHER, Predictor
 from cubecrop.nomenclature import NODATA
 from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
@@ -185,8 +185,13 @@ def _validate(
         return dict.fromkeys(names, math.nan)
     rows = [_judge(network, validation, device)]
     for name in network.config.may_be_missing:
-        part = [replace(one, arrays=one.arrays.without(name)) for one in validation]
-        rows.append(_judge(network, part, device))
+        part = [
+            replace(one, arrays=one.arrays.without(name))
+            for one in validation
+            if set(one.arrays.series) - {name, WEATHER}  # else nothing is left to judge by
+        ]
+        if part:
+            rows.append(_judge(network, part, device))
     return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
 
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import WEATHER, SampleArrays, sample_arrays, season_of
+from cubecrop.errors import LabelError
+from cubecrop.model import WEATHER, SampleArrays, sample_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.sample import draw_positions, hash_ids
-from cubecrop.schema import SERIES, check_pixel_sets
+from cubecrop.schema import check_pixel_sets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +27,6 @@ __all__ = [
     "TrainingSet",
     "as_lists",
     "band_statistics",
-    "common_sensors",
     "feature_statistics",
     "training_set",
 ]
@@ -115,23 +114,6 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
     return list(samples), texts
 
 
-def common_sensors(trees: Sequence[xr.DataTree]) -> list[str]:
-    """The sensors that all trees have; raises where they do not fit together."""
-    seen = [tuple(name for name in SERIES if name in tree.children) for tree in trees]
-    if len(set(seen)) != 1 or not seen[0]:
-        raise SchemaError(
-            f"samples have the sensors {seen}, expected the same in all, and at least one."
-        )
-    windows = {season_of(tree).window for tree in trees}
-    if len(windows) != 1:
-        raise SchemaError(f"samples span different season windows {windows}, expected one.")
-    if len(steps := {str(tree.attrs.get("composite", "")) for tree in trees}) != 1:
-        raise SchemaError(f"samples are composited by {sorted(steps)}, expected alike.")
-    if len(masks := {str(t.attrs["clouds"]) for t in trees if "clouds" in t.attrs}) > 1:
-        raise SchemaError(f"samples have the cloud masks {sorted(masks)}, expected one.")
-    return list(seen[0])
-
-
 def training_set(
     tree: xr.DataTree,
     texts: Sequence[str | None],
@@ -170,13 +152,8 @@ def _select(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
     for name in tree.children:
         nodes[name] = tree.children[name].to_dataset(inherit=False)
     for sensor in config.sensors:
-        seen = [str(band) for band in nodes[sensor.name]["band"].to_numpy()]
-        if missing := [band for band in sensor.bands if band not in seen]:
-            raise SchemaError(
-                f"samples have bands {seen} of {sensor.name!r}, but others have {missing} too. "
-                "Give samples of the same bands."
-            )
-        nodes[sensor.name] = nodes[sensor.name].sel(band=list(sensor.bands))
+        if sensor.name in nodes:
+            nodes[sensor.name] = nodes[sensor.name].sel(band=list(sensor.bands))
     return xr.DataTree.from_dict(nodes, name=tree.name)
 
 
@@ -198,7 +175,7 @@ def band_statistics(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each band over all valid pixels."""
     n, total, squares = 0, np.zeros(()), np.zeros(())
-    series = [one.arrays.series[sensor] for one in sets]
+    series = [one.arrays.series[sensor] for one in sets if sensor in one.arrays.series]
     rows = [one.values[one.valid] for one in series]
     n = sum(len(part) for part in rows)
     if n == 0:
