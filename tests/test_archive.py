@@ -224,6 +224,27 @@ def test_seasons_are_cut_by_the_local_day(tmp_path):
         search(far.bbox, 2018, archive=write_archive(tmp_path / "b", [scene]))
 
 
+@pytest.mark.parametrize(
+    ("stated", "expected"),
+    [
+        (["HH", "HV"], ["dual"]),
+        (["VV"], ["dual"]),
+        (["VH", "VV"], ["dual", "other"]),
+        (None, ["dual", "other"]),
+    ],
+)
+def test_radar_of_other_polarisations_is_not_looked_for(tmp_path, stated, expected):
+    scenes = [
+        Radar(when="2018-06-02T17:40:42Z", id="dual"),
+        Radar(when="2018-06-08T17:40:42Z", id="other", properties={"sar:polarizations": stated}),
+    ]
+    folder = write_archive(tmp_path, scenes)
+    found = ids(search(PLACE.bbox, 2018, archive=folder))
+    assert found == (
+        ["dual"] if stated and len({*stated} & {"VV", "VH"}) < 2 else ["dual", "other"]
+    )
+
+
 def test_south_of_the_equator_the_season_is_another(tmp_path):
     south = Place(crs="EPSG:32722", top=7_000_000)
     scene = Radar(when="2017-03-02T09:00:00Z", place=south)

@@ -41,6 +41,7 @@ __all__ = ["normalise_item"]
 _SCHEMES = {"", "file", "http", "https", "s3"}
 #: Assets of a Sentinel-2 item that hold no reflectance: classes, and a probability in percent.
 _NO_VALUES: Final = {"SCL", CLOUD_PROBABILITY}
+_MEND: Final = "Mend the item, or leave it out of the archive."
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
 
 
@@ -84,8 +85,7 @@ def normalise_item(
         shapely.errors.ShapelyError, pyproj.exceptions.ProjError,
     ) as error:  # fmt: skip
         raise UnsupportedItemError(
-            f"item {name!r} is malformed: {type(error).__name__}: {error}. Mend it, or leave it "
-            "out of the archive."
+            f"item {name!r} is malformed: {type(error).__name__}: {error}. {_MEND}"
         ) from error
 
 
@@ -237,12 +237,15 @@ def _crs(
     """CRS of the bands, which the item or (CDSE) each of its assets states."""
     codes = [_code(asset, name) or _code(properties, name) for asset in assets.values()]
     if any(code != codes[0] for code in codes):
-        raise UnsupportedItemError(f"item {name!r} has bands of several CRS: {codes}.")
+        raise UnsupportedItemError(
+            f"item {name!r} has bands of several CRS, {codes}, expected one. {_MEND}"
+        )
     try:
         crs = pyproj.CRS.from_user_input(codes[0])
     except pyproj.exceptions.CRSError as error:
         raise UnsupportedItemError(
-            f"item {name!r} has no usable proj:code or proj:epsg ({codes[0]!r})."
+            f"item {name!r} has no usable proj:code or proj:epsg ({codes[0]!r}), expected the CRS "
+            f"of its bands such as 'EPSG:32631'. {_MEND}"
         ) from error
     if rule.modality in SERIES and not crs.is_projected:
         raise UnsupportedItemError(
@@ -260,7 +263,8 @@ def _code(stated: Mapping[str, Any], name: str) -> object:
         return code
     if code is not None and str(code).upper() != f"EPSG:{epsg}":
         raise UnsupportedItemError(
-            f"item {name!r} has proj:code {code!r} and proj:epsg {epsg!r}, expected one CRS."
+            f"item {name!r} has proj:code {code!r} and proj:epsg {epsg!r}, expected one CRS. "
+            f"{_MEND}"
         )
     return f"EPSG:{epsg}"
 
@@ -291,7 +295,7 @@ def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) 
     if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
         raise UnsupportedItemError(
             f"asset {_keys(rule)[band]!r} of item {name!r} declares nodata {sorted(found)}, "
-            f"expected {known}: missing pixels would be taken for values."
+            f"expected {known}: missing pixels would be taken for values. {_MEND}"
         )
     return found.pop() if found else known
 

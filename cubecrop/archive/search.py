@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import shapely
@@ -17,7 +18,7 @@ from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
 from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
+from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def search(
         See `open_archive`.
     modalities : iterable of str
         Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to look for. What is
-        not found is absent, unless no satellite image at all is found.
+        not found is absent, unless no satellite image at all is found. Sentinel-1 of other
+        polarisations than VV and VH is not looked for.
     weather : str, Path or Archive, optional
         Where the weather is, if not in the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
@@ -184,11 +186,25 @@ def _search_modality(
         dated = source.provider.collections[collection].dated
         interval = (first, last) if dated else None
         for item in source.items([collection], area, interval):
+            if modality == "sentinel1" and _of_other_polarisations(item):
+                continue
             # An archive of nobody's may hold items that were fetched from somebody's.
             row = source.provider if source.provider.name != LOCAL.name else None
             scene = normalise_item(item, provider=row)
             if modality not in SERIES or season.start <= scene.solar_day <= season.end:
                 yield scene
+
+
+def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
+    """Whether a radar item states polarisations, and lacks one of those that a series holds.
+
+    A season over land is of VV and VH; the poles (HH, HV) and the first years have others too.
+    """
+    properties = item.get("properties")
+    stated = properties.get("sar:polarizations") if isinstance(properties, Mapping) else None
+    if not isinstance(stated, list | tuple) or not stated:
+        return False
+    return not {band.upper() for band in SENTINEL1_BANDS} <= {str(one).upper() for one in stated}
 
 
 def _resolve_duplicates(
