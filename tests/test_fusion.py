@@ -296,9 +296,11 @@ def test_a_step_says_what_each_sensor_away_would_give(fusion):
 
 
 @pytest.mark.parametrize("fusion", ["late", "decision"])
-def test_a_step_of_a_network_that_promises_nothing_drops_nothing(fusion):
-    network = make_network(fusion=fusion, may_be_missing=()).train()
-    assert not network.forward_all(make_batch(n=4)).without
+def test_a_step_drops_no_sensor_that_is_the_only_one(fusion):
+    network, batch = make_network(fusion=fusion, may_be_missing=()).train(), make_batch(n=4)
+    assert set(network.forward_all(batch).without) == {"sentinel2", "sentinel1"}
+    alone = dataclasses.replace(batch, series={"sentinel1": batch.series["sentinel1"]})
+    assert not network.forward_all(alone).without
 
 
 def test_options_that_the_data_does_not_carry_are_refused():

@@ -33,10 +33,10 @@ class Outputs:
     """What a network says of a batch.
 
     ``logits`` (batch, class); ``auxiliary``: by series, logits (member, class) of those
-    members that have the series, and (batch,) bool which they are; ``without``: by sensor that
-    may be missing, the same of members that have it and another, as if it were not there, in
-    training of late and decision fusion alone; ``embedding`` (batch, feature); ``attention``:
-    by series, (batch, time, head).
+    members that have the series, and (batch,) bool which they are; ``without``: by sensor, the
+    same of members that have it and another, as if it were not there, in training of late and
+    decision fusion alone; ``embedding`` (batch, feature); ``attention``: by series, (batch,
+    time, head).
     """
 
     logits: Tensor
@@ -251,13 +251,13 @@ class CropNetwork(nn.Module):
         return part.to(summary.dtype).clone().index_copy(0, seen.nonzero()[:, 0], summary)
 
     def _lacking(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """By sensor that may be missing, (batch,) bool which members could learn to lack it."""
+        """By sensor, (batch,) bool which members have it and another to learn to decide by."""
         if not self.training:
             return {}
         out = {}
-        for name in self.config.may_be_missing:
+        for name in [sensor.name for sensor in self.config.sensors if sensor.name in found]:
             others = [seen for key, (_, seen) in found.items() if key not in {name, WEATHER}]
-            if name in found and others:
+            if others:
                 members = found[name][1] & torch.stack(others).any(dim=0)
                 if members.any():
                     out[name] = members

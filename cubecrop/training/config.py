@@ -64,9 +64,10 @@ class TrainConfig:
     may_be_missing : tuple of str
         Sensors that the model promises to do without.
     sensor_dropout : float
-        Share of the loss on parcels that lack one of these sensors. Late and decision fusion
-        decide every parcel in a step with and without it; for the others, each sensor is
-        dropped whole from this share of parcels.
+        Share of the loss on parcels that lack a sensor. Late and decision fusion decide every
+        parcel of a step with all sensors and without each, whether it may be missing or not:
+        no sensor can leave its part to another, whose signs may not hold elsewhere. In early
+        and mid fusion, each that may be missing is dropped whole from this share of parcels.
     validation : float, optional
         Share of the training parcels by which the best epoch is chosen and the model
         calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 2,000 parcels or more,
