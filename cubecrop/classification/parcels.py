@@ -8,8 +8,8 @@ import numpy as np
 import xarray as xr
 
 from cubecrop.aoi import has_place
-from cubecrop.classification.kernels import Inputs, confidence_of, decide, parcel_block
-from cubecrop.model import CropModel, days_since_start, reference_to, season_of
+from cubecrop.classification.kernels import confidence_of, decide, parcel_block
+from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from cubecrop.model import NetworkConfig
+    from cubecrop.model import CropModel, NetworkConfig
 
 __all__ = ["classify_pixel_sets", "nothing_found", "parcel_table"]
 
@@ -52,52 +52,29 @@ def classify_pixel_sets(
     check_pixel_sets(samples)
     present = model.check(samples)
     chosen = model.select_bands(samples)
-    span = season_of(chosen)
-    arguments, dims, days = [], [], []
     config = model.config
+    arguments: list[Argument] = []
     for name in present:
-        node = chosen.children[name].to_dataset(inherit=False).drop_vars("band")
-        days.append(days_since_start(node["time"].to_numpy(), span))
+        node = chosen.children[name].to_dataset(inherit=False)
         node = node.drop_vars(list(node.coords))
-        arguments += [node[SERIES[name]], node["valid"]]
-        dims += [["time", "band", "pixel"], ["time", "pixel"]]
-    dates = [node.any("pixel").sum("time") for node in arguments[1::2]]
+        arguments.append((node[SERIES[name]], ["time", "band", "pixel"]))
+        arguments.append((node["valid"], ["time", "pixel"]))
+    dates = [valid.any("pixel").sum("time") for valid, _ in arguments[1::2]]
     if config.terrain:
         terrain = chosen["terrain"].dataset["terrain"].sel(variable=list(config.terrain_variables))
-        arguments.append(_bare(terrain, "terrain"))
-        dims.append(["terrain_variable", "pixel"])
+        arguments.append((_bare(terrain, "terrain"), ["terrain_variable", "pixel"]))
     if config.geometry:
-        arguments.append(_bare(chosen.dataset["geometry"], "geometry"))
-        dims.append(["feature"])
-    weather_days, weather_variables = None, []
-    if config.weather or config.needs_thermal_time:
-        weather = chosen["weather"].dataset["weather"]
-        weather_days = days_since_start(weather["time"].to_numpy(), span)
-        weather_variables = [str(name) for name in weather["variable"].to_numpy()]
-        arguments.append(_bare(weather, "weather"))
-        dims.append(["weather_time", "weather_variable"])
-    probability = xr.apply_ufunc(
+        arguments.append((_bare(chosen.dataset["geometry"], "geometry"), ["feature"]))
+    if config.takes_weather:
+        weather = _bare(chosen["weather"].dataset["weather"], "weather")
+        arguments.append((weather, ["weather_time", "weather_variable"]))
+    probability = apply_model(
         parcel_block,
-        *arguments,
-        input_core_dims=dims,
-        output_core_dims=[["crop"]],
-        exclude_dims={"time", "band", "pixel"},
-        dask="parallelized",
-        output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
-        kwargs={
-            "reference": reference_to(model),
-            "inputs": Inputs(
-                sensors=present,
-                days=days,
-                weather_days=weather_days,
-                weather_variables=weather_variables,
-                terrain=config.terrain,
-                geometry=config.geometry,
-            ),
-            "n_classes": len(model.nomenclature),
-            "device": device,
-        },
+        arguments,
+        model,
+        inputs=inputs_of(chosen, model, present),
+        device=device,
+        changing=("time", "band", "pixel"),
     )
     valid_dates = xr.concat(dates, dim="sensor").transpose("parcel", "sensor")
     return xr.Dataset(

@@ -10,9 +10,9 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from cubecrop.classification.kernels import Inputs, confidence_of, decide, pixel_block
+from cubecrop.classification.kernels import confidence_of, decide, pixel_block
+from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.errors import ModelMismatchError
-from cubecrop.model import CropModel, days_since_start, reference_to, season_of
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from cubecrop.model import CropModel
 
 __all__ = ["classify_pixels"]
 
@@ -61,47 +63,35 @@ def classify_pixels(
         )
     present = model.check(season)
     chosen = model.select_bands(season)
-    series = [_spread(chosen.children[name].dataset[SERIES[name]]) for name in present]
-    span = season_of(chosen)
-    # Coordinates of the children differ (dates, bands) and are of no use after the network.
-    plain = [one.drop_vars([c for c in one.coords if c not in {"y", "x"}]) for one in series]
-    dims = [["time", "band"]] * len(plain)
     config = model.config
+    series = [_bare(_spread(chosen.children[name].dataset[SERIES[name]])) for name in present]
+    arguments: list[Argument] = [(one, ["time", "band"]) for one in series]
     if config.terrain:
-        terrain = _like(season["terrain"].dataset["terrain"], plain[0])
+        terrain = _like(season["terrain"].dataset["terrain"], series[0])
         terrain = terrain.sel(variable=list(config.terrain_variables))
-        terrain = terrain.drop_vars([c for c in terrain.coords if c not in {"y", "x"}])
-        plain.append(terrain)
-        dims.append(["variable"])
-    weather_days, weather_variables = None, []
-    if config.weather or config.needs_thermal_time:
+        arguments.append((_bare(terrain), ["variable"]))
+    if config.takes_weather:
         weather = season["weather"].dataset["weather"]
-        weather_days = days_since_start(weather["time"].to_numpy(), span)
-        weather_variables = [str(name) for name in weather["variable"].to_numpy()]
-        plain += [_weather_cells(weather), _nearest_cells(weather, season, plain[0])]
-        dims += [["cell", "weather_time", "weather_variable"], []]
-    probability = xr.apply_ufunc(
+        arguments.append((_weather_cells(weather), ["cell", "weather_time", "weather_variable"]))
+        arguments.append((_nearest_cells(weather, season, series[0]), []))
+    probability = apply_model(
         pixel_block,
-        *plain,
-        input_core_dims=dims,
-        output_core_dims=[["crop"]],
-        exclude_dims={"time", "band"},
-        dask="parallelized",
-        output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"crop": len(model.nomenclature)}},
-        kwargs={
-            "reference": reference_to(model),
-            "inputs": Inputs(
-                sensors=present,
-                days=[days_since_start(one["time"].to_numpy(), span) for one in series],
-                weather_days=weather_days,
-                weather_variables=weather_variables,
-                terrain=config.terrain,
-            ),
-            "n_classes": len(model.nomenclature),
-            "device": device,
-        },
+        arguments,
+        model,
+        inputs=inputs_of(chosen, model, present),
+        device=device,
+        changing=("time", "band"),
     )
+    return _as_map(probability, season, model)
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """An array on its grid alone: other coordinates differ between sensors, and end here."""
+    return array.drop_vars([name for name in array.coords if name not in {"y", "x"}])
+
+
+def _as_map(probability: xr.DataArray, season: xr.DataTree, model: CropModel) -> xr.Dataset:
+    """Probability (y, x, crop) with the classes and the confidence that follow from it."""
     names = model.nomenclature.names
     grid = {"grid_mapping": "spatial_ref"}
     dataset = xr.Dataset(

@@ -222,7 +222,7 @@ def sample_arrays(samples: xr.DataTree, config: NetworkConfig) -> SampleArrays:
     """
     sensors = [s.name for s in config.sensors if s.name in samples.children]
     weather = terrain = geometry = None
-    if config.weather or config.needs_thermal_time:
+    if config.takes_weather:
         node = samples.children[WEATHER].to_dataset(inherit=False).load()
         weather = WeatherArrays(
             node[WEATHER].transpose("parcel", "time", "variable").to_numpy(),

@@ -158,6 +158,11 @@ class NetworkOptions:
             raise ModelFormatError(f"thermal_step is {self.thermal_step}, expected 0 or more.")
 
     @property
+    def takes_weather(self) -> bool:
+        """Whether samples must have weather: as a series, or for thermal time."""
+        return self.weather or self.needs_thermal_time
+
+    @property
     def needs_thermal_time(self) -> bool:
         """Whether positions or sampling stand on the season's weather."""
         return self.time_encoding == "thermal-time" or self.thermal_step > 0

@@ -79,9 +79,7 @@ def modalities_for(model: CropModel) -> tuple[Modality, ...]:
 
 def beside_satellites(options: NetworkOptions) -> tuple[Modality, ...]:
     """What a network takes beside the satellites."""
-    weather: tuple[Modality, ...] = (
-        ("weather",) if options.weather or options.needs_thermal_time else ()
-    )
+    weather: tuple[Modality, ...] = ("weather",) if options.takes_weather else ()
     return (*weather, "terrain") if options.terrain else weather
 
 

@@ -189,7 +189,7 @@ def _network_config(
     """What is chosen and what the first samples give; raises where others lack it."""
     first, options = trees[0], config.network
     wanted = {
-        WEATHER: options.weather or options.needs_thermal_time, "terrain": options.terrain,
+        WEATHER: options.takes_weather, "terrain": options.terrain,
     }  # fmt: skip
     for child in (child for child, taken in wanted.items() if taken):
         if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
