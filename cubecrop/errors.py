@@ -10,6 +10,7 @@ __all__ = [
     "AoiError",
     "ArchiveError",
     "CubecropError",
+    "DeviceError",
     "LabelError",
     "MissingExtraError",
     "ModelFormatError",
@@ -67,6 +68,10 @@ class LabelError(CubecropError, ValueError):
 
 class ModelFormatError(CubecropError, ValueError):
     """A folder that is not a model, or one that was damaged."""
+
+
+class DeviceError(CubecropError, ValueError):
+    """A graphics card that is not there."""
 
 
 class ModelMismatchError(CubecropError, ValueError):

@@ -6,7 +6,7 @@ import torch
 from samples import make_samples
 from torch.nn import functional
 
-from cubecrop.errors import LabelError
+from cubecrop.errors import DeviceError, LabelError
 from cubecrop.model import NetworkOptions, SampleArrays, sensor_arrays
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
@@ -145,6 +145,18 @@ def test_compiling_needs_a_graphics_card():
     samples, labels = make_samples()
     with pytest.raises(LabelError, match="graphics card"):
         fit(samples, labels, config=TrainConfig(epochs=1, compile=True), device="cpu")
+
+
+def test_a_device_that_is_not_there_is_named():
+    samples, labels = make_samples(n=6)
+    model = fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4), device="cpu")
+    absent = f"cuda:{torch.cuda.device_count()}"
+    for device in (absent, "gpu", "meta"):
+        with pytest.raises(DeviceError, match=f"{device}.*'cpu'"):
+            fit(samples, labels, config=TrainConfig(epochs=1), device=device)
+        for ask in (model.predict_proba, model.logits, model.embed, model.attention):
+            with pytest.raises(DeviceError, match=device):
+                ask(samples, device=device)
 
 
 def test_patience_stops_early():

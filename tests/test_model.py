@@ -1,5 +1,6 @@
 """Models on disk, and what they refuse."""
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 
@@ -107,6 +108,35 @@ def test_a_damaged_model_is_refused(model, tmp_path, damage):
     folder = model.save(tmp_path / "model")
     damage(folder)
     with pytest.raises(ModelFormatError, match="model"):
+        CropModel.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("season_window",), [[]]),
+        (("training", "years"), ["x"]),
+        (("training", "bboxes"), [[1, 2, 3]]),
+        (("training", "windows"), [[1, 2]]),
+        (("network", "embedding"), 10**9),
+        (("network", "sensors"), []),
+        (("nomenclature",), "{}"),
+        (("calibration",), {"temperature": -1}),
+    ],
+)
+def test_metadata_that_was_made_up_is_refused_whatever_its_digest(model, tmp_path, path, value):
+    folder = model.save(tmp_path / "model")
+    item = json.loads((folder / "model.json").read_text())
+    metadata = item["properties"]["cubecrop:model"]
+    part = metadata
+    for key in path[:-1]:
+        part = part[key]
+    part[path[-1]] = value
+    hashed = hashlib.sha256((folder / "model.safetensors").read_bytes())
+    hashed.update(json.dumps(metadata, sort_keys=True).encode())
+    item["properties"]["cubecrop:digest"] = hashed.hexdigest()
+    (folder / "model.json").write_text(json.dumps(item))
+    with pytest.raises(ModelFormatError):
         CropModel.load(folder)
 
 

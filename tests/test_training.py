@@ -8,6 +8,7 @@ import torch
 import xarray as xr
 from samples import make_samples
 
+from cubecrop.classification import classify_pixel_sets
 from cubecrop.errors import LabelError, ModelMismatchError, SchemaError
 from cubecrop.model import CropModel, NetworkOptions, SampleArrays, sensor_arrays
 from cubecrop.schema import SERIES
@@ -150,6 +151,8 @@ def test_sets_may_differ_in_bands_steps_and_season(tmp_path, swap):
     assert len(again.config.sensors[0].bands) == 9
     for tree, _ in pairs:
         assert np.isfinite(again.predict_proba(tree)).all()
+        found = classify_pixel_sets(tree, again)["probability"]
+        np.testing.assert_array_equal(found, again.predict_proba(tree))
     # Days count from the first day of the season that holds both.
     moved = one.copy()
     moved.attrs |= {"season_start": "2017-08-01"}
@@ -199,6 +202,20 @@ def test_a_sensor_without_one_valid_pixel_is_named():
     samples, labels = make_samples(cloud=1.0)
     with pytest.raises(SchemaError, match="sentinel2"):
         fit(samples, labels, config=QUICK)
+
+
+def test_normalisation_and_promises_know_nothing_of_validation_parcels():
+    samples, labels = make_samples(n=60, n_pixels=2)
+    config = TrainConfig(epochs=1, validation=0.3, network=NetworkOptions(geometry=True))
+    indices = np.unique(labels, return_inverse=True)[1]
+    held = hold_out(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
+    other, _ = make_samples(n=60, n_pixels=2)
+    other["geometry"][held] = 1e6
+    for name, variable in (("sentinel2", "reflectance"), ("sentinel1", "backscatter")):
+        other[name][variable][held] += 50
+    one, two = (weights(fit(tree, labels, config=config)) for tree in (samples, other))
+    assert held.sum() == 18
+    assert equal(one, two)
 
 
 def test_statistics_by_hand():

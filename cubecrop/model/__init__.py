@@ -19,7 +19,7 @@ from cubecrop.model.calibration import Calibration, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
-from cubecrop.model.predict import Predictor, as_batch, default_device, one_thread
+from cubecrop.model.predict import Predictor, as_batch, one_thread, usable_device
 from cubecrop.model.record import TrainingRecord, window_text
 from cubecrop.model.reference import ModelReference, reference_to
 from cubecrop.model.series import Batch, Series
@@ -47,7 +47,6 @@ __all__ = [
     "as_batch",
     "assemble",
     "days_since_start",
-    "default_device",
     "in_window",
     "mean_over_pixels",
     "one_thread",
@@ -58,5 +57,6 @@ __all__ = [
     "sensor_arrays",
     "tempered",
     "thermal_source",
+    "usable_device",
     "window_text",
 ]

@@ -15,7 +15,7 @@ from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import season_of
 from cubecrop.model.config import WEATHER
 from cubecrop.model.inspection import attention_of, embedding_of
-from cubecrop.model.predict import Predictor, default_device
+from cubecrop.model.predict import Predictor, usable_device
 from cubecrop.model.published import Normalisation, read_reference
 from cubecrop.model.record import TrainingRecord
 from cubecrop.model.storage import MODEL_FILES, digest_of, packed, unpacked
@@ -153,9 +153,7 @@ class CropModel:
             (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
             an observation that the model needs. Not divided by the model's temperature.
         """
-        values = Predictor(self.network, device or default_device()).logits(
-            arrays_for(self, samples)
-        )
+        values = Predictor(self.network, usable_device(device)).logits(arrays_for(self, samples))
         return self._by_crop(values, samples, "logits")
 
     def embed(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
@@ -170,7 +168,7 @@ class CropModel:
             series side by side in late and decision fusion. NaN for a parcel that cannot be
             predicted.
         """
-        found = embedding_of(self.network, arrays_for(self, samples), device or default_device())
+        found = embedding_of(self.network, arrays_for(self, samples), usable_device(device))
         return xr.DataArray(
             found,
             dims=("parcel", "feature"),
@@ -197,7 +195,7 @@ class CropModel:
             The network does not attend (TempCNN, GRU, Transformer), or resamples dates.
         """
         arrays = arrays_for(self, samples)
-        found = attention_of(self.network, arrays, device or default_device())
+        found = attention_of(self.network, arrays, usable_device(device))
         nodes = {}
         for name, values in found.items():
             coords: dict[str, Any] = {}
@@ -217,7 +215,7 @@ class CropModel:
     def predictor(self, device: str | None = None) -> Predictor:
         """The network made ready, with the model's temperature."""
         temperature = self.calibration.temperature if self.calibration else 1.0
-        return Predictor(self.network, device or default_device(), temperature=temperature)
+        return Predictor(self.network, usable_device(device), temperature=temperature)
 
     def crop_sets(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
         """Crops that a parcel may hold; reads the pixel sets.

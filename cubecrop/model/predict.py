@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cubecrop.errors import DeviceError
 from cubecrop.model.calibration import tempered
 from cubecrop.model.layers import fold_norms
 from cubecrop.model.series import Batch, Series
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cubecrop.model.arrays import SampleArrays, SensorArrays
     from cubecrop.model.networks import CropNetwork
 
-__all__ = ["Predictor", "as_batch", "default_device", "one_thread"]
+__all__ = ["Predictor", "as_batch", "one_thread", "usable_device"]
 
 #: Work in one go on a processor, in pixels on dates; a date costs as much as some of its pixels.
 #: Encoders cut it into pieces that stay in the cache. A graphics card wants more at once.
@@ -29,9 +30,24 @@ _ROWS = {"cpu": 65536, "cuda": 1_000_000}
 _A_DATE = 7
 
 
-def default_device() -> str:
-    """``"cuda"`` where torch finds a graphics card, else ``"cpu"``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def usable_device(device: str | None = None) -> str:
+    """The device that is asked for; without one a graphics card where torch finds any.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there.
+    """
+    n = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(["cuda"] if n else []), *(f"cuda:{i}" for i in range(n))]
+    if device is None:
+        return "cuda" if n else "cpu"
+    if device not in there:
+        raise DeviceError(
+            f"device is {device!r}, but torch {torch.__version__} finds {there} here. Choose one "
+            "of them, or none."
+        )
+    return device
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["TrainingRecord", "Window", "window_text"]
+__all__ = ["TrainingRecord", "Window", "read_window", "window_text"]
 
 #: First and last day as (years from the harvest year, month, day).
 Window = tuple[tuple[int, int, int], tuple[int, int, int]]
@@ -41,13 +41,24 @@ class TrainingRecord:
     def from_dict(cls, raw: Mapping[str, Any]) -> TrainingRecord:
         """Read a record from JSON types."""
         values = dict(raw)
-        for key in ("archives", "years", "composites", "never_held_out"):
-            values[key] = tuple(values.get(key, ()))
-        values["windows"] = tuple(
-            tuple(tuple(map(int, day)) for day in window) for window in values.get("windows", ())
+        for key in ("archives", "composites", "never_held_out"):
+            values[key] = tuple(map(str, values.get(key, ())))
+        values["years"] = tuple(map(int, values["years"]))
+        values["windows"] = tuple(map(read_window, values.get("windows", ())))
+        values["bboxes"] = tuple(
+            (float(west), float(south), float(east), float(north))
+            for west, south, east, north in values["bboxes"]
         )
-        values["bboxes"] = tuple(tuple(map(float, bbox)) for bbox in values["bboxes"])
         return cls(**values)
+
+
+def read_window(raw: Sequence[Sequence[int]]) -> Window:
+    """A window from JSON types; TypeError or ValueError where it is none."""
+    (from_year, from_month, from_day), (to_year, to_month, to_day) = raw
+    return (
+        (int(from_year), int(from_month), int(from_day)),
+        (int(to_year), int(to_month), int(to_day)),
+    )
 
 
 def window_text(window: Window) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from cubecrop.errors import ModelFormatError, OutputError
 from cubecrop.model.crop_model import CropModel
-from cubecrop.model.predict import Predictor, default_device
+from cubecrop.model.predict import Predictor, usable_device
 from cubecrop.model.storage import unpacked
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class ModelReference:
             The model was neither sent here nor is in its folder, or another one is.
         """
         with _LOCK:  # two threads that ask at once share one load
-            return _predictor(self, device or default_device())
+            return _predictor(self, usable_device(device))
 
 
 def keep(digest: str, files: Mapping[str, bytes]) -> None:

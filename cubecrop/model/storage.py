@@ -16,7 +16,7 @@ from cubecrop.model.calibration import Calibration
 from cubecrop.model.config import NetworkConfig
 from cubecrop.model.mlm import mlm_item
 from cubecrop.model.networks import CropNetwork
-from cubecrop.model.record import TrainingRecord
+from cubecrop.model.record import TrainingRecord, read_window
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
@@ -131,14 +131,11 @@ def _network(config: dict[str, Any], weights: bytes) -> CropNetwork:
 def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Arguments of CropModel from its metadata, with lists as tuples again."""
     window = metadata["season_window"]
-    if window is not None:
-        start, end = (tuple(int(v) for v in day) for day in window)
-        window = start, end
     return {
         "name": str(metadata["name"]),
         "licence": str(metadata["licence"]),
         "nomenclature": Nomenclature.from_json(metadata["nomenclature"]),
-        "season_window": window,
+        "season_window": None if window is None else read_window(window),
         "radar_calibration": str(metadata["radar_calibration"]),
         "radar_orbits": tuple(map(str, metadata["radar_orbits"])),
         "composite": str(metadata["composite"]),

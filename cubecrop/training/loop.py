@@ -19,10 +19,10 @@ from cubecrop.model import (
     NetworkOptions,
     SensorConfig,
     TrainingRecord,
-    default_device,
     one_thread,
     season_of,
     thermal_source,
+    usable_device,
 )
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.training.calibration import calibrate
@@ -116,7 +116,7 @@ def fit(
         training_set(tree, part, network_config, nomenclature)
         for tree, part in zip(trees, texts, strict=True)
     ]
-    device = device or default_device()
+    device = usable_device(device)
     run = None
     if checkpoint is not None:
         run = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
