@@ -118,10 +118,8 @@ def methods(epochs: int | None) -> dict[str, Sequence[Method]]:
             Method(train=_forest, tests={"random forest": same}),
             Method(train=_full_forest, tests={"random forest, weather and terrain": same}),
         ],
-        "sensors": [
-            replace(network("radar network", plain), prepare=radar),
-            replace(network("optical network", plain), prepare=optical),
-        ],
+        "radar": [replace(network("radar network", plain), prepare=radar)],
+        "optical": [replace(network("optical network", plain), prepare=optical)],
         "missing": [
             replace(
                 some,
@@ -132,6 +130,7 @@ def methods(epochs: int | None) -> dict[str, Sequence[Method]]:
                 },
             )
         ],
+        "together": [network("network, all sensors always", replace(plain, sensor_dropout=0.0))],
         "fusion": [
             network(f"{fusion} fusion", plain, fusion=fusion)
             for fusion in ("early", "mid", "decision")

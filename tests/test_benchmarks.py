@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 from cubecrop.testing import season_scenes, write_archive
 
@@ -132,6 +133,27 @@ def test_peak_memory_is_that_of_one_process(benchmarks):
     runner = importlib.import_module("benchmarks.runner")
     suite = benchmarks("graph", "ClassifyGraph", n_optical=2, n_radar=2, side=3000)
     assert 10 < runner._peak_in_a_process(suite, "time_build", ()) < 4000
+
+
+def test_blocks_of_canada_stay_within_their_region():
+    canada = importlib.import_module("benchmarks.canada")
+    lon = np.r_[np.linspace(-84, -80, 30), np.linspace(-70, -60, 30)]
+    weather = xr.DataArray(np.arange(60.0)[:, None, None], dims=("parcel", "time", "variable"))
+    weather = weather.assign_coords(variable=["temperature_mean"])
+    samples = xr.DataTree.from_dict(
+        {
+            "/": xr.Dataset(coords={"lon": ("parcel", lon)}),
+            "weather": xr.Dataset({"weather": weather}),
+        }
+    )
+    for protocol, region in zip(canada.BLOCKS, (range(30), range(30, 60)), strict=True):
+        west, east, cool = canada.splits(samples, protocol)
+        for learned, tested in (west, east, cool):
+            assert sorted([*learned, *tested]) == list(region)
+            assert len(tested) == 10
+        assert lon[west[1]].max() < lon[west[0]].min()
+        assert lon[east[1]].min() > lon[east[0]].max()
+        assert cool[1].max() < cool[0].min()
 
 
 def test_canada(benchmarks, tmp_path, capsys):
