@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
+from cubecrop.cube.neighbours import grown
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, Status
@@ -117,11 +117,8 @@ def mask_from_probability(probability: NDArray[np.generic], resolution: float) -
 
 
 def _dilated(masked: NDArray[np.bool_], resolution: float) -> NDArray[np.uint8]:
-    status = np.full(masked.shape, Status.CLEAR, dtype=np.uint8)
-    if masked.any():
-        distance = ndimage.distance_transform_edt(~masked, sampling=resolution)
-        status[distance <= DILATION] = Status.CLOUD
-    return status
+    near = grown(masked, DILATION, resolution)
+    return np.where(near, np.uint8(Status.CLOUD), np.uint8(Status.CLEAR))
 
 
 def _mask_by_user(

@@ -129,7 +129,7 @@ def _read_chunk(
     window = Window(plan.origin.row + r0, plan.origin.column + c0, r1 - r0, c1 - c0)
     shape = (window.height, window.width)
     values = tuple(
-        np.full((len(placed), len(layer.bands), *shape), layer.fill, layer.dtype)
+        _filled((len(placed), len(layer.bands), *shape), layer.fill, layer.dtype)
         for layer, placed in zip(plan.layers, plan.sources, strict=True)
     )
     losses = _read_files(
@@ -145,6 +145,11 @@ def _read_chunk(
     for scene in losses:
         _mark_lost(plan, values, scene, window)
     return Reading(values=values, losses=tuple(losses[scene] for scene in sorted(losses)))
+
+
+def _filled(shape: tuple[int, ...], fill: float, dtype: str) -> NDArray[Any]:
+    """`numpy.full`, which for zeros would touch memory that is written again in a moment."""
+    return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
 
 
 def _read_files(

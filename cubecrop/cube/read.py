@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import rasterio
@@ -174,14 +174,13 @@ def read_window(
     """
 
     def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
-        out = np.full((window.height, window.width), fill, dtype=dtype)
         check_file(file, source)
         nodata = source.nodata if source.nodata is not None else file.nodata
         factor = nesting(file, lattice) if replicate else None
         if factor is not None:
-            _read_nested(file, lattice, window, factor, nodata, out)
-        else:
-            _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
+            return _read_nested(file, lattice, window, factor, nodata, fill, np.dtype(dtype))
+        out = np.full((window.height, window.width), fill, dtype=dtype)
+        _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
         return out
 
     return with_file(source, read)
@@ -228,8 +227,9 @@ def _read_nested(
     window: Window,
     factor: int,
     nodata: float | None,
-    out: NDArray[np.generic],
-) -> None:
+    fill: float,
+    dtype: np.dtype[Any],
+) -> NDArray[np.generic]:
     top = round(-file.transform.f / lattice.resolution)
     left = round(file.transform.c / lattice.resolution)
     r0, r1 = max(window.row, top), min(window.row + window.height, top + file.height * factor)
@@ -237,27 +237,32 @@ def _read_nested(
         max(window.column, left),
         min(window.column + window.width, left + file.width * factor),
     )
+    shape = (window.height, window.width)
     if r0 >= r1 or c0 >= c1:
-        return
+        return np.full(shape, fill, dtype)
     row, column = (r0 - top) // factor, (c0 - left) // factor
     rows, columns = -(-(r1 - top) // factor) - row, -(-(c1 - left) // factor) - column
     block = file.read(1, window=RasterWindow(column, row, columns, rows))
-    block = _mask(block, nodata, out)
+    block = _mask(block, nodata, fill, dtype)
     if factor > 1:
         block = block.repeat(factor, axis=0).repeat(factor, axis=1)
         y, x = r0 - top - row * factor, c0 - left - column * factor
         block = block[y : y + r1 - r0, x : x + c1 - c0]
+    if block.shape == shape:  # the file covers the window
+        return block
+    out = np.full(shape, fill, dtype)
     out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block
+    return out
 
 
 def _mask(
-    block: NDArray[np.generic], nodata: float | None, out: NDArray[np.generic]
+    block: NDArray[np.generic], nodata: float | None, fill: float, dtype: np.dtype[Any]
 ) -> NDArray[np.generic]:
-    """A block in the output's type, with the output's fill for nodata."""
-    fill = out.flat[0]
+    """A block in another type, with a fill for nodata."""
+    values = block.astype(dtype, copy=False)
     if nodata is None or math.isnan(nodata) or nodata == fill:
-        return block.astype(out.dtype, copy=False)
-    return np.where(block == nodata, fill, block.astype(out.dtype, copy=False))
+        return values
+    return np.where(block == nodata, dtype.type(fill), values)
 
 
 def _read_warped(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import dask.array as da
 import numpy as np
 import xarray as xr
-from scipy import ndimage
 
+from cubecrop.cube.neighbours import grown
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError
@@ -53,10 +53,7 @@ def mask_zeros(power: NDArray[Any], resolution: float) -> NDArray[np.float32]:
         (y, x) float32, NaN where masked.
     """
     out = power.astype(np.float32)
-    zero = power <= 0
-    if zero.any():
-        distance = ndimage.distance_transform_edt(~zero, sampling=resolution)
-        out[distance <= _EROSION] = np.nan
+    out[grown(power <= 0, _EROSION, resolution)] = np.nan
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -191,23 +192,43 @@ def to_reflectance(
     numpy.ndarray
         (time, band, y, x) float32; of each date the first clear scene, NaN where none is.
     """
-    out = np.full((len(groups), *numbers.shape[1:]), np.nan, dtype=np.float32)
+    out = np.empty((len(groups), *numbers.shape[1:]), dtype=np.float32)
     for step, members in enumerate(groups):
         todo = np.ones(numbers.shape[2:], dtype=bool)
+        first = True
         for scene in members:
-            seen = (masks[scene, 0] == Status.CLEAR) & (numbers[scene] != _NODATA).all(axis=0)
-            take = todo & seen
+            clear = masks[scene, 0] == Status.CLEAR
+            take = todo & clear & (numbers[scene].min(axis=0) != _NODATA)
             if not take.any():
                 continue
-            # In float64 and cast once: float32 arithmetic would make the same reflectance
-            # differ with the order in which a provider states scale and offset.
-            for band in range(numbers.shape[1]):
-                values = numbers[scene, band][take] * scale[scene, band] + offset[scene, band]
-                out[step, band][take] = values
-            todo &= ~seen
+            kept = take.astype(np.uint16)
+            for band, place in enumerate(out[step]):
+                table = _reflectance_of_number(scale[scene, band], offset[scene, band])
+                # What is not taken is no data, NaN. "wrap", which no uint16 needs, spares a copy.
+                masked = numbers[scene, band] * kept
+                if first:
+                    np.take(table, masked, mode="wrap", out=place)
+                else:
+                    np.copyto(place, np.take(table, masked, mode="wrap"), where=take)
+            first = False
+            todo &= ~take
             if not todo.any():
                 break
+        if first:
+            out[step] = np.nan
     return out
+
+
+@lru_cache(maxsize=64)
+def _reflectance_of_number(scale: float, offset: float) -> NDArray[np.float32]:
+    """Reflectance of each digital number, NaN of no data.
+
+    In float64 and cast once: float32 arithmetic would make the same reflectance differ with
+    the order in which a provider states scale and offset.
+    """
+    table = (np.arange(2**16) * scale + offset).astype(np.float32)
+    table[_NODATA] = np.nan
+    return table
 
 
 def to_status(
