@@ -349,10 +349,6 @@ class CropModel:
             name=f"published weights, fold {fold}",
         )
 
-    def with_scores(self, scores: Mapping[str, Mapping[str, float]]) -> CropModel:
-        """The same model with other scores."""
-        return replace(self, scores=scores)
-
     def _by_crop(self, values: Any, samples: xr.DataTree, name: str) -> xr.DataArray:  # noqa: ANN401
         coords: dict[str, Any] = {"crop": self.nomenclature.names}
         if "parcel" in samples.coords:

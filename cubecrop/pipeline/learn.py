@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas as gpd
+    from numpy.typing import NDArray
 
     from cubecrop.cube import Clouds, Composite
     from cubecrop.model import CropModel
@@ -132,14 +133,7 @@ def train(
         )
     config = config or TrainConfig()
     source = open_archive(archive)
-    within = within_archive(table, source)
-    labelled = np.flatnonzero((part != "unlabelled") & within)
-    if len(labelled) == 0:
-        places = where_they_are(table[part != "unlabelled"], source)
-        raise NoScenesError(
-            f"no labelled parcel lies within archive {source.name}: {places}. Look at the parcels' "
-            "CRS and coordinates, or choose another archive."
-        )
+    labelled = _labelled_within(table, part, source)
     check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
         table.iloc[labelled],
@@ -177,6 +171,21 @@ def train(
     return scored(
         model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
     )
+
+
+def _labelled_within(
+    table: gpd.GeoDataFrame, part: NDArray[np.object_], source: Archive
+) -> NDArray[np.int64]:
+    """Positions of the labelled parcels that an archive may cover; raises where none is."""
+    labelled = part != "unlabelled"
+    found = np.flatnonzero(labelled & within_archive(table, source))
+    if len(found) == 0:
+        raise NoScenesError(
+            f"no labelled parcel lies within archive {source.name}: "
+            f"{where_they_are(table[labelled], source)}. Look at the parcels' CRS and "
+            "coordinates, or choose another archive."
+        )
+    return found
 
 
 def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
