@@ -8,7 +8,7 @@ from samples import make_samples
 from shapely import Point
 
 import cubecrop
-import cubecrop.pipeline.run as pipeline_run
+import cubecrop.pipeline.learn as learn
 from cubecrop.errors import OutputError
 from cubecrop.sample import cache_key, cached
 
@@ -102,6 +102,6 @@ def test_training_from_the_cache_reads_no_image(tmp_path, monkeypatch):
         )  # fmt: skip
 
     first = train()
-    monkeypatch.setattr(pipeline_run, "_loaded", lambda *_: no_making())
+    monkeypatch.setattr(learn, "_loaded", lambda *_: no_making())
     assert train().digest == first.digest
     assert np.isfinite(first.scores["held out"]["accuracy"])

@@ -208,6 +208,19 @@ def test_tiles_of_one_datatake_are_one_date_though_one_names_no_orbit(tmp_path):
     assert found.sizes["time"] == 1
 
 
+def test_images_of_one_orbit_and_solar_day_are_one_date(tmp_path):
+    """Of items that state no datatake; 100 minutes on, another solar day has begun or not."""
+    east = Place(left=500_300, width=30)
+    for name, later, dates in (("a", "2018-06-01T12:36:21Z", 1), ("b", "2018-06-02T10:56:21Z", 2)):
+        found = optical(
+            tmp_path / name,
+            Optical(when=DAY, id="first", place=Place(width=30)),
+            Optical(when=later, id="later", tile="31UDS", place=east),
+            aoi=area(PLACE),
+        )
+        assert found.sizes["time"] == dates
+
+
 def test_passes_of_one_day_by_two_satellites_are_two_dates(tmp_path):
     found = optical(
         tmp_path,
