@@ -18,6 +18,8 @@ html_title = f"cubecrop {release}"
 html_static_path = ["_static"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
+#: Links between pages may name a heading of the second level.
+myst_heading_anchors = 2
 nb_execution_mode = "force"
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
