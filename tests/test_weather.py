@@ -399,6 +399,8 @@ def test_questions_that_cannot_be(tmp_path):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco-era5", modalities=["sentinel2"])
     with pytest.raises(ArchiveError, match="expected a path or an https or gs address"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="s3://bucket/weather.zarr")
+    with pytest.raises(ArchiveError, match=r"weather='arco' is no source.*'arco-era5'"):
+        search(BBOX, 2018, archive=ARCHIVE[0], weather="arco")
     (scene,) = search(BBOX, 2018, archive=ARCHIVE[0], weather="gs://b/w.zarr").of("weather")
     assert scene.assets["weather"].href == "https://storage.googleapis.com/b/w.zarr"
 

@@ -131,7 +131,7 @@ class StacApiArchive:
         ) as error:
             raise ArchiveError(
                 f"the STAC API at {self.name} did not answer as one: "
-                f"{type(error).__name__}: {error}"
+                f"{type(error).__name__}: {error}. Look at address and network, and try again."
             ) from error
 
 

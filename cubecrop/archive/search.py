@@ -17,7 +17,7 @@ from cubecrop.archive.identity import utc
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
 from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
-from cubecrop.errors import NoScenesError, SchemaError
+from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
 
@@ -166,7 +166,13 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
     """Weather of another source than the imagery's, a store or an archive."""
     if isinstance(weather, str | Path) and (store := weather_store(weather, season)) is not None:
         return [store]
-    source = open_archive(weather)
+    try:
+        source = open_archive(weather)
+    except ArchiveError as error:
+        raise ArchiveError(
+            f"weather={str(weather)!r} is no source of weather: expected one of "
+            f"{sorted(WEATHER_SOURCES)}, a Zarr store, or an archive ({error})"
+        ) from error
     found = list(_search_modality(source, "weather", area.lonlat, season))
     if not found:
         raise NoScenesError(
