@@ -1,6 +1,7 @@
 """Plot the season of the vegetation index NDVI by crop, from pixel sets alone.
 
-Run as ``python examples/plot_ndvi.py PARCELS LABEL YEAR ARCHIVE PICTURE.png``.
+Run as ``python examples/plot_ndvi.py PARCELS LABEL YEAR ARCHIVE PICTURE.png``; PARCELS is a
+vector file with a column ``id``, LABEL the column that holds the crop.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import geopandas as gpd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import cubecrop
+from cubecrop.sample import read_parcels
 
 
 def main() -> None:
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     given = parser.parse_args()
 
-    parcels = gpd.read_parquet(given.parcels)
+    parcels = read_parcels(given.parcels)
     season = cubecrop.open_season(
         parcels, given.year, archive=given.archive, modalities=("sentinel2",)
     )

@@ -13,7 +13,7 @@ import pytest
 from shapely import box
 
 import cubecrop
-from cubecrop import simulate_archive
+from cubecrop import errors, simulate_archive
 from cubecrop.testing import Optical, Place, season_scenes, write_archive
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +103,25 @@ def test_commands_in_readme_and_docs_are_understood():
     assert len(lines) >= 5
     for line in lines:
         app.parse_args(shlex.split(line)[1:], print_error=False, exit_on_error=False)
+
+
+def test_every_error_is_in_the_table_with_its_builtin():
+    page = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    ours = [getattr(errors, name) for name in errors.__all__ if name != "CubecropError"]
+    missing = [
+        kind.__name__
+        for kind in ours
+        if f"| `{kind.__name__}` | `{kind.__bases__[1].__name__}` |" not in page
+    ]
+    assert not missing
+
+
+def test_every_benchmark_is_on_its_page():
+    page = (ROOT / "docs" / "performance.md").read_text("utf-8")
+    listed = (ROOT / "benchmarks" / "__main__.py").read_text("utf-8")
+    suites = re.search(r"SUITES = \((.*?)\)", listed, re.DOTALL)[1].replace(",", " ").split()
+    assert len(suites) > 5
+    assert not [name for name in suites if f"`{name}`" not in page]
 
 
 def test_every_public_name_is_in_the_api_page():

@@ -158,7 +158,13 @@ def parcel_table(
 
 
 def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
-    """What `classify_pixel_sets` would give, computed, where no parcel has any observation."""
+    """What `classify_pixel_sets` would give where no parcel has any observation.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``probability (parcel, crop)``, all NaN; ``valid_dates (parcel, sensor)``, all 0.
+    """
     n, names = len(parcels), model.nomenclature.names
     sensors = [name for name in SERIES if name in model.sensors]
     return xr.Dataset(

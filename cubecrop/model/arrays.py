@@ -87,7 +87,13 @@ class SampleArrays:
 
 
 def season_of(tree: xr.DataTree) -> Season:
-    """The season that a cube or pixel sets were made for, from their attrs."""
+    """The season that a cube or pixel sets were made for, from their attrs.
+
+    Raises
+    ------
+    SchemaError
+        The attrs do not say.
+    """
     try:
         return Season(
             int(tree.attrs["season_year"]),

@@ -25,7 +25,15 @@ _LOCK = threading.Lock()
 
 
 def reference_to(model: CropModel) -> ModelReference:
-    """What goes into a Dask graph in a model's place; writes an unsaved model to a cache."""
+    """What goes into a Dask graph in a model's place; writes an unsaved model to a cache.
+
+    The cache is ``$XDG_CACHE_HOME/cubecrop/models``, else ``~/.cache/cubecrop/models``.
+
+    Raises
+    ------
+    OutputError
+        The cache cannot be written.
+    """
     home = _cache_folder() / model.digest
     if not home.exists():
         try:

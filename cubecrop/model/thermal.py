@@ -27,7 +27,13 @@ _HOTTEST: Final = 30.0
 
 
 def thermal_source(variables: Sequence[str]) -> str:
-    """What degree days can be summed from: the extremes where there are, else the mean."""
+    """What degree days can be summed from: the extremes where there are, else the mean.
+
+    Raises
+    ------
+    ModelMismatchError
+        There is neither.
+    """
     if {"temperature_min", "temperature_max"} <= set(variables):
         return EXTREMES
     if "temperature_mean" in variables:

@@ -14,7 +14,25 @@ __all__ = ["check_parcels", "labels_of", "read_parcels"]
 
 
 def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
-    """Parcels from a table or a vector file, checked as in `check_parcels`."""
+    """Parcels from a table or a vector file, checked.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame or path
+        Columns ``id`` (unique), ``geometry``; any CRS.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        The table as it is.
+
+    Raises
+    ------
+    AoiError
+        The file cannot be read.
+    ParcelError
+        As for `check_parcels`.
+    """
     table = read_vector(parcels) if isinstance(parcels, str | Path) else parcels
     check_parcels(table)
     return table
@@ -67,6 +85,18 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
 
 def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     """Labels of a column as text, None where a parcel has none.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        The table.
+    label : str
+        One of its columns, of text or whole numbers.
+
+    Returns
+    -------
+    list of str or None
+        One a parcel.
 
     Raises
     ------

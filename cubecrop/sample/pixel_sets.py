@@ -342,6 +342,11 @@ def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
     -------
     xarray.DataTree
         Equal to ``sample_pixel_sets(..., n_pixels=n_pixels)`` of the same seed.
+
+    Raises
+    ------
+    SchemaError
+        ``n_pixels`` is below 1 or above what was drawn.
     """
     drawn = int(samples.attrs["n_pixels"])
     if not 1 <= n_pixels <= drawn:

@@ -96,12 +96,20 @@ def write_timeline(
 ) -> None:
     """Write the picture of `plot_timeline` as PNG; complete or not at all.
 
-    Missing parents of the path are made, and a picture that is there is replaced.
+    Parameters
+    ----------
+    path : path
+        Picture to write, ending in .png. Missing parents are made, and a picture that is there
+        is replaced.
+    scenes, low_cloud, gap_days
+        As for `plot_timeline`.
 
     Raises
     ------
     OutputError
         The path does not end in .png, or cannot be written.
+    NoScenesError
+        There is no satellite scene.
     """
     path = check_timeline_path(path)
     figure = plot_timeline(scenes, low_cloud=low_cloud, gap_days=gap_days)
