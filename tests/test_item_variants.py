@@ -195,6 +195,21 @@ def test_what_is_written_otherwise_is_read_alike(name, change, expected):
         assert found == value, key
 
 
+def test_edges_are_those_of_one_place():
+    """A shape of 20 m on an asset and a transform of 10 m on the item make no edges together."""
+    item = real(PC)
+
+    def edges(**properties):
+        scene = normalise_item({**item, "properties": item["properties"] | properties})
+        return {band: asset.bounds for band, asset in scene.assets.items()}
+
+    expected, fine = edges(), dict(item["assets"]["B02"])
+    every_asset(**{"proj:transform": ..., "proj:bbox": ...})(item)
+    assert set(edges().values()) == {None}
+    for keys in (("proj:transform", "proj:shape"), ("proj:bbox",)):
+        assert edges(**{key: fine[key] for key in keys}) == expected
+
+
 #: Item, change, and words that the refusal must hold.
 REFUSED = {
     "no baseline anywhere": (PC, stating(...), "expected a number such as '05.00'.*c1-l2a"),

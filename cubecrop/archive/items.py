@@ -303,14 +303,22 @@ def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) 
 def _bounds(
     raw: Mapping[str, Any], properties: Mapping[str, Any]
 ) -> tuple[float, float, float, float] | None:
-    size = raw.get("proj:shape", properties.get("proj:shape"))
-    transform = raw.get("proj:transform", properties.get("proj:transform"))
+    """Edges of a file in its CRS, as its asset states them or the item; None where neither does."""
+    for stated in (raw, properties):
+        # Of one place: an item's transform is of other pixels than a coarser asset's shape.
+        if (bounds := _grid_bounds(stated)) is not None:
+            return bounds
+        bbox = stated.get("proj:bbox")
+        if bbox is not None and len(bbox) == 4:
+            left, bottom, right, top = map(float, bbox)
+            return left, bottom, right, top
+    return None
+
+
+def _grid_bounds(stated: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    size, transform = stated.get("proj:shape"), stated.get("proj:transform")
     if size is None or transform is None:
-        bbox = raw.get("proj:bbox", properties.get("proj:bbox"))
-        if bbox is None or len(bbox) != 4:
-            return None
-        left, bottom, right, top = map(float, bbox)
-        return left, bottom, right, top
+        return None
     rows, columns = size
     dx, skew_x, left, skew_y, dy, top = map(float, transform[:6])
     if skew_x or skew_y:
