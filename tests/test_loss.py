@@ -141,10 +141,36 @@ def test_impossible_settings_are_refused(change):
         TrainConfig(**change)
 
 
-def test_compiling_needs_a_graphics_card():
-    samples, labels = make_samples()
-    with pytest.raises(LabelError, match="graphics card"):
-        fit(samples, labels, config=TrainConfig(epochs=1, compile=True), device="cpu")
+def test_what_is_compiled_is_what_trains(monkeypatch):
+    """Compiling itself takes a minute; what it gives is called at every step."""
+    calls = []
+
+    def compiled(function, *, dynamic):
+        assert dynamic  # sets and dates vary from batch to batch
+
+        def call(batch):
+            calls.append(len(batch))
+            return function(batch)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    samples, labels = make_samples(n=12)
+    fit(samples, labels, config=TrainConfig(epochs=2, batch_size=6, compile=True))
+    assert calls == [6] * 4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
+@pytest.mark.parametrize("switch", [{}, {"precision": "bfloat16"}, {"compile": True}], ids=str)
+def test_a_graphics_card_teaches_as_a_processor_does(switch):
+    samples, labels = make_samples(n=60)
+    unseen, truth = make_samples(n=30, seed=7)
+    config = TrainConfig(epochs=30, n_pixels=4, **switch)
+    model = fit(samples, labels, config=config, device="cuda")
+    found = model.predict_proba(unseen, device="cuda")
+    np.testing.assert_allclose(found, model.predict_proba(unseen, device="cpu"), atol=1e-3)
+    assert (found.idxmax("crop").to_numpy() == truth).mean() > 0.8
 
 
 def test_a_device_that_is_not_there_is_named():

@@ -79,7 +79,8 @@ class TrainConfig:
     precision : {"float32", "bfloat16"}
         Of the network's arithmetic; ``"bfloat16"`` is mixed precision, for graphics cards.
     compile : bool
-        Compile the network with `torch.compile`; needs a graphics card.
+        Compile the network with `torch.compile`, which needs a C++ compiler and some time before
+        the first step; it pays on a graphics card.
     """
 
     network: NetworkOptions = field(default_factory=NetworkOptions)

@@ -19,7 +19,6 @@ from rich.progress import (
 )
 from torch import Tensor, nn
 
-from cubecrop.errors import LabelError
 from cubecrop.metrics import scores
 from cubecrop.model import WEATHER, Predictor
 from cubecrop.nomenclature import NODATA
@@ -107,11 +106,6 @@ def optimise(
     progress : bool
         Show a bar on a terminal.
     """
-    if config.compile and not device.startswith("cuda"):
-        raise LabelError(
-            f"compile is set, which needs a graphics card, and the device is {device!r}. Leave it "
-            "out, or pass `device='cuda'`."
-        )
     per_epoch = n_batches(sets, config)
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
     network.to(device).train()
