@@ -8,8 +8,7 @@ import pyproj
 import pystac
 import pytest
 
-from cubecrop.archive import normalise_item
-from cubecrop.errors import UnsupportedItemError
+from cubecrop.archive import UnsupportedItemError, normalise_item
 
 ITEMS = Path(__file__).parents[1].parent / "shared" / "data" / "stac-items"
 #: One real item of each form.

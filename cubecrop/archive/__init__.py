@@ -10,6 +10,7 @@ from cubecrop.archive.search import Scenes, search, season_for
 from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.archive.seen import LOW_CLOUD, availability
 from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource
+from cubecrop.errors import UnsupportedItemError
 
 __all__ = [
     "LOW_CLOUD",
@@ -21,6 +22,7 @@ __all__ = [
     "Provider",
     "Scenes",
     "StacApiArchive",
+    "UnsupportedItemError",
     "WeatherSource",
     "availability",
     "normalise_item",
