@@ -273,7 +273,12 @@ def classify_parcels(
     cubecrop.write_parcels(table, out, overwrite=overwrite)
     console = _console()
     for status, count in table["status"].value_counts().items():
-        console.print(f"{count} parcels: {status}")
+        console.print(f"{count} parcel{'s' if count > 1 else ''}: {status}")
+    if len(table) and not table["status"].eq("predicted").any():
+        console.print(
+            "None is predicted: look at the parcels' CRS and coordinates, and at what `cubecrop "
+            "search` finds of them."
+        )
     console.print(f"Written to {out}")
 
 

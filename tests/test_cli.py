@@ -66,6 +66,12 @@ def test_the_four_commands(place, tmp_path, capsys):
     assert run("classify-parcels", parcels, *common, *model, "--out", table) == 0
     assert "predicted" in capsys.readouterr().out
     assert len(gpd.read_parquet(table)) == len(gpd.read_parquet(parcels))
+    away, told = tmp_path / "away.parquet", tmp_path / "told.parquet"
+    gpd.read_parquet(parcels).iloc[:1].set_crs("EPSG:32633", allow_override=True).to_parquet(away)
+    assert run("classify-parcels", away, *common, *model, "--out", told) == 0
+    out = capsys.readouterr().out
+    assert "1 parcel: outside the archive" in out
+    assert "None is predicted" in out
     assert run("classify", "--aoi", parcels, *common, *model, "--out", tmp_path / "map") == 0
     assert (tmp_path / "map" / "quicklook.png").exists()
 

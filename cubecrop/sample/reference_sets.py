@@ -103,12 +103,7 @@ def read_pixel_set_folder(
         )
     files = _files(folder)
     ids = list(files)
-    labels = _json(folder, "labels.json")
-    if not isinstance(labels.get(label), dict):
-        raise LabelError(
-            f"{folder}/META/labels.json has no nomenclature {label!r}; choose among "
-            f"{sorted(labels)}."
-        )
+    labels = _labels(folder, label, ids)
     dates = _dates(folder, ids)
     names = tuple(bands) if bands is not None else _BANDS[sensor]
     if len(set(names)) < len(names):
@@ -117,9 +112,9 @@ def read_pixel_set_folder(
     time = np.unique(np.concatenate(list(dates.values())))
     season = season or _season_of(time)
     _check_inside(time, season, folder)
-
     counts = np.array([shapes[key][2] for key in ids], dtype=np.int64)
     drawn = draw_positions(counts, hash_ids(ids, 0), min(n_pixels, max(1, int(counts.max()))))
+    # (parcel, time, band, pixel)
     values = np.full((len(ids), len(time), len(names), drawn.shape[1]), np.nan, np.float32)
     for row, key in enumerate(ids):
         series = _series(files[key], normalisation, scale)[:, :, drawn[row][drawn[row] >= 0]]
@@ -132,9 +127,8 @@ def read_pixel_set_folder(
         },
         coords={"time": time.astype("datetime64[ns]"), "band": list(names)},
     )
-    text = [label_text(labels[label].get(key)) for key in ids]
     root = xr.Dataset(
-        {"label": ("parcel", np.array(text, dtype=object), {"long_name": label})},
+        {"label": ("parcel", np.array(labels, dtype=object), {"long_name": label})},
         coords={"parcel": np.array(ids, dtype=object), "pixel_count": ("parcel", counts)},
         attrs={
             "season_year": season.year,
@@ -167,6 +161,17 @@ def _files(folder: Path) -> dict[str, Path]:
     by_number = all(file.stem.isdecimal() for file in found)
     found.sort(key=lambda file: (int(file.stem), file.stem) if by_number else (0, file.stem))
     return {file.stem: file for file in found}
+
+
+def _labels(folder: Path, label: str, ids: Sequence[str]) -> list[str | None]:
+    """A nomenclature's labels, one a parcel, None where it has none."""
+    nomenclatures = _json(folder, "labels.json")
+    if not isinstance(nomenclatures.get(label), dict):
+        raise LabelError(
+            f"{folder}/META/labels.json has no nomenclature {label!r}; choose among "
+            f"{sorted(nomenclatures)}."
+        )
+    return [label_text(nomenclatures[label].get(key)) for key in ids]
 
 
 def _inside(folder: Path, file: Path) -> Path:
