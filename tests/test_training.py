@@ -183,6 +183,18 @@ def test_sets_of_one_sensor_each_teach_a_network_that_may_miss_both(fusion):
         assert np.isfinite(model.predict_proba(tree)).all()
 
 
+def test_parcels_need_ids():
+    samples, labels = make_samples(n=6)
+    bare = xr.DataTree.from_dict(
+        {
+            "/": samples.to_dataset().drop_vars("parcel"),
+            **{name: samples[name].to_dataset(inherit=False) for name in samples.children},
+        }
+    )
+    with pytest.raises(SchemaError, match="an id"):
+        fit(bare, labels, config=QUICK)
+
+
 def test_radar_of_two_calibrations_is_not_mixed():
     one, labels = make_samples(n=6)
     other, more = make_samples(n=6, seed=5)

@@ -227,8 +227,9 @@ def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetw
         try:
             mean, deviation = band_statistics(sets, name)
         except ValueError:
+            known = " on a date of known thermal time" if config.needs_thermal_time else ""
             raise SchemaError(
-                f"no training parcel has a valid pixel of {name!r}; leave the sensor out "
+                f"no training parcel has a valid pixel of {name!r}{known}; leave the sensor out "
                 "(`sensors=` of `train`, `modalities=` of `open_season`), or choose parcels and a "
                 "season that it has seen."
             ) from None

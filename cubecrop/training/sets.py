@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import LabelError
+from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import WEATHER, SampleArrays, sample_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.sample import draw_positions, hash_ids
@@ -102,6 +102,8 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
     texts = []
     for tree, part in zip(samples, labels, strict=True):
         check_pixel_sets(tree)
+        if "parcel" not in tree.coords:
+            raise SchemaError("samples have no coordinate 'parcel'; give each parcel an id.")
         # A DataArray or a Series: their own elements are no plain labels.
         plain: Any = part.to_numpy() if hasattr(part, "to_numpy") else part
         found = [label_text(label) for label in plain]
