@@ -1,15 +1,7 @@
 """Weather in every form that is published, brought to days; expected values worked out by hand."""
 
-import base64
-import datetime as dt
-import functools
 import json
-import pickle
 import shutil
-import threading
-from collections import Counter
-from dataclasses import replace
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import dask.array as da
 import numpy as np
@@ -17,119 +9,34 @@ import pandas as pd
 import pytest
 import xarray as xr
 from shapely.geometry import box, mapping
+from weather_made import (
+    ARCHIVE,
+    ARCO,
+    BBOX,
+    FULL_DAY,
+    GRIB,
+    SEASON,
+    UNITS,
+    amounts,
+    archive,  # noqa: F401 (a fixture of every test)
+    check_days,
+    days_of,
+    hourly,
+    hours,
+    known_as,
+    since_midnight,
+    stored,
+)
 
-from cubecrop.archive import WEATHER_SOURCES, normalise_item, search
+from cubecrop.archive import normalise_item, search
 from cubecrop.cube import open_season
 from cubecrop.cube.weather import weather_child
 from cubecrop.errors import ArchiveError, NoScenesError, ReadError, SchemaError
-from cubecrop.schema import Access, Asset
+from cubecrop.schema import Asset
 from cubecrop.season import Season
-from cubecrop.testing import Optical, forbid_compute, write_archive
-
-#: Three days, within the place where `cubecrop.testing` has its scenes.
-SEASON = Season(2018, start=dt.date(2018, 6, 1), end=dt.date(2018, 6, 3))
-BBOX = (3.002, 50.817, 3.007, 50.821)
-DAY = "2018-06-02T10:56:21Z"
-LATITUDES = [51.25, 51.0, 50.75, 50.5]
-LONGITUDES = [0.0, 2.75, 3.0, 3.25, 357.0]
-ARCO = {"temperature": "2m_temperature", "precipitation": "total_precipitation",
-        "solar_radiation": "surface_solar_radiation_downwards"}  # fmt: skip
-GRIB = {"temperature": "t2m", "precipitation": "tp", "solar_radiation": "ssrd"}
-UNITS = {"temperature": "K", "precipitation": "m", "solar_radiation": "J m**-2"}
-
-
-def hours(start="2018-05-31T00", end="2018-06-05T23"):
-    return pd.date_range(start, end, freq="h")
-
-
-def amounts(time):
-    """1 mm in the hour that ends at 00 h, 2 in that at 01 h, … 24 in that at 23 h."""
-    return (1.0 + time.hour.to_numpy()) / 1000
-
-
-#: The hours that end at 01 h … 23 h, and at 00 h of the next day: all of them once.
-FULL_DAY = sum(range(1, 25))
-
-
-def hourly(time=None, *, names=None, units=UNITS, **overrides):
-    """A store of hourly values (time, latitude, longitude), the same in every cell but for 1 K."""
-    time = hours() if time is None else time
-    names = names or ARCO
-    values = {
-        "temperature": 280.0 + time.hour.to_numpy() + 10 * (time.day.to_numpy() == 2),
-        "precipitation": amounts(time),
-        "solar_radiation": 3.6e6 * np.ones(len(time)),
-    } | overrides
-    shape = (len(time), len(LATITUDES), len(LONGITUDES))
-    data = {}
-    for quantity, series in values.items():
-        grid = np.broadcast_to(np.asarray(series, "f4")[:, None, None], shape).copy()
-        if quantity == "temperature":
-            grid[:, 2, 2] += 1
-        dims = ("time", "latitude", "longitude")
-        data[names[quantity]] = (dims, grid, {"units": units[quantity]})
-    coords = {"time": time, "latitude": LATITUDES, "longitude": LONGITUDES}
-    return xr.Dataset(data, coords=coords)
-
-
-def since_midnight(time):
-    """The same amounts, added up since 00 UTC; at 00 h stands the whole day before."""
-    fallen = np.concatenate([[0], np.cumsum(amounts(time))])
-    start = np.maximum(np.arange(len(time)) - (time.hour.to_numpy() - 1) % 24, 0)
-    return fallen[1:] - fallen[start]
-
-
-def stored(folder, store, name="weather.zarr", **options):
-    store.to_zarr(folder / name, **{"consolidated": False, **options})
-    return folder / name
-
-
-def days_of(path, season=SEASON, bbox=BBOX):
-    """Weather by our names, each (time, latitude, longitude), of a Zarr store alone."""
-    scene = search(bbox, season, archive=ARCHIVE[0], weather=path).of("weather")
-    found = weather_child(scene, season, bbox)
-    assert dict(zip(found["variable"].values, found["units"].values, strict=True)).items() <= {
-        "temperature_mean": "K",
-        "temperature_min": "K",
-        "temperature_max": "K",
-        "precipitation": "mm d-1",
-        "solar_radiation": "J m-2 d-1",
-    }.items()  # fmt: skip
-    return found["weather"].load().to_dataset("variable")
-
-
-ARCHIVE = []
-
-
-@pytest.fixture(autouse=True, scope="module")
-def archive(tmp_path_factory):
-    """An archive of images alone, as Earth Search's is."""
-    ARCHIVE[:] = [write_archive(tmp_path_factory.mktemp("images"), [Optical(when=DAY)])]
-    return ARCHIVE[0]
-
-
-def check_days(found):
-    np.testing.assert_array_equal(found.time, pd.date_range("2018-06-01", "2018-06-03").to_numpy())
-    np.testing.assert_array_equal(found.latitude, [51.25, 51.0, 50.75, 50.5])
-    np.testing.assert_array_equal(found.longitude, [2.75, 3.0, 3.25])
-    cell = found.isel(latitude=0, longitude=0)
-    np.testing.assert_allclose(cell.temperature_mean, [291.5, 301.5, 291.5], rtol=1e-7)
-    np.testing.assert_array_equal(cell.temperature_min, [280, 290, 280])
-    np.testing.assert_array_equal(cell.temperature_max, [303, 313, 303])
-    np.testing.assert_allclose(cell.precipitation, FULL_DAY, rtol=1e-6)
-    np.testing.assert_allclose(cell.solar_radiation, 24 * 3.6e6, rtol=1e-7)
-    warmer = found.temperature_mean - cell.temperature_mean
-    np.testing.assert_array_equal(warmer[0], [[0, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 0]])
-
+from cubecrop.testing import forbid_compute, write_archive
 
 # Forms
-
-
-def known_as(monkeypatch, name, path):
-    row = WEATHER_SOURCES[name]
-    fields = {"url": str(path), "accumulation": row.accumulation, "about": row.about}
-    monkeypatch.setitem(WEATHER_SOURCES, name, type(row)(**fields))
-    return name
 
 
 def test_arco_era5(tmp_path, monkeypatch):
@@ -403,83 +310,6 @@ def test_questions_that_cannot_be(tmp_path):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco")
     (scene,) = search(BBOX, 2018, archive=ARCHIVE[0], weather="gs://b/w.zarr").of("weather")
     assert scene.assets["weather"].href == "https://storage.googleapis.com/b/w.zarr"
-
-
-# Over HTTP
-
-
-class Files(SimpleHTTPRequestHandler):
-    """A store that is busy at each first request, and that some may read."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        self.server.asked[self.path] += 1
-        plain, _, query = self.path.partition("?")
-        if plain.startswith("/private") and self.headers.get("Authorization") != self.server.token:
-            self.send_error(401)
-        elif plain.startswith("/signed") and query != f"sig={self.server.signature}":
-            self.send_error(403)
-        elif self.server.asked[self.path] == 1:
-            self.send_error(503)
-        else:
-            self.path = "/" + plain.split("/", 2)[2]
-            super().do_GET()
-
-    def log_message(self, *_):
-        pass
-
-
-@pytest.fixture
-def server(tmp_path):
-    stored(tmp_path, hourly(), zarr_format=2, consolidated=True)
-    handler = functools.partial(Files, directory=str(tmp_path))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as one:
-        one.asked, one.token, one.signature = Counter(), None, ""
-        one.url = f"http://127.0.0.1:{one.server_port}"
-        thread = threading.Thread(target=one.serve_forever, daemon=True)
-        thread.start()
-        yield one
-        one.shutdown()
-        thread.join()
-
-
-SIGNATURE = ["old"]
-
-
-def sign(href, *, renew):
-    if renew:
-        SIGNATURE[0] = "new"
-    return f"{href}?sig={SIGNATURE[0]}"
-
-
-def test_stores_over_http_are_asked_again_and_signed_when_read(server, monkeypatch):
-    monkeypatch.setattr("cubecrop.cube.weather_files._DELAY", 0.01)
-    SIGNATURE[0] = "old"
-    name = known_as(monkeypatch, "arco-era5", f"{server.url}/open/weather.zarr")
-    check_days(days_of(name))
-    chunks = [n for path, n in server.asked.items() if path.endswith("0.0.0")]
-    assert chunks == [2, 2, 2]  # each once, and once more after the 503
-    (scene,) = search(BBOX, SEASON, archive=ARCHIVE[0], weather=name).of("weather")
-    assets = {"weather": Asset(href=f"{server.url}/signed/weather.zarr")}
-    scene = replace(scene, assets=assets, access=Access(signer=sign))
-    server.signature = "old"
-    found = weather_child([scene], SEASON, BBOX)
-    server.signature = "new"  # the token ran out between graph and computation
-    check_days(pickle.loads(pickle.dumps(found))["weather"].to_dataset("variable"))
-
-
-def test_a_token_in_netrc_is_used_and_its_lack_is_told(server, monkeypatch, tmp_path):
-    monkeypatch.setattr("cubecrop.cube.weather_files._DELAY", 0.01)
-    server.token = "Basic " + base64.b64encode(b"edh:secret").decode()
-    name = known_as(monkeypatch, "arco-era5", f"{server.url}/private/weather.zarr")
-    netrc = tmp_path / "netrc"
-    netrc.write_text("")
-    monkeypatch.setenv("NETRC", str(netrc))
-    with pytest.raises(ReadError, match=r"401.* Put a line `machine 127\.0\.0\.1"):
-        days_of(name)
-    netrc.write_text("machine 127.0.0.1\nlogin edh\npassword secret\n")
-    check_days(days_of(name))
 
 
 def test_graphs_of_long_stores_stay_small(tmp_path, monkeypatch):
