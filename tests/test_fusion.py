@@ -156,7 +156,9 @@ def test_a_member_is_predicted_alike_in_any_company(fusion, temporal):
 @pytest.mark.parametrize(("fusion", "temporal"), EVERY)
 def test_batches_of_any_size_train(fusion, temporal, n):
     network = make_network(fusion=fusion, temporal=temporal, train_steps=0, **FULL).train()
-    assert network(make_batch(n=n)).shape == (n, 4)
+    found = network(make_batch(n=n))
+    assert found.shape == (n, 4)
+    assert torch.isfinite(found).all()
 
 
 @pytest.mark.parametrize(("fusion", "temporal"), EVERY)

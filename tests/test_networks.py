@@ -1,4 +1,4 @@
-"""Masks, permutations, gradients and batch sizes of the network."""
+"""Masks, permutations and configurations of the default network; `test_fusion` has every one."""
 
 import dataclasses
 
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series
-from cubecrop.model.layers import fold_norms
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 
@@ -106,66 +105,11 @@ def test_dates_and_values_matter(name):
             assert not torch.allclose(network(replaced(batch, name, **change)), logits)
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_batches_of_any_size_train_and_predict(n):
-    network, batch = make_network(), make_batch(n=n)
-    assert network.train()(batch).shape == (n, 4)
-    assert network.eval()(batch).shape == (n, 4)
-
-
-def test_a_member_is_predicted_alike_in_any_company():
-    network, batch = make_network(), make_batch(n=5)
-    with torch.no_grad():
-        together = network(batch)
-        for i in range(5):
-            alone = batch.take(torch.tensor([i]))
-            torch.testing.assert_close(network(alone), together[i : i + 1], atol=1e-5, rtol=0)
-
-
-def test_every_parameter_learns():
-    network = make_network(may_be_missing=("sentinel1",)).train()
-    batch = make_batch(n=8)
-    valid = batch.series["sentinel1"].valid.clone()
-    valid[:2] = False
-    network(replaced(batch, "sentinel1", valid=valid)).square().sum().backward()
-    # A bias before a batch normalisation is taken out by its mean: zero by algebra.
-    still = [
-        name
-        for name, p in network.named_parameters()
-        if p.grad is None or not torch.isfinite(p.grad).all() or p.grad.abs().max() == 0
-    ]
-    # So is a bias of all keys alike, which a softmax takes out.
-    assert [name for name in still if not name.endswith("keys.bias")] == []
-
-
-@pytest.mark.parametrize("name", ["sentinel2", "sentinel1"])
-def test_a_sensor_without_any_date_keeps_values_and_gradients_finite(name):
-    network = make_network(may_be_missing=("sentinel2", "sentinel1")).train()
-    batch = make_batch(n=4)
-    dark = replaced(batch, name, valid=torch.zeros_like(batch.series[name].valid))
-    logits = network(dark)
-    logits.square().sum().backward()
-    assert torch.isfinite(logits).all()
-    grads = [p.grad for p in network.parameters() if p.grad is not None]
-    assert grads
-    assert all(torch.isfinite(g).all() for g in grads)
-
-
 def test_identical_pixels_keep_gradients_finite():
     network, batch = make_network().train(), make_batch(n=4)
     same = batch.series["sentinel2"].values[:, :, :1].expand(-1, -1, 4, -1).clone()
     network(replaced(batch, "sentinel2", values=same)).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
-
-
-def test_an_absent_sensor_equals_one_without_dates():
-    network = make_network(may_be_missing=("sentinel1",))
-    batch = make_batch()
-    dark = replaced(batch, "sentinel1", valid=torch.zeros_like(batch.series["sentinel1"].valid))
-    with torch.no_grad():
-        torch.testing.assert_close(
-            network(Batch({"sentinel2": batch.series["sentinel2"]})), network(dark)
-        )
 
 
 def test_predictable_says_who_lacks_what():
@@ -179,12 +123,6 @@ def test_predictable_says_who_lacks_what():
     assert lenient.predictable(batch).tolist() == [False, True, True]
     only = Batch({"sentinel2": batch.series["sentinel2"]})
     assert lenient.predictable(only).tolist() == [False, True, True]
-
-
-def test_folding_changes_no_logit():
-    network, batch = make_network(), make_batch(n=9)
-    with torch.no_grad():
-        torch.testing.assert_close(fold_norms(network)(batch), network(batch), atol=1e-5, rtol=0)
 
 
 def test_attention_sums_to_one_over_valid_dates():
@@ -209,6 +147,7 @@ def test_attention_sums_to_one_over_valid_dates():
         ({"sensors": ()}, "sensors"),
         ({"dropout": 1.5}, "dropout"),
         ({"embedding": 10**9}, "sizes"),
+        ({"thermal_step": 1e-6, "thermal_source": "temperature_mean"}, "thermal_step"),
     ],
 )
 def test_impossible_configurations_are_refused(change, says):

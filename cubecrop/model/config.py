@@ -154,8 +154,10 @@ class NetworkOptions:
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
         if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1 and self.period > 0):
             raise ModelFormatError("dropout must be 0 to below 1, and period above 0.")
-        if not 0 <= self.thermal_step < float("inf"):
-            raise ModelFormatError(f"thermal_step is {self.thermal_step}, expected 0 or more.")
+        if self.thermal_step and not 1 <= self.thermal_step < float("inf"):
+            raise ModelFormatError(
+                f"thermal_step is {self.thermal_step}, expected 0, or 1 degree day or more."
+            )
 
     @property
     def takes_weather(self) -> bool:
