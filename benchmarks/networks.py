@@ -64,7 +64,7 @@ class Networks:
             torch.manual_seed(0)
             config = NetworkConfig(sensors=sensors, n_classes=_CLASSES, temporal=temporal)
             predictor = Predictor(CropNetwork(config), "cpu")
-            restated = Restated(temporal).eval()
+            restated = Restated(temporal, self.n_dates).eval()
             shape = (n, self.n_dates, n_pixels, len(SENTINEL2_BANDS))
             values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
             days = np.linspace(0, 400, self.n_dates).round().astype(np.float32)
@@ -130,7 +130,7 @@ def training_step(
 class Restated(nn.Module):
     """PSE+TAE or PSE+L-TAE of the published sizes, computed as the published code does."""
 
-    def __init__(self, temporal: str) -> None:
+    def __init__(self, temporal: str, n_dates: int) -> None:
         super().__init__()
         self.light = temporal == "ltae"
         self.heads, self.keys, width = (16, 8, 256) if self.light else (4, 32, 128)
@@ -138,7 +138,7 @@ class Restated(nn.Module):
         self.sets = nn.Sequential(nn.Linear(128, 128), nn.BatchNorm1d(128))
         self.norm_in = nn.LayerNorm(128)
         self.widen = nn.Conv1d(128, 256, 1) if self.light else None
-        self.norm_wide = nn.LayerNorm(256) if self.light else None
+        self.norm_wide = nn.LayerNorm((256, n_dates)) if self.light else None
         self.to_key = nn.Linear(width, self.heads * self.keys)
         self.to_query = None if self.light else nn.Linear(width, self.heads * self.keys)
         inner = self.heads * self.keys
@@ -155,10 +155,11 @@ class Restated(nn.Module):
         x, weight = values.flatten(0, 1), mask.flatten(0, 1)
         for layer in self.pixels:
             x = layer(x)  # (row, feature, pixel)
-        x = self.sets(torch.cat(_moments(x, weight), dim=1)).view(n, dates, -1)
+        x = torch.cat([_mean(x, weight), _deviation(x, weight)], dim=1)
+        x = self.sets(x).view(n, dates, -1)
         x = self.norm_in(x)
         if self.widen is not None and self.norm_wide is not None:
-            x = self.norm_wide(self.widen(x.transpose(1, 2)).transpose(1, 2))
+            x = self.norm_wide(self.widen(x.transpose(1, 2))).transpose(1, 2)
         width = x.shape[2] // self.heads if self.light else x.shape[2]
         index = torch.arange(width)
         angle = days[:, None] / 1000.0 ** (2 * (index // 2) / width)
@@ -191,13 +192,17 @@ class _PixelLayer(nn.Module):
         return functional.relu(self.norm(self.linear(x.permute(0, 2, 1)).permute(0, 2, 1)))
 
 
-def _moments(x: Tensor, mask: Tensor) -> list[Tensor]:
-    """Masked mean and deviation of (row, feature, pixel)."""
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    """Masked mean of (row, feature, pixel)."""
+    return (x * mask.unsqueeze(1)).sum(dim=2) / mask.sum(dim=1, keepdim=True)
+
+
+def _deviation(x: Tensor, mask: Tensor) -> Tensor:
+    """Masked deviation, which computes the mean for itself."""
     n = mask.sum(dim=1, keepdim=True)
-    mean = (x * mask.unsqueeze(1)).sum(dim=2) / n
-    apart = (x - mean.unsqueeze(2)) * mask.unsqueeze(1)
+    apart = (x - _mean(x, mask).unsqueeze(2)) * mask.unsqueeze(1)
     variance = apart.square().sum(dim=2) / torch.where(n == 1, 1, n - 1)
-    return [mean, (variance + 1e-31).sqrt()]
+    return (variance + 1e-31).sqrt()
 
 
 def _layers(widths: Sequence[int]) -> nn.Sequential:

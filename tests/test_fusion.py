@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series
-from cubecrop.model.layers import fold_norms
+from cubecrop.model.folding import fold
 from cubecrop.model.series import interpolate, resample_thermal
 
 SMALL = {"pixel_mlp": (6,), "embedding": 8, "decoder": (6,)}
@@ -145,7 +145,7 @@ def test_a_member_is_predicted_alike_in_any_company(fusion, temporal):
     with torch.no_grad():
         together = network(batch)
         assert torch.isfinite(together).all()
-        folded = fold_norms(network)(batch)
+        folded = fold(network)(batch)
         torch.testing.assert_close(folded, together, atol=1e-5, rtol=0)
         for i in range(4):
             alone = network(batch.take(torch.tensor([i])))

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
-from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series
+from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
+from cubecrop.model.folding import fold
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 
@@ -123,6 +124,31 @@ def test_predictable_says_who_lacks_what():
     assert lenient.predictable(batch).tolist() == [False, True, True]
     only = Batch({"sentinel2": batch.series["sentinel2"]})
     assert lenient.predictable(only).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("pixels", [1, 4])
+@pytest.mark.parametrize("clear", [0.6, 1.0])
+def test_folding_changes_no_logit(pixels, clear, monkeypatch):
+    monkeypatch.setattr(layers, "_WORTH_CONVOLVING", 0)
+    network, batch = make_network(), make_batch(n=9, pixels=pixels, clear=clear)
+    network.normalise_by("sentinel2", torch.tensor([0.1, -0.2, 3.0]), torch.tensor([2.0, 0.5, 1.0]))
+    with torch.no_grad():
+        torch.testing.assert_close(fold(network)(batch), network(batch), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 333])
+def test_a_convolution_is_a_linear_layer(n, monkeypatch):
+    monkeypatch.setattr(layers, "_WORTH_CONVOLVING", 0)
+    rows, weight, bias = torch.randn(n, 10), torch.randn(7, 10), torch.randn(7)
+    expected = torch.nn.functional.linear(rows, weight, bias)
+    torch.testing.assert_close(layers.linear(rows, weight, bias), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_packed_dates_come_back_to_their_place(share):
+    values, mask = torch.randn(3, 5, 2), torch.rand(3, 5) < share
+    expected = torch.where(mask[..., None], values, 0.0)
+    assert torch.equal(layers.dense(layers.packed(values, mask), mask), expected)
 
 
 def test_attention_sums_to_one_over_valid_dates():

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cubecrop.model.config import WEATHER
-from cubecrop.model.layers import dense, mlp
+from cubecrop.model.layers import dense, mlp, packed
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
@@ -300,7 +300,7 @@ class CropNetwork(nn.Module):
                 mean = dense(dates.rows, dates.mask).sum(dim=1) / count
                 auxiliary[name] = self.auxiliary[name](mean[seen]), seen
         mask = torch.cat([one.mask for one in every], dim=1)  # (batch, time of all)
-        rows = torch.cat([dense(one.rows, one.mask) for one in every], dim=1)[mask]
+        rows = packed(torch.cat([dense(one.rows, one.mask) for one in every], dim=1), mask)
         days = torch.cat([one.days for one in every], dim=1)
         positions = [one.position for one in every if one.position is not None]
         merged = _Dates(rows, mask, days, torch.cat(positions, dim=1) if positions else None)

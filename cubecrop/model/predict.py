@@ -10,7 +10,7 @@ import torch
 
 from cubecrop.errors import DeviceError
 from cubecrop.model.calibration import tempered
-from cubecrop.model.layers import fold_norms
+from cubecrop.model.folding import fold
 from cubecrop.model.series import Batch, Series
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ __all__ = ["Predictor", "as_batch", "one_thread", "usable_device"]
 #: Encoders cut it into pieces that stay in the cache. A graphics card wants more at once.
 _ROWS = {"cpu": 65536, "cuda": 1_000_000}
 _A_DATE = 7
+#: Members come in multiples of these, so that kernels need no padding.
+_EVEN = 16
+#: Just under the largest block, of 32 MiB, that glibc learns from; see mallopt(3).
+_LARGE_BLOCK = 30 * 2**20
 
 
 def usable_device(device: str | None = None) -> str:
@@ -61,6 +65,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def keep_freed_memory() -> None:
+    """Let the allocator keep freed blocks of some megabytes for what comes next.
+
+    glibc's gives such blocks back to the system and gets them back page by page, which can
+    take as long as the network itself, until a larger block was once freed. This one is never
+    touched.
+    """
+    np.empty(_LARGE_BLOCK, dtype=np.uint8)
+
+
 class Predictor:
     """A network made ready to predict: evaluation mode, folded, on a device.
 
@@ -72,7 +86,8 @@ class Predictor:
     ) -> None:
         self.device = torch.device(device)
         self.temperature = temperature
-        self.network = fold_norms(network).to(self.device)
+        self.network = fold(network).to(self.device)
+        keep_freed_memory()
 
     def __call__(self, arrays: SampleArrays) -> NDArray[np.float32]:
         """Class probabilities (parcel, class) float32; NaN where nothing can be predicted."""
@@ -108,6 +123,7 @@ class Predictor:
             one.valid.shape[1] * (one.valid.shape[2] + _A_DATE) for one in arrays.series.values()
         )
         step = max(1, _ROWS[self.device.type] // max(per_member, 1))
+        step -= step % _EVEN if step > _EVEN else 0
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))
 

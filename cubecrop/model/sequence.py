@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cubecrop.model.layers import RowNorm, dense, mlp, sinusoid
+from cubecrop.model.layers import RowNorm, add_positions, dense, mlp
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
@@ -39,7 +39,7 @@ class _SequenceEncoder(nn.Module):
         """(batch, date, embedding) by day, and (batch, date) bool which of them are real."""
         x = self.norm_in(embedding)
         if position is not None:
-            x = x + sinusoid(position[mask], x.shape[-1], self.period)
+            x = add_positions(x, position, mask, self.period)
         order = torch.where(mask, days, torch.inf).argsort(dim=1, stable=True)
         order = order[:, : int(mask.sum(dim=1).max())]
         x = dense(x, mask).gather(1, order.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

@@ -6,13 +6,14 @@ normalisation ever sees padding or cloud.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cubecrop.model.layers import mlp
+from cubecrop.model.layers import mlp, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,8 @@ class PixelSetEncoder(nn.Module):
         self.pixels = mlp((n_bands, *config.pixel_mlp))
         width = len(config.statistics) * config.pixel_mlp[-1] + n_extras
         self.sets = mlp((width, *config.set_mlp, config.embedding), last=False)
+        #: The same layers for sets of one pixel, once folded.
+        self.singles: nn.Sequential | None = None
 
     def forward(self, series: Series, extras: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Embed a batch.
@@ -74,10 +77,10 @@ class PixelSetEncoder(nn.Module):
         mask = series.valid.any(dim=-1)  # (batch, time)
         whole = not self.training and bool(series.valid.all())
         features = None if extras is None else extras[mask.nonzero()[:, 0]]  # (row, feature)
-        values = series.values.flatten(0, 1) if whole else series.values[mask]
+        values = series.values.flatten(0, 1) if whole else packed(series.values, mask)
         if series.valid.shape[-1] == 1:
             return self._embed_singles(values.squeeze(1), features), mask
-        valid = None if whole else series.valid[mask]  # (row, pixel)
+        valid = None if whole else packed(series.valid, mask)  # (row, pixel)
         pooled = self._pool(values, valid)
         if features is not None:
             pooled.append(features)
@@ -112,7 +115,6 @@ class PixelSetEncoder(nn.Module):
         rows, size = values.shape[:2]
         step = min(rows, max(1, _PIECE // size))
         layers = [layer for layer in self.pixels if isinstance(layer, nn.Linear)]
-        memory = [values.new_empty(step * size, layer.out_features) for layer in layers]
         width = layers[-1].out_features
         mean, squares = values.new_empty(rows, 1, width), values.new_empty(rows, 1, width)
         if valid is None:
@@ -124,8 +126,8 @@ class PixelSetEncoder(nn.Module):
         for start in range(0, rows, step):
             part = slice(start, start + step)
             x = values[part].flatten(0, 1)
-            for layer, room in zip(layers, memory, strict=True):
-                x = torch.addmm(layer.bias, x, layer.weight.t(), out=room[: len(x)]).relu_()
+            for layer in layers:
+                x = layer(x).relu_()
             x = x.view(-1, size, width)
             # Products with ones add faster than sums do.
             torch.bmm(weight[part], x, out=mean[part])
@@ -138,31 +140,40 @@ class PixelSetEncoder(nn.Module):
     def _normalised(self, values: Tensor) -> Tensor:
         return values if self.folded else (values - self.mean) / self.deviation
 
-    def fold_normalisation(self) -> None:
-        """Let the first layer standardise the bands; the results are the same."""
+    def fold(self) -> None:
+        """Let the first layer standardise the bands, and make layers for sets of one pixel."""
         first = cast("nn.Linear", self.pixels[0])
         with torch.no_grad():
             weight = first.weight.double() / self.deviation.double()
             first.bias.copy_(first.bias.double() - weight @ self.mean.double())
             first.weight.copy_(weight)
+            self.singles = copy.deepcopy(self.sets)
+            opening = cast("nn.Linear", self.singles[0])
+            opening.weight = nn.Parameter(self._weight_of_singles())
+            opening.in_features = opening.weight.shape[1]
         self.folded = True
 
+    def _weight_of_singles(self) -> Tensor:
+        """Weights of the first layer behind the statistics, for sets of one pixel.
+
+        Such a pixel is its own mean and extremes, and deviates by nothing.
+        """
+        weight = cast("Tensor", self.sets[0].weight)
+        width = cast("nn.Linear", self.pixels[-3]).out_features
+        n = len(self.statistics)
+        parts = weight[:, : n * width].view(-1, n, width)
+        counts = [name != "std" for name in self.statistics]
+        return torch.cat([parts[:, counts].sum(dim=1), weight[:, n * width :]], dim=1)
+
     def _embed_singles(self, values: Tensor, features: Tensor | None) -> Tensor:
-        """Sets of one: such a pixel is its own mean and extremes, and deviates by nothing."""
+        """Embed sets of one pixel (row, band)."""
         pixels = self.pixels(self._normalised(values))  # (row, feature)
-        linear: Any = self.sets[0]
-        width = pixels.shape[1]
-        parts = linear.weight.split(
-            [width] * len(self.statistics)
-            + [linear.weight.shape[1] - width * len(self.statistics)],
-            dim=1,
-        )
-        used = [w for w, name in zip(parts, self.statistics, strict=False) if name != "std"]
-        if not used:
-            used = [torch.zeros_like(parts[0])]
-        out = functional.linear(pixels, torch.stack(used).sum(dim=0), linear.bias)
         if features is not None:
-            out = out + functional.linear(features, parts[-1])
+            pixels = torch.cat([pixels, features], dim=1)
+        if self.singles is not None:
+            return self.singles(pixels)  # type: ignore[no-any-return]
+        bias = cast("Tensor", self.sets[0].bias)
+        out = functional.linear(pixels, self._weight_of_singles(), bias)
         return self.sets[1:](out)  # type: ignore[no-any-return]
 
     def _pool_packed(self, values: Tensor, valid: Tensor) -> list[Tensor]:

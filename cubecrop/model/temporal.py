@@ -8,18 +8,22 @@ at masked dates and summing to 1 over time.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, mlp
+from cubecrop.model.layers import RowNorm, add_positions, dense, linear, mlp, position_table
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
 
 __all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
+
+#: Heads pooled in one product: fewer are too small for it, more compute much for nothing.
+_HEADS_TOGETHER = 4
 
 
 def temporal_encoder(config: NetworkConfig) -> nn.Module:
@@ -49,7 +53,7 @@ class LightweightAttention(nn.Module):
         width = config.attention_width or config.embedding
         self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
         self.period = config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
+        self.norm_in: nn.Module = nn.LayerNorm(config.embedding)
         self.widen = _widening(config)
         self.keys = nn.Linear(width, self.heads * self.key_width)
         self.query = nn.Parameter(torch.empty(self.heads, self.key_width))
@@ -66,20 +70,25 @@ class LightweightAttention(nn.Module):
         x = self.norm_in(embedding)
         if self.widen is not None:
             x = self.widen(x, mask)
-        x = x.view(len(x), self.heads, -1)  # (row, head, channel)
-        if position is not None:
-            x = add_positions(x, position, mask, self.period)
         weights = self.keys.weight.view(self.heads, self.key_width, -1)
         # A query that does not depend on the input makes keys a matter of weights alone.
-        scorer = torch.einsum("hkc,hk->ch", weights, self.query) / self.key_width**0.5
+        scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
         bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
-        attention = _softmax(x.flatten(1) @ scorer + bias, mask)  # (batch, time, head)
-        weight = self.attention_dropout(attention)
-        # Every head over all channels, of which it keeps its own: more sums, but no copies.
-        pooled = torch.bmm(weight.transpose(1, 2), dense(x.flatten(1), mask))
-        pooled = pooled.view(len(mask), self.heads, self.heads, -1)
-        own = pooled.diagonal(dim1=1, dim2=2).transpose(1, 2)  # (batch, head, channel)
-        return self.norm_out(self.out(own.flatten(1))), attention
+        scores, values = dense(linear(x, scorer, bias), mask), dense(x, mask)
+        place = None
+        if position is not None:
+            # Every head's channels get the same sinusoids: they are weighed apart from the
+            # values, once a date and not once a head.
+            if position.stride(0):
+                position = position.masked_fill(~mask, 0.0)
+            place = position_table(position, x.shape[1] // self.heads, self.period)
+            scores = scores + place @ scorer.unflatten(1, (self.heads, -1)).sum(dim=1).t()
+        attention = _softmax(scores, mask)  # (batch, time, head)
+        weight = self.attention_dropout(attention).transpose(1, 2)  # (batch, head, time)
+        pooled = _pool_heads(weight, values)  # (batch, head, channel)
+        if place is not None:
+            pooled = pooled + weight @ place
+        return self.norm_out(self.out(pooled.flatten(1))), attention
 
 
 class TemporalAttention(nn.Module):
@@ -113,7 +122,7 @@ class TemporalAttention(nn.Module):
         """Summarise series; see the module."""
         x = self.norm_in(embedding)  # (row, channel)
         if position is not None:
-            x = add_positions(x.unsqueeze(1), position, mask, self.period).squeeze(1)
+            x = add_positions(x, position, mask, self.period)
         if self.widen is not None:
             x = self.widen(x, mask)
         values = dense(x, mask)  # (batch, time, channel), 0 at masked dates
@@ -126,8 +135,7 @@ class TemporalAttention(nn.Module):
         scorer = torch.einsum("bhk,hkc->bch", query, weights) / self.key_width**0.5
         bias = (query * self.keys.bias.view(self.heads, -1)).sum(dim=2) / self.key_width**0.5
         scores = torch.bmm(values, scorer) + bias.unsqueeze(1)  # (batch, time, head)
-        # Softmax over dates; what is masked has no score.
-        attention = torch.softmax(scores.masked_fill(~mask.unsqueeze(-1), float("-inf")), dim=1)
+        attention = _softmax(scores, mask)
         pooled = torch.bmm(self.attention_dropout(attention).transpose(1, 2), values)
         return self.norm_out(self.out(pooled.flatten(1))), attention
 
@@ -137,7 +145,7 @@ class _Widening(nn.Module):
 
     def __init__(self, inside: int, outside: int, n_dates: int) -> None:
         super().__init__()
-        self.linear = nn.Linear(inside, outside)
+        self.linear: nn.Module = nn.Linear(inside, outside)
         self.n_dates = n_dates
         self.norm = nn.LayerNorm((n_dates, outside) if n_dates else outside)
 
@@ -165,8 +173,24 @@ def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
 
 
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Attention (batch, time, head) of the dates of a mask, from scores (row, head)."""
-    if len(scores) == mask.numel():
-        return torch.softmax(scores.view(*mask.shape, -1), dim=1)
-    whole = scores.new_full((*mask.shape, scores.shape[-1]), float("-inf"))
-    return torch.softmax(whole.masked_scatter(mask.unsqueeze(-1), scores), dim=1)
+    """Attention (batch, time, head) from scores of that shape; what is masked has none."""
+    return torch.softmax(scores.masked_fill(~mask.unsqueeze(-1), float("-inf")), dim=1)
+
+
+def _pool_heads(weight: Tensor, values: Tensor) -> Tensor:
+    """Sums (batch, head, channel) of each head's channels by its weights (batch, head, time).
+
+    Some heads together over the channels of all of them, of which each keeps its own: more
+    sums than needed, but in products of matrices and without copies.
+    """
+    heads = weight.shape[1]
+    together = math.gcd(heads, _HEADS_TOGETHER)
+    channels = values.shape[2] // heads * together
+    parts = []
+    split = zip(
+        torch.split(weight, together, dim=1), torch.split(values, channels, dim=2), strict=True
+    )
+    for w, v in split:
+        every = torch.bmm(w, v).view(len(w), together, together, -1)  # (batch, head, head, channel)
+        parts.append(every.diagonal(dim1=1, dim2=2).transpose(1, 2))
+    return torch.cat(parts, dim=1)
