@@ -39,6 +39,8 @@ TARGETS = {
     ("TrainingStep", "peakmem_late_ltae"): 2000,
     ("TrainingStep", "peakmem_early_tae"): 2000,
     ("TrainingStep", "peakmem_mid_transformer"): 2000,
+    ("TrainingStep", "peakmem_mid_gru"): 2000,
+    ("TrainingStep", "peakmem_every_statistic"): 2000,
 }
 #: The same, above.
 LEAST = {

@@ -95,9 +95,21 @@ class TrainingStep:
     def peakmem_mid_transformer(self) -> None:
         training_step("mid", "transformer")
 
+    def peakmem_mid_gru(self) -> None:
+        training_step("mid", "gru")
+
+    def peakmem_every_statistic(self) -> None:
+        training_step("mid", "transformer", statistics=("mean", "std", "max", "min"))
+
 
 def training_step(
-    fusion: str, temporal: str, *, n: int = 128, dates: int = 70, pixels: int = 64
+    fusion: str,
+    temporal: str,
+    *,
+    statistics: tuple[str, ...] = ("mean", "std"),
+    n: int = 128,
+    dates: int = 70,
+    pixels: int = 64,
 ) -> float:
     """One step of a network on Sentinel-2 and Sentinel-1; the process' peak memory in MB."""
     bands = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
@@ -109,6 +121,7 @@ def training_step(
                 n_classes=_CLASSES,
                 fusion=fusion,
                 temporal=temporal,
+                statistics=statistics,
             )
         ).train()
         days = torch.linspace(0, 400, dates).expand(n, dates).clone()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
-from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series
+from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
 from cubecrop.model.folding import fold
 from cubecrop.model.series import interpolate, resample_thermal
 
@@ -334,3 +334,17 @@ def test_thermal_sampling_by_hand():
     assert found.days.tolist() == [[50, 130]]
     assert found.thermal.tolist() == [[20, 110]]
     assert found.valid.all()
+
+
+@pytest.mark.parametrize("temporal", ["gru", "transformer"])
+def test_saving_memory_in_training_changes_no_gradient(temporal, monkeypatch):
+    def gradients():
+        network = make_network(temporal=temporal, dropout=0.0).train()
+        network(make_batch(n=5)).square().sum().backward()
+        return {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+
+    expected = gradients()
+    monkeypatch.setattr(layers, "_LARGE", 0)
+    monkeypatch.setattr(layers, "_MEMBERS", 2)
+    for name, found in gradients().items():
+        torch.testing.assert_close(found, expected[name], atol=1e-4, rtol=1e-4, msg=name)

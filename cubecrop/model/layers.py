@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 __all__ = [
-    "RowNorm", "add_positions", "dense", "linear", "mlp", "packed",
+    "RowNorm", "add_positions", "dense", "lean", "linear", "mlp", "packed",
     "position_table", "sinusoid",
 ]  # fmt: skip
 
@@ -21,6 +22,10 @@ __all__ = [
 _IMAGES = 16
 #: Multiplications below which preparing a convolution costs more than it saves.
 _WORTH_CONVOLVING = 3_000_000
+#: Numbers from which a training step computes intermediates of a tensor twice, for so many
+#: members in one go, rather than keep them.
+_LARGE = 500_000
+_MEMBERS = 16
 
 
 class RowNorm(nn.BatchNorm1d):
@@ -34,6 +39,20 @@ class RowNorm(nn.BatchNorm1d):
         return functional.batch_norm(
             x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps
         )
+
+
+def lean(function: Callable[..., Tensor], *members: Tensor) -> Tensor:
+    """What a function gives (batch, ...) of tensors (batch, ...), in little memory.
+
+    Where tensors are large and memory is a processor's, training takes few members at a time,
+    and computes their intermediates again for gradients. The function must treat members
+    alone and keep no statistics.
+    """
+    first = members[0]
+    if first.is_cuda or first.numel() < _LARGE or not torch.is_grad_enabled():
+        return function(*members)
+    pieces = zip(*(torch.split(one, _MEMBERS) for one in members), strict=True)
+    return torch.cat([checkpoint(function, *piece, use_reentrant=False) for piece in pieces])
 
 
 def mlp(widths: Sequence[int], *, last: bool = True) -> nn.Sequential:

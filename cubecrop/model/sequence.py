@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, mlp
+from cubecrop.model.layers import RowNorm, add_positions, dense, lean, mlp
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
@@ -95,11 +95,14 @@ class BidirectionalGru(_SequenceEncoder):
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
-        packed = pack_padded_sequence(
-            x, real.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False
-        )
+        return self.out(self.dropout(lean(self._last, x, real))), None
+
+    def _last(self, x: Tensor, real: Tensor) -> Tensor:
+        """States (batch, width of both) after the last date of each way."""
+        lengths = real.sum(dim=1).cpu()
+        packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         _, last = self.units(packed)  # (direction, batch, width)
-        return self.out(self.dropout(torch.cat([last[0], last[1]], dim=1))), None
+        return torch.cat([last[0], last[1]], dim=1)
 
 
 class Transformer(_SequenceEncoder):
@@ -127,5 +130,9 @@ class Transformer(_SequenceEncoder):
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
+        return self.out(lean(self._mean, x, real)), None
+
+    def _mean(self, x: Tensor, real: Tensor) -> Tensor:
+        """Mean (batch, embedding) over the dates behind the layers."""
         x = self.layers(x, src_key_padding_mask=~real).masked_fill(~real.unsqueeze(-1), 0.0)
-        return self.out(x.sum(dim=1) / real.sum(dim=1, keepdim=True)), None
+        return x.sum(dim=1) / real.sum(dim=1, keepdim=True)

@@ -16,7 +16,7 @@ from torch.nn import functional
 from cubecrop.model.layers import mlp, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.series import Series
@@ -180,19 +180,15 @@ class PixelSetEncoder(nn.Module):
         """Statistics (row, feature) of the layers' output over valid pixels, gathered first."""
         pixels = self.pixels(self._normalised(values[valid]))  # (valid pixel, feature)
         counts = valid.sum(dim=1)  # (row,)
-        row = _row_of(counts)
         found = {}
         if "std" in self.statistics:
             moments: Any = _Moments.apply(pixels, counts)  # type: ignore[no-untyped-call]
             found["mean"], found["std"] = moments
         elif "mean" in self.statistics:
             empty = pixels.new_zeros(len(counts), pixels.shape[1])
-            found["mean"] = empty.index_add(0, row, pixels) / counts.unsqueeze(1)
-        for name, reduce in (("max", "amax"), ("min", "amin")):
-            if name in self.statistics:
-                index = row.unsqueeze(1).expand_as(pixels)
-                empty = pixels.new_zeros(len(counts), pixels.shape[1])
-                found[name] = empty.scatter_reduce(0, index, pixels, reduce, include_self=False)
+            found["mean"] = empty.index_add(0, _row_of(counts), pixels) / counts.unsqueeze(1)
+        for name in {"max", "min"} & set(self.statistics):
+            found[name] = torch.segment_reduce(pixels, name, lengths=counts, unsafe=True)
         return [found[name] for name in self.statistics]
 
     def _pool_dense(self, values: Tensor, valid: Tensor) -> list[Tensor]:
@@ -229,29 +225,46 @@ def _row_of(counts: Tensor) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
 
 
+def _pieces_of_sets(counts: Tensor) -> Iterator[tuple[slice, slice]]:
+    """Rows and their pixels, where rows of ``counts`` pixels follow each other, piece by piece."""
+    first, start = 0, 0
+    ends = counts.cumsum(dim=0).tolist()
+    for row, end in enumerate(ends, start=1):
+        if end - start >= _PIECE or row == len(ends):
+            yield slice(first, row), slice(start, end)
+            first, start = row, end
+
+
 class _Moments(torch.autograd.Function):
     """Mean and sample deviation of sets that follow each other.
 
     Automatic gradients would keep three temporaries of the size of all pixels, which is most of
-    the memory of a training step.
+    the memory of a training step; here even those of the moment are of a piece alone.
     """
 
     @staticmethod
     def forward(ctx: Any, pixels: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ANN401
-        row, n = _row_of(counts), counts.unsqueeze(1).to(pixels.dtype)
-        empty = pixels.new_zeros(len(counts), pixels.shape[1])
-        mean = empty.index_add(0, row, pixels) / n  # (row, feature)
-        apart = pixels.sub(mean[row]).square_()
-        deviation = _deviation(empty.index_add(0, row, apart), n)
+        n = counts.unsqueeze(1).to(pixels.dtype)
+        mean = pixels.new_zeros(len(counts), pixels.shape[1])
+        squares = torch.zeros_like(mean)
+        for rows, part in _pieces_of_sets(counts):
+            row, x = _row_of(counts[rows]), pixels[part]
+            mean[rows] = mean[rows].index_add_(0, row, x) / n[rows]
+            squares[rows].index_add_(0, row, x.sub(mean[rows][row]).square_())
+        deviation = _deviation(squares, n)
         ctx.save_for_backward(pixels, counts, mean, deviation)
         return mean, deviation
 
     @staticmethod
     def backward(ctx: Any, d_mean: Tensor, d_std: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         pixels, counts, mean, deviation = ctx.saved_tensors
-        row, n = _row_of(counts), counts.unsqueeze(1).to(pixels.dtype)
+        n = counts.unsqueeze(1).to(pixels.dtype)
         # d mean / d x = 1 / n; d std / d x = (x - mean) / (std (n - 1)), none where all are alike.
         varies = deviation > 2 * _LEAST_VARIANCE**0.5
         slope = torch.where(varies, d_std / (deviation * (n - 1)).clamp_min(1e-30), 0.0)
-        apart = pixels.sub(mean[row]).mul_(slope[row])
-        return apart.add_((d_mean / n)[row]), None
+        level, out = d_mean / n, torch.empty_like(pixels)
+        for rows, part in _pieces_of_sets(counts):
+            row = _row_of(counts[rows])
+            apart = torch.sub(pixels[part], mean[rows][row], out=out[part])
+            apart.mul_(slope[rows][row]).add_(level[rows][row])
+        return out, None
