@@ -132,6 +132,7 @@ def test_auxiliary_classifiers_and_their_weight_come_together():
         {"validation": 1.0},
         {"patience": 0},
         {"learning_rate": 0.0},
+        {"date_dropout": {"sentinel3": 0.4}},
         {"shift_days": float("inf")},
         {"precision": "float16"},
     ],

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cubecrop.errors import LabelError
-from cubecrop.model import NetworkOptions
+from cubecrop.model import WEATHER, NetworkOptions
+from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +122,10 @@ class TrainConfig:
             raise LabelError(
                 f"batch_size is {self.batch_size} and n_pixels {self.n_pixels}, expected at "
                 "least 2 and 1."
+            )
+        if unknown := sorted(set(self.date_dropout) - {*SERIES, WEATHER}):
+            raise LabelError(
+                f"date_dropout names {unknown}, expected some of {[*SERIES, WEATHER]}."
             )
         shares = {
             "warm_up": self.warm_up,
