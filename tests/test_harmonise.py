@@ -54,6 +54,8 @@ DECIDED = {
     "raw, before": (PC, {BASELINE: "03.01"}, None, 0.0),
     "raw, declared": (CDSE, {}, -0.1, -0.1),
     "processing:version": (CDSE, {BASELINE: None, "processing:version": "05.00"}, -0.1, -0.1),
+    "before, -0.1 declared all the same": (CDSE, {BASELINE: "02.14"}, -0.1, 0.0),
+    "before, 0 declared": (CDSE, {BASELINE: "02.14"}, 0, 0.0),
     "from the product's name": (PC, {BASELINE: None, "s2:product_uri": "S2A_N0500_X"}, None, -0.1),
     "c1": (C1, {}, -0.1, -0.1),
     "c1, flag false": (C1, {V1: False}, -0.1, -0.1),

@@ -125,6 +125,12 @@ def old_keys(item):
     }
 
 
+def of_old_baseline(item):
+    """A product of baseline 02.14, of which CDSE declares -0.1 as of every other."""
+    item["id"] = item["id"].replace("_N0512_", "_N0214_")
+    item["properties"]["processing:version"] = "02.14"
+
+
 #: Item, change, and what of the scene must then be so, dots reaching into B04 or vv.
 READ = {
     **{
@@ -135,6 +141,7 @@ READ = {
     "baseline in the product's name": (PC, having(**{BASELINE: ...}), {"asset.offset": -0.1}),
     "cdse, version in the id": (CDSE, having(**{"processing:version": ...}),
                                 {"asset.offset": -0.1}),
+    "cdse, before 04.00": (CDSE, of_old_baseline, {"asset.offset": 0, "baseline": "02.14"}),
     "no raster metadata, c1": (C1, every_asset(**{"raster:bands": ..., "eo:bands": ...}),
                                {"asset.offset": -0.1, "asset.nodata": 0}),
     "no raster metadata, flag true": (L2A, every_asset(**{"raster:bands": ...}),

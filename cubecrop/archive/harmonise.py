@@ -83,10 +83,9 @@ def harmonise(
     originals = rule.offset == "flag" and _are_originals(bands, name)
     shifted = _is_shifted(rule, baseline, since, flag, originals, name)
     offset = _BASELINE_OFFSET if since and not shifted else 0.0
-    # Earth Search declares -0.1 of shifted files too; there the flag is the truth.
-    seen = check_declared(
-        bands, name, scale=rule.scale, offsets={0.0, _BASELINE_OFFSET} if shifted else {offset}
-    )
+    # Earth Search declares -0.1 of shifted files too, and CDSE of all; it proves nothing there.
+    expected = {offset, _BASELINE_OFFSET} if shifted or rule.declares_offset else {offset}
+    seen = check_declared(bands, name, scale=rule.scale, offsets=expected)
     return Harmonisation(
         scale=rule.scale,
         offset=offset,

@@ -67,6 +67,9 @@ class CollectionRule:
         is empty, an item has one of these at least.
     accumulation : str
         What amounts of weather stand for; see `cubecrop.schema.Accumulation`.
+    declares_offset : bool
+        Whether items declare an offset of -0.1 whatever their baseline, so that it is no
+        evidence against it.
     """
 
     modality: Modality
@@ -79,6 +82,7 @@ class CollectionRule:
     searched: bool = True
     optional: Mapping[str, str] = field(default_factory=dict)
     accumulation: Accumulation = ""
+    declares_offset: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,7 +323,11 @@ CDSE: Final = Provider(
     url="https://stac.dataspace.copernicus.eu/v1",
     access=COPERNICUS_S3,
     homes=frozenset({"dataspace.copernicus.eu", "eodata"}),
-    collections={"sentinel-2-l2a": _sentinel2(_SIZED_NAMES, "baseline")},
+    collections={
+        # The -0.1 is a constant of what writes the items: eu-cdse/eometadatatool,
+        # eometadatatool/stac/sentinel-2-l2a/template/stac_s2l2a.py.
+        "sentinel-2-l2a": replace(_sentinel2(_SIZED_NAMES, "baseline"), declares_offset=True)
+    },
 )
 
 PROVIDERS: Final[Mapping[str, Provider]] = {
