@@ -58,8 +58,9 @@ _REASONS: Final = tuple(
             "is a map, not an image to make one from. Use Sentinel-2 L2A and Sentinel-1 RTC.",
         ),
         (
-            r"(^| )(nasadem|alos-dem|3dep|cop-dem-eea)",
-            "is another elevation model. Use 'cop-dem-glo-30'.",
+            r"(^| )(nasadem|alos-dem|3dep|cop-dem-eea|cop-dem-glo-30-)",
+            "is an elevation model in another form. Use 'cop-dem-glo-30' of planetary-computer or "
+            "earth-search.",
         ),
     )
 )  # fmt: skip
