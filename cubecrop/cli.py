@@ -369,7 +369,7 @@ def simulate(
 def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
     """What was found, narrow enough for a terminal of 80 columns."""
     table = Table(
-        title=escape(f"{scenes.archive}, season {scenes.season}"), box=None, padding=(0, 2, 0, 0)
+        title=escape(f"{scenes.archive}, season {scenes.season}"), box=None, padding=(0, 1, 0, 0)
     )
     table.add_column("series", no_wrap=True)
     for column in ("scenes", "dates", f"≤ {low_cloud:g} %\ncloud", "median\ncloud"):

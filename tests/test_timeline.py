@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime as dt
+import io
 
 import numpy as np
 import pytest
@@ -142,3 +143,17 @@ def test_the_command_writes_table_and_picture(scenes, tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["seen.png"]
     with pytest.raises(OutputError, match=r"does not end in .png"):
         cli.app(["search", *common, f"--timeline={tmp_path / 'seen.jpg'}"])
+
+
+def test_the_table_fits_a_terminal_of_80_columns(scenes):
+    from rich.console import Console
+
+    from cubecrop import cli
+
+    down = [dataclasses.replace(one, orbit_state="descending") for one in scenes.of("sentinel1")]
+    both = dataclasses.replace(scenes, scenes=(*scenes, *down))
+    text = io.StringIO()
+    found = cubecrop.availability(both)
+    Console(width=80, file=text).print(cli._found_table(both, found, 20))
+    assert "Sentinel-1 descending R161" in text.getvalue()
+    assert "…" not in text.getvalue()
