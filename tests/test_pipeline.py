@@ -381,6 +381,21 @@ def test_bad_input_is_named_with_its_cure(place, declared, model):
             lambda: cubecrop.classify((20, 40, 20.1, 40.1), YEAR, archive=place, model=model),
         ),
         (
+            LabelError,
+            "'geometry' is the geometry",
+            lambda: cubecrop.train(declared, "geometry", YEAR, **run),
+        ),
+        (
+            ModelFormatError,
+            "model is a dict",
+            lambda: cubecrop.classify(declared, YEAR, archive=place, model={}),
+        ),
+        (
+            SeasonError,
+            "expected a Season",
+            lambda: cubecrop.classify(declared, YEAR, archive=place, model=model, season=YEAR),
+        ),
+        (
             SeasonError,
             "same year",
             lambda: cubecrop.classify(

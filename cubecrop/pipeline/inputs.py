@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,16 +21,14 @@ from cubecrop.errors import (
 )
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.schema import SERIES, Modality
+from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import geopandas as gpd
     from numpy.typing import NDArray
 
     from cubecrop.archive import Archive
     from cubecrop.archive.base import Extent
-    from cubecrop.season import Season
 
 __all__ = [
     "as_model",
@@ -50,6 +49,8 @@ _NEAR: Final = 10_000
 
 def as_season(year: int, season: Season | None) -> Season | int:
     """The season that is meant; raises where the year is another one."""
+    if season is not None and not isinstance(season, Season):
+        raise SeasonError(f"season is {season!r}, expected a Season, as in `Season({year})`.")
     if season is not None and season.year != year:
         raise SeasonError(
             f"year is {year} but the season is that of {season.year}; give the same year."
@@ -65,6 +66,10 @@ def as_model(model: CropModel | str | Path | None) -> CropModel:
         raise ModelFormatError(
             "no model was given and none is shipped. Train one: `cubecrop train PARCELS --label "
             "COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass `model='model/'`."
+        )
+    if not isinstance(model, str | Path):
+        raise ModelFormatError(
+            f"model is a {type(model).__name__}, expected a CropModel or the path of its folder."
         )
     return CropModel.load(model)
 

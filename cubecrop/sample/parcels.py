@@ -101,9 +101,11 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     Raises
     ------
     LabelError
-        The column is not there.
+        The column is not there, or is the geometry.
     """
-    if label not in parcels.columns:
-        columns = sorted(str(c) for c in parcels.columns if c != parcels.geometry.name)
-        raise LabelError(f"parcels have no column {label!r}; choose the label among {columns}.")
+    shapes = parcels.geometry.name
+    if label not in parcels.columns or label == shapes:
+        columns = sorted(str(c) for c in parcels.columns if c != shapes)
+        seen = f"column {label!r} is the geometry" if label == shapes else f"no column {label!r}"
+        raise LabelError(f"parcels have {seen}; choose the label among {columns}.")
     return [label_text(value) for value in parcels[label]]
