@@ -15,10 +15,12 @@ from benchmarks.networks import Networks, TrainingStep
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
 from benchmarks.sampling import SampleParcels
+from benchmarks.simulating import Simulate
 
 SUITES = (
     ClassifyGraph,
     Demo,
+    Simulate,
     ReadSeason,
     SampleParcels,
     LoadFromDisk,
@@ -36,6 +38,10 @@ TARGETS = {
     ("OpenSeason", "track_tasks"): 20_000,
     ("Demo", "track_duration"): 120,
     ("Demo", "track_peak"): 2000,
+    ("Simulate", "track_duration"): 25,
+    ("Simulate", "track_peak"): 1000,
+    ("Simulate", "track_peak_twice_the_side"): 1000,
+    ("Simulate", "track_disk"): 100,
     ("TrainingStep", "peakmem_late_ltae"): 2000,
     ("TrainingStep", "peakmem_early_tae"): 2000,
     ("TrainingStep", "peakmem_mid_transformer"): 2000,

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,11 @@ import rasterio
 
 from benchmarks import transfer
 from benchmarks.seasons import COMPARED, compare, is_within
-from cubecrop.simulate import simulate_archive
+from cubecrop.simulate.draws import Purpose, stream
+from cubecrop.simulate.regions import find_region
+from cubecrop.simulate.sentinel2 import see_optical
+from cubecrop.simulate.surface import sun_zenith
+from cubecrop.simulate.world import grow_world
 
 DATA = Path(__file__).parents[1].parent / "shared" / "data"
 
@@ -26,8 +31,8 @@ def data() -> Path:
 def test_simulated_seasons_lie_within_the_spread_of_real_ones(data, place):
     """The median by month lies between the tenth and the ninetieth percentile of real points.
 
-    In three of five months of each crop and place that has at least twenty points, for NDVI and
-    for VH; and nowhere on average more than 0.25 or 2.5 dB from the real median.
+    In at least seven of ten months of each crop and place that has twenty points, for NDVI and
+    for VH; and nowhere on average more than 0.15 or 1.5 dB from the real median.
     """
     found = compare(data, place, n=400, seeds=(1, 2))
     assert found
@@ -37,15 +42,10 @@ def test_simulated_seasons_lie_within_the_spread_of_real_ones(data, place):
 
 # --- scene classes -----------------------------------------------------------------------------
 
-
-def stack_of_classes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Scene classes (time, y, x) in the order of their days, and their months."""
-    days, layers = [], []
-    for path in sorted(folder.glob("sentinel-2-l2a/*/SCL.tif"), key=day_of):
-        with rasterio.open(path) as image:
-            layers.append(image.read(1))
-        days.append(day_of(path))
-    return np.stack(layers), np.array([day.month for day in days])
+CLEAR = (2, 4, 5, 6, 7, 11)
+#: Clear land, unclassified, dark or water or snow, shadow, medium and high probability, cirrus.
+GROUPS = ((4, 5), (7,), (2, 6, 11), (3,), (8,), (9,), (10,))
+SEASONS = ((12, 1, 2), (3, 4, 5), (6, 7, 8), (9, 10, 11))
 
 
 def day_of(path: Path) -> dt.date:
@@ -53,52 +53,89 @@ def day_of(path: Path) -> dt.date:
     return dt.datetime.strptime(stamp[:8], "%Y%m%d").replace(tzinfo=dt.UTC).date()
 
 
-def runs(clear: np.ndarray) -> float:
-    """Mean length of runs of clear acquisitions over some pixels."""
-    lengths = [
+def real_classes(folder: Path) -> tuple[list[dt.date], np.ndarray]:
+    """Days of the acquisitions, and their scene classes (time, y, x)."""
+    layers = []
+    paths = sorted(folder.glob("sentinel-2-l2a/*/SCL.tif"), key=day_of)
+    for path in paths:
+        with rasterio.open(path) as image:
+            layers.append(image.read(1))
+    return [day_of(path) for path in paths], np.stack(layers)
+
+
+def simulated_classes(days: list[dt.date], seed: int, cloudiness: float = 0.0) -> np.ndarray:
+    """Scene classes (time, y, x) of 660 m in Flanders on the same days."""
+    region = find_region("flanders")
+    world = grow_world(region, [2018], size_km=0.66, seed=seed, cloudiness=cloudiness)
+    layers = []
+    for date in days:
+        day, zenith = world.weather.day(date), sun_zenith(region.lat, date.timetuple().tm_yday)
+        scene = see_optical(
+            world.land, world.surface.reflectance(day, zenith),
+            cloud=float(world.weather.cloud[day]), zenith=zenith,
+            snow=float(world.ground.snow[day]), summer=world.summer(date),
+            rng=stream(Purpose.SENTINEL2, seed, region.index, date.toordinal()),
+        )  # fmt: skip
+        layers.append(scene.scl)
+    return np.stack(layers)
+
+
+def shares(classes: np.ndarray) -> np.ndarray:
+    """Share of each of the groups."""
+    return np.array([np.isin(classes, group).mean() for group in GROUPS])
+
+
+def apart(
+    real: np.ndarray, simulated: np.ndarray, months: np.ndarray, steps: Iterable[tuple[int, ...]]
+) -> float:
+    """Total variation between the distributions of classes, mean over steps of the year."""
+    found = []
+    for step in steps:
+        mine = np.isin(months, step)
+        there = np.mean([shares(year[mine]) for year in simulated], axis=0)
+        found.append(0.5 * np.abs(shares(real[mine]) - there).sum())
+    return float(np.mean(found))
+
+
+def clear_runs(classes: np.ndarray) -> list[int]:
+    """Lengths of runs of clear acquisitions over some pixels."""
+    clear = np.isin(classes, CLEAR)
+    return [
         len(list(group))
         for series in clear.reshape(clear.shape[0], -1)[:, ::37].T
         for seen, group in itertools.groupby(series)
         if seen
     ]
-    return float(np.mean(lengths))
 
 
 @pytest.mark.slow
-def test_scene_classes_are_as_frequent_as_real_ones(data, tmp_path):
-    real, real_month = stack_of_classes(data / "flanders-2018")
-    parts = [
-        stack_of_classes(
-            simulate_archive(
-                tmp_path / str(seed), years=[2018], size_km=0.66, seed=seed, progress=False
-            )
-        )
-        for seed in range(4)
-    ]
-    simulated = np.concatenate([classes for classes, _ in parts])
-    month = np.concatenate([months for _, months in parts])
+def test_scene_classes_are_as_frequent_as_real_ones(data):
+    """One real year and place against six simulated years, on the same 118 days.
 
-    def share(classes, wanted):
-        return np.isin(classes, wanted).mean()
-
-    # Of one place and 15 months real, of four weathers simulated.
-    for wanted, most in (([9], 0.08), ([8], 0.06), ([7], 0.06), ([10], 0.05), ([3], 0.03),
-                         ([4, 5], 0.09), ([2, 6, 11], 0.04)):  # fmt: skip
-        assert share(simulated, wanted) == pytest.approx(share(real, wanted), abs=most), wanted
-    assert 0.25 < share(simulated, [9]) < 0.42
-    # More cloud in winter than in summer, in both.
-    for classes, months in ((real, real_month), (simulated, month)):
-        winter, summer = (np.isin(months, some) for some in ((11, 12, 1, 2), (5, 6, 7, 8)))
-        assert share(classes[winter], [8, 9]) > share(classes[summer], [8, 9])
-    # One real year against four simulated: single months may differ by more.
-    apart = [
-        abs(share(simulated[month == m], [8, 9]) - share(real[real_month == m], [8, 9]))
-        for m in range(1, 13)
+    A month has three to seventeen acquisitions, most all clear or all cloud: the distance of
+    one simulated year from the others by month is 0.24 to 0.37. The real year must not be
+    farther from them than such a year, and a cloudier world must be.
+    """
+    days, real = real_classes(data / "flanders-2018")
+    months = np.array([day.month for day in days])
+    years = np.stack([simulated_classes(days, seed) for seed in range(6)])
+    by_month = [(month,) for month in range(1, 13)]
+    whole_year = [tuple(range(1, 13))]
+    assert apart(real, years, months, whole_year) < 0.12
+    assert apart(real, years, months, SEASONS) < 0.2
+    others = [
+        apart(years[i], np.delete(years, i, axis=0), months, by_month) for i in range(len(years))
     ]
-    assert np.mean(apart) < 0.3
-    clear = [2, 4, 5, 6, 7]
-    length = np.mean([runs(np.isin(classes, clear)) for classes, _ in parts])
-    assert length == pytest.approx(runs(np.isin(real, clear)), rel=0.35)
+    assert apart(real, years, months, by_month) < np.median(others)
+    # A third of the real pixels are of class 9.
+    assert (years == 9).mean() == pytest.approx((real == 9).mean(), abs=0.1)
+    quantiles = (0.25, 0.5, 0.75, 0.9)
+    pooled = np.quantile([run for year in years for run in clear_runs(year)], quantiles)
+    np.testing.assert_allclose(pooled, np.quantile(clear_runs(real), quantiles), atol=1)
+
+    grey = np.stack([simulated_classes(days, seed, cloudiness=0.8) for seed in range(2)])
+    assert apart(real, grey, months, whole_year) > 0.12
+    assert apart(real, grey, months, SEASONS) > 0.2
 
 
 # --- what a learner sees -----------------------------------------------------------------------

@@ -66,7 +66,7 @@ def make_sky(
     km = size * 0.02
     # The window sees a part of larger fields: the smaller it is, the less varies within it.
     spread = (0.28 + 0.3 * summer) * min(1.6, (km / 2.5) ** 0.6) * rng.uniform(0.6, 1.4)
-    latent = 1.05 * ndtri(np.clip(cloud, 0.01, 0.99)) - 0.03 + 0.35 * rng.standard_normal()
+    latent = 1.05 * ndtri(np.clip(cloud, 0.01, 0.99)) - 0.1 + 0.35 * rng.standard_normal()
     height = rng.uniform(500, 1500) * (0.6 + 0.6 * summer)
     wispy = rng.random()
     field = latent + spread * fractal(rng, shape, _SLOPE)
@@ -135,18 +135,18 @@ def classify_scene(
     bright = (seen["B02"] > 0.14) & (ndsi < 0.35) & (sky.opacity < 0.05)
     scl[bright & (doubt > 0.9)] = UNCLASSIFIED
     scl[bright & (doubt > 1.7)] = MEDIUM
-    shaded = sky.shadow > 0.35
+    shaded = sky.shadow > 0.2
     scl[shaded & (doubt > -0.5)] = SHADOW
     scl[shaded & (doubt > 0.9)] = DARK
     # Haze makes ground that is not plainly green ambiguous.
-    dim = (sky.veil + 0.015 * doubt > 0.055) & (ndvi < 0.62) & (sky.opacity < 0.05)
+    dim = (sky.veil + 0.015 * doubt > 0.048) & (ndvi < 0.62) & (sky.opacity < 0.05)
     scl[dim] = UNCLASSIFIED
     thickness = sky.opacity + 0.06 * doubt * (sky.opacity > 0)
     # Below 0.05 the cloud is missed.
     scl[thickness > 0.05] = UNCLASSIFIED
-    scl[thickness > 0.12] = MEDIUM
-    scl[thickness > 0.72] = HIGH
+    scl[thickness > 0.2] = MEDIUM
+    scl[thickness > 0.78] = HIGH
     if sky.cirrus:
-        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.12)
+        thin = (sky.veil + 0.03 * doubt > 0.13) & (thickness < 0.2)
         scl[thin] = CIRRUS
     return scl.astype(np.uint8)

@@ -34,6 +34,8 @@ class Crop:
         Base temperature, degree Celsius.
     heat : tuple of 3 floats
         Thermal time from sowing to emergence, to flowering, to ripeness, K d.
+    cultivars : float
+        Standard deviation of the parcels' factor on thermal time, from early to late varieties.
     daylength : tuple of 2 floats or None
         Hours below which development stops and above which it is full, until flowering.
     lai : tuple of 2 floats
@@ -50,6 +52,10 @@ class Crop:
         Gamma nought of a dense canopy in dB, and attenuation per kg m-2 of plant water.
     plant_water : float
         Plant water per leaf area, kg m-2.
+    dries : float
+        Share of the plant water that is gone when ripe.
+    ears : float
+        What ripening adds to a dense canopy's VH, dB.
     rows : float
         Row effect of the bare seedbed, dB.
     flower : tuple of 3 floats or None
@@ -66,6 +72,7 @@ class Crop:
     sown: tuple[float, float]
     base: float
     heat: tuple[float, float, float]
+    cultivars: float = 0.1
     daylength: tuple[float, float] | None = None
     lai: tuple[float, float]
     rise: tuple[float, float]
@@ -78,6 +85,8 @@ class Crop:
     vv: tuple[float, float]
     vh: tuple[float, float]
     plant_water: float = 0.7
+    dries: float = 0.62
+    ears: float = 0.0
     rows: float = 0.5
     flower: tuple[float, float, float] | None = None
     cuts: float = 0.0
@@ -89,17 +98,17 @@ CROPS: Final = (
         code="BTH", name="winter wheat", winter=True, sown=(11.5, 10), base=0,
         heat=(130, 1020, 830), daylength=(7, 15), lai=(0.75, 5.4), rise=(0.39, 0.085),
         fall=(1.6, 0.12), chlorophyll=46, leaf_angle=62, litter=0.5,
-        vv=(-14.8, 0.22), vh=(-20.2, 0.11),
+        vv=(-14.8, 0.22), ears=2.5, vh=(-20.2, 0.11),
     ),
     Crop(
         code="ORH", name="winter barley", winter=True, sown=(13.2, 9), base=0,
         heat=(120, 900, 740), daylength=(7, 14.6), lai=(0.95, 5.2), rise=(0.37, 0.085),
         fall=(1.55, 0.12), chlorophyll=40, leaf_angle=58, litter=0.5,
-        vv=(-14.6, 0.22), vh=(-18.9, 0.13), fade=(1.55, 0.13),
+        vv=(-14.6, 0.22), ears=2.5, vh=(-18.9, 0.13), fade=(1.55, 0.13),
     ),
     Crop(
         code="CZH", name="winter rapeseed", winter=True, sown=(16.8, 8), base=1,
-        heat=(90, 600, 1060), daylength=(9.0, 14), lai=(2.2, 4.6), rise=(0.42, 0.1),
+        heat=(90, 480, 1060), daylength=(10.4, 14), lai=(2.2, 4.6), rise=(0.42, 0.1),
         fall=(1.55, 0.12), chlorophyll=44, water=0.02, leaf_angle=42, litter=0.35,
         vv=(-8.0, 0.26), vh=(-10.4, 0.12), plant_water=0.9, flower=(1.06, 0.11, 0.45),
         fade=(1.65, 0.12),
@@ -107,19 +116,19 @@ CROPS: Final = (
     Crop(
         code="ORP", name="spring barley", sown=(7.2, 9), base=0,
         heat=(130, 830, 740), lai=(0.4, 5.0), rise=(0.46, 0.1), fall=(1.58, 0.12),
-        chlorophyll=40, leaf_angle=58, litter=0.45, vv=(-11.5, 0.20), vh=(-14.9, 0.2),
+        chlorophyll=40, leaf_angle=58, litter=0.45, vv=(-11.5, 0.20), ears=2.5, vh=(-14.9, 0.2),
         fade=(1.55, 0.13),
     ),
     Crop(
         code="BTP", name="spring wheat", sown=(7.0, 9), base=0,
         heat=(130, 930, 800), lai=(0.4, 4.8), rise=(0.46, 0.1), fall=(1.58, 0.12),
-        chlorophyll=46, leaf_angle=62, litter=0.45, vv=(-13.5, 0.20), vh=(-17.2, 0.14),
+        chlorophyll=46, leaf_angle=62, litter=0.45, vv=(-13.5, 0.20), ears=2.5, vh=(-17.2, 0.14),
     ),
     Crop(
-        code="MIS", name="maize", sown=(12.4, 10), base=8,
-        heat=(65, 620, 720), lai=(0.0, 4.8), rise=(0.55, 0.1), fall=(1.8, 0.13),
-        chlorophyll=50, leaf_angle=52, fade=(1.85, 0.13), harvest=(1.72, 9, 300), rows=1.0,
-        vv=(-8.4, 0.20), vh=(-14.2, 0.28), plant_water=0.9, litter=0.3,
+        code="MIS", name="maize", sown=(12.7, 10), base=8,
+        heat=(65, 620, 720), cultivars=0.12, lai=(0.0, 4.8), rise=(0.64, 0.11), fall=(1.8, 0.13),
+        chlorophyll=50, leaf_angle=52, fade=(1.85, 0.13), harvest=(1.76, 12, 300), rows=1.0,
+        vv=(-8.4, 0.20), vh=(-13.7, 0.28), plant_water=0.9, dries=0.1, litter=0.3,
     ),
     Crop(
         code="TRN", name="sunflower", sown=(12.2, 10), base=7,
@@ -135,7 +144,7 @@ CROPS: Final = (
     ),
     Crop(
         code="PTC", name="potato", sown=(10.8, 12), base=4,
-        heat=(190, 420, 1000), lai=(0.0, 4.6), rise=(0.62, 0.13), fall=(1.62, 0.12),
+        heat=(190, 420, 1000), cultivars=0.16, lai=(0.0, 4.6), rise=(0.62, 0.13), fall=(1.62, 0.12),
         chlorophyll=42, water=0.024, leaf_angle=40, fade=(1.62, 0.13), harvest=(1.9, 18, 285),
         vv=(-6.8, 0.26), vh=(-13.0, 0.32), plant_water=1.0, rows=2.2, litter=0.15,
         flower=(1.1, 0.1, 0.04),
@@ -159,7 +168,7 @@ CROPS: Final = (
     ),
     Crop(
         code="PPH", name="permanent grass", winter=True, sown=(99, 0), base=3, heat=(0, 1, 1),
-        lai=(1.5, 4.2), rise=(0, 1), fall=(9, 1), chlorophyll=40, water=0.015, leaf_angle=62,
+        lai=(1.8, 4.4), rise=(0, 1), fall=(9, 1), chlorophyll=40, water=0.015, leaf_angle=62,
         vv=(-11.3, 0.22), vh=(-16.7, 0.24), cuts=680, harvest=(9, 0, 366), litter=0.3,
     ),
     Crop(

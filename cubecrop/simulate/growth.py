@@ -155,13 +155,14 @@ def _idle(
     plan: Plan,
 ) -> None:
     gap = until - free
-    # Half of the parcels that lie over winter carry a catch crop; others green up by
-    # volunteers and weeds a few weeks after harvest.
+    # The region's share of the parcels that lie over winter carry a catch crop; others green
+    # up by volunteers and weeds a few weeks after harvest.
     units = np.flatnonzero((gap > 55) & (free > 0))
     if units.size:
-        catch = plan.catch[units] < np.where(gap[units] > 110, 0.7, 0.25)
+        share = place.region.catch
+        catch = plan.catch[units] < np.where(gap[units] > 110, share, 0.35 * share)
         wait = np.where(catch, 12 + 14 * plan.wait[units], 10 + 10 * plan.wait[units])
-        thick = np.where(catch, 1.0, 0.28 * plan.plough[units])
+        thick = np.where(catch, 1.0, 0.4 * share * plan.plough[units])
         # Some are ploughed in before winter, some in early spring.
         early = place.day_of(year - 1, 310) + 15 * plan.sowing[units]
         ends = np.where(

@@ -31,6 +31,8 @@ __all__ = ["simulate_points"]
 Calibration = Literal["gamma0", "sigma0"]
 
 _EPOCH: Final = np.datetime64("1970-01-01")
+# Deviation of a spot's density, of what stays all season and of what changes.
+_SPOT, _MOMENT = 0.8, 0.45
 # Looks of a pixel in a table that took it at 10 or 20 m from multilooked images.
 _LOOKS = 5.0
 
@@ -45,6 +47,7 @@ def simulate_points(
     calibration: Calibration = "gamma0",
     cloudiness: float = 0.0,
     missed: float = 0.08,
+    weather: Weather | None = None,
     seed: int = 0,
 ) -> xr.DataTree:
     """Simulate one pixel of many parcels of a region and year, at once and without files.
@@ -71,6 +74,9 @@ def simulate_points(
     missed : float, default 0.08
         Share of the cloud, 0 to 1, that its mask did not recognise and that stays in the
         values; about 0.5 in tables whose composites were made with a poor mask.
+    weather : Weather, optional
+        That the crops grow in, from two years before ``year`` to one after; by default
+        `make_weather` draws it.
     seed : int, default 0
         Not negative.
 
@@ -102,7 +108,8 @@ def simulate_points(
             f"calibration is {calibration!r}, expected 'gamma0' or 'sigma0', as in "
             "`simulate_points('flanders', 2018, calibration='sigma0')`."
         )
-    weather = make_weather(where, year - 2, year + 1, seed=seed, cloudiness=cloudiness)
+    if weather is None:
+        weather = make_weather(where, year - 2, year + 1, seed=seed, cloudiness=cloudiness)
     ground = Ground.from_weather(weather)
     crops = deal_rotations(where, n, (year - 1, year, year + 1), seed=seed)
     rng = stream(Purpose.POINTS, seed, where.index, year)
@@ -155,14 +162,14 @@ def _optical(
     """Dates and reflectance (parcel, time, band), NaN under cloud that was recognised."""
     dates = [day for day in days if day.toordinal() % 5 == 2]
     n = surface.soil.shape[0]
-    spot = np.float32(0.8) * rng.standard_normal(n, dtype=np.float32)
+    spot = np.float32(_SPOT) * rng.standard_normal(n, dtype=np.float32)
     values = np.empty((n, len(dates), 10), dtype=np.float32)
     for k, date in enumerate(dates):
         day = weather.day(date)
         thin, usual, dense = np.moveaxis(
             surface.reflectance(day, sun_zenith(region.lat, date.timetuple().tm_yday)), 1, 0
         )
-        moment = np.float32(0.45) * rng.standard_normal(n, dtype=np.float32)
+        moment = np.float32(_MOMENT) * rng.standard_normal(n, dtype=np.float32)
         here = np.asarray(np.clip(spot + moment, -2, 2))[:, None]
         image = usual + here.clip(0) * (dense - usual) - here.clip(None, 0) * (thin - usual)
         image = image * (1 + rng.normal(0, 0.018) + rng.normal(0, 0.015, (n, 10)))

@@ -1,7 +1,8 @@
 """Regions of the simulated world: where they lie, their climate, and what is grown there.
 
 Climates are rounded monthly normals of 1991 to 2020 of a station near the place (E-OBS version
-29, ECA&D; Environment and Climate Change Canada). Rotations are typical ones, not statistics.
+29, ECA&D; Environment and Climate Change Canada). Rotations are typical ones, not
+statistics, with every crop on about one parcel in twenty or more, so that it can be learnt.
 """
 
 from __future__ import annotations
@@ -49,6 +50,9 @@ class Region:
         Factor on the thermal time that the region's winter and spring cultivars need.
     late_sowing : float
         Days by which wet ground after the thaw holds up sowing in spring.
+    catch : float
+        Share of the parcels that lie over winter and carry a catch crop, most of them where
+        the rules of the Nitrates Directive ask for one; elsewhere volunteers are thin too.
     grain_maize : bool
         Maize stands until the grain is dry; else it is cut green for silage.
     soil : tuple of 2 floats
@@ -71,6 +75,7 @@ class Region:
     parcel_ha: float = 3.0
     cultivar: tuple[float, float] = (1.0, 1.0)
     late_sowing: float = 0.0
+    catch: float = 0.7
     grain_maize: bool = False
     soil: tuple[float, float] = (1.0, 1.0)
     rotations: tuple[tuple[float, tuple[str, ...]], ...]
@@ -182,13 +187,13 @@ REGIONS: Final = (
         wet_days=(0.42, 0.39, 0.38, 0.33, 0.34, 0.34, 0.34, 0.34, 0.34, 0.39, 0.44, 0.45),
         rain=5.2,
         rotations=(
-            (16, _GRASS),
-            (14, ("maize", "maize", "winter wheat")),
-            (18, ("winter wheat", "sugar beet", "winter barley", "potato")),
-            (14, ("winter wheat", "potato", "winter wheat", "sugar beet")),
-            (11, ("winter rapeseed", "winter wheat", "maize", "winter barley")),
+            (15, _GRASS),
+            (12, ("maize", "maize", "winter wheat")),
+            (16, ("winter wheat", "sugar beet", "winter barley", "potato")),
+            (12, ("winter wheat", "potato", "winter wheat", "sugar beet")),
+            (20, ("winter rapeseed", "winter wheat", "maize", "winter barley")),
             (10, _ALFALFA),
-            (9, ("spring barley", "sugar beet", "winter wheat")),
+            (24, ("spring barley", "sugar beet", "spring wheat", "winter wheat")),
         ),
     ),
     Region(
@@ -197,12 +202,11 @@ REGIONS: Final = (
         wet_days=(0.39, 0.35, 0.34, 0.31, 0.32, 0.28, 0.27, 0.26, 0.28, 0.36, 0.4, 0.42),
         rain=5.4, hedges=0.35, woods=0.1, soil=(0.95, 1.02), cultivar=(1.0, 1.02),
         rotations=(
-            (30, _GRASS),
-            (26, ("winter rapeseed", "winter wheat", "winter barley")),
+            (28, _GRASS),
+            (24, ("winter rapeseed", "winter wheat", "winter barley")),
             (18, ("maize", "winter wheat")),
-            (8, _ALFALFA),
-            (8, ("spring pea", "winter wheat", "spring barley")),
-            (6, ("sunflower", "winter wheat", "maize")),
+            (10, _ALFALFA),
+            (20, ("spring pea", "winter wheat", "spring barley")),
         ),
     ),
     Region(
@@ -211,56 +215,56 @@ REGIONS: Final = (
         wet_days=(0.33, 0.3, 0.31, 0.3, 0.36, 0.39, 0.38, 0.35, 0.31, 0.29, 0.31, 0.34),
         rain=6.0, departure=(4.4, 3.2), woods=0.16, soil=(0.88, 0.95), cultivar=(0.97, 0.98),
         rotations=(
-            (18, _GRASS),
-            (22, ("maize", "winter wheat", "winter barley")),
-            (16, ("winter rapeseed", "winter wheat", "sugar beet", "winter wheat")),
-            (14, ("potato", "winter wheat", "spring barley")),
+            (17, _GRASS),
+            (20, ("maize", "winter wheat", "winter barley")),
+            (22, ("winter rapeseed", "winter wheat", "sugar beet", "winter wheat")),
+            (16, ("potato", "winter wheat", "spring barley")),
             (10, _ALFALFA),
-            (10, ("soybean", "winter wheat", "maize")),
+            (15, ("soybean", "winter wheat", "maize")),
         ),
     ),
     Region(
         index=3, name="aquitaine", lon=-0.36, lat=43.9, elevation=120, relief=25, parcel_ha=3.0,
         temperature=(6.2, 7.0, 9.9, 12.4, 16.0, 19.6, 21.5, 21.6, 18.5, 14.9, 9.7, 6.8),
         wet_days=(0.38, 0.34, 0.34, 0.36, 0.33, 0.27, 0.22, 0.23, 0.25, 0.32, 0.38, 0.38),
-        rain=7.6, departure=(3.4, 2.9), woods=0.14, soil=(1.12, 1.08), cultivar=(1.02, 1.15),
+        rain=7.6, departure=(3.4, 2.9), woods=0.14, soil=(1.06, 1.04), cultivar=(1.02, 1.15),
         grain_maize=True,
         rotations=(
             (16, _GRASS),
-            (26, ("maize", "maize", "soybean")),
-            (22, ("sunflower", "winter wheat")),
-            (14, ("winter rapeseed", "winter wheat", "maize", "winter barley")),
-            (10, _ALFALFA),
-            (8, ("spring pea", "winter wheat", "sunflower")),
+            (22, ("maize", "maize", "soybean")),
+            (16, ("sunflower", "winter wheat")),
+            (22, ("winter rapeseed", "winter wheat", "maize", "winter barley")),
+            (9, _ALFALFA),
+            (15, ("spring pea", "winter wheat", "sunflower")),
         ),
     ),
     Region(
-        index=4, name="ontario", lon=-81.22, lat=43.5, elevation=310, relief=12, parcel_ha=7.0,
+        index=4, name="ontario", lon=-81.22, lat=43.5, elevation=310, relief=12, parcel_ha=4.5,
         temperature=(-5.5, -5.0, -0.5, 6.3, 13.0, 18.2, 20.7, 19.8, 16.2, 9.8, 3.8, -2.0),
         wet_days=(0.4, 0.33, 0.31, 0.33, 0.32, 0.3, 0.28, 0.28, 0.3, 0.33, 0.37, 0.39),
         rain=7.6, departure=(5.4, 3.2), woods=0.12, soil=(1.05, 1.0),
-        cultivar=(0.84, 1.12), late_sowing=6, grain_maize=True,
+        cultivar=(0.84, 1.12), late_sowing=6, grain_maize=True, catch=0.25,
         rotations=(
             (14, _GRASS),
-            (40, ("maize", "soybean", "winter wheat")),
-            (16, ("maize", "soybean")),
+            (36, ("maize", "soybean", "winter wheat")),
+            (10, ("maize", "soybean")),
             (10, _ALFALFA),
-            (8, ("spring barley", "soybean", "spring wheat")),
-            (6, ("potato", "spring barley", "maize")),
+            (22, ("spring barley", "soybean", "spring wheat")),
+            (20, ("potato", "spring barley", "maize")),
         ),
     ),
     Region(
-        index=5, name="maritimes", lon=-63.52, lat=46.38, elevation=45, relief=18, parcel_ha=4.5,
+        index=5, name="maritimes", lon=-63.52, lat=46.38, elevation=45, relief=18, parcel_ha=3.6,
         temperature=(-7.0, -6.8, -2.5, 3.2, 9.5, 15.0, 19.2, 19.0, 14.8, 9.0, 3.6, -2.5),
         wet_days=(0.42, 0.36, 0.36, 0.36, 0.35, 0.33, 0.31, 0.3, 0.32, 0.37, 0.42, 0.43),
         rain=8.0, departure=(5.0, 3.0), woods=0.2, soil=(1.0, 1.2),
-        cultivar=(0.88, 0.94), late_sowing=16,
+        cultivar=(0.88, 1.0), late_sowing=9, catch=0.2,
         rotations=(
-            (24, _GRASS),
-            (24, ("potato", "spring barley", "alfalfa")),
+            (20, _GRASS),
+            (22, ("potato", "spring barley", "alfalfa")),
             (20, ("spring wheat", "soybean", "spring barley")),
-            (12, ("potato", "spring wheat", "maize")),
-            (8, ("winter wheat", "soybean", "maize")),
+            (14, ("potato", "spring wheat", "maize")),
+            (16, ("winter wheat", "soybean", "maize")),
             (8, _ALFALFA),
         ),
     ),

@@ -11,7 +11,7 @@ from scipy.special import expit
 
 from cubecrop.simulate.crops import CROPS, Crop
 from cubecrop.simulate.draws import Purpose, stream
-from cubecrop.simulate.weather import growing_degree_days
+from cubecrop.simulate.weather import growing_degree_days, monthly_course
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     from cubecrop.simulate.weather import Ground, Weather
 
 __all__ = ["Meadow", "Place", "Plan", "Stand"]
+
+# Soil moisture, m3 m-3, above which nobody drives on a field, and days after which all
+# do: before winter they cannot wait.
+_BEARS, _WAIT = 0.27, {True: 10, False: 28}
+# Share of stands that fail at first: drilled again about three weeks later, and thin.
+_FAILED = 0.06
+# Light and nitrogen set an end to leaf area.
+_DENSEST = 1.27
+# Base temperature, degree Celsius, of crops from warm countries, which frost kills.
+_TENDER = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +63,36 @@ class Plan:
     sowing: NDArray[np.float64]  # standard normal
     vigour: NDArray[np.float64]  # factor on leaf area
     green: NDArray[np.float64]  # factor on chlorophyll
-    cultivar: NDArray[np.float64]  # factor on thermal time
+    cultivar: NDArray[np.float64]  # standard normal, of the thermal time it needs
     wait: NDArray[np.float64]  # standard exponential, before the harvest
     catch: NDArray[np.float64]  # uniform
     plough: NDArray[np.float64]  # uniform
     mowing: NDArray[np.float64]  # (unit, 8) standard normal
+
+    @staticmethod
+    def common(place: Place, crop: Crop, year: int) -> tuple[float, float]:
+        """What a year does to all stands of a crop, as factors on leaf area and thermal time.
+
+        Density, nutrition and disease differ between years by a tenth (yields about their trend:
+        Ray et al. 2015, Nature Communications 6, 5989); thermal time alone tells flowering of
+        another year to about five days of sixty (Kumudini et al. 2014, Agron. J. 106, 2169-2174).
+        """
+        key = (place.seed, place.region.index, year, CROPS.index(crop))
+        vigour, tempo = stream(Purpose.GROWTH, *key).standard_normal(2)
+        return float(np.exp(0.11 * vigour)), float(np.exp(0.07 * tempo))
 
     @classmethod
     def draw(cls, place: Place, year: int, n: int) -> Plan:
         """Draw by (seed, region, year)."""
         rng = stream(Purpose.GROWTH, place.seed, place.region.index, year)
         draws = rng.standard_normal((12, n))
-        uniform = rng.random((3, n))
+        uniform = rng.random((4, n))
+        failed = uniform[3] < _FAILED
         return cls(
-            sowing=draws[0],
-            vigour=(0.92 + 0.19 * draws[1]).clip(0.4, 1.25),
-            green=(1 + 0.15 * draws[2]).clip(0.6, 1.35),
-            cultivar=1 + 0.07 * draws[3],
+            sowing=draws[0] + 2.0 * failed,
+            vigour=(0.92 + 0.24 * draws[1]).clip(0.3, 1.35) * np.where(failed, 0.6, 1.0),
+            green=(1 + 0.16 * draws[2]).clip(0.55, 1.4),
+            cultivar=draws[3],
             wait=-np.log1p(-uniform[0]).clip(None, 3),
             catch=uniform[1],
             plough=uniform[2],
@@ -128,7 +151,9 @@ class Stand:
         heat[days[:, None] < start[None, :]] = 0.0
         emerged = np.cumsum(heat, axis=0) >= crop.heat[0]
         pace = heat * emerged
-        tempo = plan.cultivar[units] * place.region.cultivar[0 if crop.winter else 1]
+        dense, slow = plan.common(place, crop, year)
+        tempo = slow * (1 + crop.cultivars * plan.cultivar[units]).clip(0.6, 1.4)
+        tempo *= place.region.cultivar[0 if crop.winter else 1]
         spring = pace / (crop.heat[1] * tempo)
         if crop.daylength is not None:
             low, high = crop.daylength
@@ -151,6 +176,10 @@ class Stand:
         end = np.maximum(np.round(end), start + 20).clip(0, last).astype(np.int64)
         leaves = cls._leaf_area(crop, stage, np.cumsum(pace, axis=0))
         fade = expit((stage - crop.fade[0]) / (crop.fade[1] / 2))
+        if not crop.winter and crop.base >= _TENDER:
+            # Hard frost of autumn ends what summer crops have left of green.
+            hard = (place.weather.low[:, None] - place.cooler[units] < -2.0) & (stage > 1)
+            fade = np.maximum(fade, -np.expm1(-np.cumsum(hard, axis=0) / 3.0))
         thirst = _thirst(place, stage)
         killed = place.ground.killed[:, None]
         flower = np.zeros_like(stage)
@@ -164,7 +193,10 @@ class Stand:
             sown=start,
             flowering=_first(before >= 1),
             end=end,
-            lai=leaves * plan.vigour[units] * thirst * (1 - 0.55 * killed),
+            lai=leaves
+            * (dense * plan.vigour[units]).clip(None, _DENSEST)
+            * thirst
+            * (1 - 0.55 * killed),
             chlorophyll=crop.chlorophyll * young * plan.green[units],
             senescence=np.maximum(fade, 0.6 * killed),
             flower=flower,
@@ -239,7 +271,7 @@ class Meadow:
         low, peak = crop.lai
         # Some are grazed: kept short and even, never mown.
         grazed = (plan.plough[units] < 0.35) & (crop.name == "permanent grass")
-        gap = crop.cuts * (1 + 0.16 * plan.mowing[units]).clip(0.6, 1.6)  # (unit, cut)
+        gap = crop.cuts * (1 + 0.26 * plan.mowing[units]).clip(0.5, 1.7)  # (unit, cut)
         gap[:, 0] += 120 * plan.sowing[units].clip(-1, 2)
         threshold = np.cumsum(gap, axis=1)
         since, after = grown.copy(), np.zeros_like(grown, dtype=bool)
@@ -252,16 +284,18 @@ class Meadow:
         thirst = 0.45 + 0.55 * uniform_filter1d(place.ground.stress, 21)[:, None]
         stubble = np.where(after, 0.7, low)
         regrown = stubble + (peak - stubble) * -np.expm1(-since / 300.0)
-        regrown = np.where(grazed, low + 1.1 * -np.expm1(-since / 250.0), regrown)
+        regrown = np.where(grazed, low + 1.4 * -np.expm1(-since / 250.0), regrown)
         # Frost and short days take leaf area; alfalfa goes down to the crown.
         chill = uniform_filter1d(place.weather.mean, 25)
         hardy = 0.55 if crop.name == "alfalfa" else 0.72
         winter = 1 - (1 - hardy) * expit((3.0 - chill) / 1.2)
         killed = place.ground.killed
-        lai = regrown * thirst * (winter * (1 - 0.4 * killed))[:, None] * plan.vigour[units]
+        dense, _ = plan.common(place, crop, year)
+        lai = regrown * thirst * (winter * (1 - 0.6 * killed))[:, None]
+        lai = lai * (dense * plan.vigour[units]).clip(None, _DENSEST)
         fresh = np.exp(-since / 90.0) * after
         tall = expit((since - 520) / 60) * 0.12
-        cold = 0.2 * expit((1.0 - chill) / 1.5)[:, None]
+        cold = 0.45 * expit((1.5 - chill) / 1.2)[:, None]
         dry = 0.5 * (1 - thirst)
         return cls(
             crop=crop,
@@ -270,7 +304,7 @@ class Meadow:
             end=np.full(units.size, end, dtype=np.int64),
             lai=lai,
             chlorophyll=crop.chlorophyll * plan.green[units] * np.ones_like(lai),
-            brown=(0.1 + 0.22 * fresh + tall + cold + dry + 0.6 * killed[:, None]).clip(0, 0.85),
+            brown=(0.06 + 0.22 * fresh + tall + cold + dry + 0.95 * killed[:, None]).clip(0, 0.95),
         )
 
     def write(self, growth: Growth) -> None:
@@ -292,8 +326,15 @@ class Meadow:
 
 
 def _sowing_day(place: Place, crop: Crop, year: int) -> float:
-    """Day on which the ten-day mean temperature passes the crop's threshold."""
-    mean = uniform_filter1d(place.weather.mean, 15)
+    """Day on which the mean temperature passes the crop's threshold, for ten days.
+
+    The temperature is mostly the year's own (15 days' mean) and partly the climate's: farmers
+    follow the calendar as much as the weather, and years of a region differ by one to three
+    weeks (Sacks et al. 2010, Global Ecol. Biogeogr. 19, 607-620; USDA NASS crop progress).
+    """
+    weather = place.weather
+    usual = monthly_course(place.region.temperature, weather.day_of_year)
+    mean = 0.6 * uniform_filter1d(weather.mean, 15) + 0.4 * usual
     if crop.winter:
         first, last = int(place.day_of(year - 1, 225)), int(place.day_of(year - 1, 318))
         passed = mean[first:last] <= crop.sown[0]
@@ -303,7 +344,11 @@ def _sowing_day(place: Place, crop: Crop, year: int) -> float:
     # Ten days and not one: a single warm spell does not start a farmer.
     firm = np.convolve(passed, np.ones(10), mode="full")[: passed.size] >= 8
     found = int(np.argmax(firm)) if firm.any() else passed.size - 1
-    return first + found + (0.0 if crop.winter else place.region.late_sowing)
+    # Wet ground does not bear a tractor (Rounsevell & Jones 1993, Soil Use Manage. 9, 15-22).
+    most = _WAIT[crop.winter]
+    soft = uniform_filter1d(place.ground.moisture, 5)[first + found :][:most] > _BEARS
+    wait = float(most if soft.all() else np.argmin(soft))
+    return first + found + wait + (0.0 if crop.winter else place.region.late_sowing)
 
 
 def _thirst(place: Place, stage: NDArray[np.float64]) -> NDArray[np.float64]:

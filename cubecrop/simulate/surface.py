@@ -34,6 +34,12 @@ _PETAL = np.array([0.045, 0.230, 0.240, 0.280, 0.38, 0.46, 0.49, 0.49, 0.25, 0.1
 _SNOW = np.array([0.800, 0.790, 0.780, 0.780, 0.77, 0.75, 0.77, 0.74, 0.15, 0.14])
 _GRAVEL = np.array([0.110, 0.140, 0.170, 0.180, 0.19, 0.20, 0.21, 0.215, 0.26, 0.24])
 _ROOFS = np.array([0.095, 0.110, 0.135, 0.145, 0.155, 0.16, 0.17, 0.175, 0.20, 0.19])
+# Of PROSAIL's dry soil, which is a bright one: loam has half of it, and less at 2.2 um, where
+# clay absorbs (LUCAS topsoil, Orgiazzi et al. 2018, Eur. J. Soil Sci. 69, 140-153).
+_LOAM = np.array([0.38, 0.40, 0.41, 0.43, 0.44, 0.46, 0.475, 0.49, 0.52, 0.46])
+# Iron oxides take blue and green and leave the red and all beyond it (Ben-Dor et al. 1999, in
+# Manual of Remote Sensing 3, chapter 3).
+_REDNESS = np.array([-1.0, -0.5, 0.35, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
 _WATER = np.array([0.040, 0.045, 0.030, 0.022, 0.016, 0.015, 0.012, 0.010, 0.005, 0.004])
 
 
@@ -51,6 +57,10 @@ class Surface:
         Direction of the rows, radian from north.
     structure : ndarray (unit, 3)
         Standard normal: roughness of the ground, and the canopy's in VV and VH.
+    leaf : ndarray (unit, 2)
+        Factor on the leaves' water; degrees on their inclination. They differ within a crop by
+        a sixth and by about 6 degree (Hosgood et al. 1995, LOPEX93; Zou et al. 2014,
+        Biogeosciences 11, 6725-6740).
     gaps : ndarray (unit,)
         Share of the ground that no leaf hides.
     rain, leafing : ndarray (day,)
@@ -64,6 +74,7 @@ class Surface:
     soil: NDArray[np.float64]
     azimuth: NDArray[np.float64]
     structure: NDArray[np.float64]
+    leaf: NDArray[np.float64]
     gaps: NDArray[np.float64]
     rain: NDArray[np.float64]
     leafing: NDArray[np.float64]
@@ -87,6 +98,9 @@ class Surface:
             growth=growth, ground=ground, region=region, covers=covers, soil=soil.clip(0.4, 1.7),
             azimuth=np.asarray(np.pi * rng.random(n)), structure=rng.normal(0, 1, (n, 3)),
             gaps=np.asarray(0.02 + 0.12 * rng.random(n)),
+            leaf=np.column_stack(
+                [np.exp(0.17 * rng.standard_normal(n)), 6.0 * rng.standard_normal(n)]
+            ),
             rain=weather.rain, leafing=_leafing(weather),
         )  # fmt: skip
 
@@ -115,11 +129,9 @@ class Surface:
         soil = self.soil[units]
         # Wet soil is darker by a third to a half, more so in the shortwave infrared, where
         # water absorbs (Lobell & Asner 2002, Soil Sci. Soc. Am. J. 66, 722-727).
-        # PROSAIL's dry soil is a bright one; loam has half of it (LUCAS topsoil, Orgiazzi et al.
-        # 2018, Eur. J. Soil Sci. 69, 140-153).
-        dry = table.soil_dry * np.linspace(0.38, 0.52, 10) * (1 - 0.38 * wet)
+        dry = table.soil_dry * _LOAM * (1 - 0.38 * wet)
         dry = dry * np.where(np.arange(10) >= 8, 1 - 0.22 * wet, 1.0)
-        tilt = np.linspace(-1, 1, 10) * (soil[:, 1:] - 1)
+        tilt = _REDNESS * (soil[:, 1:] - 1)
         bare = dry * soil[:, :1] * (1 + tilt)
         litter = growth.litter[day, units][:, None]
         below = (1 - litter) * bare + litter * _STRAW * (1 - 0.25 * wet)
@@ -130,8 +142,8 @@ class Surface:
                 lai=growth.lai[day, units] * factor,
                 chlorophyll=growth.chlorophyll[day, units],
                 senescence=growth.senescence[day, units],
-                water=traits[:, 0],
-                leaf_angle=traits[:, 1],
+                water=traits[:, 0] * self.leaf[units, 0],
+                leaf_angle=traits[:, 1] + self.leaf[units, 1],
                 sun_zenith=zenith,
                 ground=below,
             )
@@ -189,26 +201,32 @@ class Surface:
         -----
         Soil: linear in dB with moisture, 14 dB per m3 m-3 in VV (Bauer-Marschallinger et al.
         2019, IEEE Trans. Geosci. Remote Sens. 57, 520-539, and references there), rougher
-        ground brighter, VH below VV and less sensitive; frozen soil is as dry soil.
+        ground brighter, VH below VV and less sensitive; frozen soil is as dry soil. Ice in
+        plants scatters and absorbs less than water: frozen grass is about 3 dB darker
+        (Baghdadi et al. 2018, Remote Sens. 10, 1218).
         """
         growth = self.growth
-        moisture = 0.15 if self.ground.frozen[day] else self.ground.moisture[day]
-        rough = growth.rough[day, units] + 0.6 * self.structure[units, 0]
+        frozen = bool(self.ground.frozen[day])
+        moisture = 0.08 if frozen else self.ground.moisture[day]
+        rough = growth.rough[day, units] + 0.9 * self.structure[units, 0]
         row = growth.ridged[day, units] * np.cos(self.azimuth[units] - heading) ** 2
         steep = incidence - 39.0
         soil_vv = -11.5 + 14.0 * moisture + rough + row - 0.16 * steep
         soil_vh = -19.4 + 11.0 * moisture + 1.2 * rough + 0.3 * row - 0.08 * steep
         soil = np.stack([soil_vv, soil_vh], axis=1)
         crop = growth.crop[day, units]
-        values = [(*c.vv, *c.vh, c.plant_water) for c in CROPS]
-        traits = np.array([*values, (-12.0, 0.2, -18.0, 0.2, 0.6)])[crop]
+        values = [(*c.vv, *c.vh, c.plant_water, c.dries, c.ears) for c in CROPS]
+        traits = np.array([*values, (-12.0, 0.2, -18.0, 0.2, 0.6, 0.62, 0.0)])[crop]
+        ripe = growth.senescence[day, units]
         # What parcels of a crop differ by, mostly in both polarisations alike.
-        own = 0.7 * self.structure[units, 1:2] + 0.4 * self.structure[units, 2:]
+        own = 1.3 * self.structure[units, 1:2] + 0.8 * self.structure[units, 2:]
         dense = traits[:, (0, 2)] + own
-        green = 1 - 0.62 * growth.senescence[day, units]
-        water = traits[:, 4] * growth.lai[day, units] * green
-        # Rain on leaves brightens the canopy by up to 1 dB for the day.
-        dense = dense + 1.0 * -np.expm1(-self.rain[day] / 4.0)
+        dense[:, 1] += traits[:, 6] * ripe
+        water = traits[:, 4] * growth.lai[day, units] * (1 - traits[:, 5] * ripe)
+        if frozen:
+            dense, water = dense - 3.0, 0.5 * water
+        else:  # rain on leaves brightens the canopy by up to 1 dB for the day
+            dense = dense + 1.0 * -np.expm1(-self.rain[day] / 4.0)
         power = water_cloud(water[:, None], dense, traits[:, (1, 3)], soil, incidence=incidence)
         if self.covers and units == slice(None):
             self._cover_power(power, day)

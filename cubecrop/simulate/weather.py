@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     from cubecrop.simulate.regions import Grid, Region
 
-__all__ = ["Ground", "Weather", "daylength", "growing_degree_days", "make_weather"]
+__all__ = [
+    "Ground",
+    "Weather",
+    "daylength",
+    "growing_degree_days",
+    "make_weather",
+    "monthly_course",
+]
 
 # Persistence of daily temperature; 0.72 about a 31-day mean in AgERA5 of Flanders, 2017-2018.
 _PERSISTENCE = 0.76
@@ -60,6 +67,12 @@ class Weather:
     def day(self, date: dt.date) -> int:
         """Index of a date."""
         return (date - self.start).days
+
+    @property
+    def day_of_year(self) -> NDArray[np.int64]:
+        """From 1, by day."""
+        day = np.datetime64(self.start) + np.arange(self.mean.size)
+        return (day - day.astype("datetime64[Y]").astype(day.dtype)).astype(np.int64) + 1
 
     def to_dataset(self, region: Region, grid: Grid, start: dt.date, end: dt.date) -> xr.Dataset:
         """Cells of 0.1 degree over the square, named as in AgERA5; cells differ little."""
@@ -144,12 +157,12 @@ def make_weather(
         veils.append(rng.standard_normal(n))
         regimes.append(rng.standard_normal(n))
         swings.append(rng.uniform(0.75, 1.25, n))
-    course = _monthly(region.temperature, doy)
+    course = monthly_course(region.temperature, doy)
     season = 0.5 - 0.5 * np.cos(2 * np.pi * (doy - 20) / 365.25)  # 0 in January, 1 in July
     spread = region.departure[0] + (region.departure[1] - region.departure[0]) * season
     # Weather regimes of one to three weeks make dry and wet, clear and grey spells.
     regime = _persistent(np.concatenate(regimes), 0.93)
-    share = _monthly(region.wet_days, doy) + np.concatenate(wetness)
+    share = monthly_course(region.wet_days, doy) + np.concatenate(wetness)
     share = ndtr(ndtri(share.clip(0.03, 0.9)) * np.sqrt(1.25) + 0.5 * regime)
     wet = _markov(share, np.concatenate(chances))
     # Rain cools a summer's day and warms a winter's.
@@ -227,8 +240,8 @@ def _killed(mean: NDArray[np.float64], cold: NDArray[np.float64]) -> NDArray[np.
     killed, now = np.empty(mean.size), 0.0
     for i in range(mean.size):
         now += 0.12 * (1 - now) * float(np.clip((-1.0 - cold[i]) / 4, 0, 1))
-        # About 150 K d over 4 degree Celsius grow new leaves.
-        now = max(0.0, now - max(mean[i] - 4.0, 0.0) / 150)
+        # About 250 K d over 4 degree Celsius grow new leaves.
+        now = max(0.0, now - max(mean[i] - 4.0, 0.0) / 250)
         killed[i] = now
     return killed
 
@@ -274,7 +287,7 @@ def _bump(day: NDArray[np.integer], centre: float, width: float) -> NDArray[np.f
     return np.asarray(np.exp(-0.5 * ((day - centre) / width) ** 2))
 
 
-def _monthly(values: tuple[float, ...], doy: NDArray[np.integer]) -> NDArray[np.float64]:
+def monthly_course(values: tuple[float, ...], doy: NDArray[np.integer]) -> NDArray[np.float64]:
     """Interpolate means of months to days, over the turn of the year."""
     middle = np.arange(-0.5, 13) * 365.25 / 12
     return np.asarray(np.interp(doy, middle, [values[-1], *values, values[0]]))
