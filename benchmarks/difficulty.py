@@ -228,7 +228,9 @@ def main() -> None:
                 for name in ("region", "year")
                 for raw, standard in [falls(found, name)]
             ]
-            line = f"seed {seed}  {home:9s} {found['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
+            line = (
+                f"seed {seed}  {home:9s} {found['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
+            )
             sys.stdout.write(line + "\n")
             sys.stdout.flush()
     total = summary(cases)

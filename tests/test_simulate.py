@@ -1,5 +1,6 @@
 """The simulated archive: same bytes from a seed, a static STAC form, plausible content."""
 
+import datetime as dt
 import hashlib
 import itertools
 import json
@@ -27,6 +28,7 @@ from cubecrop.simulate import archive, products, simulate_archive
 from cubecrop.simulate.land import COVERS, deal_rotations, declare, make_land
 from cubecrop.simulate.presets import PRESETS
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
+from cubecrop.simulate.weather import make_weather
 
 ASSETS = {
     "sentinel-2-l2a": {*SENTINEL2_BANDS, "SCL"},
@@ -65,10 +67,76 @@ def digests(root: Path) -> dict[str, str]:
     }
 
 
-def test_same_seed_writes_the_same_bytes_whatever_the_threads(made, tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    again = simulate_archive(tmp_path / "again", size_km=0.6, seed=7, progress=False)
-    assert digests(again) == digests(made)
+def test_same_seed_writes_the_same_bytes_whatever_the_process_and_the_threads(made, tmp_path):
+    code = (
+        "import os\n"
+        "os.cpu_count = lambda: 1\n"
+        "from cubecrop.simulate import simulate_archive\n"
+        f"simulate_archive({str(tmp_path / 'again')!r}, size_km=0.6, seed=7, progress=False)"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "5", "OMP_NUM_THREADS": "2"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
+    assert digests(tmp_path / "again") == digests(made)
+
+
+def test_order_and_company_of_regions_and_order_of_years_change_no_image(tmp_path, few_days):
+    def images(name, regions, years):
+        out = simulate_archive(
+            tmp_path / name, regions=regions, years=years, size_km=0.5, seed=2, progress=False
+        )
+        return {k: v for k, v in digests(out).items() if k.endswith((".tif", ".json"))}
+
+    both = images("both", ["aquitaine", "ontario"], [2023, 2024])
+    turned = images("turned", ["ontario", "aquitaine"], [2024, 2023])
+    tifs = {name for name in both if name.endswith(".tif")}
+    assert len(tifs) > 40
+    assert {name: turned[name] for name in tifs} == {name: both[name] for name in tifs}
+    alone = images("alone", ["ontario"], [2023, 2024])
+    assert {name for name in alone if name.endswith(".tif")} < tifs
+    assert all(both[name] == alone[name] for name in alone if name.endswith(".tif"))
+
+
+@pytest.fixture
+def few_days(monkeypatch):
+    """Two weeks of each season's June instead of 15 months: all that a preset is looked at for."""
+    monkeypatch.setattr(
+        archive, "_days",
+        lambda season: [dt.date(season.year, 6, 1) + dt.timedelta(i) for i in range(14)],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_makes_what_it_says(preset, tmp_path, few_days):
+    out = simulate_archive(tmp_path / "out", preset=preset, size_km=0.5, seed=3, progress=False)
+    regions = {"regions": {"flanders", "bavaria", "aquitaine"}}.get(preset, {"flanders"})
+    years = {"years": [2022, 2023, 2024]}.get(preset, [2024])
+    tables = {name: [gpd.read_parquet(out / f"{name}-{y}.parquet") for y in years]
+              for name in ("parcels", "truth")}  # fmt: skip
+    assert len(list(out.glob("*.parquet"))) == 2 * len(years)
+    assert all(set(table["region"]) == regions for table in tables["parcels"])
+    declared, grown = (
+        np.concatenate([table["crop:name"] for table in tables[name]])
+        for name in ("parcels", "truth")
+    )
+    assert (declared != grown).mean() < 0.12  # 3 % of a few dozen parcels may be none
+    assert (declared != grown).any() or declared.size < 100
+    radar = items_of(pystac.Catalog.from_file(out / "catalog.json"), "sentinel-1-rtc")
+    lost = preset == "no-sentinel-1b"
+    states = {item.properties["sat:orbit_state"] for item in radar}
+    assert states == ({"ascending"} if lost else {"ascending", "descending"})
+    assert {item.datetime.year for item in radar} == set(years)
+
+
+def test_the_cloudy_preset_is_cloudier():
+    def cover(name):
+        return [
+            make_weather(find_region("flanders"), 2023, 2024, seed=seed,
+                         cloudiness=PRESETS[name].cloudiness).cloud.mean()
+            for seed in range(3)
+        ]  # fmt: skip
+
+    usual, cloudy = cover("demo"), cover("cloudy")
+    assert all(0.08 < more - less < 0.3 for less, more in zip(usual, cloudy, strict=True))
 
 
 def test_another_seed_writes_other_images(made, tmp_path):
@@ -426,6 +494,10 @@ def test_size_out_of_range_says_the_range(tmp_path, size):
         ({"years": [2024, 2024]}, SimulationError, "none twice"),
         ({"wrong_labels": 1.5}, SimulationError, "share from 0 to 1"),
         ({"cloudiness": float("nan")}, SimulationError, "from -3 to 3"),
+        ({"regions": "flanders"}, SimulationError, r"regions is 'flanders', expected a list"),
+        ({"years": 2024}, SimulationError, r"years is 2024, expected a list.*years=\[2024\]"),
+        ({"seed": 1.5}, SimulationError, "whole number"),
+        ({"wrong_labels": "few"}, SimulationError, "wrong_labels is 'few', expected a number"),
     ],
 )
 def test_wrong_arguments_write_nothing_and_say_what_is_right(tmp_path, wrong, error, match):

@@ -1,22 +1,21 @@
 """The physics of the simulator against published values and numbers worked out by hand."""
 
 import datetime as dt
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from cubecrop.errors import AoiError, SimulationError
-from cubecrop.schema import SENTINEL2_BANDS
 from cubecrop.season import Season
-from cubecrop.simulate.bands import RESPONSES, band_means
-from cubecrop.simulate.canopy import AXES, TABLE, leaf_state, load_table
+from cubecrop.simulate.canopy import AXES
 from cubecrop.simulate.clouds import make_sky
 from cubecrop.simulate.crops import CROPS, crop_index
 from cubecrop.simulate.draws import fractal
 from cubecrop.simulate.growth import make_growth
 from cubecrop.simulate.points import simulate_points
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
-from cubecrop.simulate.surface import Surface, sun_zenith, water_cloud
+from cubecrop.simulate.surface import sun_zenith
 from cubecrop.simulate.terrain import make_elevation, sample_elevation
 from cubecrop.simulate.weather import (
     Ground,
@@ -162,6 +161,47 @@ def test_a_valley_is_earlier_than_a_hill():
     assert 5 < np.median(flowering[150:]) - np.median(flowering[:150]) < 25
 
 
+def test_wet_ground_holds_sowing_up():
+    """Until the ground bears a tractor, and at most four weeks."""
+    maize = {2023: np.full(50, crop_index("maize"))}
+    usual = make_weather(FLANDERS, 2021, 2024, seed=2)
+    dry, wet = (
+        np.median(grow(replace(usual, rain=rain), maize).dates[2023]["sown"])
+        for rain in (0 * usual.rain, np.full(usual.rain.size, 9.0))
+    )
+    assert wet - dry == 28
+
+
+def test_hard_frost_ends_the_green_of_maize_and_not_of_wheat():
+    mild = steady_weather(14)
+    first = mild.day(dt.date(2023, 10, 1))
+    low = mild.low.copy()
+    low[first : first + 10] = -5.0
+    frost = replace(mild, low=low)
+    for name, change in (("maize", True), ("winter wheat", False)):
+        crops = {2023: np.full(20, crop_index(name)), 2024: np.full(20, crop_index(name))}
+        before, after = (grow(w, crops).senescence[first + 9] for w in (mild, frost))
+        assert (np.median(after - before) > 0.2) == change
+
+
+def test_thermal_regions_have_their_calendars():
+    """Medians of flowering by region, wide: JRC MARS and Agriculture Canada's crop calendars."""
+    expected = {
+        ("flanders", "winter wheat"): (140, 175), ("aquitaine", "winter wheat"): (130, 165),
+        ("flanders", "maize"): (195, 222), ("aquitaine", "maize"): (180, 212),
+        ("maritimes", "potato"): (185, 220), ("flanders", "winter rapeseed"): (110, 138),
+    }  # fmt: skip
+    for (name, crop), (first, last) in expected.items():
+        region = find_region(name)
+        found = []
+        for seed in range(3):
+            weather = make_weather(region, 2021, 2024, seed=seed)
+            growth = grow(weather, {2023: np.full(60, crop_index(crop))}, region, seed)
+            flowering = growth.dates[2023]["flowering"] - weather.day(dt.date(2023, 1, 1))
+            found.append(np.median(flowering))
+        assert first <= np.mean(found) <= last, (name, crop, found)
+
+
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
 def test_state_stays_in_its_range(region):
     n = 26
@@ -193,145 +233,6 @@ def test_a_parcel_is_drawn_by_its_seed_region_and_year():
     same, again, other = (grow(weather, crops, seed=s).lai for s in (1, 1, 2))
     np.testing.assert_array_equal(same, again)
     assert not np.array_equal(same, other)
-
-
-# --- optics ------------------------------------------------------------------------------------
-
-
-def test_bands_have_their_centres_and_widths():
-    assert set(RESPONSES) == set(SENTINEL2_BANDS)
-    ramp = band_means(np.arange(400, 2501, dtype=float))
-    centres = [RESPONSES[band][0] for band in SENTINEL2_BANDS]
-    np.testing.assert_allclose(ramp, centres, atol=1.5)
-    step = band_means((np.arange(400, 2501) > 842).astype(float))
-    assert step[SENTINEL2_BANDS.index("B08")] == pytest.approx(0.41, abs=0.05)
-
-
-def state_of(**changed):
-    state = {
-        "lai": 3.0, "chlorophyll": 46.0, "senescence": 0.0, "water": 0.016, "leaf_angle": 55.0,
-    }  # fmt: skip
-    return {name: np.array([value]) for name, value in {**state, **changed}.items()}
-
-
-def reflect(ground=0.2, sun_zenith=40.0, **changed):
-    below = np.full((1, 10), ground)
-    found = load_table().reflectance(**state_of(**changed), sun_zenith=sun_zenith, ground=below)
-    return dict(zip(SENTINEL2_BANDS, found[0], strict=True))
-
-
-def test_no_leaf_shows_the_ground():
-    for ground in (0.05, 0.3):
-        np.testing.assert_allclose(list(reflect(ground, lai=0.0).values()), ground, atol=2e-3)
-
-
-def test_dense_canopy_is_as_published():
-    """Ranges of wheat at full cover: Jacquemoud et al. 2009, Remote Sens. Environ. 113, fig. 4."""
-    seen = reflect(lai=6.0)
-    assert 0.01 < seen["B04"] < 0.05
-    assert 0.03 < seen["B03"] < 0.10
-    assert 0.35 < seen["B8A"] < 0.65
-    assert 0.12 < seen["B11"] < 0.3
-    assert (seen["B08"] - seen["B04"]) / (seen["B08"] + seen["B04"]) > 0.85
-
-
-def test_canopy_answers_as_it_should():
-    base = reflect()
-    assert reflect(chlorophyll=20.0)["B05"] > base["B05"] + 0.01
-    assert reflect(water=0.03)["B11"] < base["B11"] - 0.01
-    dry = reflect(senescence=1.0)
-    assert dry["B04"] > base["B04"] + 0.05
-    assert dry["B12"] > base["B12"] + 0.05
-    assert reflect(0.4)["B11"] > base["B11"]
-    assert reflect(lai=1.0)["B8A"] < reflect(lai=3.0)["B8A"] < reflect(lai=6.0)["B8A"]
-
-
-def test_table_agrees_with_prosail():
-    """Nodes to the rounding of the table, values between them to a few percent."""
-    pytest.importorskip("prosail")
-    from cubecrop.simulate.make_table import run_prosail
-
-    # One reference run of the package itself, with its own arguments.
-    at_node = {"lai": 3.0, "chlorophyll": 46.0, "senescence": 0.33, "water": 0.016,
-               "leaf_angle": 55.0, "sun_zenith": 40.0}  # fmt: skip
-    between = {"lai": 2.4, "chlorophyll": 39.0, "senescence": 0.2, "water": 0.013,
-               "leaf_angle": 48.0, "sun_zenith": 47.0}  # fmt: skip
-    for state, tolerance in ((at_node, 0.004), (between, 0.02)):
-        for ground in (0.08, 0.25):
-            truth = band_means(run_prosail(state, ground))
-            leaf = {name: value for name, value in state.items() if name != "sun_zenith"}
-            found = reflect(ground, state["sun_zenith"], **leaf)
-            np.testing.assert_allclose(list(found.values()), truth, atol=tolerance)
-
-
-def test_leaf_reflects_as_prospect_says():
-    """A green leaf by PROSPECT-D: about 0.05 in the red, nearly half in the near infrared."""
-    prosail = pytest.importorskip("prosail")
-    leaf = leaf_state(46.0, 0.0, 0.016)
-    _, reflectance, transmittance = prosail.run_prospect(**leaf, prospect_version="D")
-    red, infrared = 665 - 400, 865 - 400
-    assert 0.03 < reflectance[red] < 0.08
-    assert 0.4 < reflectance[infrared] < 0.55
-    assert reflectance[infrared] + transmittance[infrared] < 1
-
-
-def test_table_is_small_and_holds_no_objects():
-    assert TABLE.stat().st_size < 1_000_000
-    with np.load(TABLE, allow_pickle=False) as stored:
-        assert all(stored[name].dtype != object for name in stored.files)
-
-
-# --- radar -------------------------------------------------------------------------------------
-
-
-def test_water_cloud_by_hand():
-    """2 kg m-2 at 0.1 m2 kg-1 and 60 degree: t = exp(-0.8) = 0.449."""
-    found = water_cloud(
-        np.array([2.0]), np.array([-10.0]), np.array([0.1]), np.array([-14.0]), incidence=60.0
-    )
-    through = np.exp(-2 * 0.1 * 2 / 0.5)
-    assert found[0] == pytest.approx(0.1 * (1 - through) + through * 10**-1.4)
-    assert 10 * np.log10(found[0]) == pytest.approx(-11.4, abs=0.1)
-
-
-def test_water_cloud_goes_from_soil_to_canopy():
-    water = np.array([0.0, 1.0, 5.0, 1e3])
-    found = 10 * np.log10(
-        water_cloud(water, np.full(4, -15.0), np.full(4, 0.3), np.full(4, -9.0), incidence=40.0)
-    )
-    assert found[0] == pytest.approx(-9)
-    assert found[-1] == pytest.approx(-15)
-    assert (np.diff(found) < 0).all()
-
-
-def make_surface(name, rain, region=FLANDERS):
-    weather = steady_weather(15, rain=rain)
-    ground = Ground.from_weather(weather)
-    crops = {2023: np.full(200, crop_index(name))}
-    growth = make_growth(region, weather, ground, crops, np.full(200, 40.0), seed=0)
-    return Surface.make(region, weather, ground, growth, covers=0, seed=0), weather
-
-
-def decibel(surface, day, polarisation, incidence=39.0):
-    power = surface.backscatter(day, incidence=incidence, heading=0.0)
-    return float(np.median(10 * np.log10(power[:, polarisation])))
-
-
-def test_backscatter_has_the_levels_of_crops():
-    """Gamma nought of C-band over soil, wheat and maize (Veloso et al. 2017, figs 4 to 7)."""
-    wet, weather = make_surface("maize", 6.0)
-    dry, _ = make_surface("maize", 0.2)
-    bare, full = weather.day(dt.date(2023, 1, 5)), weather.day(dt.date(2023, 7, 15))
-    assert -18 < decibel(dry, bare, 0) < -8
-    assert 2 < decibel(wet, bare, 0) - decibel(dry, bare, 0) < 8
-    assert -12 < decibel(wet, full, 0) < -7
-    assert -18 < decibel(wet, full, 1) < -13
-    wheat, _ = make_surface("winter wheat", 3.0)
-    heading = weather.day(dt.date(2023, 4, 25))
-    # Upright stems take the vertical wave: wheat is darker than the soil it stands on.
-    assert decibel(wheat, heading, 0) < decibel(wet, bare, 0) - 2
-    assert decibel(wheat, heading, 0) > decibel(wheat, heading, 1) + 3
-    assert decibel(dry, bare, 0, 30.0) > decibel(dry, bare, 0, 45.0)
 
 
 # --- terrain, sky, points ------------------------------------------------------------------------

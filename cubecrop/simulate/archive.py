@@ -6,8 +6,10 @@ import datetime as dt
 import math
 import os
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -55,8 +57,9 @@ def simulate_archive(
     it cannot tell. The form is that of the Planetary Computer. Writes at once; memory is below
     1 GB at 2.5 km, and so is the disk: about 70 MB a region and year.
 
-    Two runs with the same arguments and library versions write the same bytes. Years of one
-    seed and size show the same parcels with their crops rotated.
+    Two runs with the same arguments and library versions write the same bytes, whatever the
+    threads; a region's images do not depend on the regions beside it. Years of one seed and
+    size show the same parcels with their crops rotated.
 
     Parameters
     ----------
@@ -109,8 +112,8 @@ def simulate_archive(
     https://planetarycomputer.microsoft.com/dataset/sentinel-1-rtc.
     """
     given = {
-        "regions": None if regions is None else tuple(regions),
-        "years": None if years is None else tuple(years),
+        "regions": _listed(regions, "regions", f"regions=[{REGIONS[0].name!r}]"),
+        "years": _listed(years, "years", "years=[2024]"),
         "size_km": size_km,
         "cloudiness": cloudiness,
         "wrong_labels": wrong_labels,
@@ -143,7 +146,28 @@ def simulate_archive(
     return target
 
 
+def _listed(values: object, what: str, example: str) -> tuple[object, ...] | None:
+    """Give a tuple, where a single name or year would be taken apart or not be iterable."""
+    if values is None:
+        return None
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise SimulationError(
+            f"{what} is {values!r}, expected a list, as in `simulate_archive(out, {example})`."
+        )
+    return tuple(values)
+
+
+def _check_number(value: object, what: str, kind: type, name: str) -> None:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise SimulationError(
+            f"{what} is {value!r}, expected {name}, as in `simulate_archive(out, {what}=0)`."
+        )
+
+
 def _check(chosen: Preset, seed: int) -> None:
+    _check_number(chosen.wrong_labels, "wrong_labels", Real, "a number")
+    _check_number(chosen.cloudiness, "cloudiness", Real, "a number")
+    _check_number(seed, "seed", Integral, "a whole number")
     for name in chosen.regions:
         make_grid(find_region(name), chosen.size_km)
     for year in chosen.years:
