@@ -129,7 +129,7 @@ def test_prosail_gives_the_published_spectrum():
         prospect_version="5", factor="SDR",
     )  # fmt: skip
     values = [found[wavelength - 400] for wavelength in published]
-    np.testing.assert_allclose(values, list(published.values()), atol=2e-4)
+    np.testing.assert_allclose(values, list(published.values()), atol=5e-4)
 
 
 def test_script_makes_the_shipped_table_again():
