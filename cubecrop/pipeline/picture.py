@@ -123,6 +123,7 @@ def draw_demo(path: Path, story: Story) -> None:
     pale[story.truth == NODATA] = (1, 1, 1, 0.65)
     panels[2].imshow(pale, interpolation="nearest")
     panels[2].set_title("The map: every pixel by itself", loc="left")
+    panels[2].set_xlabel("pale: no parcel, so no crop to be right about")
     image = panels[3].imshow(
         story.confidence, vmin=0, vmax=1, cmap="viridis", interpolation="nearest"
     )
