@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
 from cubecrop.model.folding import fold
+from cubecrop.model.layers import sinusoid
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 
@@ -111,6 +112,16 @@ def test_identical_pixels_keep_gradients_finite():
     same = batch.series["sentinel2"].values[:, :, :1].expand(-1, -1, 4, -1).clone()
     network(replaced(batch, "sentinel2", values=same)).square().sum().backward()
     assert all(torch.isfinite(p.grad).all() for p in network.parameters() if p.grad is not None)
+
+
+def test_sinusoids_are_exact_to_the_last_digits():
+    days = torch.arange(0.0, 420.0)
+    found = sinusoid(days, 16, 1000.0)
+    index = np.arange(16)
+    angle = days.double().numpy()[:, None] / 1000.0 ** (2 * (index // 2) / 16)
+    wanted = np.where(index % 2 == 0, np.sin(angle), np.cos(angle))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found, wanted, atol=1e-7, rtol=0)
 
 
 def test_predictable_says_who_lacks_what():

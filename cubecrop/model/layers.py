@@ -121,6 +121,7 @@ def sinusoid(position: Tensor, channels: int, period: float) -> Tensor:
     Vaswani et al. 2017, arXiv:1706.03762, with another longest wavelength.
     """
     index = torch.arange(channels, device=position.device)
-    rate = period ** (-2 * (index // 2) / channels)
+    # Angles of hundreds of radians: single precision would leave four digits of their sines.
+    rate = period ** (-2 * (index // 2).double() / channels)
     angle = position.unsqueeze(-1) * rate
-    return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle))
+    return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).to(position.dtype)
