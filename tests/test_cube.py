@@ -6,6 +6,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+import xarray as xr
 from cubes import DAY, NEXT, PLACE, RADAR_DAY, area, noise, season
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from odc.geo.geobox import GeoBox
 
 from cubecrop.aoi import parse_aoi
 from cubecrop.cube import open_season
-from cubecrop.cube.grid import chunk_side, grid_for, lattice_of, pixel_centres
+from cubecrop.cube.grid import chunk_shape, cut, grid_for, lattice_of, pixel_centres
 from cubecrop.errors import AoiError, NoScenesError, ReadError, SchemaError
 from cubecrop.schema import SENTINEL2_BANDS, Status, check_season_cube
 from cubecrop.testing import (
@@ -265,10 +266,40 @@ def test_an_area_on_the_lattice_does_not_grow():
 
 def test_chunks_keep_their_budget():
     for per_pixel in (1, 40, 4 * 10 * 150, 10**7, 10**9):
-        side = chunk_side(per_pixel)
-        assert side == 1 or side**2 * per_pixel <= 512e6
-    assert chunk_side(4 * 10 * 48) == 512
+        rows, columns = chunk_shape(per_pixel)
+        assert rows * columns == 1 or rows * columns * per_pixel <= 512e6
+        assert columns in (rows, 2 * rows)
+    shapes = {48: (512, 512), 49: (256, 512), 85: (256, 512), 12: (1024, 1024), 1: (2048, 2048)}
+    assert {dates: chunk_shape(4 * 10 * dates) for dates in shapes} == shapes
     assert isinstance(grid_for(parse_aoi(PLACE.bbox)), GeoBox)
+
+
+@pytest.mark.parametrize(("resolution", "size"), [(10.0, 512), (20.0, 256)])
+def test_chunks_end_where_blocks_of_files_end(resolution, size):
+    """A tile of 499,980 m and 5,700,000 m, whose blocks of 512 pixels are 5,120 m wide."""
+    box = gpd.GeoSeries([shapely.box(503_000, 5_680_000, 515_000, 5_691_000)], crs=32631)
+    grid = grid_for(parse_aoi(box), resolution=resolution)
+    rows, columns = cut(grid, (size, size), (499_980.0, 5_700_000.0))
+    pixels = [int(metres / resolution) for metres in (11_000, 12_000)]
+    assert [sum(rows), sum(columns)] == pixels == list(grid.shape)
+    tops = 5_691_000 - np.cumsum(rows)[:-1] * resolution
+    lefts = 503_000 + np.cumsum(columns)[:-1] * resolution
+    assert not ((5_700_000 - tops) % 5120).any()
+    assert not ((lefts - 499_980) % 5120).any()
+    assert max(rows) == max(columns) == size
+    assert cut(grid, (2048, 2048), (499_980.0, 5_700_000.0)) == tuple((n,) for n in grid.shape)
+
+
+def test_a_cube_is_cut_where_its_files_are(tmp_path):
+    """Not in two equal halves, which would share a block of the files."""
+    place = Place(left=499_980, top=5_700_000, height=20, width=2600)
+    folder = write_archive(tmp_path, [Optical(when=DAY, place=place), Elevation(place=place)])
+    inside = gpd.GeoSeries([shapely.box(501_000, 5_699_850, 525_000, 5_699_950)], crs=32631)
+    cube = open_season(inside, 2018, archive=folder)
+    first = (499_980 + 20_480 - 501_000) // 10
+    assert cube["terrain/terrain"].chunksizes["x"] == (first, 2400 - first)
+    whole = open_season(inside, 2018, archive=folder, chunks=2400)
+    xr.testing.assert_identical(cube.load(), whole.load())
 
 
 def test_the_real_archive(flanders, real_season):

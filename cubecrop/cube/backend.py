@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.cube.grid import Chunks
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
@@ -38,7 +39,7 @@ class Backend(Protocol):
         layers: Sequence[Layer],
         grid: GeoBox,
         *,
-        side: int,
+        chunks: Chunks,
         on_error: OnError = "raise",
         gate: int | None = None,
     ) -> da.Array:
@@ -52,8 +53,8 @@ class Backend(Protocol):
             Which assets, and how they are read.
         grid : odc.geo.geobox.GeoBox
             Where to.
-        side : int
-            Chunk side in pixels.
+        chunks : tuple
+            Lengths of the chunks along y and along x.
         on_error : {"raise", "lost"}
             What becomes of a scene that cannot be read; not every backend can go on.
         gate : int, optional

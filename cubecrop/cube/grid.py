@@ -7,6 +7,7 @@ pixels wherever they overlap.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,10 +23,18 @@ from cubecrop.errors import AoiError, SchemaError
 if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
-__all__ = ["CHUNK_BYTES", "Lattice", "Window", "chunk_side", "grid_for", "lattice_of"]
+__all__ = [
+    "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for", "lattice_of",
+]  # fmt: skip
+
+#: Lengths of chunks along y and along x, as Dask has them.
+Chunks = tuple[tuple[int, ...], tuple[int, ...]]
+
 
 #: Largest decoded chunk of a satellite series.
 CHUNK_BYTES = 512 * 10**6
+#: Side of the largest chunk in pixels, whatever the budget.
+_LARGEST_CHUNK = 2048
 #: A cube with a longer side is a region: map it tile by tile.
 _LONGEST_SIDE = 30_000
 
@@ -136,15 +145,53 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
     return GeoBox((height, width), lattice.transform(window), lattice.crs)
 
 
-def chunk_side(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> int:
-    """Side in pixels of the largest square chunk within a byte budget.
+def chunk_shape(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> tuple[int, int]:
+    """Rows and columns of the largest chunk within a byte budget.
 
-    A multiple of 512 where one fits, to meet the blocks of most files, else of 4, to meet
-    pixels of 20 m.
+    Powers of two, which the blocks of most files (512 or 1,024 pixels) hold whole times or
+    are held by; wide rather than high, since blocks of a row stand together in a file.
     """
-    side = math.isqrt(budget // max(bytes_per_pixel, 1))
-    step = 512 if side >= 512 else 4 if side >= 4 else 1
-    return max(1, min(side // step * step, 2048))
+    pixels = min(budget // max(bytes_per_pixel, 1), _LARGEST_CHUNK**2)
+    rows = columns = 1
+    while 2 * rows * columns <= pixels:
+        if rows == columns:
+            columns *= 2
+        else:
+            rows *= 2
+    return rows, columns
+
+
+def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0, 0.0)) -> Chunks:
+    """Cut a grid into chunks between whole chunks of files, so that none decodes a block twice.
+
+    Parameters
+    ----------
+    grid : odc.geo.geobox.GeoBox
+        The grid.
+    shape : tuple of int
+        Rows and columns of a chunk. Along an axis where the grid is no longer it is not cut.
+    corner : tuple of float
+        Left and top of the files, CRS units.
+
+    Returns
+    -------
+    tuple
+        Lengths of the chunks along y and along x.
+    """
+    lattice = lattice_of(grid)
+    window = lattice.window(grid)
+    left, top = (edge / lattice.resolution for edge in corner)
+    rows = _cut(window.height, shape[0], math.floor(window.row + top))
+    return rows, _cut(window.width, shape[1], math.floor(window.column - left))
+
+
+def _cut(length: int, step: int, start: int) -> tuple[int, ...]:
+    """Lengths of the parts of a range that starts somewhere in a row of equal steps."""
+    if length <= step:
+        return (length,)
+    first = step - start % step
+    edges = [0, *range(first, length, step), length]
+    return tuple(b - a for a, b in itertools.pairwise(edges))
 
 
 def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:

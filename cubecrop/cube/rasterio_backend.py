@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.cube.grid import Chunks
     from cubecrop.schema import Scene
 
 __all__ = ["RasterioBackend"]
@@ -46,7 +47,7 @@ class RasterioBackend:
         layers: Sequence[Layer],
         grid: GeoBox,
         *,
-        side: int,
+        chunks: Chunks,
         on_error: OnError = "raise",
         gate: int | None = None,
     ) -> da.Array:
@@ -60,14 +61,15 @@ class RasterioBackend:
             gate=gate,
             read=self.read,
         )
-        rows, columns = da.core.normalize_chunks((side, side), grid.shape)
-        token = tokenize(plan.told(), [layer.finish for layer in layers], self.read, side, on_error)
+        token = tokenize(
+            plan.told(), [layer.finish for layer in layers], self.read, chunks, on_error
+        )
         # The plan stands in the graph once: every task depends on it by name.
         readings: da.Array = da.map_blocks(
             _read_chunk,
             plan=constant(f"cubecrop-plan-{token}", plan),
             on_error=switch(on_error),
-            chunks=(rows, columns),
+            chunks=chunks,
             dtype=object,
             meta=np.empty((0, 0), object),
             name=f"{READING}{token}",

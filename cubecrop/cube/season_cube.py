@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
+import dask.array as da
 import numpy as np
 import rioxarray  # noqa: F401 (registers the .rio accessor)
 import shapely
@@ -15,7 +17,7 @@ from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, meeting
 from cubecrop.cube.clouds import Clouds, clouds_name
 from cubecrop.cube.composites import Composite, composite_child
-from cubecrop.cube.grid import chunk_side, grid_for, pixel_centres
+from cubecrop.cube.grid import Chunks, chunk_shape, cut, grid_for, pixel_centres
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
@@ -25,7 +27,7 @@ from cubecrop.losses import OnError, check_on_error
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
     from pathlib import Path
 
     from odc.geo.geobox import GeoBox
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 
 __all__ = ["open_season"]
 
+#: Side in pixels of the blocks of most files: what is no larger is read at once if it can be.
+_BLOCK = 512
 _MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 
 
@@ -72,7 +76,8 @@ def open_season(
     crs : str, optional
         A projected CRS in metres; by default the UTM zone of the area's centre.
     chunks : int, optional
-        Chunk side in pixels; by default the largest whose decoded series fit in 512 MB.
+        Chunk side in pixels; by default the largest chunks whose decoded series fit in 512 MB,
+        cut as the blocks of most files lie.
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
@@ -149,8 +154,7 @@ def _build(
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
-    side = chunks or _side(scenes["sentinel2"], scenes["sentinel1"])
-    children = _gridded(scenes, grid, min(side, max(grid.shape)), stacking)
+    children = _gridded(scenes, grid, _chunks(scenes, grid, chunks), stacking)
     if composite is not None:
         for name in set(children) & set(SERIES):
             children[name] = composite_child(name, children[name], found.season, composite)
@@ -177,7 +181,7 @@ def _build(
 
 
 def _gridded(
-    scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int, stacking: _Stacking
+    scenes: dict[Modality, list[Scene]], grid: GeoBox, chunks: Chunks, stacking: _Stacking
 ) -> dict[str, xr.Dataset]:
     """The children on the cube's grid; a modality without scenes is absent."""
     children = {}
@@ -185,17 +189,17 @@ def _gridded(
         children["sentinel2"] = sentinel2.sentinel2_child(
             found,
             grid,
-            side=side,
+            chunks=chunks,
             backend=stacking.backend,
             on_error=stacking.on_error,
             clouds=stacking.clouds,
         )
     if found := scenes["sentinel1"]:
         children["sentinel1"] = sentinel1.sentinel1_child(
-            found, grid, side=side, backend=stacking.backend, on_error=stacking.on_error
+            found, grid, chunks=chunks, backend=stacking.backend, on_error=stacking.on_error
         )
     if found := scenes["terrain"]:
-        children["terrain"] = terrain_child(found, grid, side=side)
+        children["terrain"] = terrain_child(found, grid, chunks=chunks)
     return children
 
 
@@ -209,9 +213,21 @@ def _place(grid: GeoBox) -> xr.Dataset:
     return place
 
 
-def _side(optical: Sequence[Scene], radar: Sequence[Scene]) -> int:
+def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int | None) -> Chunks:
+    """How the cube is cut: as the user says, or as the blocks of most files lie."""
+    if side is not None:
+        rows, columns = da.core.normalize_chunks((side, side), grid.shape)
+        return rows, columns
     per_pixel = max(
-        len(group_passes(optical)) * sentinel2.BYTES_PER_STEP,
-        len(group_passes(radar)) * sentinel1.BYTES_PER_STEP,
+        len(group_passes(scenes["sentinel2"])) * sentinel2.BYTES_PER_STEP,
+        len(group_passes(scenes["sentinel1"])) * sentinel1.BYTES_PER_STEP,
     )
-    return chunk_side(per_pixel)
+    corners = Counter(
+        (bounds[0], bounds[3])
+        for scene in scenes["sentinel2"] or scenes["sentinel1"]
+        if scene.crs == str(grid.crs)
+        and (bounds := scene.assets[_MAIN_ASSET[scene.modality]].bounds)
+    )
+    # Files that are reprojected are read in blocks that count from the lattice's origin.
+    corner = corners.most_common(1)[0][0] if corners else (0.0, 0.0)
+    return cut(grid, chunk_shape(per_pixel), corner)

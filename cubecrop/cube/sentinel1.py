@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.backend import Backend
+    from cubecrop.cube.grid import Chunks
     from cubecrop.losses import OnError, Reading
 
 __all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child", "to_decibel"]
@@ -72,7 +73,7 @@ def sentinel1_child(
     scenes: Sequence[Scene],
     grid: GeoBox,
     *,
-    side: int,
+    chunks: Chunks,
     backend: Backend,
     on_error: OnError = "raise",
 ) -> xr.Dataset:
@@ -84,8 +85,8 @@ def sentinel1_child(
         Sentinel-1 scenes that meet the grid, at least one.
     grid : odc.geo.geobox.GeoBox
         The cube's grid.
-    side : int
-        Chunk side in pixels.
+    chunks : tuple
+        Lengths of the chunks along y and along x.
     backend : Backend
         What builds the stacks.
     on_error : {"raise", "lost"}
@@ -102,7 +103,7 @@ def sentinel1_child(
             f"radar scenes are calibrated as {sorted(kinds)}; a series must be of one kind. "
             "Leave the items of the others out of the archive."
         )
-    reading = backend.stack(scenes, (_LAYER,), grid, side=side, on_error=on_error)
+    reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
     groups = tuple(one.members for one in passes)
     backscatter = da.map_blocks(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.backend import Backend
+    from cubecrop.cube.grid import Chunks
     from cubecrop.losses import OnError, Reading
 
 __all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
@@ -40,7 +41,7 @@ def sentinel2_child(
     scenes: Sequence[Scene],
     grid: GeoBox,
     *,
-    side: int,
+    chunks: Chunks,
     backend: Backend,
     on_error: OnError = "raise",
     clouds: Clouds = "scl",
@@ -53,8 +54,8 @@ def sentinel2_child(
         Sentinel-2 scenes that meet the grid, at least one.
     grid : odc.geo.geobox.GeoBox
         The cube's grid.
-    side : int
-        Chunk side in pixels.
+    chunks : tuple
+        Lengths of the chunks along y and along x.
     backend : Backend
         What builds the stacks.
     on_error : {"raise", "lost"}
@@ -79,7 +80,7 @@ def sentinel2_child(
         scenes,
         (*cloud_layers(clouds, scenes), _LAYER),
         grid,
-        side=side,
+        chunks=chunks,
         on_error=on_error,
         gate=Status.CLEAR,
     )

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.cube.grid import Chunks
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
@@ -34,16 +35,16 @@ class StackstacBackend:
         layers: Sequence[Layer],
         grid: GeoBox,
         *,
-        side: int,
+        chunks: Chunks,
         on_error: OnError = "raise",
         gate: int | None = None,  # noqa: ARG002 (an option to read less)
     ) -> da.Array:
         """Stack assets of every scene, lazily; see `Backend.stack`."""
         only_raises("stackstac", on_error)
-        return as_readings([self._stack(scenes, layer, grid, side) for layer in layers])
+        return as_readings([self._stack(scenes, layer, grid, chunks) for layer in layers])
 
     @staticmethod
-    def _stack(scenes: Sequence[Scene], layer: Layer, grid: GeoBox, side: int) -> da.Array:
+    def _stack(scenes: Sequence[Scene], layer: Layer, grid: GeoBox, chunks: Chunks) -> da.Array:
         import stackstac
 
         lattice = lattice_of(grid)
@@ -57,7 +58,7 @@ class StackstacBackend:
             resolution=lattice.resolution,
             bounds=bounds,
             snap_bounds=False,
-            chunksize=(-1, -1, side, side),
+            chunksize=(-1, -1, *chunks),
             dtype=np.dtype(layer.dtype),
             fill_value=np.dtype(layer.dtype).type(layer.fill),
             rescale=False,

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.cube.grid import Chunks
+
 __all__ = ["slope_and_aspect", "terrain_child"]
 
 
-def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, side: int) -> xr.Dataset:
+def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, chunks: Chunks) -> xr.Dataset:
     """Build ``terrain (variable, y, x)``, lazily.
 
     Parameters
@@ -31,8 +33,8 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, side: int) -> xr.Dat
         Elevation tiles that meet the grid, at least one.
     grid : odc.geo.geobox.GeoBox
         The cube's grid.
-    side : int
-        Chunk side in pixels.
+    chunks : tuple
+        Lengths of the chunks along y and along x.
 
     Returns
     -------
@@ -40,13 +42,11 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, side: int) -> xr.Dat
         Float32: elevation m, slope degree, sine and cosine of the aspect (clockwise from
         north, towards which the slope falls; both 0 on flat ground).
     """
-    height, width = grid.shape
     sources = tuple(
         source
         for scene in sorted(scenes, key=lambda one: one.id)
         for source in sources_of(scene, ["elevation"])
     )
-    chunks = da.core.normalize_chunks((side, side), (height, width))
     terrain = da.map_blocks(
         _read_block,
         sources=sources,
