@@ -133,16 +133,18 @@ class Faulty:
 
     ``fault(number, path)`` gives None, a status to answer with, "hang", "cut", which ends the
     file in its middle, or "break", which ends the connection in the middle of an answer;
-    ``number`` counts the requests from 0. ``delay`` seconds pass before each answer.
+    ``number`` counts the requests from 0. What ``gathered(path)`` says yes to is answered
+    once 16 such are asked at a time, or after ten seconds; ``together`` counts them then.
     ``asked`` are (method, path, range), ``failed`` (method, path, fault); ``given_up`` counts
     the hanging requests that were left before the server let them go.
     """
 
     def __init__(self, root):
-        self.root, self.delay, self.fault = Path(root), 0.0, lambda number, path: None
-        self.asked, self.failed, self.most_at_once = [], [], 0
+        self.root, self.fault = Path(root), lambda number, path: None
+        self.gathered, self.together = lambda path: False, 0
+        self.asked, self.failed = [], []
         self.tokens = self.given_up = 0
-        self._lock, self._open = threading.Lock(), 0
+        self._lock, self._enough = threading.Lock(), threading.Event()
         self._stopped = threading.Event()
         owner = self
 
@@ -173,8 +175,6 @@ class Faulty:
     def answer(self, handler):
         with self._lock:
             number = len(self.asked)
-            self._open += 1
-            self.most_at_once = max(self.most_at_once, self._open)
             parts = urlsplit(handler.path)
             fault = self.fault(number, parts.path)
             handler.body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
@@ -185,9 +185,6 @@ class Faulty:
             self._answer(handler, parts, fault)
         except (BrokenPipeError, ConnectionResetError):
             handler.close_connection = True
-        finally:
-            with self._lock:
-                self._open -= 1
 
     def _answer(self, handler, parts, fault):
         if parts.path == "/token":
@@ -200,13 +197,23 @@ class Faulty:
             expiry = dt.datetime.now(dt.UTC) + dt.timedelta(minutes=45)
             token = {"token": f"sig={self.tokens}", "msft:expiry": f"{expiry:%Y-%m-%dT%H:%M:%SZ}"}
             return self._send(handler, 200, json.dumps(token).encode())
-        time.sleep(self.delay)
+        if self.gathered(parts.path):
+            self._gather()
         if fault == "hang":
             return self._hang(handler)
         if isinstance(fault, int):
             return self._send(handler, fault, b"")
         status, content, headers = self._found(handler, parts, cut=fault == "cut")
         return self._send(handler, status, content, headers, broken=fault == "break")
+
+    def _gather(self):
+        """Wait for the others."""
+        with self._lock:
+            self.together += not self._enough.is_set()
+            if self.together == 16:
+                self._enough.set()
+        self._enough.wait(10)
+        self._enough.set()
 
     def _hang(self, handler):
         """Wait a minute for the asker to go."""

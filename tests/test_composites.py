@@ -55,6 +55,19 @@ def test_optical_is_the_median_of_what_is_clear():
     assert found["reflectance"].attrs == {"units": "1"}
 
 
+def test_a_period_whose_only_scene_was_lost_is_lost():
+    """Not outside, though another scene of the period does not reach; cloud was seen."""
+    lost, outside, cloud = Status.LOST, Status.OUTSIDE, Status.CLOUD
+    for january, expected in (
+        ((lost, outside, lost), lost), ((lost, cloud, outside), cloud),
+        ((outside, outside, outside), outside),
+    ):  # fmt: skip
+        child = optical([np.nan] * 4, [*january, lost])
+        found = composite_child("sentinel2", child, SEASON, "month")["status"].compute()
+        assert found.squeeze().values.tolist() == [expected, outside, lost]
+        assert found.dtype == np.uint8
+
+
 def test_radar_is_the_mean_of_power():
     values = np.array([-10.0, -20.0, np.nan, -15.0], np.float32).reshape(4, 1, 1, 1)
     child = xr.Dataset(

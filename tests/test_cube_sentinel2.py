@@ -9,6 +9,7 @@ from cubes import DAY, PLACE, area, block, optical
 
 from cubecrop.archive import normalise_item
 from cubecrop.cube.clouds import mask_from_scl
+from cubecrop.cube.sentinel2 import to_status
 from cubecrop.schema import SENTINEL2_BANDS, Status
 from cubecrop.testing import Optical, Place, write_archive
 
@@ -83,6 +84,38 @@ def test_class_zero_is_outside_and_grows_no_further(tmp_path):
 def test_status_of_an_empty_and_a_full_mask():
     assert (mask_from_scl(np.full((5, 5), 9), 10) == Status.CLOUD).all()
     assert (mask_from_scl(np.zeros((5, 5)), 10) == Status.OUTSIDE).all()
+
+
+def test_cloud_is_told_from_what_no_scene_reaches(tmp_path):
+    """Cloud in the north, no data in the south, no clear pixel and so no band read."""
+    north = np.arange(60)[:, None] < 30
+    scl = np.where(north[::2], 9, 0)
+    dn = np.where(north, 3000, 0)
+    bands = {b: dn if b in ("B02", "B03", "B04", "B08") else dn[::2] for b in SENTINEL2_BANDS}
+    bands = {band: np.broadcast_to(v, (len(v), len(v))) for band, v in bands.items()}
+    scene = Optical(when=DAY, scl=np.broadcast_to(scl, (30, 30)), dn=bands)
+    for chunks in (None, 20):
+        status = optical(tmp_path, scene, chunks=chunks).status[0].values
+        assert (status == np.where(north, Status.CLOUD, Status.OUTSIDE)).all()
+
+
+def test_the_status_of_a_date_is_the_best_of_its_scenes():
+    clear, cloud, outside, lost = Status.CLEAR, Status.CLOUD, Status.OUTSIDE, Status.LOST
+    table = [  # of the first scene, of the second, of the date
+        (clear, cloud, clear), (cloud, clear, clear), (outside, clear, clear),
+        (lost, clear, clear), (cloud, outside, cloud), (outside, cloud, cloud),
+        (cloud, lost, cloud), (lost, cloud, cloud), (outside, lost, lost),
+        (lost, outside, lost), (outside, outside, outside), (lost, lost, lost),
+    ]  # fmt: skip
+    first, second, expected = np.array(table, np.uint8).T
+    masks = np.stack([first, second])[:, None, None]  # (scene, 1, y, x)
+    numbers = np.full((2, 2, 1, len(table)), 3000, np.uint16)
+    found = to_status(numbers, masks, groups=[(0, 1)])
+    np.testing.assert_array_equal(found[0, 0], expected)
+    # A clear pixel that lacks one band counts as outside.
+    numbers[0, 1] = 0
+    found = to_status(numbers, masks, groups=[(0,)])
+    np.testing.assert_array_equal(found[0, 0], np.where(first == clear, outside, first))
 
 
 def test_halves_of_one_pass_are_one_date(tmp_path):

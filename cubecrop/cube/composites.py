@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 import numpy as np
 import xarray as xr
 
+from cubecrop.cube.sentinel2 import RANK
 from cubecrop.errors import SchemaError
 from cubecrop.schema import Status
 
@@ -82,7 +83,9 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     if name == "sentinel2":
         reduced = {
             "reflectance": _reduce(child["reflectance"], index, len(starts), "nanmedian", np.nan),
-            "status": _reduce(child["status"], index, len(starts), "min", Status.OUTSIDE),
+            "status": _ranked(
+                _reduce(_ranked(child["status"]), index, len(starts), "min", RANK[Status.OUTSIDE])
+            ),
         }
     else:
         decibel = child["backscatter"]
@@ -94,6 +97,14 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     ends = np.append(starts[1:], np.datetime64(season.end) + 1)
     middle = starts + (ends - starts) // 2
     return out.assign_coords(time=middle.astype("datetime64[ns]"))
+
+
+def _ranked(status: xr.DataArray) -> xr.DataArray:
+    """Rank of each status, or the status of each rank."""
+    ranked: xr.DataArray = xr.apply_ufunc(
+        RANK.__getitem__, status, dask="parallelized", output_dtypes=[np.uint8]
+    )
+    return ranked
 
 
 def _reduce(

@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from cubecrop.cube.grid import Chunks
     from cubecrop.losses import OnError, Reading
 
-__all__ = ["BYTES_PER_STEP", "sentinel2_child", "to_reflectance", "to_status"]
+__all__ = ["BYTES_PER_STEP", "RANK", "sentinel2_child", "to_reflectance", "to_status"]
 
 #: Decoded bytes of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
 
 _NODATA = 0
-#: Ranks of clear, cloud, outside and lost, the best being 0.
-_RANK = np.array([0, 1, 3, 2], np.uint8)
+#: Ranks of clear, cloud, outside and lost, the best being 0. The rank of a rank is the status.
+RANK = np.array([0, 1, 3, 2], np.uint8)
 _LAYER = Layer(bands=SENTINEL2_BANDS, dtype="uint16", fill=_NODATA, resampling="bilinear")
 
 
@@ -245,11 +245,11 @@ def to_status(
 
     Parameters are those of `to_reflectance`; returns (time, y, x) uint8 of `Status`.
     """
-    out = np.full((len(groups), *numbers.shape[2:]), _RANK[Status.OUTSIDE], dtype=np.uint8)
+    out = np.full((len(groups), *numbers.shape[2:]), RANK[Status.OUTSIDE], dtype=np.uint8)
     for step, members in enumerate(groups):
         for scene in members:
             mask = masks[scene, 0]
             empty = (mask == Status.CLEAR) & (numbers[scene] == _NODATA).any(axis=0)
-            rank = _RANK[np.where(empty, np.uint8(Status.OUTSIDE), mask)]
+            rank = RANK[np.where(empty, np.uint8(Status.OUTSIDE), mask)]
             np.minimum(out[step], rank, out=out[step])
-    return np.argsort(_RANK).astype(np.uint8)[out]
+    return RANK[out]
