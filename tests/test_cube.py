@@ -265,11 +265,14 @@ def test_an_area_on_the_lattice_does_not_grow():
 
 
 def test_chunks_keep_their_budget():
-    for per_pixel in (1, 40, 4 * 10 * 150, 10**7, 10**9):
+    for per_pixel in (1, 40, 4 * 10 * 150, 4 * 10 * 400, 10**7, 10**9):
         rows, columns = chunk_shape(per_pixel)
         assert rows * columns == 1 or rows * columns * per_pixel <= 512e6
-        assert columns in (rows, 2 * rows)
-    shapes = {48: (512, 512), 49: (256, 512), 85: (256, 512), 12: (1024, 1024), 1: (1024, 1024)}
+        assert columns >= 4 or per_pixel == 10**9
+    shapes = {
+        1: (1024, 1024), 12: (1024, 1024), 24: (512, 1024), 48: (512, 512), 49: (512, 508),
+        85: (512, 292), 150: (512, 164), 400: (176, 176),
+    }  # fmt: skip
     assert {dates: chunk_shape(4 * 10 * dates) for dates in shapes} == shapes
     assert isinstance(grid_for(parse_aoi(PLACE.bbox)), GeoBox)
 

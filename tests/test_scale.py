@@ -73,5 +73,5 @@ def test_a_tile_and_season_make_a_small_graph(tmp_path):
     assert n_tasks < 20_000
     assert peak < 1e9
     # No chunk of a decoded series is larger than the budget.
-    side = max(lazy["crop_type"].data.chunksize)
-    assert side**2 * 150 * 10 * 4 <= 512e6
+    rows, columns = lazy["crop_type"].data.chunksize
+    assert rows * columns * 150 * 10 * 4 <= 512e6

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
 __all__ = [
-    "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for", "lattice_of",
+    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for", "lattice_of",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as Dask has them.
@@ -33,8 +33,10 @@ Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 #: Largest decoded chunk of a satellite series.
 CHUNK_BYTES = 512 * 10**6
-#: Side of the largest chunk in pixels, whatever the budget: larger ones read no faster.
-_LARGEST_CHUNK = 1024
+#: Side in pixels of the blocks of most files.
+BLOCK = 512
+#: Columns below which a strip has more margin than the square of its size.
+_NARROWEST = 64
 #: A cube with a longer side is a region: map it tile by tile.
 _LONGEST_SIDE = 30_000
 
@@ -148,17 +150,20 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
 def chunk_shape(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> tuple[int, int]:
     """Rows and columns of the largest chunk within a byte budget.
 
-    Powers of two, which the blocks of most files (512 or 1,024 pixels) hold whole times or
-    are held by; wide rather than high, since blocks of a row stand together in a file.
+    At most 1,024 a side: larger ones read no faster and keep fewer cores at work. Whole blocks
+    of most files where they fit, else strips as high as a block, which lie in one or two
+    blocks that stand together in a file; else squares. A multiple of 4, where one fits, to
+    meet pixels of 20 m.
     """
-    pixels = min(budget // max(bytes_per_pixel, 1), _LARGEST_CHUNK**2)
-    rows = columns = 1
-    while 2 * rows * columns <= pixels:
-        if rows == columns:
-            columns *= 2
-        else:
-            rows *= 2
-    return rows, columns
+    pixels = budget // max(bytes_per_pixel, 1)
+    for rows, columns in ((2 * BLOCK, 2 * BLOCK), (BLOCK, 2 * BLOCK), (BLOCK, BLOCK)):
+        if rows * columns <= pixels:
+            return rows, columns
+    if (columns := pixels // BLOCK // 4 * 4) >= _NARROWEST:
+        return BLOCK, columns
+    side = max(1, math.isqrt(pixels))
+    side = side // 4 * 4 or side
+    return side, side
 
 
 def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0, 0.0)) -> Chunks:

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["open_season"]
 
-#: Side in pixels of the blocks of most files: what is no larger is read at once if it can be.
-_BLOCK = 512
 _MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 
 
