@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
 __all__ = [
-    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for", "lattice_of",
+    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for",
+    "lattice_of",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as Dask has them.
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
-
 
 #: Largest decoded chunk of a satellite series.
 CHUNK_BYTES = 512 * 10**6
