@@ -96,6 +96,15 @@ class Season:
         return Season(self.year, start=start, end=end, hemisphere=self.hemisphere)
 
     @property
+    def attrs(self) -> dict[str, int | str]:
+        """Attributes that a cube or pixel sets of the season carry."""
+        return {
+            "season_year": self.year,
+            "season_start": self.start.isoformat(),
+            "season_end": self.end.isoformat(),
+        }
+
+    @property
     def n_days(self) -> int:
         """Length in days, both ends included."""
         return (self.end - self.start).days + 1

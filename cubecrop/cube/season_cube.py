@@ -165,9 +165,7 @@ def _build(
         key=lambda scene: (scene.modality, scene.start, scene.id),
     )
     root = place.assign_attrs(
-        season_year=found.season.year,
-        season_start=found.season.start.isoformat(),
-        season_end=found.season.end.isoformat(),
+        **found.season.attrs,
         archive=found.archive,
         composite=composite or "",
         clouds=clouds_name(stacking.clouds),

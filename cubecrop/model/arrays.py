@@ -109,13 +109,8 @@ def season_of(tree: xr.DataTree) -> Season:
 
 def in_window(tree: xr.DataTree, window: Window) -> xr.DataTree:
     """The tree as one of another season window, from whose first day its days are counted."""
-    season = season_of(tree).with_window(window)
     out = tree.copy()
-    out.attrs = {
-        **tree.attrs,
-        "season_start": season.start.isoformat(),
-        "season_end": season.end.isoformat(),
-    }
+    out.attrs = {**tree.attrs, **season_of(tree).with_window(window).attrs}
     return out
 
 

@@ -131,9 +131,7 @@ def read_pixel_set_folder(
         {"label": ("parcel", np.array(labels, dtype=object), {"long_name": label})},
         coords={"parcel": np.array(ids, dtype=object), "pixel_count": ("parcel", counts)},
         attrs={
-            "season_year": season.year,
-            "season_start": season.start.isoformat(),
-            "season_end": season.end.isoformat(),
+            **season.attrs,
             "archive": folder.name,
             "items": [],
             "item_hrefs": [],
