@@ -27,6 +27,19 @@ def nothing(*positional, **named):
 cubecrop.demo = nothing
 """
 
+# So has the simulator.
+_SIMULATION_OF_NOTHING = """
+import inspect, pathlib
+import cubecrop
+signature = inspect.signature(cubecrop.simulate_archive)
+def nothing(*positional, **named):
+    signature.bind(*positional, **named)
+    folder = pathlib.Path(positional[0])
+    folder.mkdir()
+    (folder / "file").write_bytes(bytes(2000))
+cubecrop.simulate_archive = nothing
+"""
+
 
 @pytest.fixture
 def benchmarks(monkeypatch):
@@ -127,6 +140,15 @@ def test_demo(benchmarks, monkeypatch):
     found = _measured(suite, monkeypatch)
     assert 0 <= found["track_parcels_right"] <= 100
     assert found["track_peak"] < 2000
+
+
+def test_simulate(benchmarks, monkeypatch):
+    suite = benchmarks("simulating", "Simulate", size_km=0.5)
+    module = importlib.import_module("benchmarks.simulating")
+    monkeypatch.setattr(module, "_SCRIPT", _SIMULATION_OF_NOTHING + module._SCRIPT)
+    found = _measured(suite, monkeypatch)
+    assert found["track_disk"] == pytest.approx(0.002)
+    assert 0 < found["track_peak"] < 1000
 
 
 def test_peak_memory_is_that_of_one_process(benchmarks):

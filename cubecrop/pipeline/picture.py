@@ -174,7 +174,7 @@ def _draw_seasons(axes: Axes, story: Story) -> None:
 
 
 def _draw_mistakes(axes: Axes, story: Story) -> None:
-    colours = ("#E6E6E6", "#3E7CB1", "#E4572E")
+    colours = ("#E6E6E6", "#6E7781", "#E4572E")
     right = story.unseen == story.mapped
     kind = np.where(story.unseen == NODATA, 0, np.where(right, 1, 2))
     table = np.array([tuple(bytes.fromhex(c[1:])) for c in colours], np.uint8)
@@ -182,7 +182,7 @@ def _draw_mistakes(axes: Axes, story: Story) -> None:
     inside = story.unseen != NODATA
     share = right[inside].mean() if inside.any() else float("nan")
     axes.set_title(f"Held-out parcels: {share:.0%} of pixels right", loc="left")
-    axes.set_xlabel("blue: right, orange: wrong, grey: not held out")
+    axes.set_xlabel("dark grey: right, orange: wrong, pale: not held out")
 
 
 def _draw_key(axes: Axes, story: Story) -> None:
