@@ -11,7 +11,10 @@ from cubecrop.simulate.bands import RESPONSES, band_means
 from cubecrop.simulate.canopy import AXES, TABLE, leaf_state, load_table
 from cubecrop.simulate.crops import crop_index
 from cubecrop.simulate.growth import make_growth
-from cubecrop.simulate.regions import find_region
+from cubecrop.simulate.land import Land
+from cubecrop.simulate.regions import find_region, make_grid
+from cubecrop.simulate.sentinel1 import see_radar
+from cubecrop.simulate.sentinel2 import see_optical
 from cubecrop.simulate.surface import Surface, water_cloud
 from cubecrop.simulate.weather import Ground, Weather, daylength
 
@@ -243,3 +246,58 @@ def test_frost_darkens_grass():
     frozen[day] = True
     cold = replace(surface, ground=replace(surface.ground, frozen=frozen))
     assert 2 < decibel(surface, day, 1) - decibel(cold, day, 1) < 5
+
+
+def test_rain_on_leaves_brightens_them_for_the_day():
+    surface, weather = make_surface("sugar beet", 0.0)
+    day = weather.day(dt.date(2023, 8, 20))
+    rain = surface.rain.copy()
+    rain[day] = 12.0
+    wet = decibel(replace(surface, rain=rain), day, 1) - decibel(surface, day, 1)
+    assert 0.3 < wet <= 1.0
+
+
+# --- images ------------------------------------------------------------------------------------
+
+
+def halves() -> Land:
+    """A square of 600 m whose west is unit 0 and whose east is unit 1, without texture."""
+    grid = make_grid(FLANDERS, 0.6)
+    unit = np.zeros((grid.size, grid.size), dtype=np.int32)
+    unit[:, grid.size // 2 :] = 1
+    texture = np.zeros(unit.shape, dtype=np.float32)
+    return Land(grid=grid, geometry=np.array([], dtype=object), unit=unit, texture=texture)
+
+
+def test_speckle_is_gamma_of_five_looks():
+    power = np.full((2, 2), 0.1)
+    image = see_radar(halves(), power, np.random.default_rng(0))["vv"]
+    assert image.mean() == pytest.approx(0.1, rel=0.03)
+    assert (image.mean() / image.std()) ** 2 == pytest.approx(5, rel=0.1)
+
+
+def test_edges_blur_as_the_point_spread_says():
+    """Shares of a step that lie in the first pixel beyond it, by hand.
+
+    10 m bands: neighbours weigh exp(-0.5 / 0.54^2) = 0.18, so 0.18 / 1.36 = 0.13. 20 m bands:
+    0.62, 0.15 and 0.01 at one to three pixels of 10 m, so the mean of 0.30 and 0.06, 0.18. Light
+    of the wider surroundings adds up to 0.02.
+    """
+    reflectance = np.empty((2, 3, 10), dtype=np.float32)
+    reflectance[0], reflectance[1] = 0.04, 0.12  # dark enough not to be called cloud
+    for seed in range(50):
+        seen = see_optical(
+            halves(), reflectance, cloud=0.0, zenith=40, snow=0, summer=0.5,
+            rng=np.random.default_rng(seed),
+        )  # fmt: skip
+        if seen.cloud_cover == 0 and not np.isin(seen.scl, (3,)).any():
+            break
+    assert seen.cloud_cover == 0
+    for band, first in (("B08", 0.13), ("B8A", 0.18)):
+        row = seen.bands[band].astype(float).mean(axis=0)
+        edge = row.size // 2
+        dark, bright = row[: edge - 8].mean(), row[edge + 8 :].mean()
+        share = (row - dark) / (bright - dark)
+        assert share[edge - 1] == pytest.approx(first, abs=0.03)
+        assert share[edge] == pytest.approx(1 - first, abs=0.03)
+        assert share[edge - 3] < 0.04

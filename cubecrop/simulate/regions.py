@@ -258,7 +258,7 @@ REGIONS: Final = (
         temperature=(-7.0, -6.8, -2.5, 3.2, 9.5, 15.0, 19.2, 19.0, 14.8, 9.0, 3.6, -2.5),
         wet_days=(0.42, 0.36, 0.36, 0.36, 0.35, 0.33, 0.31, 0.3, 0.32, 0.37, 0.42, 0.43),
         rain=8.0, departure=(5.0, 3.0), woods=0.2, soil=(1.0, 1.2),
-        cultivar=(0.88, 1.0), late_sowing=9, catch=0.2,
+        cultivar=(0.88, 1.0), late_sowing=3, catch=0.2,
         rotations=(
             (20, _GRASS),
             (22, ("potato", "spring barley", "alfalfa")),

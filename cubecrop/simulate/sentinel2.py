@@ -29,8 +29,9 @@ CLOUD_SPECTRUM: Final = np.array([1.05, 1.02, 1.0, 1.0, 1.01, 1.02, 1.02, 1.02, 
 # Specification Document, BOA_ADD_OFFSET = -1000 to be added to the DN).
 _QUANTIFICATION, _OFFSET = 10_000, 1_000
 
-# Standard deviation of the point spread in m that gives the modulation of about 0.25 (10 m
-# bands) and 0.3 (20 m bands) at the Nyquist frequency that ESA's data quality reports state.
+# Standard deviation of the point spread in m. With pixels that are all one unit or another, and
+# the mean of four for 20 m, the modulation at the Nyquist frequency is 0.47 (10 m bands) and 0.20
+# (20 m bands), about the 0.25 and 0.3 that ESA's data quality reports state.
 _BLUR = {True: 5.4, False: 10.2}
 # Share of the light that comes from some hundred metres around, after its correction.
 _ADJACENT = 0.04
