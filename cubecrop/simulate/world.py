@@ -33,8 +33,6 @@ class World:
     ----------
     crops : dict
         Harvest year to ndarray of int64 (parcel,), the truth.
-    vigour : ndarray (parcel,)
-        Not kept; see ``growth``.
     """
 
     region: Region
