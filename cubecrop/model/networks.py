@@ -141,7 +141,8 @@ class CropNetwork(nn.Module):
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
 
-        Every sensor that may not be missing has a valid date, and at least one sensor has.
+        Every sensor that may not be missing has a valid date, and at least one sensor has. A date
+        whose thermal time is needed and not known is none: `cubecrop.model.assemble` masks it.
         """
         device = next(self.parameters()).device
         every = torch.ones(len(batch), dtype=torch.bool, device=device)
