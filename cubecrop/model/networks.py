@@ -282,10 +282,11 @@ class CropNetwork(nn.Module):
             parts.append(_spread(summary.to(total.dtype), seen))
             if self.config.auxiliary:
                 auxiliary[name] = logits, seen
-        without = {
-            name: (_log_mean(total - shares[name], count - 1)[members], members)
-            for name, members in self._lacking(found).items()
-        }
+        without = {}
+        for name, members in self._lacking(found).items():
+            # Added anew: a difference of sums would lose probabilities below their rounding.
+            others = torch.stack([share for key, share in shares.items() if key != name])
+            without[name] = _log_mean(others.sum(dim=0), count - 1)[members], members
         joined = torch.cat(parts, dim=1)
         return Outputs(_log_mean(total, count), joined, auxiliary, without, attention)
 
@@ -363,13 +364,13 @@ class CropNetwork(nn.Module):
         values, flags = [], []
         for name, n_bands in self.n_bands.items():
             shape = (*when.shape, pixels)
+            # Zero is the mean once standardised; what is not known stands there as such.
+            mean = self.normalisation(name)[0]
             if name not in batch:
-                values.append(when.new_zeros(*shape, n_bands))
+                values.append(mean.expand(*shape, n_bands))
                 flags.append(when.new_zeros(*shape))
                 continue
             found, known = interpolate(batch[name], when)
-            # Zero is the mean once standardised; what is not known stands there as such.
-            mean = self.normalisation(name)[0]
             found = torch.where(known[:, None, :, None], found, mean)
             values.append(found.expand(*shape, n_bands))
             flags.append(known[:, None, :].to(when.dtype).expand(shape))
