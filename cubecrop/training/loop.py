@@ -202,6 +202,12 @@ def _network_config(
             "samples have no 'geometry', which the network is to take. Use "
             "`NetworkOptions(geometry=False)`."
         )
+    features = [tree["geometry"].sizes["feature"] for tree in trees if options.geometry]
+    if len(set(features)) > 1:
+        raise SchemaError(
+            f"samples have {features} features of a parcel's shape, expected as many in all. "
+            "Measure them alike, or use `NetworkOptions(geometry=False)`."
+        )
 
     def variables(child: str) -> tuple[str, ...]:
         shared = set.intersection(*(set(t[child]["variable"].to_numpy().tolist()) for t in trees))
@@ -215,7 +221,7 @@ def _network_config(
         may_be_missing=config.may_be_missing,
         weather_variables=variables(WEATHER) if options.weather else (),
         terrain_variables=variables("terrain") if options.terrain else (),
-        n_geometry=first["geometry"].sizes["feature"] if options.geometry else 0,
+        n_geometry=features[0] if options.geometry else 0,
         thermal_source=thermal_source(variables(WEATHER)) if options.needs_thermal_time else "",
         start_day=start.timetuple().tm_yday,
     )
