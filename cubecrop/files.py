@@ -6,7 +6,7 @@ import glob
 import os
 import shutil
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from cubecrop.errors import CubecropError, OutputError
@@ -133,7 +133,8 @@ def new_file(path: Path, *, cure: str) -> Iterator[Path]:
             raise
         raise OutputError(f"{path} cannot be written: {error}. {cure}") from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # where no file can be, there is none to remove
+            part.unlink()
 
 
 def hidden_beside(path: Path, ending: str) -> Path:

@@ -97,3 +97,14 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
         fail()
     assert held(path.parent) == ["table.csv"]
     assert path.read_text() == "first"
+
+
+@pytest.mark.parametrize("below", ["table.csv", "made/table.csv"])
+def test_a_file_below_a_file_is_refused_with_a_cure(tmp_path, below):
+    (tmp_path / "taken").write_text("a file")
+    with (
+        pytest.raises(OutputError, match=r"table\.csv cannot be written.*Name another"),
+        new_file(tmp_path / "taken" / below, cure="Name another."),
+    ):
+        pass
+    assert (tmp_path / "taken").read_text() == "a file"

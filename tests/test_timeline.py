@@ -141,6 +141,8 @@ def test_the_command_writes_table_and_picture(scenes, tmp_path, capsys):
     picture = imread(tmp_path / "seen.png")
     assert picture.shape[1] == 1650
     assert [path.name for path in tmp_path.iterdir()] == ["seen.png"]
+    with pytest.raises(OutputError, match=r"Name it 'timeline\.png'"):
+        cli.app(["search", *common, "--timeline=."])
     with pytest.raises(OutputError, match=r"does not end in .png"):
         cli.app(["search", *common, f"--timeline={tmp_path / 'seen.jpg'}"])
 

@@ -64,7 +64,7 @@ def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(
             f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
-            f"GeoParquet. Name it '{target.with_suffix('.parquet').name}'."
+            f"GeoParquet. Name it '{target.stem or 'parcels'}.parquet'."
         )
     if target.is_dir():
         raise OutputError(f"{target} is a folder, expected a file. Name another one.")

@@ -123,7 +123,7 @@ def check_timeline_path(path: str | Path) -> Path:
     if path.suffix.lower() != ".png":
         raise OutputError(
             f"{path} does not end in .png, which is what is written. Name it "
-            f"'{path.with_suffix('.png').name}'."
+            f"'{path.stem or 'timeline'}.png'."
         )
     return path
 
