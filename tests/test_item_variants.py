@@ -297,6 +297,23 @@ def test_a_pystac_item_is_its_dict(name):
         assert getattr(read, field) == getattr(scene, field)
 
 
+def test_a_pystac_item_of_a_file_names_files_beside_it(tmp_path):
+    item = real(FORMS[0])
+    for key in item["assets"]:
+        item["assets"][key]["href"] = f"./{key}.tif"
+    item["links"] = []
+    path = tmp_path / "item.json"
+    path.write_text(json.dumps(item))
+    read = pystac.Item.from_file(str(path))
+    scene = normalise_item(read, provider="planetary-computer")
+    for asset in scene.assets.values():
+        assert Path(asset.href).parent == tmp_path
+    assert all(asset.href.startswith("./") for asset in read.assets.values())  # as it was given
+    read.set_self_href(None)
+    with pytest.raises(UnsupportedItemError, match=r"relative hrefs.*from_file"):
+        normalise_item(read, provider="planetary-computer")
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_a_provider_that_links_and_files_contradict_is_refused(name):
     item = real(name)

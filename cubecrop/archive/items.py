@@ -70,7 +70,7 @@ def normalise_item(
         Naming the item and the reason.
     """
     if isinstance(item, pystac.Item):
-        item = item.to_dict(transform_hrefs=False)
+        item = _as_json(item)
     if not isinstance(item, Mapping):
         raise UnsupportedItemError(f"item is a {type(item).__name__}, expected a STAC item (dict).")
     name = name_of(item)
@@ -87,6 +87,19 @@ def normalise_item(
         raise UnsupportedItemError(
             f"item {name!r} is malformed: {type(error).__name__}: {error}. {_MEND}"
         ) from error
+
+
+def _as_json(item: pystac.Item) -> dict[str, Any]:
+    """An item as JSON with absolute hrefs: pystac keeps those of assets as the file has them."""
+    whole = item.clone()
+    try:
+        whole.make_asset_hrefs_absolute()
+    except pystac.STACError as error:
+        raise UnsupportedItemError(
+            f"item {item.id!r} has assets at relative hrefs and no address of its own. Read it "
+            "with `pystac.Item.from_file(...)`, or `item.set_self_href(...)`."
+        ) from error
+    return whole.to_dict(transform_hrefs=False)
 
 
 def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
