@@ -312,6 +312,20 @@ def test_questions_that_cannot_be(tmp_path):
     assert scene.assets["weather"].href == "https://storage.googleapis.com/b/w.zarr"
 
 
+@pytest.mark.parametrize(
+    "address", ["https://me:hush@h.example/w.zarr", "https://me:hush@h.example"]
+)
+def test_a_password_enters_no_name(address):
+    """Names of archives and stores stand in every cube and map."""
+    for ask in (
+        lambda: search(BBOX, 2018, archive=address),
+        lambda: search(BBOX, 2018, archive=ARCHIVE[0], weather=address),
+    ):
+        with pytest.raises(ArchiveError, match=r"machine h\.example login USER.*netrc") as error:
+            ask()
+        assert "hush" not in str(error.value)
+
+
 def test_graphs_of_long_stores_stay_small(tmp_path, monkeypatch):
     """All hours since 1940 in a chunk each, as ARCO-ERA5 has them: nothing but metadata."""
     time = pd.date_range("1940-01-01", "2019-12-31T23", freq="h")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pystac
 import shapely
 
-from cubecrop.archive.base import Extent, Interval
+from cubecrop.archive.base import Extent, Interval, refuse_password
 from cubecrop.archive.extent import footprint_of
 from cubecrop.archive.providers import LOCAL, Provider
 from cubecrop.errors import ArchiveError, UnsupportedItemError
@@ -34,6 +34,9 @@ class StacApiArchive:
 
     name: str
     provider: Provider = LOCAL
+
+    def __post_init__(self) -> None:
+        refuse_password(self.name)
 
     def items(
         self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None

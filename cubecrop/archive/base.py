@@ -5,6 +5,9 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
 
     from cubecrop.archive.providers import Provider
 
-__all__ = ["Archive", "Extent", "Interval"]
+__all__ = ["Archive", "Extent", "Interval", "refuse_password"]
 
 Interval = tuple[dt.datetime, dt.datetime]
 
@@ -50,3 +53,17 @@ class Archive(Protocol):
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
         """Where and when the collections have items."""
+
+
+def refuse_password(address: str) -> None:
+    """Raise where a web address holds a user or a password.
+
+    What was read is named by its address in every cube, map and model made from it.
+    """
+    parts = urlsplit(address)
+    if "@" in parts.netloc:
+        raise ArchiveError(
+            f"the address at {parts.hostname} holds a user or a password, which would stand in "
+            f"every map made from it. Leave them out, and put a line `machine {parts.hostname} "
+            "login USER password PASSWORD` in ~/.netrc."
+        )

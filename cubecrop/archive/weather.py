@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import shapely
 
+from cubecrop.archive.base import refuse_password
 from cubecrop.errors import ArchiveError
 from cubecrop.schema import Accumulation, Asset, Scene
 
@@ -77,9 +78,10 @@ def weather_store(source: str | Path, season: Season) -> Scene | None:
     Raises
     ------
     ArchiveError
-        The address is of a kind that is not read.
+        The address is of a kind that is not read, or holds a password.
     """
     text = str(source)
+    refuse_password(text)
     row = WEATHER_SOURCES.get(text)
     url = row.url if row else text
     if row is None and not _is_store(url):
