@@ -258,6 +258,8 @@ def test_label_column_must_be_there(tmp_path):
         (long_table().drop(columns="valid_date"), r"which year.*assign\(year"),
         (long_table(valid_date=["2016", "2016", "2017"]), r"years \[2016, 2017\]"),
         (long_table(year=None).drop(columns="valid_date"), "'year' that is not whole"),
+        (long_table(year=2018.5).drop(columns="valid_date"), r"'year' that is not whole: 2018\.5"),
+        (long_table(year=np.nan).drop(columns="valid_date"), "'year' that is not whole: nan"),
         (long_table(valid_date="2015-06-01"), "no date up to the end of its harvest year 2015"),
         (long_table().iloc[:0], "no row"),
     ],

@@ -132,9 +132,13 @@ def _harvest_year(name: str, table: ExtractionTable) -> int:
     elif "year" in about:
         column = "year"
         try:
-            years = about["year"].to_numpy(dtype=np.int64)
+            numbers = about["year"].to_numpy(dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise SchemaError(f"{name} has a column 'year' that is not whole: {error}.") from error
+        # A cast would make some year of what is missing, and cut off a part of one.
+        if odd := numbers[~(np.isfinite(numbers) & (numbers % 1 == 0))].tolist():
+            raise SchemaError(f"{name} has a column 'year' that is not whole: {odd[0]}.")
+        years = numbers.astype(np.int64)
     elif "ref_id" in about and about["ref_id"].astype(str).str.match(r"\d{4}_").all():
         column, years = "ref_id", about["ref_id"].astype(str).str[:4].to_numpy(dtype=np.int64)
     else:
