@@ -425,6 +425,13 @@ def test_null_labels_and_what_lies_away_are_left_out(place, declared):
     assert south < box[1] < box[3] < north
 
 
+def test_one_class_within_the_archive_is_nothing_to_tell_apart(place, declared):
+    away = declared[LABEL] != declared[LABEL].iloc[0]
+    parcels = declared.set_geometry(declared.geometry.where(~away, declared.translate(70_000, 0)))
+    with pytest.raises(LabelError, match=r"holds the classes \['[^,]*'\] within archive"):
+        cubecrop.train(parcels, LABEL, YEAR, archive=place, season=SEASON, progress=False)
+
+
 @pytest.mark.slow
 def test_the_demo_writes_everything(tmp_path):
     result = cubecrop.demo(tmp_path / "demo", size_km=0.6, progress=False)

@@ -36,6 +36,7 @@ from cubecrop.schema import Modality, crs_of
 from cubecrop.training import TrainConfig, fit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import geopandas as gpd
@@ -118,22 +119,18 @@ def train(
     Raises
     ------
     LabelError
-        The label column is not there, or holds fewer than two classes.
+        The label column is not there, or holds fewer than two classes within the archive.
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`.
     """
     table = read_parcels(parcels)
     texts = labels_of(table, label)
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
-    nomenclature = Nomenclature.from_labels(texts, name=label)
-    if len(nomenclature) < 2:
-        raise LabelError(
-            f"column {label!r} holds the classes {nomenclature.names}, expected two or more to "
-            "tell apart."
-        )
+    _classes(texts, label, "")  # before anything is asked of an archive
     config = config or TrainConfig()
     source = open_archive(archive)
     labelled = _labelled_within(table, part, source)
+    nomenclature = _classes([texts[i] for i in labelled], label, f" within archive {source.name}")
     check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
         table.iloc[labelled],
@@ -171,6 +168,17 @@ def train(
     return scored(
         model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
     )
+
+
+def _classes(texts: Sequence[str | None], label: str, where: str) -> Nomenclature:
+    """The classes of parcels; raises where there is nothing to tell apart."""
+    found = Nomenclature.from_labels(texts, name=label)
+    if len(found) < 2:
+        raise LabelError(
+            f"column {label!r} holds the classes {found.names}{where}, expected two or more to "
+            "tell apart."
+        )
+    return found
 
 
 def _labelled_within(
