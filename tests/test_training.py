@@ -205,7 +205,7 @@ def test_radar_of_two_calibrations_is_not_mixed():
 
 def test_shapes_measured_otherwise_do_not_fit_together():
     (one, labels), (other, more) = make_samples(n=6), make_samples(n=6, seed=5)
-    other = other.isel(feature=slice(3))
+    other.dataset = other.to_dataset().isel(feature=slice(3))
     config = TrainConfig(epochs=1, network=NetworkOptions(geometry=True))
     with pytest.raises(SchemaError, match=r"\[4, 3\] features"):
         fit([one, other], [labels, more], config=config)
