@@ -183,6 +183,23 @@ def test_sets_of_one_sensor_each_teach_a_network_that_may_miss_both(fusion):
         assert np.isfinite(model.predict_proba(tree)).all()
 
 
+@pytest.mark.parametrize("fusion", ["early", "mid", "late", "decision"])
+@pytest.mark.parametrize("name", SERIES)
+def test_a_sensor_whose_series_is_empty_is_an_absent_one(fusion, name):
+    samples, labels = make_samples(n=9)
+    config = TrainConfig(
+        epochs=1, n_pixels=4, may_be_missing=tuple(SERIES), network=NetworkOptions(fusion=fusion)
+    )
+    model = fit(samples, labels, config=config)
+    absent = samples.filter(lambda node: node.name != name)
+    empty = samples.copy()
+    empty[name] = xr.DataTree(samples[name].to_dataset(inherit=False).isel(time=slice(0)))
+    found = model.predict_proba(empty)
+    np.testing.assert_allclose(found, model.predict_proba(absent), atol=1e-6, rtol=0)
+    np.testing.assert_array_equal(classify_pixel_sets(empty, model)["probability"], found)
+    assert model.attention(empty)[name]["attention"].shape[:2] == (9, 0)
+
+
 def test_parcels_need_ids():
     samples, labels = make_samples(n=6)
     bare = xr.DataTree.from_dict(

@@ -76,5 +76,5 @@ def attention_of(
     out, stop = {}, 0
     for name, n in lengths.items():
         start, stop = stop, stop + n * heads
-        out[name] = flat[:, start:stop].reshape(-1, n, heads)
+        out[name] = flat[:, start:stop].reshape(len(flat), n, heads)
     return out

@@ -156,8 +156,12 @@ class CropNetwork(nn.Module):
         return every & some
 
     def _sampled(self, batch: Batch) -> Mapping[str, Series]:
-        """The series that the network takes, at equal steps of thermal time on demand."""
-        taken = {name: batch.series[name] for name in self.config.series if name in batch.series}
+        """The series that the network takes and that have dates.
+
+        At equal steps of thermal time on demand.
+        """
+        there = {name: one for name, one in batch.series.items() if one.days.shape[1]}
+        taken = {name: there[name] for name in self.config.series if name in there}
         step = self.config.thermal_step
         if not step:
             return taken

@@ -120,7 +120,7 @@ def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> 
         )
     if "orbit_state" in node.coords and model.radar_orbits:
         orbits = {str(state) for state in node["orbit_state"].to_numpy()}
-        if orbits.isdisjoint(model.radar_orbits):
+        if orbits and orbits.isdisjoint(model.radar_orbits):
             raise ModelMismatchError(
                 f"radar is of {sorted(orbits)} passes, the model was trained on "
                 f"{sorted(model.radar_orbits)} ones, which look from the other side."
