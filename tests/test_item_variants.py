@@ -2,13 +2,14 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import pyproj
 import pystac
 import pytest
 
-from cubecrop.archive import UnsupportedItemError, normalise_item
+from cubecrop.archive import PROVIDERS, UnsupportedItemError, normalise_item
 
 ITEMS = Path(__file__).parents[1].parent / "shared" / "data" / "stac-items"
 #: One real item of each form.
@@ -319,6 +320,8 @@ def test_a_provider_that_links_and_files_contradict_is_refused(name):
     item = real(name)
     own = normalise_item(item).provider
     assert normalise_item(item, provider=own).provider == own
+    theirs = replace(PROVIDERS[own], name="mine")  # a row made of the provider's own
+    assert normalise_item(item, provider=theirs).provider == "mine"
     for other in {"planetary-computer", "earth-search", "cdse"} - {own}:
         with pytest.raises(UnsupportedItemError, match=rf"{item['id']}.* said to be of '{other}'"):
             normalise_item(item, provider=other)

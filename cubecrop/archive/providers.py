@@ -147,7 +147,8 @@ def check_provider(item: Mapping[str, Any], row: Provider) -> None:
     """
     by_links, by_files = _named_by(item)
     named = by_links | by_files
-    if named and row.homes and row.name not in named:
+    # By home: a row that somebody made of one of ours has a name of its own.
+    if named and row.homes and not any(PROVIDERS[name].homes & row.homes for name in named):
         raise UnsupportedItemError(
             f"item {str(item.get('id'))!r} is said to be of {row.name!r}, but its links or files "
             f"are of {sorted(named)}: the same DN mean different reflectances with each. Leave "
