@@ -11,6 +11,7 @@ from samples import make_samples
 from cubecrop.classification import classify_pixel_sets
 from cubecrop.errors import LabelError, ModelMismatchError, SchemaError
 from cubecrop.model import CropModel, NetworkOptions, SampleArrays, sensor_arrays
+from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
@@ -293,3 +294,10 @@ def test_each_epoch_draws_anew_and_every_parcel_keeps_a_date():
 def test_impossible_settings_are_refused(change):
     with pytest.raises(LabelError):
         TrainConfig(**change)
+
+
+def test_one_class_is_none_to_tell_apart_whatever_the_nomenclature_holds():
+    samples, labels = make_samples()
+    known = Nomenclature.from_labels(labels)
+    with pytest.raises(LabelError, match=rf"the classes \['{labels[0]}'\], expected two or more"):
+        fit(samples, [labels[0]] * len(labels), nomenclature=known, config=QUICK)

@@ -24,7 +24,7 @@ from cubecrop.model import (
     thermal_source,
     usable_device,
 )
-from cubecrop.nomenclature import Nomenclature
+from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.training.calibration import calibrate
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig
@@ -106,9 +106,11 @@ def fit(
     trees, texts = as_lists(samples, labels)
     sensors = sensors_together(trees, config.may_be_missing)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
-    if len(nomenclature) < 2:
+    held = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
+    if len(held) < 2:
         raise LabelError(
-            f"labels hold the classes {nomenclature.names}, expected two or more to tell apart."
+            f"labels hold the classes {[nomenclature.names[i] for i in sorted(held)]}, expected "
+            "two or more to tell apart."
         )
     given, trees = trees, as_one_season(trees, config.network)
     network_config = _network_config(trees, sensors, len(nomenclature), config)
