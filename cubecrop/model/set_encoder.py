@@ -226,7 +226,13 @@ def _row_of(counts: Tensor) -> Tensor:
 
 
 def _pieces_of_sets(counts: Tensor) -> Iterator[tuple[slice, slice]]:
-    """Rows and their pixels, where rows of ``counts`` pixels follow each other, piece by piece."""
+    """Rows and their pixels, where rows of ``counts`` pixels follow each other, piece by piece.
+
+    All at once on a graphics card, which has no small cache to fit.
+    """
+    if counts.is_cuda:
+        yield slice(None), slice(None)
+        return
     first, start = 0, 0
     ends = counts.cumsum(dim=0).tolist()
     for row, end in enumerate(ends, start=1):

@@ -20,20 +20,9 @@ __all__ = ["arrays_for", "check_data", "select_bands"]
 
 
 def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
-    """Raise unless a season cube or pixel sets are what the model was made for.
+    """Sensors of a model that data has; raises where it was not made for them.
 
-    Looks at metadata alone.
-
-    Returns
-    -------
-    tuple of str
-        The model's sensors that the data has.
-
-    Raises
-    ------
-    ModelMismatchError
-        A sensor that may not be missing is absent, or bands, calibration, orbits or
-        season window differ; the message says which.
+    See `cubecrop.model.CropModel.check`.
     """
     if model.season_window is not None and (window := season_of(data).window) not in {
         model.season_window, *model.training.windows
