@@ -1,16 +1,12 @@
 """Archives of every form: what is found, what is refused, and who is named."""
 
 import json
-import shutil
-import socket
-import subprocess
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 import shapely
 from items import absolute, write_items
+from servers import stac_api
 
 from cubecrop.archive import Scenes, open_archive, search
 from cubecrop.archive.catalog import Archive
@@ -32,31 +28,8 @@ def api(archive, tmp_path_factory):
         raw["links"] = []
         collections.append(folder / f"{raw['id']}.json")
         collections[-1].write_text(json.dumps(raw))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    program = shutil.which("rustac", path=None)
-    if program is None:
-        pytest.skip("no command rustac; install it with `pip install rustac`")
-    arguments = ["serve", "-a", f"127.0.0.1:{port}", *collections]
-    server = subprocess.Popen(
-        [program, *arguments, write_items(folder / "items.json", items)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(100):
-            try:
-                urllib.request.urlopen(url, timeout=5).close()
-                break
-            except OSError:
-                assert server.poll() is None, "rustac ended"
-                time.sleep(0.05)
+    with stac_api(*collections, write_items(folder / "items.json", items)) as url:
         yield url
-    finally:
-        server.kill()
-        server.wait()
 
 
 def ids(scenes):
