@@ -6,16 +6,17 @@ import datetime as dt
 import sys
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 import cubecrop
 from cubecrop.errors import CubecropError, LabelError
 from cubecrop.season import Season
+from cubecrop.texts import printable
 
 if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
     from pandas import DataFrame
@@ -63,7 +64,7 @@ def main() -> None:
         app()
     except CubecropError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        print(error, file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
+        print(printable(error), file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
         sys.exit(1)
 
 
@@ -161,6 +162,7 @@ def train(
     cache: Path | None = None,
     clouds: Clouds = None,
     weather: Weather = None,
+    nomenclature: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
@@ -192,6 +194,8 @@ def train(
         from there where it was stopped.
     cache
         Folder that keeps the pixels drawn from an archive, for the next training.
+    nomenclature
+        CSV with the columns code, name and colour of the crops; labels are codes or names.
     """
     from cubecrop.files import check_free
     from cubecrop.model import MODEL_FILES, NetworkOptions
@@ -207,7 +211,13 @@ def train(
                 "train on a table of samples."
             )
         model = cubecrop.train_table(
-            parcels, label, held_out=held_out, config=config, seed=seed, checkpoint=checkpoint
+            parcels,
+            label,
+            held_out=held_out,
+            nomenclature=nomenclature,
+            config=config,
+            seed=seed,
+            checkpoint=checkpoint,
         )
     elif year is None:
         raise LabelError("--archive is given without --year: say which year's harvest to learn.")
@@ -219,6 +229,7 @@ def train(
             archive=archive,
             season=_season(year, start, end),
             held_out=held_out,
+            nomenclature=nomenclature,
             config=config,
             weather=weather,
             composite=composite,
@@ -230,6 +241,12 @@ def train(
     model.save(out, overwrite=overwrite)
     console = _console()
     _print_scores(console, model)
+    if nomenclature is not None:
+        console.print(
+            f"The model tells apart the {len(model.nomenclature)} crops of {nomenclature.name} "
+            "that a parcel has; any other crop of the list is left out."
+        )
+    _print_calibration(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")
 
 
@@ -245,9 +262,10 @@ def classify_parcels(
     end: End = None,
     clouds: Clouds = None,
     weather: Weather = None,
+    columns: Literal["fiboa", "plain"] = "fiboa",
     overwrite: Overwrite = False,
 ) -> None:
-    """Classify parcels and write them as GeoParquet.
+    """Classify parcels and write them as GeoParquet or GeoPackage.
 
     Parameters
     ----------
@@ -256,22 +274,26 @@ def classify_parcels(
     model
         Folder of a trained model.
     out
-        GeoParquet file to write.
+        File to write: GeoParquet (.parquet) or GeoPackage (.gpkg).
+    columns
+        fiboa for names such as crop:name, plain for names such as predicted_crop.
     """
     from cubecrop.write.parcels import check_parcel_path
 
     check_parcel_path(out, overwrite=overwrite)
+    crop_model = cubecrop.CropModel.load(model)
     table = cubecrop.classify_parcels(
         parcels,
         year,
         archive=archive,
-        model=model,
+        model=crop_model,
         season=_season(year, start, end),
         clouds=clouds,
         weather=weather,
     )
-    cubecrop.write_parcels(table, out, overwrite=overwrite)
+    cubecrop.write_parcels(table, out, columns=columns, overwrite=overwrite)
     console = _console()
+    _print_calibration(console, crop_model)
     for status, count in table["status"].value_counts().items():
         console.print(f"{count} parcel{'s' if count > 1 else ''}: {status}")
     if len(table) and not table["status"].eq("predicted").any():
@@ -318,11 +340,12 @@ def classify(
     from cubecrop.write.crop_map import MAP_FILES
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
+    crop_model = cubecrop.CropModel.load(model)
     crop_map = cubecrop.classify(
         aoi,
         year,
         archive=archive,
-        model=model,
+        model=crop_model,
         season=_season(year, start, end),
         resolution=resolution,
         crs=crs,
@@ -330,7 +353,9 @@ def classify(
         weather=weather,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
-    _console().print(f"Written to {out}: see {out / 'quicklook.png'}")
+    console = _console()
+    _print_calibration(console, crop_model)
+    console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 
 @app.command
@@ -368,9 +393,7 @@ def simulate(
 
 def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
     """What was found, narrow enough for a terminal of 80 columns."""
-    table = Table(
-        title=escape(f"{scenes.archive}, season {scenes.season}"), box=None, padding=(0, 1, 0, 0)
-    )
+    table = Table(title=f"{scenes.archive}, season {scenes.season}", box=None, padding=(0, 1, 0, 0))
     table.add_column("series", no_wrap=True)
     for column in ("scenes", "dates", f"≤ {low_cloud:g} %\ncloud", "median\ncloud"):
         table.add_column(column, justify="right")
@@ -390,9 +413,26 @@ def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) ->
     return table
 
 
+class _Console(Console):
+    """A console to which words are words: no markup, no emoji by name, no command to it."""
+
+    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
+        options |= {"markup": False, "emoji": False}
+        return super().render_str(printable(text), **options)
+
+
 def _console() -> Console:
     """Where results are told; numbers in a sentence are not coloured."""
-    return Console(highlight=False)
+    return _Console(highlight=False)
+
+
+def _print_calibration(console: Console, model: cubecrop.CropModel) -> None:
+    """Say what a confidence is worth, where nothing says that it is a probability."""
+    if model.calibration is None:
+        console.print(
+            "The model is uncalibrated: by its confidence parcels and pixels can be ranked, but "
+            "0.9 does not mean that nine in ten are right."
+        )
 
 
 def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
+import io
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cubecrop.colours import colours_of
 from cubecrop.errors import LabelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = ["NODATA", "Crop", "Nomenclature"]
 
 #: Class index of a pixel or parcel without prediction.
 NODATA = 255
-
-# Paul Tol's "muted" and "bright" schemes, distinct also to colour-blind readers,
-# then lighter and darker relatives. Source: https://personal.sron.nl/~pault/
-_PALETTE = (
-    "#DDCC77", "#117733", "#88CCEE", "#CC6677", "#332288", "#AA4499",
-    "#44AA99", "#999933", "#882255", "#4477AA", "#EE6677", "#228833",
-    "#CCBB44", "#66CCEE", "#AA3377", "#EE7733", "#0077BB", "#33BBEE",
-    "#EE3377", "#CC3311", "#009988", "#77AADD", "#99DDFF", "#BBCC33",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,12 +83,60 @@ class Nomenclature:
 
     @classmethod
     def from_names(cls, names: Iterable[str], *, name: str = "") -> Nomenclature:
-        """Make one class of each name, in their order; codes are the names."""
-        crops = tuple(
-            Crop(code=text, name=text, colour=_PALETTE[i % len(_PALETTE)])
-            for i, text in enumerate(names)
-        )
+        """Make one class of each name, in their order; codes are the names.
+
+        Colours are those of the names: a usual crop has the same one in every map.
+        """
+        texts = list(names)
+        # Of names that are repeated, which is refused with its reason below, one has a colour.
+        colours = dict(zip(dict.fromkeys(texts), colours_of(dict.fromkeys(texts)), strict=True))
+        crops = tuple(Crop(code=text, name=text, colour=colours[text]) for text in texts)
         return cls(crops=crops, name=name)
+
+    @classmethod
+    def from_csv(
+        cls, path: str | Path, *, labels: Iterable[object] | None = None, name: str | None = None
+    ) -> Nomenclature:
+        """Read classes from a table, a row a class.
+
+        Parameters
+        ----------
+        path : path
+            CSV with a header and the columns ``code`` and ``name``, and where they are there
+            ``colour`` (or ``color``, ``#rrggbb``) and ``parent`` (a code). Other columns are
+            left alone. Fields are parted by comma, semicolon or tab; text is UTF-8 or, where it
+            is not, cp1252. A row without colour gets that of its name.
+        labels : iterable, optional
+            Keep only the classes that one of these labels means, by code or name: a list may
+            hold more than the 255 that a map can tell apart. By default all.
+        name : str, optional
+            Name of the code list; by default the file's, without its ending.
+
+        Returns
+        -------
+        Nomenclature
+            In the order of the rows.
+
+        Raises
+        ------
+        LabelError
+            The file cannot be read, or a row is no class; names the line and the column. Or a
+            label is in no row.
+        """
+        path = Path(path)
+        rows = _read_rows(path)
+        if labels is not None:
+            pairs = [(row.code, row.name) for row in rows]
+            wanted = set(_positions(labels, pairs, f"{path}"))
+            rows = [row for position, row in enumerate(rows) if position in wanted]
+        plain = [row.name for row in rows if row.colour is None]
+        given = [row.colour for row in rows if row.colour is not None]
+        made = dict(zip(plain, colours_of(plain, but=given), strict=True))
+        crops = tuple(
+            Crop(code=r.code, name=r.name, colour=r.colour or made[r.name], parent=r.parent)
+            for r in rows
+        )
+        return cls(crops=crops, name=path.stem if name is None else name)
 
     @classmethod
     def from_json(cls, text: str) -> Nomenclature:
@@ -142,6 +186,26 @@ class Nomenclature:
         except ValueError:
             raise LabelError(f"label {label!r} is not in the nomenclature {self.names}.") from None
 
+    def names_of(self, labels: Iterable[object]) -> list[str | None]:
+        """Class names of labels that are codes or names; None of nulls.
+
+        A label that is the code of one class and the name of another is taken for the code.
+
+        Raises
+        ------
+        LabelError
+            A label is no class; the message names those that are not.
+        """
+        pairs = list(zip(self.codes, self.names, strict=True))
+        positions = _positions(labels, pairs, f"nomenclature {self.name!r}")
+        return [None if i is None else self.crops[i].name for i in positions]
+
+    def only(self, labels: Iterable[object]) -> Nomenclature:
+        """The classes whose name is among some labels, in the same order."""
+        wanted = {label_text(label) for label in labels}
+        crops = tuple(crop for crop in self.crops if crop.name in wanted)
+        return Nomenclature(crops=crops, name=self.name)
+
     def __len__(self) -> int:
         return len(self.crops)
 
@@ -154,3 +218,137 @@ def label_text(label: object) -> str | None:
     if isinstance(label, float) and label.is_integer():
         label = int(label)
     return str(label).strip() or None
+
+
+#: Labels that an error names.
+_TOLD = 8
+
+
+def _positions(
+    labels: Iterable[object], pairs: Sequence[tuple[str, str]], where: str
+) -> list[int | None]:
+    """Positions of labels among pairs of code and name, codes before names; None of nulls."""
+    places = {name: i for i, (_, name) in enumerate(pairs)}
+    places |= {code: i for i, (code, _) in enumerate(pairs)}
+    texts = [label_text(label) for label in labels]
+    if unknown := sorted({text for text in texts if text is not None and text not in places}):
+        more = f" and {len(unknown) - _TOLD} more" if len(unknown) > _TOLD else ""
+        raise LabelError(
+            f"{len(unknown)} labels are neither a code nor a name of {where}: "
+            f"{', '.join(map(repr, unknown[:_TOLD]))}{more}. Add them to it, or leave their "
+            "parcels out by making the label null."
+        )
+    return [None if text is None else places[text] for text in texts]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """A line of a table of classes."""
+
+    code: str
+    name: str
+    colour: str | None
+    parent: str | None
+
+
+_REQUIRED = ("code", "name")
+_COLUMNS = (*_REQUIRED, "colour", "parent")
+
+
+def _read_rows(path: Path) -> list[_Row]:
+    """Rows of a table of classes, whose codes and names are unique."""
+    lines = list(io.StringIO(_text(path), newline=""))
+    first = 0
+    delimiter = None
+    if lines and re.fullmatch(r"sep=.\s*", lines[0]):  # as Excel writes it
+        first, delimiter = 1, lines[0][4]
+    columns, delimiter = _header(path, lines[first] if first < len(lines) else "", delimiter)
+    rows: list[_Row] = []
+    seen: dict[tuple[str, str], int] = {}
+    reader = csv.reader(lines[first + 1 :], delimiter=delimiter, strict=True)
+    try:
+        for fields in reader:
+            number = first + 1 + reader.line_num
+            if not any(field.strip() for field in fields):
+                continue
+            row = _row(f"{path}, line {number}", fields, columns, delimiter)
+            for column in _REQUIRED:
+                value = getattr(row, column)
+                if (before := seen.setdefault((column, value), number)) != number:
+                    raise LabelError(
+                        f"{path}, line {number}, column {column!r} repeats {value!r} of line "
+                        f"{before}; give each class a {column} of its own."
+                    )
+            rows.append(row)
+    except csv.Error as error:
+        raise LabelError(
+            f"{path}, line {first + 1 + reader.line_num} cannot be read as CSV: {error}. Close "
+            "quotes in that line or one above it."
+        ) from error
+    if not rows:
+        raise LabelError(f"{path} has a header and no class below it; write one a line.")
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise LabelError(
+            f"{path} cannot be read: {error.strerror or error}. Name a CSV file with the columns "
+            "code, name and colour."
+        ) from error
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "cp1252"]
+    for encoding in encodings:
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    raise LabelError(f"{path} is text in neither UTF-8 nor cp1252; save it as UTF-8.")
+
+
+def _header(path: Path, line: str, delimiter: str | None) -> tuple[list[str], str]:
+    """Column names in small letters, and what parts them."""
+    choices = [delimiter] if delimiter else [",", ";", "\t"]
+    split = {one: [field.strip().casefold() for field in _fields(line, one)] for one in choices}
+    best = max(split, key=lambda one: len(set(_REQUIRED) & set(split[one])))
+    columns = ["colour" if column == "color" else column for column in split[best]]
+    if missing := [column for column in _REQUIRED if column not in columns]:
+        raise LabelError(
+            f"{path}, line 1 has the columns {columns}, and {missing} is not among them. Begin "
+            "the file with the line `code,name,colour`."
+        )
+    if repeated := [column for column in _COLUMNS if columns.count(column) > 1]:
+        raise LabelError(f"{path}, line 1 has the column {repeated[0]!r} twice; keep one.")
+    return columns, best
+
+
+def _fields(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
+
+
+def _row(where: str, fields: list[str], columns: list[str], delimiter: str) -> _Row:
+    if len(fields) > len(columns) and any(field.strip() for field in fields[len(columns) :]):
+        raise LabelError(
+            f"{where} has {len(fields)} fields and the header {len(columns)}. Put a field that "
+            f"holds {delimiter!r} in double quotes."
+        )
+    values = {column: field.strip() for column, field in zip(columns, fields, strict=False)}
+    for column in _REQUIRED:
+        if not values.get(column):
+            raise LabelError(f"{where}, column {column!r} is empty; fill it or delete the line.")
+    colour = values.get("colour", "")
+    if colour and not re.fullmatch(r"#?[0-9A-Fa-f]{6}", colour):
+        raise LabelError(f"{where}, column 'colour' holds {colour!r}, expected '#rrggbb'.")
+    return _Row(
+        code=values["code"],
+        name=values["name"],
+        colour=f"#{colour.removeprefix('#')}" if colour else None,
+        parent=values.get("parent") or None,
+    )

@@ -71,7 +71,11 @@ def test_example_map_a_season(tmp_path):
         "model/model.safetensors",
         "parcels.parquet",
         "map/crop_type.tif",
+        "map/crop_type.tif.aux.xml",
+        "map/crop_type.qml",
         "map/confidence.tif",
+        "map/confidence.tif.aux.xml",
+        "map/confidence.qml",
         "map/item.json",
         "map/quicklook.png",
     }

@@ -81,8 +81,8 @@ def test_failed_parcel_file_keeps_the_old_one(tmp_path, parcels, monkeypatch):
 
 
 def test_parcels_that_cannot_be_written_are_refused(tmp_path, parcels):
-    with pytest.raises(OutputError, match=r"'\.gpkg'.*Name it 'parcels\.parquet'"):
-        write_parcels(parcels, tmp_path / "parcels.gpkg")
+    with pytest.raises(OutputError, match=r"'\.shp'.*Name it 'parcels\.parquet'"):
+        write_parcels(parcels, tmp_path / "parcels.shp")
     with pytest.raises(OutputError, match=r"Name it 'parcels\.parquet'"):
         write_parcels(parcels, "/")
     with pytest.raises(ParcelError, match=r"no CRS.*set_crs"):

@@ -10,6 +10,7 @@ import xarray as xr
 from cubecrop.aoi import has_place
 from cubecrop.classification.kernels import confidence_of, decide, parcel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
+from cubecrop.model import calibration_text
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
 
@@ -123,7 +124,8 @@ def parcel_table(
         ``crop:set`` (names of the crops that it may be, joined by " | ", where the model is
         calibrated), ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of
         those names that were there already, such as a declared ``crop:code``, get the prefix
-        ``declared:``, as often as it takes to make them unique.
+        ``declared:``, as often as it takes to make them unique. ``attrs`` say which model it
+        was, and how it is calibrated.
     """
     probability = found["probability"].to_numpy()
     first, confidence = decide(probability), confidence_of(probability)
@@ -154,7 +156,14 @@ def parcel_table(
     kept = parcels.rename(columns={old: name for old, name in aside.items() if old != shapes})
     if shapes in aside:
         kept = kept.rename_geometry(aside[shapes])
-    return kept.assign(**columns)
+    table = kept.assign(**columns)
+    table.attrs = {
+        **table.attrs,
+        "model_name": model.name,
+        "model_digest": model.digest,
+        "model_calibration": calibration_text(model.calibration),
+    }
+    return table
 
 
 def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:

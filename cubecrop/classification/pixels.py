@@ -13,6 +13,7 @@ import xarray as xr
 from cubecrop.classification.kernels import confidence_of, decide, pixel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.errors import ModelMismatchError
+from cubecrop.model import calibration_text
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
@@ -193,5 +194,6 @@ def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:
         **{str(key): value for key, value in season.attrs.items()},
         "model_name": model.name,
         "model_digest": model.digest,
+        "model_calibration": calibration_text(model.calibration),
         "nomenclature": model.nomenclature.to_json(),
     }

@@ -15,7 +15,7 @@ from cubecrop.model.arrays import (
     season_of,
     sensor_arrays,
 )
-from cubecrop.model.calibration import Calibration, tempered
+from cubecrop.model.calibration import Calibration, calibration_text, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
@@ -46,6 +46,7 @@ __all__ = [
     "WeatherArrays",
     "as_batch",
     "assemble",
+    "calibration_text",
     "days_since_start",
     "in_window",
     "mean_over_pixels",

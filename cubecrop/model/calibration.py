@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Calibration", "tempered"]
+__all__ = ["Calibration", "calibration_text", "tempered"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,13 @@ class Calibration:
             least=float(raw["least"]),
             n=int(raw["n"]),
         )
+
+
+def calibration_text(calibration: Calibration | None) -> str:
+    """A calibration in words: "temperature 1.3, crop sets at 0.9", or "uncalibrated"."""
+    if calibration is None:
+        return "uncalibrated"
+    return f"temperature {calibration.temperature:.3g}, crop sets at {1 - calibration.alpha:.3g}"
 
 
 def tempered(probability: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:

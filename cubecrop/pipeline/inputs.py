@@ -14,16 +14,20 @@ from cubecrop.cube import Clouds, Composite, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
+    LabelError,
     ModelFormatError,
     ModelMismatchError,
     ParcelError,
     SeasonError,
 )
 from cubecrop.model import CropModel, NetworkOptions
+from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES, Modality
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import geopandas as gpd
     from numpy.typing import NDArray
 
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "as_model",
+    "as_nomenclature",
     "as_season",
     "beside_satellites",
     "check_reach",
@@ -56,6 +61,20 @@ def as_season(year: int, season: Season | None) -> Season | int:
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
     return season if season is not None else year
+
+
+def as_nomenclature(
+    nomenclature: Nomenclature | str | Path | None, labels: Iterable[object]
+) -> Nomenclature | None:
+    """The nomenclature that is meant; of a list in a file, the classes that labels mean."""
+    if nomenclature is None or isinstance(nomenclature, Nomenclature):
+        return nomenclature
+    if not isinstance(nomenclature, str | Path):
+        raise LabelError(
+            f"nomenclature is a {type(nomenclature).__name__}, expected a Nomenclature or the path "
+            "of a CSV file with the columns code, name and colour."
+        )
+    return Nomenclature.from_csv(nomenclature, labels=labels)
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:

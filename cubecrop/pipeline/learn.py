@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from cubecrop.cube import open_season
 from cubecrop.errors import LabelError, NoScenesError, ParcelError
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import (
+    as_nomenclature,
     as_season,
     beside_satellites,
     check_reach,
@@ -37,7 +39,6 @@ from cubecrop.training import TrainConfig, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     import geopandas as gpd
     from numpy.typing import NDArray
@@ -63,6 +64,7 @@ def train(
     season: Season | None = None,
     sensors: tuple[Modality, ...] = ("sentinel2", "sentinel1"),
     held_out: float = 0.3,
+    nomenclature: Nomenclature | str | Path | None = None,
     config: TrainConfig | None = None,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
@@ -93,6 +95,10 @@ def train(
     held_out : float, default 0.3
         Share of the parcels of each class that is kept from training and only scored; see
         `split_parcels`. With 0 there are no scores on unseen parcels.
+    nomenclature : Nomenclature or path, optional
+        Codes, names and colours of the classes, or a CSV with them; see
+        `Nomenclature.from_csv`. Labels are its codes or names. The model tells apart those that
+        a parcel has; the rest of the list is left out. By default a class for each label.
     config : TrainConfig, optional
         Settings of the training.
     composite : {"dekad", "month"}, optional
@@ -119,18 +125,25 @@ def train(
     Raises
     ------
     LabelError
-        The label column is not there, or holds fewer than two classes within the archive.
+        The label column is not there, or holds fewer than two classes within the archive, or
+        labels that the nomenclature lacks.
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`.
     """
     table = read_parcels(parcels)
     texts = labels_of(table, label)
+    listed = as_nomenclature(nomenclature, texts)
+    if listed is not None:
+        texts = listed.names_of(texts)
+        table = table.assign(**{label: texts})
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
-    _classes(texts, label, "")  # before anything is asked of an archive
+    _classes(texts, label, "", listed)  # before anything is asked of an archive
     config = config or TrainConfig()
     source = open_archive(archive)
     labelled = _labelled_within(table, part, source)
-    nomenclature = _classes([texts[i] for i in labelled], label, f" within archive {source.name}")
+    classes = _classes(
+        [texts[i] for i in labelled], label, f" within archive {source.name}", listed
+    )
     check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
         table.iloc[labelled],
@@ -150,7 +163,13 @@ def train(
     if cache is None:
         samples = _loaded(samples, progress)
     else:
-        options = {"resolution": resolution, "crs": crs_of(cube), "version": __version__}
+        options = {
+            "resolution": resolution,
+            "crs": crs_of(cube),
+            "version": __version__,
+            # Attrs hold their names alone, and two folders may have one name.
+            "places": [_place(source), _place(weather)],
+        }
         key = cache_key(samples, table.iloc[chosen], options)
         samples = cached(cache, key, partial(_loaded, samples, progress))
     seen = np.flatnonzero(part[chosen] == "train")
@@ -158,7 +177,7 @@ def train(
     model = fit(
         samples.isel(parcel=seen),
         [truth[i] for i in seen],
-        nomenclature=nomenclature,
+        nomenclature=classes,
         config=config,
         seed=seed,
         device=device,
@@ -170,15 +189,24 @@ def train(
     )
 
 
-def _classes(texts: Sequence[str | None], label: str, where: str) -> Nomenclature:
+def _classes(
+    texts: Sequence[str | None], label: str, where: str, listed: Nomenclature | None
+) -> Nomenclature:
     """The classes of parcels; raises where there is nothing to tell apart."""
-    found = Nomenclature.from_labels(texts, name=label)
+    # A class that no parcel has would be an output that nothing ever taught.
+    found = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
     if len(found) < 2:
         raise LabelError(
             f"column {label!r} holds the classes {found.names}{where}, expected two or more to "
             "tell apart."
         )
     return found
+
+
+def _place(source: object) -> str:
+    """Where an archive is, to the last folder."""
+    name = str(source.name if isinstance(source, Archive) else source or "")
+    return str(Path(name).resolve()) if "://" not in name and Path(name).exists() else name
 
 
 def _labelled_within(

@@ -9,6 +9,7 @@ import numpy as np
 
 from cubecrop.errors import LabelError
 from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import scored
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
 from cubecrop.training import TrainConfig, fit
@@ -26,6 +27,7 @@ def train_table(
     label: str,
     *,
     held_out: float = 0.3,
+    nomenclature: Nomenclature | str | Path | None = None,
     config: TrainConfig | None = None,
     seed: int = 0,
     device: str | None = None,
@@ -45,7 +47,7 @@ def train_table(
     held_out : float, default 0.3
         Share of the parcels of each class that is kept from training and only scored; whole
         groups (``location_id``) where the table has them.
-    config, seed, device, checkpoint, progress
+    nomenclature, config, seed, device, checkpoint, progress
         As for `cubecrop.train`.
 
     Returns
@@ -56,7 +58,8 @@ def train_table(
     Raises
     ------
     LabelError
-        The label is not there, or holds fewer than two classes.
+        The label is not there, or holds fewer than two classes, or labels that the
+        nomenclature lacks.
     ReadError, SchemaError, ParcelError
         The table is damaged or of another form.
     """
@@ -64,12 +67,15 @@ def train_table(
         raise LabelError(f"held_out is {held_out!r}, expected a share from 0 to below 1.")
     samples = _read(Path(table), label)
     truth: list[str | None] = samples["label"].to_numpy().tolist()
-    nomenclature = Nomenclature.from_labels(truth, name=label)
-    if len(nomenclature) < 2:
+    listed = as_nomenclature(nomenclature, truth)
+    if listed is not None:
+        truth = listed.names_of(truth)
+    classes = listed.only(truth) if listed else Nomenclature.from_labels(truth, name=label)
+    if len(classes) < 2:
         raise LabelError(
-            f"{label!r} holds the classes {nomenclature.names}, expected two or more to tell apart."
+            f"{label!r} holds the classes {classes.names}, expected two or more to tell apart."
         )
-    index = np.array([nomenclature.index(text) for text in truth])
+    index = np.array([classes.index(text) for text in truth])
     groups = samples["group" if "group" in samples.coords else "parcel"].to_numpy()
     labelled = np.flatnonzero(index != NODATA)
     held = split_groups(
@@ -81,7 +87,7 @@ def train_table(
     model = fit(
         samples.isel(parcel=seen),
         [truth[i] for i in seen],
-        nomenclature=nomenclature,
+        nomenclature=classes,
         config=config,
         seed=seed,
         device=device,

@@ -25,6 +25,7 @@ from cubecrop.model import (
     usable_device,
 )
 from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.texts import place_name
 from cubecrop.training.calibration import calibrate
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig
@@ -271,7 +272,7 @@ def _as_model(
         else []
     )
     record = TrainingRecord(
-        archives=tuple(dict.fromkeys(str(tree.attrs.get("archive", "")) for tree in trees)),
+        archives=tuple(dict.fromkeys(place_name(tree.attrs.get("archive", "")) for tree in trees)),
         years=tuple(sorted({season_of(tree).year for tree in trees})),
         bboxes=_bboxes(trees, [*sets, *validation]),
         parcels=_counts(sets, nomenclature),

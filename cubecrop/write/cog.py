@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +10,7 @@ from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_translate
 
 from cubecrop.nomenclature import NODATA
+from cubecrop.texts import json_text, one_line
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ _BLOCK = 512
 
 def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> None:
     """Write class indices in their colours; overviews hold the most frequent class."""
+    # A TIFF has 256 opaque colours; which of them are of no class, `.aux.xml` says beside it.
     colours = {
-        index: (*bytes.fromhex(colour[1:]), 255)
-        for index, colour in enumerate(facts.nomenclature.colours)
+        value: (*bytes.fromhex(colour.removeprefix("#")), 255) for value, _, colour in facts.entries
     }
     _write(
         path,
@@ -39,9 +39,9 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
         colormap={**colours, NODATA: (0, 0, 0, 0)},
         description="crop type, class index",
         tags={
-            "CLASS_NAMES": json.dumps(facts.nomenclature.names, ensure_ascii=False),
-            "CLASS_CODES": json.dumps(facts.nomenclature.codes, ensure_ascii=False),
-            "NOMENCLATURE": facts.nomenclature.name,
+            "CLASS_NAMES": json_text(facts.nomenclature.names),
+            "CLASS_CODES": json_text(facts.nomenclature.codes),
+            "NOMENCLATURE": one_line(facts.nomenclature.name),
         },
     )
 
@@ -131,7 +131,8 @@ def _common_tags(facts: MapFacts) -> dict[str, str]:
         "SEASON_YEAR": str(facts.season.year),
         "SEASON_START": facts.season.start.isoformat(),
         "SEASON_END": facts.season.end.isoformat(),
-        "ARCHIVE": facts.archive,
-        "MODEL_NAME": facts.model_name,
+        "ARCHIVE": one_line(facts.archive),
+        "MODEL_NAME": one_line(facts.model_name),
         "MODEL_DIGEST": facts.model_digest,
+        **({"MODEL_CALIBRATION": one_line(facts.calibration)} if facts.calibration else {}),
     }

@@ -1,4 +1,4 @@
-"""A lazy crop map to a folder: two COGs, a STAC item and a picture."""
+"""A lazy crop map to a folder: two COGs and their styles, a STAC item and a picture."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import write_quicklook
+from cubecrop.write.qgis import (
+    write_categories,
+    write_class_style,
+    write_confidence_style,
+    write_statistics,
+)
 from cubecrop.write.stac import write_item
 
 if TYPE_CHECKING:
@@ -32,7 +38,16 @@ __all__ = ["MAP_FILES", "write_map"]
 #: Losses that an error tells in full.
 _TOLD: Final = 5
 #: What a map's folder holds, and nothing else.
-MAP_FILES: Final = ("crop_type.tif", "confidence.tif", "item.json", "quicklook.png")
+MAP_FILES: Final = (
+    "crop_type.tif",
+    "crop_type.tif.aux.xml",
+    "crop_type.qml",
+    "confidence.tif",
+    "confidence.tif.aux.xml",
+    "confidence.qml",
+    "item.json",
+    "quicklook.png",
+)
 
 
 def write_map(
@@ -57,7 +72,8 @@ def write_map(
         projected CRS, with the season, model and items in attrs.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
-        ``confidence.tif`` (cloud-optimised GeoTIFF), ``item.json`` (STAC item 1.1 with
+        ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
+        and what GDAL knows of its values (``.tif.aux.xml``), ``item.json`` (STAC item 1.1 with
         classes and provenance) and ``quicklook.png``.
     max_lost : float, default 0
         Share of the map's items, 0 to 1, that may be lost: could not be read, in part or
@@ -102,6 +118,10 @@ def write_map(
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
         write_confidence(staging / "confidence.tif", confidence, facts)
         write_quicklook(staging / "quicklook.png", staging / "crop_type.tif", facts)
+        write_categories(staging / "crop_type.tif.aux.xml", facts)
+        write_class_style(staging / "crop_type.qml", facts)
+        write_statistics(staging / "confidence.tif.aux.xml", confidence)
+        write_confidence_style(staging / "confidence.qml")
         write_item(
             staging / "item.json",
             facts,

@@ -15,8 +15,9 @@ from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
 from cubecrop.errors import LabelError, SchemaError, SeasonError
-from cubecrop.nomenclature import Nomenclature
+from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.season import Season
+from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,9 @@ _ATTRS = (
 )  # fmt: skip
 # Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
 _STEP_TOLERANCE = 1e-3
+#: Colours of codes of a map that are no class.
+_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", 254: "#BDBDBD"}
+_OTHER_MARK: Final = "#CCCCCC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,9 @@ class MapFacts:
 
     ``shape`` is (rows, columns); ``transform`` goes from (column, row) of a pixel's corner to
     metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
+    ``archive`` is a name, never a path. ``calibration`` says in words how the model was
+    calibrated, "" where the map does not tell. ``marks`` are the codes that the map's flags name
+    beside its classes: value, name, colour.
     """
 
     nomenclature: Nomenclature
@@ -55,6 +62,8 @@ class MapFacts:
     model_digest: str
     items: tuple[str, ...]
     item_hrefs: tuple[str, ...]
+    calibration: str = ""
+    marks: tuple[tuple[int, str, str], ...] = ()
 
     @classmethod
     def of(cls, dataset: xr.Dataset) -> MapFacts:
@@ -84,18 +93,33 @@ class MapFacts:
                 f"crop map has {len(items)} items and {len(hrefs)} item_hrefs in attrs, "
                 "expected one href an item, '' where it is not known."
             )
+        nomenclature = _nomenclature(attrs["nomenclature"])
         return cls(
-            nomenclature=_nomenclature(attrs["nomenclature"]),
+            nomenclature=nomenclature,
             season=_season(attrs),
             crs=_crs(dataset),
             transform=_transform(dataset),
             shape=(dataset.sizes["y"], dataset.sizes["x"]),
-            archive=str(attrs["archive"]),
+            archive=place_name(attrs["archive"]),
             model_name=str(attrs["model_name"]),
             model_digest=str(attrs["model_digest"]),
             items=items,
             item_hrefs=hrefs,
+            calibration=str(attrs.get("model_calibration", "")),
+            marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
         )
+
+    @property
+    def title(self) -> str:
+        """What the map is called; a model without calibration is told."""
+        uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
+        return f"Crop types {self.season.year}{uncalibrated}"
+
+    @property
+    def entries(self) -> list[tuple[int, str, str]]:
+        """Value, name and colour of each class and mark; nodata is none of them."""
+        crops = enumerate(self.nomenclature.crops)
+        return [*((value, crop.name, crop.colour) for value, crop in crops), *self.marks]
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -150,6 +174,19 @@ def _nomenclature(text: object) -> Nomenclature:
             f"crop map's attr 'nomenclature' cannot be read: {error} "
             "Set it with `dataset.assign_attrs(nomenclature=nomenclature.to_json())`."
         ) from error
+
+
+def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[tuple[int, str, str], ...]:
+    """Codes of a flag table that are neither classes nor nodata."""
+    values = np.atleast_1d(np.asarray(attrs.get("flag_values", ()), dtype=object)).tolist()
+    meanings = str(attrs.get("flag_meanings", "")).split()
+    if len(values) != len(meanings):  # a name with other blanks than spaces
+        meanings = meanings[len(meanings) - len(values) :]
+    return tuple(
+        (int(value), meaning.replace("_", " ").capitalize(), _MARK_COLOURS.get(value, _OTHER_MARK))
+        for value, meaning in zip(values, meanings, strict=False)
+        if n_classes <= int(value) < NODATA
+    )
 
 
 def _season(attrs: dict[Any, Any]) -> Season:

@@ -1,7 +1,8 @@
-"""Parcel tables to GeoParquet."""
+"""Parcel tables to GeoParquet or GeoPackage."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -10,27 +11,39 @@ import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
+from cubecrop.write.columns import Columns, check_columns, with_plain_columns
+from cubecrop.write.geopackage import write_geopackage
 
 if TYPE_CHECKING:
     import os
 
 __all__ = ["check_parcel_path", "write_parcels"]
 
-_SUFFIXES: Final = (".parquet", ".geoparquet")
+_GEOPACKAGE: Final = ".gpkg"
+_SUFFIXES: Final = (".parquet", ".geoparquet", _GEOPACKAGE)
 
 
 def write_parcels(
-    parcels: gpd.GeoDataFrame, path: str | os.PathLike[str], *, overwrite: bool = False
+    parcels: gpd.GeoDataFrame,
+    path: str | os.PathLike[str],
+    *,
+    columns: Columns = "fiboa",
+    overwrite: bool = False,
 ) -> Path:
-    """Write a parcel table as GeoParquet 1.1, all of it or nothing.
+    """Write a parcel table as GeoParquet 1.1 or GeoPackage, all of it or nothing.
 
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
         What `cubecrop.classify_parcels` returns, or any table with geometries and a CRS.
-        Columns are kept as they are; the index is not written.
+        The index is not written; ``attrs``, which say what the model was, go into the file's
+        metadata.
     path : path
-        File to write, ``.parquet`` or ``.geoparquet``. Missing parents are made.
+        File to write: ``.parquet`` or ``.geoparquet``, or ``.gpkg`` for a GeoPackage with one
+        layer of the file's name. Missing parents are made.
+    columns : {"fiboa", "plain"}, default "fiboa"
+        Keep the names, such as ``crop:name``, or write plain ones, such as ``predicted_crop``,
+        that SQL need not quote. See `cubecrop.write.columns.plain_columns`.
     overwrite : bool, default False
         Replace the file if it is there.
 
@@ -44,18 +57,37 @@ def write_parcels(
     ParcelError
         No GeoDataFrame, or one without geometries or CRS.
     OutputError
-        Another suffix, a file that is there, or one that cannot be written.
+        Another suffix, a file that is there, or one that cannot be written; a column that the
+        file's format cannot hold.
     """
     _check_parcels(parcels)
+    check_columns(columns)
     target = check_parcel_path(path, overwrite=overwrite)
+    table = with_plain_columns(parcels) if columns == "plain" else parcels.copy(deep=False)
+    table.attrs = {key: value for key, value in parcels.attrs.items() if _is_json(value)}
     with new_file(target, cure="Name another file.") as staging:
-        try:
-            parcels.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
-        except (ValueError, pa.ArrowException) as error:
-            raise OutputError(
-                f"{target} cannot be written: {error}. Give each column values of one type."
-            ) from error
+        if target.suffix.lower() == _GEOPACKAGE:
+            write_geopackage(table, staging, target=target)
+        else:
+            _write_parquet(table, staging, target=target)
     return target
+
+
+def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
+    try:
+        table.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
+    except (ValueError, pa.ArrowException) as error:
+        raise OutputError(
+            f"{target} cannot be written: {error}. Give each column values of one type."
+        ) from error
+
+
+def _is_json(value: object) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -63,8 +95,8 @@ def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(
-            f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
-            f"GeoParquet. Name it '{target.stem or 'parcels'}.parquet'."
+            f"{target} ends in {target.suffix!r}, expected '.parquet' or '.gpkg': parcels are "
+            f"written as GeoParquet or GeoPackage. Name it '{target.stem or 'parcels'}.parquet'."
         )
     if target.is_dir():
         raise OutputError(f"{target} is a folder, expected a file. Name another one.")

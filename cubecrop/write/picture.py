@@ -9,6 +9,7 @@ import rasterio
 from rasterio.enums import Resampling
 
 from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.write.words import PLAIN, words
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +33,7 @@ _LEGEND_WIDTH: Final = 3.4
 _TITLE_HEIGHT: Final = 1.2
 _LEGEND_LINE: Final = 0.21
 _LEGEND_ENTRIES: Final = 30
+_NAME: Final = 28  # characters
 
 
 def draw_map(
@@ -93,21 +95,28 @@ def legend(
     """
     from matplotlib.patches import Patch
 
+    names = {value: words(name, length=_NAME) for value, name in enumerate(nomenclature.names)}
     counts = np.bincount(np.asarray(values).ravel(), minlength=NODATA + 1)
     present = np.flatnonzero(counts[: len(nomenclature)])
     shown = np.sort(present[np.argsort(-counts[present], kind="stable")][:_LEGEND_ENTRIES])
-    handles = [
-        Patch(facecolor=nomenclature.colours[i], edgecolor="#555555", linewidth=0.5,
-              label=_short(nomenclature.names[i]))
-        for i in shown
-    ]  # fmt: skip
+    entries = [(names[i], nomenclature.colours[i]) for i in shown.tolist()]
     if hidden := len(present) - len(shown):
-        handles.append(Patch(facecolor="none", edgecolor="none", label=f"and {hidden} more"))
+        entries.append((f"and {hidden} more", "none"))
     if counts[NODATA]:
-        handles.append(
-            Patch(facecolor=NODATA_COLOUR, edgecolor="#555555", linewidth=0.5, label="No data")
-        )
-    return target.legend(handles=handles, **{"frameon": False, "fontsize": 9, **place})
+        entries.append(("No data", NODATA_COLOUR))
+    handles = [
+        Patch(facecolor=colour, edgecolor="none" if colour == "none" else "#555555", linewidth=0.5)
+        for _, colour in entries
+    ]
+    # Labels are set after: matplotlib leaves out one that begins with "_".
+    made = target.legend(
+        handles=handles,
+        labels=[""] * len(handles),
+        **{"frameon": False, "fontsize": 9, **place},
+    )
+    for text, (label, _) in zip(made.get_texts(), entries, strict=True):
+        text.set(text=label, **PLAIN)
+    return made
 
 
 def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
@@ -146,11 +155,11 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     axes = figure.add_subplot()
     draw_map(axes, values, facts.nomenclature, extent=(0, width, 0, height))
     axes.set_title(
-        f"Crop types {facts.season.year}\n{facts.season.start} to {facts.season.end}",
+        f"{facts.title}\n{facts.season.start} to {facts.season.end}",
         loc="left",
         fontsize=11,
     )
-    axes.set_xlabel(f"km, {facts.crs.to_string()[:20]}")
+    axes.set_xlabel(f"km, {words(facts.crs.to_string(), length=20)}", **PLAIN)
     axes.set_ylabel("km")
     legend(
         axes,
@@ -165,7 +174,3 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
 
 def _rgb(colour: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(colour[1:]))
-
-
-def _short(name: str, *, length: int = 28) -> str:
-    return name if len(name) <= length else f"{name[: length - 1]}…"

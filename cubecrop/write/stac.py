@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 import os
-import re
-import unicodedata
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -19,6 +16,7 @@ import shapely
 from rasterio.warp import transform_geom
 
 from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.texts import json_text, slug, without_paths
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def write_item(
         datetime=None,
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
-        properties={**_properties(facts), "cubecrop:lost": [asdict(loss) for loss in lost]},
+        properties={**_properties(facts), "cubecrop:lost": _told(facts, lost)},
         stac_extensions=list(_EXTENSIONS),
         assets=_assets(facts, counts),
     )
@@ -89,7 +87,7 @@ def write_item(
                 )
             )
     content = item.to_dict(include_self_link=False, transform_hrefs=False)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[dict[str, Any]]:
@@ -124,11 +122,16 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
 
 def _slug(crop: Crop, value: int, taken: set[str]) -> str:
     for text in (crop.name, crop.code):
-        plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-        slug = re.sub(r"[^0-9a-z]+", "_", plain.lower()).strip("_")
-        if slug and slug not in taken:
-            return slug
+        plain = slug(text)
+        if plain and plain not in taken:
+            return plain
     return f"class_{value}" if f"class_{value}" not in taken else f"class_{value}_{value}"
+
+
+def _told(facts: MapFacts, lost: Sequence[Loss]) -> list[dict[str, str]]:
+    """What was lost and why, without paths of this machine."""
+    local = [path for href in facts.item_hrefs if (path := _local(href)) is not None]
+    return [{**asdict(loss), "error": without_paths(loss.error, local)} for loss in lost]
 
 
 def _properties(facts: MapFacts) -> dict[str, Any]:
@@ -138,7 +141,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         code["proj:wkt2"] = facts.crs.to_wkt(version="WKT2_2019")
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     return {
-        "title": f"Crop types {facts.season.year}",
+        "title": facts.title,
         "created": now.isoformat().replace("+00:00", "Z"),
         "gsd": abs(facts.transform.a),
         **code,
@@ -151,6 +154,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:archive": facts.archive,
         "cubecrop:model_name": facts.model_name,
         "cubecrop:model_digest": facts.model_digest,
+        **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,
         "cubecrop:items": list(facts.items),
     }
@@ -176,12 +180,25 @@ def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset
             roles=["data", "confidence"],
             extra_fields={"data_type": "float32", "nodata": "nan", "unit": "1"},
         ),
+        **_styles(),
         "quicklook": pystac.Asset(
             "./quicklook.png",
             title="Map in class colours with legend",
             media_type=pystac.MediaType.PNG,
             roles=["overview"],
         ),
+    }
+
+
+def _styles() -> dict[str, pystac.Asset]:
+    return {
+        f"{raster}_style": pystac.Asset(
+            f"./{raster}.qml",
+            title=f"Style of {raster}.tif for QGIS",
+            media_type=pystac.MediaType.XML,
+            roles=["style"],
+        )
+        for raster in ("crop_type", "confidence")
     }
 
 
@@ -215,8 +232,12 @@ def _identity(facts: MapFacts) -> str:
 
 def _portable(href: str, home: Path) -> str:
     """Make an address that holds when map and archive are moved together."""
+    path = _local(href)
+    return href if path is None else Path(os.path.relpath(Path(path).resolve(), home)).as_posix()
+
+
+def _local(href: str) -> str | None:
+    """The path of a file of this machine, None of an address elsewhere."""
     if href.startswith("file:"):
-        href = url2pathname(urlsplit(href).path)
-    if "://" in href:
-        return href
-    return Path(os.path.relpath(Path(href).resolve(), home)).as_posix()
+        return url2pathname(urlsplit(href).path)
+    return None if "://" in href else href

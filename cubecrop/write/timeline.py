@@ -11,6 +11,8 @@ import numpy as np
 from cubecrop.archive.seen import LOW_CLOUD, gaps_between, is_low_cloud, series_names
 from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.files import new_file
+from cubecrop.texts import place_name
+from cubecrop.write.words import PLAIN, words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,7 @@ _ROW_HEIGHT: Final = 0.42
 _MARGINS: Final = 1.5
 #: Of more rows nobody reads the labels.
 _ROWS: Final = 60
+_NAME: Final = 60  # characters
 _RADAR: Final = "#8856A7"
 _UNKNOWN: Final = "#BBBBBB"
 _GAP: Final = "#F4D9C6"
@@ -83,8 +86,10 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
         _shade_gaps(axes, row, members, scenes.season, low_cloud, gap_days)
         _draw_dates(axes, row, members)
     left_out = f", the first {_ROWS} of {len(series)} series" if len(series) > _ROWS else ""
-    axes.set_title(f"{scenes.archive}, season {scenes.season}{left_out}", loc="left", fontsize=11)
-    axes.set_yticks(range(len(rows)), [_label(name, s) for name, s in rows.items()], fontsize=9)
+    archive = words(place_name(scenes.archive), length=_NAME)
+    axes.set_title(f"{archive}, season {scenes.season}{left_out}", loc="left", fontsize=11, **PLAIN)
+    labels = [_label(name, members) for name, members in rows.items()]
+    axes.set_yticks(range(len(rows)), labels, fontsize=9, **PLAIN)
     axes.set_ylim(len(rows) - 0.5, -0.5)
     _dress(axes, scenes.season)
     _explain(figure, axes, series, low_cloud, gap_days)
@@ -221,4 +226,4 @@ def _cloud_colours() -> Colormap:
 
 def _label(name: str, scenes: Sequence[Scene]) -> str:
     dates = len({scene.solar_day for scene in scenes})
-    return f"{name}  ({dates})"
+    return f"{words(name, length=_NAME)}  ({dates})"

@@ -1,0 +1,163 @@
+"""Words of strangers, made fit for a terminal, a picture and a file.
+
+Names of crops, items, archives and files come from anywhere. In what people look at they are
+one line of visible characters, they are never markup, and they tell no path of a machine.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["json_text", "one_line", "place_name", "printable", "slug", "without_paths"]
+
+#: What a terminal obeys: CSI and OSC sequences, with one or two bytes at their start.
+_COMMANDS: Final = re.compile(
+    "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"
+)
+#: Joiners that Persian, Indic scripts and emoji are written with.
+_JOINERS: Final = "\u200c\u200d"
+_REPLACEMENT: Final = "\ufffd"
+_WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+#: An absolute path in brackets, in quotes, or up to the next blank.
+_PATHS: Final = (
+    re.compile(r"(?<=\()(?:/|[A-Za-z]:[\\/])[^()\n]+(?=\))"),
+    re.compile(r"(?<=')(?:/|[A-Za-z]:[\\/])[^'\n]+(?=')"),
+    re.compile(r'(?<=")(?:/|[A-Za-z]:[\\/])[^"\n]+(?=")'),
+    re.compile(r"(?<![\w:/\\.~%-])(?:/|[A-Za-z]:[\\/])[^\s'\"(),;:]+"),
+)
+#: Folders above an item that belong to its archive, at most.
+_ABOVE: Final = 4
+
+
+def one_line(text: object, *, length: int | None = None) -> str:
+    """A text as one line of visible characters, cut with "…" where it is longer than a length.
+
+    Commands to terminals, control characters and marks that turn the direction of writing are
+    left out, line breaks and tabs become blanks, and what no file can hold becomes U+FFFD.
+    """
+    visible = " ".join(_visible(str(text)).split())
+    if length is not None and len(visible) > length:
+        return f"{visible[: length - 1].rstrip()}…"
+    return visible
+
+
+def printable(text: object) -> str:
+    """A text whose lines and blanks stay, with nothing in it that a terminal would obey."""
+    return "\n".join(_visible(line.expandtabs()) for line in str(text).split("\n"))
+
+
+def _visible(text: str) -> str:
+    return "".join(map(_character, _COMMANDS.sub("", text)))
+
+
+def _character(one: str) -> str:
+    if " " <= one <= "~" or one in _JOINERS:
+        return one
+    kind, number = unicodedata.category(one), ord(one)
+    if kind in {"Zl", "Zp"} or one in "\t\n\v\f\r\x85":
+        return " "
+    if kind == "Cs" or number & 0xFFFE == 0xFFFE or 0xFDD0 <= number <= 0xFDEF:
+        return _REPLACEMENT
+    return "" if kind in {"Cc", "Cf"} else one
+
+
+def place_name(place: object) -> str:
+    """What an archive is called where its place is nobody's business.
+
+    Of a file or folder its last name (of a ``catalog.json`` that of its folder), of an address
+    all but user, password, query and fragment. Other names stay as they are.
+    """
+    text = str(place)
+    parts = _split(text)
+    if parts is not None and parts[0] != "file":
+        return urlunsplit((parts[0], parts[1].rpartition("@")[2], parts[2], "", ""))
+    if parts is not None:
+        return _last_name(PurePosixPath(unquote(parts[2])), text)
+    if _WINDOWS.match(text):
+        return _last_name(PureWindowsPath(text), text)
+    path = Path(text)
+    if text.startswith(("/", "~", ".")) or _is_there(path):
+        whole = path if path.name not in {"", ".."} else path.resolve()
+        return _last_name(whole, text)
+    return text
+
+
+def _split(text: str) -> tuple[str, str, str] | None:
+    """Scheme, host and path of an address, None of anything else."""
+    if "://" not in text:
+        return None
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    return (parts.scheme, parts.netloc, parts.path) if parts.scheme else None
+
+
+def _last_name(path: PurePath, text: str) -> str:
+    if path.name == "catalog.json":
+        # A folder is opened by it, so both have one name.
+        path = path.parent if path.parent.name else Path(path).resolve().parent
+    return path.name or text
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long for a path, or with a NUL
+        return False
+
+
+def without_paths(text: str, files: Iterable[str] = ()) -> str:
+    """A message in which absolute paths of this machine are cut to what says which file it is.
+
+    Parameters
+    ----------
+    text : str
+        The message; addresses on the web stay.
+    files : iterable of str
+        Paths that the message may be about: what lies beside them keeps its last folders.
+    """
+    near = {
+        f"{folder}/"
+        for file in files
+        if file.startswith("/")
+        for folder in list(PurePosixPath(file).parents)[:_ABOVE]
+        if len(folder.parts) > 2
+    }
+    for folder in sorted(near, key=len, reverse=True):
+        text = text.replace(folder, "")
+    for pattern in _PATHS:
+        text = pattern.sub(_cut, text)
+    return text
+
+
+def _cut(found: re.Match[str]) -> str:
+    path = found[0]
+    if "://" in path:
+        return path
+    form = PureWindowsPath if _WINDOWS.match(path) else PurePosixPath
+    return form(path).name or path
+
+
+def slug(text: str, *, length: int = 50) -> str:
+    """A text in small letters, digits and ``_``; empty where it has none of them."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    return re.sub(r"[^0-9a-z]+", "_", plain.lower())[:length].strip("_")
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """JSON for people to read, and what UTF-8 cannot hold as escapes."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair in somebody's name
+        return json.dumps(value, indent=indent)
+    return text

@@ -1,0 +1,98 @@
+"""Columns of a parcel table by names that a program need not quote."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+from cubecrop.errors import OutputError
+from cubecrop.texts import slug
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import geopandas as gpd
+
+__all__ = ["Columns", "check_columns", "plain_columns", "with_plain_columns"]
+
+#: "fiboa" are the names as `cubecrop.classify_parcels` gives them.
+Columns = Literal["fiboa", "plain"]
+
+_PLAIN: Final = {
+    "crop:name": "predicted_crop",
+    "crop:code": "predicted_code",
+    "confidence": "confidence",
+    "crop:name_2": "second_crop",
+    "crop:code_2": "second_code",
+    "confidence_2": "second_confidence",
+    "crop:set": "crop_set",
+    "status": "status",
+}
+_PROBABILITY: Final = "probability:"
+_ASIDE: Final = "declared_"
+
+
+def check_columns(columns: str) -> Columns:
+    """Raise `OutputError` unless a word says how columns are named."""
+    if columns not in get_args(Columns):
+        raise OutputError(f"columns is {columns!r}, expected one of {list(get_args(Columns))}.")
+    return columns  # type: ignore[return-value]
+
+
+def with_plain_columns(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """A parcel table under plain names; see `plain_columns`."""
+    shapes = parcels.geometry.name
+    names = plain_columns(map(str, parcels.columns))
+    renamed = parcels.set_axis(names, axis=1)
+    place = list(parcels.columns).index(shapes)
+    return renamed.set_geometry(names[place])
+
+
+def plain_columns(columns: Iterable[str]) -> list[str]:
+    """Plain names of a parcel table's columns, in their order and no two alike.
+
+    ``crop:name`` becomes ``predicted_crop``, ``probability:NAME`` the name in small letters,
+    digits and ``_``, and in any other name ``_`` stands for ``:``. What the classification
+    found has the first right to a name: another column that would be called the same, in
+    capital letters or not, gets the prefix ``declared_``, as often as it takes.
+
+    Parameters
+    ----------
+    columns : iterable of str
+        Names as `cubecrop.classify_parcels` gives them.
+
+    Returns
+    -------
+    list of str
+    """
+    given = list(columns)
+    taken: set[str] = set()
+    names: dict[int, str] = {}
+    found = [i for i, name in enumerate(given) if name in _PLAIN and name not in given[:i]]
+    chances = [i for i, name in enumerate(given) if name.startswith(_PROBABILITY)]
+    for position in found:
+        names[position] = _PLAIN[given[position]]
+        taken.add(names[position])
+    for number, position in enumerate(chances):
+        names[position] = _numbered(
+            f"probability_{slug(given[position].removeprefix(_PROBABILITY)) or f'class_{number}'}",
+            taken,
+        )
+        taken.add(names[position])
+    rest = [i for i in range(len(given)) if i not in names]
+    # A name without ":" stays before one that would become it.
+    for position in sorted(rest, key=lambda i: (":" in given[i], i)):
+        name = given[position].replace(":", "_")
+        while name.casefold() in taken:
+            name = f"{_ASIDE}{name}"
+        names[position] = name
+        taken.add(name.casefold())
+    return [names[i] for i in range(len(given))]
+
+
+def _numbered(name: str, taken: set[str]) -> str:
+    """A name, or with the first number from 2 on that makes it free."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}_{number}"
+    return free

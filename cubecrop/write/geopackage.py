@@ -1,0 +1,150 @@
+"""A parcel table as the one layer of a GeoPackage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from cubecrop.errors import OutputError
+from cubecrop.files import hidden_beside
+from cubecrop.texts import one_line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["write_geopackage"]
+
+#: Names that SQLite or the format keeps for itself.
+_RESERVED: Final = ("gpkg", "sqlite_", "rtree_")
+_LAYER: Final = "parcels"
+_SHAPES: Final = "geom"
+#: Characters of a layer's name, well below what any program takes.
+_LENGTH: Final = 100
+
+
+def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> None:
+    """Write a table to a hidden file that is to become a GeoPackage.
+
+    SQLite's journals stay in a folder of their own, which goes with them.
+
+    Parameters
+    ----------
+    table : geopandas.GeoDataFrame
+        With a CRS; what its ``attrs`` hold becomes metadata of the layer.
+    part : pathlib.Path
+        The hidden file.
+    target : pathlib.Path
+        What it will be called: its stem names the layer, and errors name it.
+
+    Raises
+    ------
+    OutputError
+        A column that a GeoPackage cannot hold, by name.
+    """
+    lawful = _lawful(table, target)
+    names = [str(name) for name in lawful.columns]
+    told = {str(key): value if isinstance(value, str) else json.dumps(value)
+            for key, value in table.attrs.items()}  # fmt: skip
+    folder = hidden_beside(part, "folder")
+    folder.mkdir(parents=True)
+    try:
+        made = folder / "made.gpkg"
+        lawful.to_file(
+            made,
+            driver="GPKG",
+            engine="pyogrio",
+            layer=_layer(target),
+            index=False,
+            layer_metadata=told or None,
+            layer_options={
+                "FID": _free("fid", names),
+                "GEOMETRY_NAME": lawful.geometry.name,
+            },
+        )
+        made.replace(part)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise OutputError(
+            f"{target} cannot be written: {error}. Write '{target.stem}.parquet', or give each "
+            "column values of one type that a GeoPackage holds: text, numbers, dates."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _layer(target: Path) -> str:
+    """The file's name as far as a layer may be called so."""
+    name = one_line(target.stem, length=_LENGTH)
+    for one in "/\\:*?\"<>|'`":
+        name = name.replace(one, "_")
+    name = name.strip(". ")
+    reserved = name.lower().startswith(_RESERVED)
+    return f"{_LAYER}_{name}" if reserved else name or _LAYER
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """A name that no column has, in capital letters or not."""
+    used = {one.casefold() for one in taken}
+    while name in used:
+        name = f"{name}_"
+    return name
+
+
+def _lawful(table: gpd.GeoDataFrame, target: Path) -> gpd.GeoDataFrame:
+    """The table with values that a GeoPackage holds; raises where a column has none of them."""
+    seen: dict[str, str] = {}
+    columns: dict[str, Any] = {}
+    for name, values in table.drop(columns=table.geometry.name).items():
+        text = str(name)
+        if not text.strip():
+            raise OutputError(
+                f"{target} is a GeoPackage, and a column of the parcels has no name. Name it with "
+                "`parcels.rename(columns={...})`."
+            )
+        if (other := seen.get(text.casefold())) is not None:
+            raise OutputError(
+                f"{target} is a GeoPackage, to which columns {other!r} and {text!r} are one. "
+                "Rename one with `parcels.rename(columns={...})`, or write '.parquet'."
+            )
+        seen[text.casefold()] = text
+        columns[text] = _column(text, values, target).array
+    shapes = _free(_SHAPES, list(columns))
+    frame = pd.DataFrame(columns, index=range(len(table)))
+    frame[shapes] = table.geometry.array
+    return gpd.GeoDataFrame(frame, geometry=shapes)
+
+
+def _column(name: str, values: pd.Series[Any], target: Path) -> pd.Series[Any]:
+    """A column in a type that the format has; nested values become JSON."""
+    kind = values.dtype
+    if pd.api.types.is_object_dtype(kind):
+        return values.map(_plain_value, na_action="ignore")
+    if kind == np.float16:
+        return values.astype(np.float32)
+    if pd.api.types.is_unsigned_integer_dtype(kind) and kind != np.uint8:
+        if values.max() <= np.iinfo(np.int64).max:
+            return values.astype("Int64" if values.hasnans else np.int64)
+    elif not (
+        pd.api.types.is_timedelta64_dtype(kind)
+        or pd.api.types.is_complex_dtype(kind)
+        or str(kind) == "geometry"
+    ):
+        return values
+    raise OutputError(
+        f"{target} is a GeoPackage, which cannot hold column {name!r} of type {kind}. Make it "
+        f"text, `parcels.assign(**{{{name!r}: parcels[{name!r}].astype(str)}})`, or drop it."
+    )
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode() if not value.isascii() else value
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple | dict):
+        return json.dumps(value, default=str, ensure_ascii=False)
+    return value
