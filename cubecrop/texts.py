@@ -84,7 +84,7 @@ def place_name(place: object) -> str:
     if _WINDOWS.match(text):
         return _last_name(PureWindowsPath(text), text)
     path = Path(text)
-    if text.startswith(("/", "~", ".")) or _is_there(path):
+    if text.startswith(("/", "~", ".")) or (text and _is_there(path)):
         whole = path if path.name not in {"", ".."} else path.resolve()
         return _last_name(whole, text)
     return text

@@ -66,3 +66,96 @@ def test_bad_classes_are_refused():
 def test_what_is_no_nomenclature(text):
     with pytest.raises(LabelError, match="not a nomenclature"):
         Nomenclature.from_json(text)
+
+
+# --- tables of classes --------------------------------------------------------------------
+
+TABLE = 'code,name,colour,parent\n1,Maïs,#FF0000,9\n2,"Blé, dur",,\n03,Pois,00ff00,\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (TABLE, "utf-8"),
+        (TABLE, "utf-8-sig"),
+        (TABLE, "cp1252"),
+        (TABLE, "utf-16"),
+        (TABLE.replace(",", ";").replace("Blé; dur", "Blé, dur"), "utf-8"),
+        (TABLE.replace(",", "\t").replace("Blé\t dur", "Blé, dur"), "cp1252"),
+        ("sep=,\n" + TABLE, "utf-8"),
+        (TABLE.replace("\n", "\r\n").replace("2,", "\r\n2,"), "utf-8"),
+        (TABLE.replace("colour", " Color ").replace("code", "CODE"), "utf-8"),
+    ],
+)
+def test_a_table_of_classes_is_read_in_the_forms_that_people_have(tmp_path, text, encoding):
+    path = tmp_path / "my crops.csv"
+    path.write_bytes(text.encode(encoding))
+    found = Nomenclature.from_csv(path)
+    assert found.name == "my crops"
+    assert found.codes == ["1", "2", "03"]
+    assert found.names == ["Maïs", "Blé, dur", "Pois"]
+    assert found.colours[::2] == ["#FF0000", "#00ff00"]
+    # A row without a colour has that of its name.
+    assert found.colours[1] == Nomenclature.from_names(["Blé dur"]).colours[0]
+    assert [crop.parent for crop in found.crops] == ["9", None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"line 1 has the columns \[\]"),
+        ("code;nom\n1;a\n", r"line 1 .*\['name'\] is not among them.*code,name,colour"),
+        ("code,name,name\n1,a,b\n", "column 'name' twice"),
+        ("code,name\n", "no class below"),
+        ("code,name\n1,a\n2,\n", r"line 3, column 'name' is empty"),
+        ("code,name\n,a\n", r"line 2, column 'code' is empty"),
+        ("code,name\n1\n", r"line 2, column 'name' is empty"),
+        ("code,name,colour\n1,a,red\n", r"line 2, column 'colour' holds 'red', expected '#rrggbb'"),
+        ("code,name\n1,a\n\n1,b\n", r"line 4, column 'code' repeats '1' of line 2"),
+        ("code,name\n1,a\n2,a\n", r"line 3, column 'name' repeats 'a' of line 2"),
+        ("code,name\n1,oats, winter\n", r"line 2 has 3 fields .*double quotes"),
+        ('code,name\n1,"a\n2,b\n', r"line 3 cannot be read as CSV"),
+    ],
+)
+def test_an_error_names_line_and_column(tmp_path, text, message):
+    path = tmp_path / "crops.csv"
+    path.write_text(text)
+    with pytest.raises(LabelError, match=message):
+        Nomenclature.from_csv(path)
+
+
+def test_a_table_that_cannot_be_read_is_an_error_of_ours(tmp_path):
+    with pytest.raises(LabelError, match=r"No such file.*Name a CSV"):
+        Nomenclature.from_csv(tmp_path / "none.csv")
+    with pytest.raises(LabelError, match="cannot be read"):
+        Nomenclature.from_csv(tmp_path)
+    (tmp_path / "odd.csv").write_bytes(b"code,name\n1,\x81\n")
+    with pytest.raises(LabelError, match="neither UTF-8 nor cp1252"):
+        Nomenclature.from_csv(tmp_path / "odd.csv")
+
+
+def test_of_a_long_list_the_classes_of_labels_are_kept(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("code,name\n" + "".join(f"C{n},crop {n}\n" for n in range(600)))
+    found = Nomenclature.from_csv(path, labels=["crop 7", "C500", None, " C7 "])
+    assert found.names == ["crop 7", "crop 500"]
+    with pytest.raises(LabelError, match="600 classes, expected at most 255"):
+        Nomenclature.from_csv(path)
+    with pytest.raises(LabelError, match=r"2 labels are neither.*long\.csv: 'oats', 'rye'"):
+        Nomenclature.from_csv(path, labels=["oats", "C1", "rye", "oats"])
+
+
+def test_labels_are_codes_first_and_then_names():
+    crops = (
+        Crop(code="1", name="maize", colour="#ffffff"),
+        Crop(code="2", name="1", colour="#000000"),
+    )
+    nomenclature = Nomenclature(crops=crops, name="list")
+    assert nomenclature.names_of([1, 1.0, "1", "maize", None, "2"]) == [
+        "maize", "maize", "maize", "maize", None, "1",
+    ]  # fmt: skip
+    # By name alone, an index is that of the name.
+    assert nomenclature.index("1") == 1
+    assert nomenclature.only(["1", None]).codes == ["2"]
+    with pytest.raises(LabelError, match=r"nomenclature 'list': 'oats'\. Add them"):
+        nomenclature.names_of(["oats"])

@@ -20,7 +20,6 @@ from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
 from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
-from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -38,8 +37,7 @@ _HALF_ORBIT = dt.timedelta(minutes=50)
 class Scenes:
     """The scenes of one search, in order of time.
 
-    ``archive`` is the archive's name, without the path of a folder or file. ``superseded`` are
-    older processings of acquisitions that a newer one replaces.
+    ``superseded`` are older processings of acquisitions that a newer one replaces.
     """
 
     archive: str
@@ -153,13 +151,7 @@ def search(
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
         raise NoScenesError(_why_nothing(source, area, season, wanted))
     kept, superseded = _resolve_duplicates(found, list(source.provider.collections))
-    return Scenes(
-        archive=place_name(source.name),
-        season=season,
-        aoi=area,
-        scenes=kept,
-        superseded=superseded,
-    )
+    return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:

@@ -25,6 +25,7 @@ from cubecrop.cube.weather import weather_child
 from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.losses import OnError, check_on_error
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
+from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -166,7 +167,7 @@ def _build(
     )
     root = place.assign_attrs(
         **found.season.attrs,
-        archive=found.archive,
+        archive=place_name(found.archive),
         composite=composite or "",
         clouds=clouds_name(stacking.clouds),
         items=[scene.id for scene in used],
