@@ -393,7 +393,11 @@ def simulate(
 
 def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
     """What was found, narrow enough for a terminal of 80 columns."""
-    table = Table(title=f"{place_name(scenes.archive)}, season {scenes.season}", box=None, padding=(0, 1, 0, 0))
+    table = Table(
+        title=f"{place_name(scenes.archive)}, season {scenes.season}",
+        box=None,
+        padding=(0, 1, 0, 0),
+    )
     table.add_column("series", no_wrap=True)
     for column in ("scenes", "dates", f"≤ {low_cloud:g} %\ncloud", "median\ncloud"):
         table.add_column(column, justify="right")

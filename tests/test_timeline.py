@@ -159,3 +159,20 @@ def test_the_table_fits_a_terminal_of_80_columns(scenes):
     Console(width=80, file=text).print(cli._found_table(both, found, 20))
     assert "Sentinel-1 descending R161" in text.getvalue()
     assert "…" not in text.getvalue()
+
+
+@pytest.mark.parametrize("name", [r"a $\frac{", "/home/someone/a $x_", "大豆 \x1b[1m", "x" * 5000])
+def test_words_of_strangers_are_words_in_the_picture(scenes, name):
+    tiles = [
+        dataclasses.replace(scene, tile="31$\\frac{" if scene.tile == "31UES" else scene.tile)
+        for scene in scenes
+    ]
+    odd = dataclasses.replace(scenes, archive=name, scenes=tuple(tiles))
+    figure = cubecrop.plot_timeline(odd)
+    figure.savefig(io.BytesIO(), format="png")
+    axes = figure.axes[0]
+    title = axes.get_title(loc="left")
+    assert "season 2018" in title
+    assert "someone" not in title
+    assert len(title) < 120
+    assert any("31$\\frac{" in label.get_text() for label in axes.get_yticklabels())

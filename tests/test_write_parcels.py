@@ -1,18 +1,21 @@
-"""Parcel tables as GeoParquet that other programs open."""
+"""Parcel tables as GeoParquet and GeoPackage that other programs open."""
 
 import datetime as dt
 import json
+import sqlite3
 from pathlib import Path
 
 import duckdb
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.write import write_parcels
+from cubecrop.write.columns import plain_columns
 
 
 def names(folder):
@@ -96,3 +99,173 @@ def test_values_of_two_types_are_an_error_of_ours(tmp_path, parcels):
     with pytest.raises(OutputError, match="values of one type"):
         write_parcels(parcels.assign(id=[1, "1", 2]), tmp_path / "p.parquet")
     assert names(tmp_path) == []
+
+
+# --- plain names --------------------------------------------------------------------------
+
+
+def test_plain_names_need_no_quotes(tmp_path, parcels):
+    table = parcels.assign(
+        **{
+            "crop:set": "Potatoes | Maize (grain)", "crop:code_2": "2", "crop:name_2": "Potatoes",
+            "confidence_2": 0.1, "probability:Maize (grain)": 0.9, "valid_dates:sentinel2": 3,
+            "first_date:sentinel1": "2018-01-01", "declared:crop:code": "x", "status": "predicted",
+        }
+    )  # fmt: skip
+    table.attrs["model_calibration"] = "uncalibrated"
+    path = write_parcels(table, tmp_path / "p.parquet", columns="plain")
+    back = gpd.read_parquet(path)
+    assert set(back.columns) == {
+        "id", "date", "geometry", "predicted_code", "predicted_crop", "confidence", "second_code",
+        "second_crop", "second_confidence", "probability_potatoes", "probability_maize_grain",
+        "crop_set", "valid_dates_sentinel2", "first_date_sentinel1", "declared_crop_code",
+        "status",
+    }  # fmt: skip
+    assert back["predicted_crop"].tolist() == parcels["crop:name"].tolist()
+    assert back.attrs == {"model_calibration": "uncalibrated"}
+    assert list(table.columns)[1] == "crop:code"
+    with pytest.raises(OutputError, match=r"columns is 'sql', expected one of \['fiboa', 'plain'"):
+        write_parcels(table, tmp_path / "q.parquet", columns="sql")
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        # What was found has the first right to a name; what was there keeps its value.
+        (["predicted_crop", "crop:name"], ["declared_predicted_crop", "predicted_crop"]),
+        (["CONFIDENCE", "confidence"], ["declared_CONFIDENCE", "confidence"]),
+        (
+            ["status", "declared:status", "declared_status"],
+            ["status", "declared_declared_status", "declared_status"],
+        ),
+        (["a:b", "a_b"], ["declared_a_b", "a_b"]),
+        (["probability:Blé", "probability:ble"], ["probability_ble", "probability_ble_2"]),
+        (["probability:大", "probability:豆"], ["probability_class_0", "probability_class_1"]),
+        (
+            ["probability_maize", "probability:maize"],
+            ["declared_probability_maize", "probability_maize"],
+        ),
+        (["crop:name", "crop:name"], ["predicted_crop", "crop_name"]),
+        (["probability:" + "x" * 99], ["probability_" + "x" * 50]),
+        (["crop_name", "crop:name", "geometry"], ["crop_name", "predicted_crop", "geometry"]),
+    ],
+)
+def test_no_two_plain_names_are_alike(given, plain):
+    assert plain_columns(given) == plain
+
+
+def test_a_geometry_of_another_name_stays_the_geometry(tmp_path, parcels):
+    table = parcels.rename_geometry("shape:one")
+    back = gpd.read_parquet(write_parcels(table, tmp_path / "p.parquet", columns="plain"))
+    assert back.geometry.name == "shape_one"
+
+
+def test_attrs_that_no_file_holds_are_left_out(tmp_path, parcels):
+    parcels.attrs = {"model_name": "mine", "odd": object()}
+    back = gpd.read_parquet(write_parcels(parcels, tmp_path / "p.parquet"))
+    assert back.attrs == {"model_name": "mine"}
+
+
+# --- GeoPackage ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("columns", ["fiboa", "plain"])
+def test_a_geopackage_has_one_layer_of_the_files_name(tmp_path, parcels, columns):
+    path = write_parcels(parcels, tmp_path / "new" / "my parcels.GPKG", columns=columns)
+    assert names(path.parent) == ["my parcels.GPKG"]
+    assert gpd.list_layers(path)["name"].tolist() == ["my parcels"]
+    back = gpd.read_file(path)
+    assert back.crs == parcels.crs
+    assert back.geom_equals(parcels.reset_index(drop=True).geometry).all()
+    name = "crop:name" if columns == "fiboa" else "predicted_crop"
+    assert back[name].tolist() == parcels["crop:name"].tolist()
+    np.testing.assert_array_equal(back["confidence"], parcels["confidence"])
+
+
+def test_a_geopackage_is_replaced_only_when_asked_and_whole(tmp_path, parcels, monkeypatch):
+    path = write_parcels(parcels, tmp_path / "p.gpkg")
+    with pytest.raises(OutputError, match=r"there already.*overwrite=True"):
+        write_parcels(parcels[:1], path)
+
+    def full(_self, where, **_):
+        Path(where).write_bytes(b"half")
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gpd.GeoDataFrame, "to_file", full)
+        with pytest.raises(OutputError, match="no space left"):
+            write_parcels(parcels, path, overwrite=True)
+    assert names(tmp_path) == ["p.gpkg"]
+    assert len(gpd.read_file(path)) == 3
+    write_parcels(parcels[:1], path, overwrite=True)
+    assert len(gpd.read_file(path)) == 1
+    assert names(tmp_path) == ["p.gpkg"]
+
+
+def test_a_geopackage_says_what_the_model_was(tmp_path, parcels):
+    parcels.attrs = {"model_calibration": "uncalibrated", "odd": object()}
+    path = write_parcels(parcels, tmp_path / "p.gpkg")
+    with sqlite3.connect(path) as connection:
+        (told,) = connection.execute("SELECT metadata FROM gpkg_metadata").fetchone()
+    connection.close()
+    assert "uncalibrated" in told
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("gpkg_x", "parcels_gpkg_x"), ("a'b|c", "a_b_c"), ("sqlite_x", "parcels_sqlite_x"),
+     ("大豆", "大豆"), ("..a", "a")],
+)  # fmt: skip
+def test_a_layer_has_a_name_that_the_format_takes(tmp_path, parcels, name, layer):
+    path = write_parcels(parcels, tmp_path / f"{name}.gpkg")
+    assert gpd.list_layers(path)["name"].tolist() == [layer]
+
+
+@pytest.mark.parametrize(
+    ("values", "read"),
+    [
+        ([[1, 2], [3], []], ["[1, 2]", "[3]", "[]"]),
+        ([{"a": 1}, None, {}], ['{"a": 1}', None, "{}"]),
+        (np.array([1, 2, 3], "float16"), [1, 2, 3]),
+        (np.array([1, 2, 3], "uint64"), [1, 2, 3]),
+        (pd.array([1, None, 3], "Int64"), [1, None, 3]),
+        (pd.Categorical(["a", "b", None]), ["a", "b", None]),
+        ([None, None, None], [None, None, None]),
+        (["\ud800", "大", "c"], ["?", "大", "c"]),
+    ],
+)
+def test_values_that_the_format_lacks_are_those_that_it_has(tmp_path, parcels, values, read):
+    path = write_parcels(parcels.assign(more=values), tmp_path / "p.gpkg")
+    back = gpd.read_file(path)["more"].tolist()
+    assert [None if pd.isna(one) else one for one in back] == read
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"ID": [1, 2, 3]}, "columns 'id' and 'ID' are one"),
+        ({"": [1, 2, 3]}, "no name"),
+        ({"more": pd.to_timedelta([1, 2, 3])}, "cannot hold column 'more' of type timedelta"),
+        ({"more": [1j, 2, 3]}, "cannot hold column 'more' of type complex"),
+        ({"more": np.array([2**63, 1, 2], "uint64")}, "cannot hold column 'more' of type uint64"),
+        ({"more": gpd.GeoSeries.from_xy([0] * 3, [0] * 3)}, "column 'more' of type geometry"),
+    ],
+)
+def test_columns_that_a_geopackage_cannot_hold_are_named(tmp_path, parcels, more, message):
+    table = parcels.reset_index(drop=True).assign(**more)
+    with pytest.raises(OutputError, match=message):
+        write_parcels(table, tmp_path / "p.gpkg")
+    assert names(tmp_path) == []
+
+
+def test_columns_called_like_a_geopackages_own_are_kept(tmp_path, parcels):
+    table = parcels.assign(fid=["x", "y", "z"], geom=["u", "v", "w"])
+    back = gpd.read_file(write_parcels(table, tmp_path / "p.gpkg"))
+    assert back["fid"].tolist() == ["x", "y", "z"]
+    assert back["geom"].tolist() == ["u", "v", "w"]
+
+
+def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
+    assert len(gpd.read_file(write_parcels(parcels[:0], tmp_path / "none.gpkg"))) == 0
+    nowhere = parcels.set_geometry(gpd.GeoSeries([None] * 3, index=parcels.index, crs=parcels.crs))
+    assert gpd.read_file(write_parcels(nowhere, tmp_path / "p.gpkg")).geometry.isna().all()

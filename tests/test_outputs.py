@@ -1,0 +1,185 @@
+"""What the whole way says of classes, calibration and archive, also on the command line."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import geopandas as gpd
+import numpy as np
+import pytest
+from shapely import box
+from test_cli import run
+from test_train_table import extraction
+
+import cubecrop
+from cubecrop import cli
+from cubecrop.errors import ArchiveError, LabelError
+from cubecrop.pipeline import learn
+from cubecrop.testing import Optical, Place, season_scenes, write_archive
+
+TABLE = (
+    "code;name;colour\nMIS;maize;#010203\nAVO;oats;#040506\nBTH;wheat [bold]x[/]$\\frac{;#070809\n"
+)
+CONFIG = cubecrop.TrainConfig(epochs=1, n_pixels=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An archive in a private folder, and parcels whose crop is a code or a name."""
+    home = tmp_path_factory.mktemp("private")
+    place = Place(height=40, width=40)
+    scenes = season_scenes(2024, place=place)
+    for i, one in enumerate(scenes):
+        if isinstance(one, Optical):
+            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
+    write_archive(home / "images", scenes)
+    corners = [(i, j) for i in range(4) for j in range(4)]
+    boxes = [
+        box(x, y, x + 80, y + 80)
+        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
+    ]
+    crops = [("BTH" if j else "wheat [bold]x[/]$\\frac{") if i < 2 else "MIS" for i, j in corners]
+    table = gpd.GeoDataFrame({"id": range(16), "crop": crops}, geometry=boxes, crs=place.crs)
+    table.to_parquet(home / "parcels.parquet")
+    (home / "crops.csv").write_text(TABLE)
+    return home
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    parcels = folder / "parcels.parquet"
+    return cubecrop.train(
+        parcels, "crop", 2024, archive=folder / "images", config=CONFIG, progress=False,
+        nomenclature=folder / "crops.csv",
+    )  # fmt: skip
+
+
+def test_a_model_has_the_codes_and_colours_of_its_nomenclature(model):
+    # Oats, which no parcel has, are no class.
+    assert model.nomenclature.codes == ["MIS", "BTH"]
+    assert model.nomenclature.names == ["maize", "wheat [bold]x[/]$\\frac{"]
+    assert model.nomenclature.colours == ["#010203", "#070809"]
+    assert model.nomenclature.name == "crops"
+    assert sum(model.training.parcels.values()) + sum(model.training.held_out.values()) == 16
+
+
+def test_parcels_are_told_by_code_and_by_name(model, folder):
+    table = cubecrop.classify_parcels(
+        folder / "parcels.parquet", 2024, archive=folder / "images", model=model, progress=False
+    )
+    names = dict(zip(model.nomenclature.codes, model.nomenclature.names, strict=True))
+    assert table["crop:name"].tolist() == [names[code] for code in table["crop:code"]]
+    assert table["crop"].iloc[0] == "wheat [bold]x[/]$\\frac{"  # as it was declared
+    assert table.attrs["model_calibration"] == "uncalibrated"
+    assert table.attrs["model_digest"] == model.digest
+
+
+def test_labels_that_a_nomenclature_lacks_are_named_before_an_archive_is_asked(folder):
+    parcels = gpd.read_parquet(folder / "parcels.parquet")
+    odd = parcels.assign(crop=["rye", "barley", *parcels["crop"][2:]])
+    for nomenclature in (
+        folder / "crops.csv",
+        cubecrop.Nomenclature.from_csv(folder / "crops.csv"),
+    ):
+        with pytest.raises(LabelError, match=r"2 labels are neither .*'barley', 'rye'\. Add"):
+            cubecrop.train(odd, "crop", 2024, archive="nowhere", nomenclature=nomenclature)
+        with pytest.raises(ArchiveError, match="nowhere"):
+            cubecrop.train(parcels, "crop", 2024, archive="nowhere", nomenclature=nomenclature)
+    with pytest.raises(LabelError, match="nomenclature is a dict, expected a Nomenclature or"):
+        cubecrop.train(parcels, "crop", 2024, archive="nowhere", nomenclature={})
+    one = parcels.assign(crop="MIS")
+    with pytest.raises(LabelError, match=r"holds the classes \['maize'\], expected two or more"):
+        cubecrop.train(one, "crop", 2024, archive="nowhere", nomenclature=folder / "crops.csv")
+
+
+def test_a_table_of_samples_learns_a_nomenclature(tmp_path):
+    samples = extraction(tmp_path / "table.parquet")
+    (tmp_path / "crops.csv").write_text("code,name\n1,wheat\n2,maize\ngrass,Gras\n3,oats\n")
+    model = cubecrop.train_table(
+        samples, "crop", nomenclature=tmp_path / "crops.csv", config=CONFIG, progress=False
+    )
+    assert model.nomenclature.names == ["wheat", "maize", "Gras"]
+    assert model.nomenclature.codes == ["1", "2", "grass"]
+    assert set(model.training.parcels) == {"wheat", "maize", "Gras"}
+
+
+def test_no_output_holds_the_path_of_the_archive(model, folder, tmp_path):
+    assert model.training.archives == ("images",)
+    model.save(tmp_path / "model")
+    crop_map = cubecrop.classify(
+        folder / "parcels.parquet", 2024, archive=folder / "images", model=model
+    )
+    assert crop_map.attrs["archive"] == "images"
+    cubecrop.write_map(crop_map, folder / "map", progress=False)
+    secret = folder.name.encode()
+    for path in (*(tmp_path / "model").iterdir(), *(folder / "map").iterdir()):
+        assert secret not in path.read_bytes(), path.name
+    item = json.loads((folder / "map" / "item.json").read_text())
+    assert item["properties"]["cubecrop:archive"] == "images"
+    assert item["properties"]["cubecrop:calibration"] == "uncalibrated"
+
+
+def test_two_folders_of_one_name_are_two_in_the_cache(folder, tmp_path, monkeypatch):
+    keys = []
+
+    def stop(_folder, key, _make):
+        keys.append(key)
+        raise StopIteration
+
+    monkeypatch.setattr(learn, "cached", stop)
+    (tmp_path / "other").mkdir()
+    twin = shutil.copytree(folder / "images", tmp_path / "other" / "images")
+    monkeypatch.chdir(folder)
+    # A folder has one place, however it is named.
+    for archive in (folder / "images", "images", twin):
+        with pytest.raises(StopIteration):
+            cubecrop.train(
+                folder / "parcels.parquet", "crop", 2024, archive=archive, cache=tmp_path / "cache"
+            )
+    assert keys[0] == keys[1] != keys[2]
+
+
+def test_the_command_line_says_what_a_confidence_is_worth(folder, tmp_path, capsys):
+    parcels, where = folder / "parcels.parquet", ["--year", "2024", "--archive", folder / "images"]
+    train = ["train", parcels, "--label", "crop", *where, "--epochs", "1", "--out"]
+    assert run(*train, tmp_path / "model", "--nomenclature", folder / "crops.csv") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "tells apart the 2 crops of crops.csv" in told
+    assert "The model is uncalibrated" in told
+    use = [*where, "--model", tmp_path / "model", "--out"]
+    out = tmp_path / "found [bold]x.gpkg"
+    assert run("classify-parcels", parcels, *use, out, "--columns", "plain") == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "The model is uncalibrated" in told
+    assert "found [bold]x.gpkg" in told.replace(" ", "").replace("found[", "found [")
+    found = gpd.read_file(out)
+    assert set(found["predicted_code"]) <= {"MIS", "BTH"}
+    np.testing.assert_allclose(
+        found["probability_maize"] + found["probability_wheat_bold_x_frac"], 1, atol=1e-5
+    )
+    assert run("classify", "--aoi", parcels, *use, tmp_path / "map") == 0
+    assert "The model is uncalibrated" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
+    console = cli._console()
+    table = cli.Table(title="[red]title[/] :star:")
+    table.add_column("[bold]a[/]")
+    table.add_row("\x1b[31mx\x1b[0m\u202e :star: [link=http://a.b]")
+    console.print(table)
+    console.print("folder [/] \x1b]0;title\x07\ud800")
+    out = capsys.readouterr().out
+    for word in ("[red]title[/] :star:", "[bold]a[/]", "x :star: [link=http://a.b]", "folder [/]"):
+        assert word in out
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+
+    def fail():
+        raise ArchiveError("item \x1b[2Jx\u202e of [bold]a\n  b")
+
+    monkeypatch.setattr(cli, "app", fail)
+    with pytest.raises(SystemExit):
+        cli.main()
+    told = capsys.readouterr().err
+    assert "item x of [bold]a\n  b" in told
+    assert "\x1b[2J" not in told
