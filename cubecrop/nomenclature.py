@@ -108,7 +108,7 @@ class Nomenclature:
             is not, cp1252. A row without colour gets that of its name.
         labels : iterable, optional
             Keep only the classes that one of these labels means, by code or name: a list may
-            hold more than the 255 that a map can tell apart. By default all.
+            hold more than a map can tell apart. By default all.
         name : str, optional
             Name of the code list; by default the file's, without its ending.
 

@@ -139,7 +139,7 @@ def test_of_a_long_list_the_classes_of_labels_are_kept(tmp_path):
     path.write_text("code,name\n" + "".join(f"C{n},crop {n}\n" for n in range(600)))
     found = Nomenclature.from_csv(path, labels=["crop 7", "C500", None, " C7 "])
     assert found.names == ["crop 7", "crop 500"]
-    with pytest.raises(LabelError, match="600 classes, expected at most 255"):
+    with pytest.raises(LabelError, match="600 classes, expected at most"):
         Nomenclature.from_csv(path)
     with pytest.raises(LabelError, match=r"2 labels are neither.*long\.csv: 'oats', 'rye'"):
         Nomenclature.from_csv(path, labels=["oats", "C1", "rye", "oats"])

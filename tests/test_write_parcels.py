@@ -15,7 +15,7 @@ import shapely
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.write import write_parcels
-from cubecrop.write.columns import plain_columns
+from cubecrop.write.plain_names import plain_columns
 
 
 def names(folder):

@@ -37,7 +37,7 @@ _ATTRS = (
 # Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
 _STEP_TOLERANCE = 1e-3
 #: Colours of codes of a map that are no class.
-_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", 254: "#BDBDBD"}
+_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", 254: "#A6A6A6"}
 _OTHER_MARK: Final = "#CCCCCC"
 
 

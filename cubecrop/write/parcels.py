@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
-from cubecrop.write.columns import Columns, check_columns, with_plain_columns
 from cubecrop.write.geopackage import write_geopackage
+from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
 
 if TYPE_CHECKING:
     import os
@@ -43,7 +43,7 @@ def write_parcels(
         layer of the file's name. Missing parents are made.
     columns : {"fiboa", "plain"}, default "fiboa"
         Keep the names, such as ``crop:name``, or write plain ones, such as ``predicted_crop``,
-        that SQL need not quote. See `cubecrop.write.columns.plain_columns`.
+        that SQL need not quote. See `cubecrop.write.plain_names.plain_columns`.
     overwrite : bool, default False
         Replace the file if it is there.
 
@@ -61,7 +61,7 @@ def write_parcels(
         file's format cannot hold.
     """
     _check_parcels(parcels)
-    check_columns(columns)
+    check_naming(columns)
     target = check_parcel_path(path, overwrite=overwrite)
     table = with_plain_columns(parcels) if columns == "plain" else parcels.copy(deep=False)
     table.attrs = {key: value for key, value in parcels.attrs.items() if _is_json(value)}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-__all__ = ["Columns", "check_columns", "plain_columns", "with_plain_columns"]
+__all__ = ["Columns", "check_naming", "plain_columns", "with_plain_columns"]
 
 #: "fiboa" are the names as `cubecrop.classify_parcels` gives them.
 Columns = Literal["fiboa", "plain"]
@@ -31,7 +31,7 @@ _PROBABILITY: Final = "probability:"
 _ASIDE: Final = "declared_"
 
 
-def check_columns(columns: str) -> Columns:
+def check_naming(columns: str) -> Columns:
     """Raise `OutputError` unless a word says how columns are named."""
     if columns not in get_args(Columns):
         raise OutputError(f"columns is {columns!r}, expected one of {list(get_args(Columns))}.")
