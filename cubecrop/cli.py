@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sys
+import warnings
 from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -60,12 +61,18 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier resu
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1."""
+    warnings.formatwarning = _warning_text  # type: ignore[assignment]
     try:
         app()
     except CubecropError as error:
         Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
         print(printable(error), file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
         sys.exit(1)
+
+
+def _warning_text(message: Warning | str, *_: object) -> str:
+    """A warning as one message, without the line of ours that gave it."""
+    return f"warning: {printable(message)}\n"
 
 
 @app.command
@@ -278,12 +285,15 @@ def classify_parcels(
     columns
         fiboa for names such as crop:name, plain for names such as predicted_crop.
     """
-    from cubecrop.write.parcels import check_parcel_path
+    from cubecrop.sample import read_parcels
+    from cubecrop.write.parcels import check_parcel_path, check_table
 
     check_parcel_path(out, overwrite=overwrite)
+    given = read_parcels(parcels)
+    check_table(given, out, columns=columns)
     crop_model = cubecrop.CropModel.load(model)
     table = cubecrop.classify_parcels(
-        parcels,
+        given,
         year,
         archive=archive,
         model=crop_model,

@@ -2,18 +2,19 @@
 
 import json
 import shutil
+import warnings
 from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
 import pytest
 from shapely import box
-from test_cli import run
+from test_cli import ask, run
 from test_train_table import extraction
 
 import cubecrop
 from cubecrop import cli
-from cubecrop.errors import ArchiveError, LabelError
+from cubecrop.errors import ArchiveError, LabelError, ModelFormatError, OutputError
 from cubecrop.pipeline import learn
 from cubecrop.testing import Optical, Place, season_scenes, write_archive
 
@@ -161,6 +162,25 @@ def test_the_command_line_says_what_a_confidence_is_worth(folder, tmp_path, caps
     assert "The model is uncalibrated" in " ".join(capsys.readouterr().out.split())
 
 
+def test_columns_that_a_file_cannot_hold_are_told_before_an_archive_is_asked(folder, tmp_path):
+    odd = tmp_path / "odd.parquet"
+    gpd.read_parquet(folder / "parcels.parquet").assign(ID=1).to_parquet(odd)
+    where = ["--year", "2024", "--archive", "nowhere", "--model", "none", "--out"]
+    with pytest.raises(OutputError, match="columns 'id' and 'ID' are one"):
+        ask("classify-parcels", odd, *where, tmp_path / "p.gpkg")
+    # By plain names they are two.
+    with pytest.raises(ModelFormatError, match="none"):
+        ask("classify-parcels", odd, *where, tmp_path / "p.gpkg", "--columns", "plain")
+
+
+def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(cli, "app", lambda: None)
+    cli.main()
+    told = warnings.formatwarning(UserWarning("item \x1b[2Jx"), UserWarning, "file.py", 3)
+    assert told == "warning: item x\n"
+
+
 def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
     console = cli._console()
     table = cli.Table(title="[red]title[/] :star:")
@@ -173,6 +193,8 @@ def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
         assert word in out
     assert "\x1b" not in out
     assert "\u202e" not in out
+
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
     def fail():
         raise ArchiveError("item \x1b[2Jx\u202e of [bold]a\n  b")

@@ -17,7 +17,7 @@ from cubecrop.texts import one_line
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["write_geopackage"]
+__all__ = ["check_geopackage", "write_geopackage"]
 
 #: Names that SQLite or the format keeps for itself.
 _RESERVED: Final = ("gpkg", "sqlite_", "rtree_")
@@ -25,6 +25,11 @@ _LAYER: Final = "parcels"
 _SHAPES: Final = "geom"
 #: Characters of a layer's name, well below what any program takes.
 _LENGTH: Final = 100
+
+
+def check_geopackage(table: gpd.GeoDataFrame, target: Path) -> None:
+    """Raise `OutputError` unless a GeoPackage can hold every column of a table, by name."""
+    _lawful(table, target)
 
 
 def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> None:

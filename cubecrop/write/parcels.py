@@ -11,13 +11,13 @@ import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
-from cubecrop.write.geopackage import write_geopackage
+from cubecrop.write.geopackage import check_geopackage, write_geopackage
 from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
 
 if TYPE_CHECKING:
     import os
 
-__all__ = ["check_parcel_path", "write_parcels"]
+__all__ = ["check_parcel_path", "check_table", "write_parcels"]
 
 _GEOPACKAGE: Final = ".gpkg"
 _SUFFIXES: Final = (".parquet", ".geoparquet", _GEOPACKAGE)
@@ -71,6 +71,22 @@ def write_parcels(
         else:
             _write_parquet(table, staging, target=target)
     return target
+
+
+def check_table(
+    parcels: gpd.GeoDataFrame, path: str | os.PathLike[str], *, columns: Columns = "fiboa"
+) -> None:
+    """Raise unless the columns of a table can be written to a path; before hours of work, say.
+
+    Raises
+    ------
+    OutputError
+        A column that the file's format cannot hold, by name.
+    """
+    target = Path(path)
+    if target.suffix.lower() == _GEOPACKAGE:
+        table = with_plain_columns(parcels) if columns == "plain" else parcels
+        check_geopackage(table, target)
 
 
 def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
