@@ -69,7 +69,7 @@ def demo(
     size_km : float, default 2.5
         Side of the simulated area.
     progress : bool, default True
-        Show progress bars on a terminal.
+        Show progress bars on a terminal or in a notebook.
 
     Returns
     -------

@@ -107,7 +107,7 @@ def train(
         Folder that keeps the drawn pixel sets as Zarr, by what went in: items, parcels and
         options. A file that was changed in the archive under its old name is not noticed.
     progress : bool, default True
-        Show progress bars on a terminal.
+        Show progress bars on a terminal or in a notebook.
 
     Returns
     -------

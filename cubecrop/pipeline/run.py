@@ -141,7 +141,7 @@ def classify_parcels(
     year, archive, model, season, resolution, crs, chunks, device, clouds, weather
         As for `classify`.
     progress : bool, default True
-        Show a progress bar on a terminal.
+        Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------
