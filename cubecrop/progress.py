@@ -6,6 +6,7 @@ import html
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from dask.base import compute as dask_compute
@@ -153,8 +154,7 @@ def _on_terminal(console: Console, unit: str) -> Iterator[Callable[[Bar], None]]
 
 def _in_notebook(unit: str) -> Callable[[Bar], None]:
     """Draw as HTML: the widgets that rich and tqdm draw with are often not installed."""
-    from IPython.display import HTML, display
-
+    ipython: Any = import_module("IPython.display")
     start = time.monotonic()
     handle: Any = None
     drawn = 0.0
@@ -166,9 +166,9 @@ def _in_notebook(unit: str) -> Callable[[Bar], None]:
         if handle is not None and not done and now - drawn < _PAUSE:
             return
         drawn = now
-        picture = HTML(_as_html(bar, unit, now - start))
+        picture = ipython.HTML(_as_html(bar, unit, now - start))
         if handle is None:
-            handle = display(picture, display_id=True)
+            handle = ipython.display(picture, display_id=True)
         else:
             handle.update(picture)
 

@@ -7,7 +7,6 @@ import types
 import dask
 import dask.array as da
 import pytest
-from rich.console import Console
 from samples import make_samples
 
 import cubecrop
