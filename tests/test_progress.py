@@ -27,8 +27,7 @@ def test_bar_counts_tasks_on_a_terminal_alone(monkeypatch, capsys):
 
 def test_no_bar_beside_a_distributed_client(monkeypatch, capsys):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
-    fake = types.SimpleNamespace(default_client=lambda: object())
-    monkeypatch.setitem(sys.modules, "distributed", fake)
+    monkeypatch.setattr("distributed.default_client", lambda: object())
     with dask.config.set(scheduler="sync"):
         assert compute(da.ones(3).sum(), description="Adding up") == (3,)
     assert capsys.readouterr().err == ""
