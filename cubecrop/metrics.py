@@ -117,7 +117,7 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """The 95 % interval of a share by Wilson's score; of nothing (0, 1).
+    """The 95 % interval of a share by Wilson's score; (0, 1) where nothing was counted.
 
     References
     ----------
@@ -143,8 +143,8 @@ def intervals(
 
     Accuracy has Wilson's interval. Macro-F1 and mean IoU are scored anew on parcels drawn with
     replacement, 2,000 times; where ``groups`` are given, groups are drawn, and accuracy is
-    treated likewise. A perfect score is perfect in every draw: what few parcels leave open
-    shows in Wilson's interval alone.
+    treated likewise. Where all parcels are right, or all wrong, every draw says the same: then
+    all three have Wilson's interval, of as many parcels or groups as there are.
 
     Parameters
     ----------
@@ -181,8 +181,12 @@ def intervals(
 
     low, high = _ends(pair, len(pairs), groups, seed, scored)
     found = {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORE_NAMES)}
+    right = int((true == guess).sum())
+    if right in (0, len(true)):
+        n = len(true) if groups is None else len({str(one) for one in groups})
+        return dict.fromkeys(SCORE_NAMES, wilson(n if right else 0, n))
     if groups is None:
-        found["accuracy"] = wilson(int((true == guess).sum()), len(true))
+        found["accuracy"] = wilson(right, len(true))
     return found
 
 

@@ -20,6 +20,7 @@ from cubecrop.model.published import Normalisation, read_reference
 from cubecrop.model.record import TrainingRecord
 from cubecrop.model.storage import MODEL_FILES, digest_of, packed, unpacked
 from cubecrop.model.suitability import arrays_for, check_data, select_bands
+from cubecrop.model.telling import describe, describe_html
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
@@ -91,6 +92,12 @@ class CropModel:
                 f"network tells {self.config.n_classes} classes apart, the nomenclature has "
                 f"{len(self.nomenclature)}."
             )
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        return describe_html(self)
 
     @property
     def config(self) -> NetworkConfig:

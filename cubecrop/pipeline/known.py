@@ -14,6 +14,8 @@ from cubecrop.sample import hash_ids
 from cubecrop.sample.draw import mix
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import geopandas as gpd
     from numpy.typing import NDArray
 
@@ -64,7 +66,7 @@ def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
     """
     if not model.parcels_seen:
         return ["unknown"] * len(parcels)
-    candidates = _prints(parcels, tuple(product((-_TOLERANCE, _TOLERANCE), repeat=2)))
+    candidates = _prints(parcels, product((-_TOLERANCE, _TOLERANCE), repeat=2))
     found = np.full(len(parcels), "unseen", dtype=object)
     for name in ("held out", "train"):
         kept = model.parcels_seen.get(name, np.empty(0, dtype=np.uint64))
@@ -72,9 +74,7 @@ def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
     return [str(word) for word in found]
 
 
-def _prints(
-    parcels: gpd.GeoDataFrame, moves: tuple[tuple[float, float], ...]
-) -> NDArray[np.uint64]:
+def _prints(parcels: gpd.GeoDataFrame, moves: Iterable[tuple[float, ...]]) -> NDArray[np.uint64]:
     """64-bit hashes (move, parcel) of id and cell, the places moved by (east, north) degrees."""
     with np.errstate(invalid="ignore"):  # parcels without a place
         centres = shapely.bounds(shapely.centroid(parcels.geometry.to_numpy()))
