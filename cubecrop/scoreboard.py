@@ -76,7 +76,8 @@ def _print_confusion(console: Console, values: PartScores, part: str) -> None:
         for i, (name, row) in enumerate(zip(names, counts.tolist(), strict=True))
     ]
     table = _table(f"Confusion, {part} parcels", ["true \\ predicted", *titles], rows)
-    if Measurement.get(console, console.options, table).maximum <= console.width:
+    free = console.options.update(max_width=10_000)
+    if Measurement.get(console, free, table).maximum <= console.width:
         console.print(table)
         return
     mistakes = matrix - np.diag(np.diag(matrix))
