@@ -11,7 +11,7 @@ import cubecrop
 from cubecrop.archive import StacApiArchive
 from cubecrop.archive.providers import PROVIDERS
 from cubecrop.display import listed, plain
-from cubecrop.model import part_scores
+from cubecrop.model import TrainingRecord, part_scores
 from cubecrop.nomenclature import Crop, Nomenclature
 from cubecrop.testing import Place, season_scenes, write_archive
 
@@ -90,6 +90,17 @@ def test_a_calibrated_model_says_so(model):
 
     calibration = Calibration(temperature=1.2, alpha=0.1, least=0.2, n=300)
     assert "confidence: calibrated on 300 parcels" in repr(model.with_calibration(calibration))
+
+
+def test_what_a_model_does_not_know_is_not_told(model):
+    bare = replace(model, scores={}, season_window=None, training=TrainingRecord())
+    text = one_screen(bare)
+    assert "season: any, on the dates of the images" in text
+    assert "learnt from" not in text
+    assert "Scores" not in shown(bare)
+    monthly = replace(model, composite="month", season_window=((-2, 12, 1), (0, 2, 29)))
+    told = "1 December of the year -2 to 29 February, by month"
+    assert told in repr(monthly)
 
 
 @pytest.fixture(scope="module")
