@@ -36,7 +36,8 @@ def print_scores(console: Console, model: CropModel) -> None:
         for part, values in model.scores.items()
     ]
     titles = ("parcels", "n", *(SCORE_TITLES[name] for name in SCORE_NAMES))
-    console.print(_table("Scores (95 % interval)", titles, rows, left=(0, 2, 3, 4)))
+    console.print(Text("Scores (95 % interval)"))
+    console.print(_table(titles, rows, left=(0, 2, 3, 4)))
     for note in score_notes(model):
         console.print(Text(note))
 
@@ -60,7 +61,8 @@ def print_classes(console: Console, model: CropModel) -> None:
         row = [f"{number} {plain(name, longest=_NAME)}", str(one["n"]), *map(share_text, scores)]
         rows.append([*row, share_text(forest[name]["f1"])] if name in forest else row)
     titles = ["class", "n", "precision", "recall", "F1", *(["F1 of forest"] if forest else [])]
-    console.print(_table(f"Classes, {part} parcels", titles, rows))
+    console.print(Text(f"Classes, {part} parcels"))
+    console.print(_table(titles, rows))
     _print_confusion(console, values, part)
 
 
@@ -75,9 +77,10 @@ def _print_confusion(console: Console, values: PartScores, part: str) -> None:
         [f"{i + 1} {plain(name, longest=_NAME)}", *(str(n) if n else "." for n in row)]
         for i, (name, row) in enumerate(zip(names, counts.tolist(), strict=True))
     ]
-    table = _table(f"Confusion, {part} parcels", ["true \\ predicted", *titles], rows)
+    table = _table(["true \\ predicted", *titles], rows)
     free = console.options.update(max_width=10_000)
     if Measurement.get(console, free, table).maximum <= console.width:
+        console.print(Text(f"Confusion, {part} parcels"))
         console.print(table)
         return
     mistakes = matrix - np.diag(np.diag(matrix))
@@ -87,22 +90,16 @@ def _print_confusion(console: Console, values: PartScores, part: str) -> None:
         for i, j in zip(*np.unravel_index(order, mistakes.shape), strict=True)
         if mistakes[i, j]
     ]
-    title = f"Largest confusions, {part} parcels"
-    console.print(_table(title, ["true", "predicted", "n"], pairs, left=(0, 1)))
+    console.print(Text(f"Largest confusions, {part} parcels"))
+    console.print(_table(["true", "predicted", "n"], pairs, left=(0, 1)))
     console.print(Text("The whole matrix is wider than this terminal; it stands in model.json."))
 
 
 def _table(
-    title: str,
-    titles: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    left: Sequence[int] = (0,),
+    titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)
 ) -> Table:
     """A table of 80 columns or less where its texts allow; no text is markup."""
-    table = Table(
-        title=Text(title), box=None, padding=(0, 1, 0, 0), pad_edge=False, title_justify="left"
-    )
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for i, one in enumerate(titles):
         table.add_column(Text(one), justify="left" if i in left else "right", no_wrap=True)
     for row in rows:
