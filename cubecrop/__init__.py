@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
-    from cubecrop.model import CropModel
+    from cubecrop.model import CropModel, NetworkOptions
     from cubecrop.model.carry import send_model
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from cubecrop.season import Season
     from cubecrop.simulate import simulate_archive
     from cubecrop.training import TrainConfig, fit
-    from cubecrop.write import plot_timeline, write_map, write_parcels
+    from cubecrop.write import plot_map, plot_timeline, write_map, write_parcels
 
 _HOMES = {
     "Archive": "archive",
     "CloudMask": "cube",
     "CropModel": "model",
+    "NetworkOptions": "model",
     "Nomenclature": "nomenclature",
     "Scenes": "archive",
     "Season": "season",
@@ -36,6 +37,7 @@ _HOMES = {
     "fit": "training",
     "open_archive": "archive",
     "open_season": "cube",
+    "plot_map": "write",
     "plot_timeline": "write",
     "sample_pixel_sets": "sample",
     "search": "archive",
@@ -49,12 +51,19 @@ _HOMES = {
     "write_parcels": "write",
 }
 
+#: Modules whose names the documentation uses, as in `cubecrop.sample.read_worldcereal`.
+_MODULES = frozenset(
+    {"archive", "classification", "errors", "metrics", "model", "nomenclature", "pipeline",
+     "sample", "schema", "testing", "training"}
+)  # fmt: skip
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Archive",
     "CloudMask",
     "CropModel",
+    "NetworkOptions",
     "Nomenclature",
     "Scenes",
     "Season",
@@ -66,6 +75,7 @@ __all__ = [
     "fit",
     "open_archive",
     "open_season",
+    "plot_map",
     "plot_timeline",
     "sample_pixel_sets",
     "search",
@@ -83,8 +93,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (PEP 562)
     if name in _HOMES:
         return getattr(import_module(f"cubecrop.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return import_module(f"cubecrop.{name}")
     raise AttributeError(f"module 'cubecrop' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted([*special, *__all__])

@@ -56,6 +56,9 @@ Weather = Annotated[
         "store or another archive."
     ),
 ]
+Verbose = Annotated[
+    bool, Parameter(negative="", help="Print scores of each class and the confusion matrix.")
+]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
 
 
@@ -76,7 +79,7 @@ def _warning_text(message: Warning | str, *_: object) -> str:
 
 
 @app.command
-def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
+def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0, verbose: Verbose = False) -> None:
     """Simulate an archive, train, classify and map it. Needs no data and no network.
 
     Parameters
@@ -88,7 +91,7 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0) -> None:
     """
     result = cubecrop.demo(out, seed=seed)
     console = _console()
-    _print_scores(console, result.model)
+    _print_scores(console, result.model, verbose=verbose)
     console.print(
         f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
         "are right, by the crops that really grew. The archive is simulated; what its scores say "
@@ -171,6 +174,7 @@ def train(
     weather: Weather = None,
     nomenclature: Path | None = None,
     overwrite: Overwrite = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
 
@@ -247,7 +251,7 @@ def train(
         )
     model.save(out, overwrite=overwrite)
     console = _console()
-    _print_scores(console, model)
+    _print_scores(console, model, verbose=verbose)
     if nomenclature is not None:
         console.print(
             f"The model tells apart the {len(model.nomenclature)} crops of {nomenclature.name} "
@@ -453,19 +457,9 @@ def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | N
     return Season(year, start=start, end=end) if start or end else None  # type: ignore[arg-type]
 
 
-def _print_scores(console: Console, model: cubecrop.CropModel) -> None:
-    table = Table(title="Scores")
-    for column in ("parcels", "n", "accuracy", "macro-F1", "mean IoU"):
-        table.add_column(column)
-    for part, values in model.scores.items():
-        table.add_row(
-            part,
-            f"{values['n']:.0f}",
-            *(f"{values[key]:.3f}" for key in ("accuracy", "macro_f1", "mean_iou")),
-        )
-    console.print(table)
-    if alone := model.training.never_held_out:
-        if "held out" not in model.scores:
-            console.print("No parcel was held out: scores are those of the training parcels.")
-            return
-        console.print(f"Never held out, so in no score: {', '.join(alone)} (too few parcels).")
+def _print_scores(console: Console, model: cubecrop.CropModel, *, verbose: bool = False) -> None:
+    from cubecrop.scoreboard import print_classes, print_scores
+
+    print_scores(console, model)
+    if verbose:
+        print_classes(console, model)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cubecrop.colours import colours_of
+from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
 
 if TYPE_CHECKING:
@@ -208,6 +209,14 @@ class Nomenclature:
 
     def __len__(self) -> int:
         return len(self.crops)
+
+    def __repr__(self) -> str:
+        called = f" {plain(self.name)!r}" if self.name else ""
+        return f"<Nomenclature{called} of {len(self)} classes: {listed(self.names)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [(f"{len(self)} classes", swatches(self.names, self.colours))]
+        return html_table(f"Nomenclature {plain(self.name)}".rstrip(), rows)
 
 
 def label_text(label: object) -> str | None:

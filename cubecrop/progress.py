@@ -1,10 +1,13 @@
-"""One computation with a progress bar, where there is a terminal to show it on."""
+"""Progress bars, where there is a terminal or a notebook to show them on."""
 
 from __future__ import annotations
 
+import html
 import sys
-from contextlib import ExitStack
-from typing import Any
+import time
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
 
 from dask.base import compute as dask_compute
 from dask.callbacks import Callback
@@ -17,7 +20,77 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-__all__ = ["compute"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Bar", "compute", "progress_bar"]
+
+#: Seconds between two drawings in a notebook: each is a message to a browser.
+_PAUSE: Final = 0.1
+
+
+class Bar:
+    """How far a piece of work has come; where nothing shows it, it only counts."""
+
+    def __init__(
+        self,
+        description: str,
+        *,
+        total: int | None = None,
+        show: Callable[[Bar], None] | None = None,
+    ) -> None:
+        self.description = description
+        self.total = total
+        self.completed = 0
+        self._show = show
+
+    def update(
+        self,
+        *,
+        completed: int | None = None,
+        total: int | None = None,
+        description: str | None = None,
+    ) -> None:
+        """Set what is given, and show it."""
+        self.completed = self.completed if completed is None else completed
+        self.total = self.total if total is None else total
+        self.description = self.description if description is None else description
+        if self._show is not None:
+            self._show(self)
+
+    def advance(self) -> None:
+        """Count one step more."""
+        self.update(completed=self.completed + 1)
+
+
+@contextmanager
+def progress_bar(
+    description: str, *, total: int | None = None, unit: str = "", progress: bool = True
+) -> Iterator[Bar]:
+    """Show a bar while the block runs.
+
+    Parameters
+    ----------
+    description : str
+        What is being done, such as ``"Training"``.
+    total : int, optional
+        Steps to do, where that is known.
+    unit : str
+        What the steps are, such as ``"epochs"``.
+    progress : bool, default True
+        False shows nothing. A terminal shows the bar on standard error, a Jupyter notebook
+        below its cell; elsewhere, as in a log file, there is none.
+    """
+    console = Console(stderr=True)
+    with ExitStack() as stack:
+        show = None
+        if progress and console.is_jupyter:
+            show = _in_notebook(unit)
+        elif progress and console.is_terminal:
+            show = stack.enter_context(_on_terminal(console, unit))
+        bar = Bar(description, total=total, show=show)
+        bar.update()
+        yield bar
 
 
 def compute(*collections: Any, description: str, progress: bool = True) -> tuple[Any, ...]:  # noqa: ANN401
@@ -30,44 +103,96 @@ def compute(*collections: Any, description: str, progress: bool = True) -> tuple
     description : str
         What the bar says is being done, such as ``"Mapping crops"``.
     progress : bool, default True
-        Count finished tasks on standard error. There is no bar when standard error is not a
-        terminal, nor when a ``distributed`` client is active: its dashboard shows more.
+        Count finished tasks in a `progress_bar`. There is none when a ``distributed`` client
+        is active: its dashboard shows more.
 
     Returns
     -------
     tuple
         The computed values, in the order of ``collections``.
     """
-    console = Console(stderr=True)
-    with ExitStack() as stack:
-        if progress and console.is_terminal and not _client_is_active():
-            bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeRemainingColumn(),
-                console=console,
-            )
-            stack.enter_context(bar)
-            stack.enter_context(_TaskCounter(bar, description))
-        values: tuple[Any, ...] = dask_compute(*collections)
-    return values
+    if not progress or _client_is_active():
+        return tuple(dask_compute(*collections))
+    with progress_bar(description) as bar, _TaskCounter(bar):
+        return tuple(dask_compute(*collections))
 
 
 class _TaskCounter(Callback):
     """Moves a bar by one for each task that a local scheduler finishes."""
 
-    def __init__(self, bar: Progress, description: str) -> None:
+    def __init__(self, bar: Bar) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._bar = bar
-        self._task = bar.add_task(description, total=None)
 
     def _start_state(self, _graph: object, state: dict[str, Any]) -> None:
         total = sum(len(state[key]) for key in ("ready", "waiting", "running", "finished"))
-        self._bar.update(self._task, total=total, completed=len(state["finished"]))
+        self._bar.update(total=total, completed=len(state["finished"]))
 
     def _posttask(self, *_task: object) -> None:
-        self._bar.advance(self._task)
+        self._bar.advance()
+
+
+@contextmanager
+def _on_terminal(console: Console, unit: str) -> Iterator[Callable[[Bar], None]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        *([TextColumn(unit)] if unit else []),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as shown:
+        task = shown.add_task("", total=None)
+
+        def show(bar: Bar) -> None:
+            shown.update(
+                task, description=bar.description, completed=bar.completed, total=bar.total
+            )
+
+        yield show
+
+
+def _in_notebook(unit: str) -> Callable[[Bar], None]:
+    """Draw as HTML: the widgets that rich and tqdm draw with are often not installed."""
+    ipython: Any = import_module("IPython.display")
+    start = time.monotonic()
+    handle: Any = None
+    drawn = 0.0
+
+    def show(bar: Bar) -> None:
+        nonlocal handle, drawn
+        now = time.monotonic()
+        done = bar.total is not None and bar.completed >= bar.total
+        if handle is not None and not done and now - drawn < _PAUSE:
+            return
+        drawn = now
+        picture = ipython.HTML(_as_html(bar, unit, now - start))
+        if handle is None:
+            handle = ipython.display(picture, display_id=True)
+        else:
+            handle.update(picture)
+
+    return show
+
+
+def _as_html(bar: Bar, unit: str, seconds: float) -> str:
+    if not bar.total:
+        return f"<div>{html.escape(bar.description)} …</div>"
+    left = seconds * (bar.total - bar.completed) / max(bar.completed, 1)
+    told = f"{bar.completed}/{bar.total} {unit}".rstrip()
+    if bar.completed >= bar.total:
+        told += f", {_clock(seconds)}"
+    elif bar.completed:
+        told += f", {_clock(left)} left"
+    return (
+        f"<div>{html.escape(bar.description)} "
+        f'<progress value="{bar.completed}" max="{bar.total}"></progress> {html.escape(told)}</div>'
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
 def _client_is_active() -> bool:

@@ -8,6 +8,7 @@ import operator
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cubecrop.display import day_text, html_table
 from cubecrop.errors import SeasonError
 
 __all__ = ["Hemisphere", "Season"]
@@ -108,6 +109,11 @@ class Season:
     def n_days(self) -> int:
         """Length in days, both ends included."""
         return (self.end - self.start).days + 1
+
+    def _repr_html_(self) -> str:
+        days = [day_text(day.month, day.day) + f" {day.year}" for day in (self.start, self.end)]
+        rows = [("from", days[0]), ("to", days[1]), ("days", str(self.n_days))]
+        return html_table(f"Season {self.year}", rows)
 
     def __str__(self) -> str:
         return f"{self.year} ({self.start} to {self.end})"

@@ -77,6 +77,23 @@ def test_scores_are_those_of_the_table(model, table, declared):
         mine = (part == name).to_numpy()
         right = (table[LABEL].to_numpy() == declared[LABEL].to_numpy())[mine].mean()
         assert right == pytest.approx(model.scores[name]["accuracy"])
+    assert table["part"].tolist() == part.tolist()
+
+
+def test_a_declared_column_of_that_name_is_kept_aside(place, declared, model):
+    own = declared.iloc[:2].assign(part=["mine", "yours"]).to_crs("EPSG:4326")
+    own.loc[own.index[1], "id"] = "never seen"
+    found = cubecrop.classify_parcels(
+        own, YEAR, archive=place, season=SEASON, model=model, progress=False
+    )
+    assert found["declared:part"].tolist() == ["mine", "yours"]
+    first = cubecrop.split_parcels(declared, LABEL, seed=0).iloc[0]
+    assert found["part"].tolist() == [first, "unseen"]
+    away = own.set_geometry(own.translate(3, 0))
+    found = cubecrop.classify_parcels(
+        away, YEAR, archive=place, season=SEASON, model=model, progress=False
+    )
+    assert found["part"].tolist() == ["unseen", "unseen"]
 
 
 def test_training_depends_on_no_order_and_no_chunks(place, declared):
@@ -442,6 +459,7 @@ def test_the_demo_writes_everything(tmp_path):
         "archive/catalog.json",
     } <= made  # fmt: skip
     assert 0 <= result.parcels.accuracy <= 1
+    assert set(result.table["part"]) == {"train", "held out"}
     assert result.pixels.n > 0
 
 

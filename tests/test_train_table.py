@@ -43,10 +43,14 @@ def extraction(path, *, n=48, per_group=2):
 
 def test_the_command_trains_on_a_table(tmp_path, capsys):
     table = extraction(tmp_path / "table.parquet")
-    arguments = [table, "--label", "crop", "--out", tmp_path / "model"]
+    arguments = [table, "--label", "crop", "--out", tmp_path / "model", "--verbose"]
     assert run("train", *arguments, "--epochs", "25", "--checkpoint", tmp_path / "run") == 0
     told = capsys.readouterr().out
     assert "held out" in told
+    assert "held-out parcels: these scores say little" in told
+    assert "Network and random forest differ by" in told
+    assert "Classes, held out parcels" in told
+    assert "Confusion, held out parcels" in told
     assert "random forest" in told
     model = cubecrop.CropModel.load(tmp_path / "model")
     assert set(model.scores) == {"train", "held out", BASELINE}
@@ -55,6 +59,12 @@ def test_the_command_trains_on_a_table(tmp_path, capsys):
     assert sum(model.training.parcels.values()) + sum(model.training.held_out.values()) == 47
     assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 26
     assert model.training.archives == ("table.parquet",)
+    for values in model.scores.values():
+        assert sum(map(sum, values["confusion"])) == values["n"]
+        assert list(values["per_class"]) == list(CROPS)
+        low, high = values["intervals"]["accuracy"]
+        assert 0 <= low <= values["accuracy"] <= high <= 1
+    assert set(model.scores[BASELINE]["difference"]) == {"accuracy", "interval"}
 
 
 def test_groups_are_never_torn(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ import shapely
 from cubecrop.archive.base import Extent, Interval, refuse_password
 from cubecrop.archive.extent import footprint_of
 from cubecrop.archive.providers import LOCAL, Provider
+from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError, UnsupportedItemError
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ class StacApiArchive:
 
     def __post_init__(self) -> None:
         refuse_password(self.name)
+
+    def __repr__(self) -> str:
+        searched = [key for key, rule in self.provider.collections.items() if rule.searched]
+        return (
+            f"<StacApiArchive {plain(self.name)!r} of provider {self.provider.name!r}, searching "
+            f"{listed(searched)}>"
+        )
 
     def items(
         self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from cubecrop.archive.base import Archive, Extent, Interval
 from cubecrop.archive.extent import footprint_of, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
+from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -125,6 +127,14 @@ class FileArchive:
     name: str
     records: tuple[Mapping[str, Any], ...] = field(repr=False)
     provider: Provider = LOCAL
+
+    def __repr__(self) -> str:
+        counts = Counter(str(item.get("collection")) for item in self.records)
+        held = listed([f"{name} ({n})" for name, n in sorted(counts.items())])
+        return (
+            f"<FileArchive {plain(self.name)!r} of provider {self.provider.name!r}, "
+            f"{len(self.records)} items: {held or 'none'}>"
+        )
 
     @classmethod
     def read(cls, path: Path, *, name: str) -> FileArchive:

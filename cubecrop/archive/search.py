@@ -17,6 +17,7 @@ from cubecrop.archive.identity import utc
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
 from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
+from cubecrop.display import block, html_table, plain
 from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
@@ -76,6 +77,28 @@ class Scenes:
                 "id",
             ],
         )
+
+    def __repr__(self) -> str:
+        return block(f"Scenes of {plain(self.archive)}, season {self.season}", self._rows())
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Scenes of {plain(self.archive)}, season {self.season}", self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
+        rows: list[tuple[str, str]] = []
+        for modality in MODALITIES:
+            found = self.of(modality)
+            if not found:
+                continue
+            told = f"{len(found)} scene{'' if len(found) == 1 else 's'}"
+            if modality in SERIES:
+                days = sorted({scene.solar_day for scene in found})
+                told += f" on {len(days)} date{'' if len(days) == 1 else 's'}"
+                told += f", {days[0]} to {days[-1]}"
+            rows.append((modality, told))
+        if self.superseded:
+            rows.append(("superseded", f"{len(self.superseded)} older processings"))
+        return rows
 
     def __len__(self) -> int:
         return len(self.scenes)

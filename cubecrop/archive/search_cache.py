@@ -15,6 +15,7 @@ import shapely
 
 from cubecrop.archive.base import Extent
 from cubecrop.archive.extent import footprint_of
+from cubecrop.display import plain
 from cubecrop.errors import ArchiveError
 from cubecrop.files import new_file
 
@@ -53,6 +54,9 @@ class CachedArchive:
 
     archive: Archive
     folder: Path
+
+    def __repr__(self) -> str:
+        return f"<CachedArchive of {self.archive!r}, answers kept in {plain(self.folder)!r}>"
 
     @property
     def name(self) -> str:

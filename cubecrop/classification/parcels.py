@@ -15,7 +15,7 @@ from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import geopandas as gpd
     from numpy.typing import NDArray
@@ -101,6 +101,7 @@ def parcel_table(
     model: CropModel,
     *,
     within: NDArray[np.bool_] | None = None,
+    part: Sequence[str] | None = None,
 ) -> gpd.GeoDataFrame:
     """Add a classification's columns to the parcels it was made for.
 
@@ -115,6 +116,8 @@ def parcel_table(
     within : numpy.ndarray, optional
         (parcel,) bool, False where a parcel lies outside the archive's extent; by default all
         may lie within.
+    part : sequence of str, optional
+        A word a parcel for the column ``part``; by default there is no such column.
 
     Returns
     -------
@@ -145,6 +148,7 @@ def parcel_table(
         **_crop_sets(probability, model),
         **{f"valid_dates:{name}": dates[name] for name in dates},
         "status": _status(first, dates, parcels, model.config, within),
+        **({} if part is None else {"part": list(part)}),
     }
     if len(parcels) == 0:  # a list of nothing would become a column of numbers
         columns = {

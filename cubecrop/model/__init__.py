@@ -19,6 +19,7 @@ from cubecrop.model.calibration import Calibration, calibration_text, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
+from cubecrop.model.part_scores import BASELINE, PartScores, difference, part_scores
 from cubecrop.model.predict import Predictor, as_batch, one_thread, usable_device
 from cubecrop.model.record import TrainingRecord, window_text
 from cubecrop.model.reference import ModelReference, reference_to
@@ -27,6 +28,7 @@ from cubecrop.model.storage import MODEL_FILES
 from cubecrop.model.thermal import thermal_source
 
 __all__ = [
+    "BASELINE",
     "MODEL_FILES",
     "WEATHER",
     "Batch",
@@ -37,6 +39,7 @@ __all__ = [
     "NetworkConfig",
     "NetworkOptions",
     "Outputs",
+    "PartScores",
     "Predictor",
     "SampleArrays",
     "SensorArrays",
@@ -48,9 +51,11 @@ __all__ = [
     "assemble",
     "calibration_text",
     "days_since_start",
+    "difference",
     "in_window",
     "mean_over_pixels",
     "one_thread",
+    "part_scores",
     "pixel_sets_of",
     "reference_to",
     "sample_arrays",

@@ -20,14 +20,18 @@ from cubecrop.model.published import Normalisation, read_reference
 from cubecrop.model.record import TrainingRecord
 from cubecrop.model.storage import MODEL_FILES, digest_of, packed, unpacked
 from cubecrop.model.suitability import arrays_for, check_data, select_bands
+from cubecrop.model.telling import describe, describe_html
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from cubecrop.model.calibration import Calibration
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
+    from cubecrop.model.part_scores import PartScores
     from cubecrop.model.record import Window
 
 __all__ = ["CropModel"]
@@ -57,7 +61,11 @@ class CropModel:
     training : TrainingRecord
         What it learned from.
     scores : mapping
-        Part ("train", "held out") to score name to value.
+        Part ("train", "held out") to its `PartScores`.
+    parcels_seen : mapping
+        Part ("train", "held out") to sorted fingerprints (parcel,) uint64 of its parcels, by
+        id and place: whoever has the parcels can tell which of them the model knows. Empty
+        where it was not recorded.
     calibration : Calibration, optional
         Temperature of the probabilities, and the threshold of crop sets.
     name, licence : str
@@ -72,7 +80,8 @@ class CropModel:
     composite: str = ""
     n_pixels: int = 64
     training: TrainingRecord = field(default_factory=TrainingRecord)
-    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    scores: Mapping[str, PartScores] = field(default_factory=dict)
+    parcels_seen: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
     calibration: Calibration | None = None
     name: str = "crop model"
     licence: str = "unspecified"
@@ -83,6 +92,12 @@ class CropModel:
                 f"network tells {self.config.n_classes} classes apart, the nomenclature has "
                 f"{len(self.nomenclature)}."
             )
+
+    def __repr__(self) -> str:
+        return describe(self)
+
+    def _repr_html_(self) -> str:
+        return describe_html(self)
 
     @property
     def config(self) -> NetworkConfig:

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
@@ -16,11 +17,14 @@ from cubecrop.model.calibration import Calibration
 from cubecrop.model.config import NetworkConfig
 from cubecrop.model.mlm import mlm_item
 from cubecrop.model.networks import CropNetwork
+from cubecrop.model.part_scores import read_part_scores
 from cubecrop.model.record import TrainingRecord, read_window
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from numpy.typing import NDArray
 
     from cubecrop.model.crop_model import CropModel
 
@@ -28,11 +32,13 @@ __all__ = ["MODEL_FILES", "digest_of", "packed", "unpacked"]
 
 MODEL_FILES = ("model.safetensors", "model.json")
 _FORMAT = 1
+#: Start of the names of tensors that are no weights, but fingerprints of parcels.
+_PARCELS = "cubecrop:parcels:"
 
 
 def digest_of(model: CropModel) -> str:
     """SHA-256 over weights and metadata."""
-    return _digest(_weights(model.network), _metadata(model))
+    return _digest(_tensors(model), _metadata(model))
 
 
 def packed(model: CropModel) -> dict[str, bytes]:
@@ -45,7 +51,7 @@ def packed(model: CropModel) -> dict[str, bytes]:
     item["properties"]["cubecrop:model"] = _metadata(model)
     item["properties"]["cubecrop:digest"] = model.digest
     text = json.dumps(item, indent=1).encode()
-    return dict(zip(MODEL_FILES, (_weights(model.network), text), strict=True))
+    return dict(zip(MODEL_FILES, (_tensors(model), text), strict=True))
 
 
 def unpacked(files: Mapping[str, bytes], source: object) -> dict[str, Any]:
@@ -76,7 +82,13 @@ def unpacked(files: Mapping[str, bytes], source: object) -> dict[str, Any]:
                 f"{source} is damaged: its files are not those that were written "
                 f"(digest {digest}). Copy the model again."
             )
-        return {"network": _network(metadata["network"], weights), **_fields(metadata)}
+        tensors = safetensors.torch.load(weights)
+        seen = _parcels_seen(tensors)
+        return {
+            "network": _network(metadata["network"], tensors),
+            "parcels_seen": seen,
+            **_fields(metadata),
+        }
     except ModelFormatError:
         raise
     except (
@@ -85,9 +97,23 @@ def unpacked(files: Mapping[str, bytes], source: object) -> dict[str, Any]:
         raise ModelFormatError(f"{source} is not a model: {error!r}.") from error
 
 
-def _weights(network: CropNetwork) -> bytes:
-    state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+def _tensors(model: CropModel) -> bytes:
+    """Weights, and the fingerprints of parcels: 8 bytes each, too many for JSON."""
+    state = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
+    for part, prints in model.parcels_seen.items():
+        # As int64, since torch does little with uint64.
+        numbers = np.ascontiguousarray(prints, dtype=np.uint64).view(np.int64)
+        state[_PARCELS + part] = torch.from_numpy(numbers.copy())
     return safetensors.torch.save(state)
+
+
+def _parcels_seen(tensors: dict[str, torch.Tensor]) -> dict[str, NDArray[np.uint64]]:
+    """Take the fingerprints out of what a file holds; what is left are weights."""
+    names = sorted(name for name in tensors if name.startswith(_PARCELS))
+    found = {name.removeprefix(_PARCELS): tensors.pop(name) for name in names}
+    if any(one.dtype != torch.int64 or one.ndim != 1 for one in found.values()):
+        raise ModelFormatError("fingerprints of parcels are not whole numbers of 64 bits in a row.")
+    return {part: one.numpy().view(np.uint64) for part, one in found.items()}
 
 
 def _digest(weights: bytes, metadata: Mapping[str, Any]) -> str:
@@ -117,11 +143,11 @@ def _metadata(model: CropModel) -> dict[str, Any]:
     return plain
 
 
-def _network(config: dict[str, Any], weights: bytes) -> CropNetwork:
+def _network(config: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> CropNetwork:
     network = CropNetwork(NetworkConfig.from_dict(config))
     try:
-        network.load_state_dict(safetensors.torch.load(weights), strict=True)
-    except (SafetensorError, RuntimeError) as error:
+        network.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
         raise ModelFormatError(f"weights do not fit the network: {error}") from error
     if not all(bool(torch.isfinite(t).all()) for t in network.state_dict().values()):
         raise ModelFormatError("weights are not all finite.")
@@ -143,7 +169,6 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "calibration": Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
         "training": TrainingRecord.from_dict(metadata["training"]),
         "scores": {
-            str(part): {str(k): float(v) for k, v in values.items()}
-            for part, values in metadata["scores"].items()
+            str(part): read_part_scores(values) for part, values in metadata["scores"].items()
         },
     }

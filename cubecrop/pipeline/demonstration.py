@@ -17,7 +17,6 @@ from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.learn import train
 from cubecrop.pipeline.picture import Story, draw_demo, read_photo, read_seasons
 from cubecrop.pipeline.run import classify, classify_parcels
-from cubecrop.sample import split_parcels
 from cubecrop.simulate import simulate_archive
 from cubecrop.write import write_map, write_parcels
 
@@ -69,7 +68,7 @@ def demo(
     size_km : float, default 2.5
         Side of the simulated area.
     progress : bool, default True
-        Show progress bars on a terminal.
+        Show progress bars on a terminal or in a notebook.
 
     Returns
     -------
@@ -89,7 +88,6 @@ def demo(
     model = train(declared, _LABEL, _YEAR, archive=archive, seed=seed, progress=progress)
     model.save(folder / "model")
     table = classify_parcels(declared, _YEAR, archive=archive, model=model, progress=progress)
-    table["part"] = split_parcels(declared, _LABEL, seed=seed)
     write_parcels(table, folder / "parcels.parquet")
     write_map(
         classify(declared, _YEAR, archive=archive, model=model),

@@ -23,6 +23,7 @@ from cubecrop.pipeline.inputs import (
     modalities_for,
     within_archive,
 )
+from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
 from cubecrop.sample import read_parcels, reading_order, sample_pixel_sets
 
@@ -141,7 +142,7 @@ def classify_parcels(
     year, archive, model, season, resolution, crs, chunks, device, clouds, weather
         As for `classify`.
     progress : bool, default True
-        Show a progress bar on a terminal.
+        Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------
@@ -149,7 +150,9 @@ def classify_parcels(
         Every parcel that was given, in order, with its columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
         ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
-        ``status``, which is "predicted" or says what was missing. A parcel without
+        ``status``, which is "predicted" or says what was missing; ``part``, which is "train"
+        where the model learnt from the parcel, "held out" where it was scored on it, "unseen",
+        or "unknown" where the model does not say which parcels it saw. A parcel without
         geometry (or with infinite coordinates), outside the archive, or never seen has no
         prediction: None and NaN. So it is also where that holds for all of them, and where
         there are none.
@@ -170,7 +173,9 @@ def classify_parcels(
     within = within_archive(table, source)
     if not within.any():
         found = nothing_found(table, crop_model)
-        return parcel_table(table, found, crop_model, within=within)
+        return parcel_table(
+            table, found, crop_model, within=within, part=parts_known(crop_model, table)
+        )
     check_reach(table[within], resolution=resolution, crs=crs)
     cube = open_season(
         table[within],
@@ -189,4 +194,10 @@ def classify_parcels(
     found = classify_pixel_sets(samples, crop_model, device=device)
     (found,) = compute(found, description="Classifying parcels", progress=progress)
     back = np.argsort(order)
-    return parcel_table(table, found.isel(parcel=back), crop_model, within=within)
+    return parcel_table(
+        table,
+        found.isel(parcel=back),
+        crop_model,
+        within=within,
+        part=parts_known(crop_model, table),
+    )

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.metrics import scores
+from cubecrop.metrics import accuracy_difference
+from cubecrop.model import BASELINE, difference, part_scores
 from cubecrop.nomenclature import NODATA
 from cubecrop.training import fit_forest
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BASELINE", "scored"]
 
-#: The name of the random forest's scores.
-BASELINE = "held out, random forest"
-
 
 def scored(
     model: CropModel,
@@ -33,6 +31,7 @@ def scored(
     *,
     seed: int,
     device: str | None,
+    groups: NDArray[np.object_] | None = None,
 ) -> CropModel:
     """The model with its scores, and with who was held out in its record.
 
@@ -50,6 +49,8 @@ def scored(
         Of the random forest.
     device : str, optional
         Where the network predicts.
+    groups : numpy.ndarray, optional
+        (parcel,) names; parcels of one group are alike, which makes the scores' intervals wider.
 
     Returns
     -------
@@ -57,13 +58,19 @@ def scored(
         With scores on "train", "held out" and, from a random forest that was grown on the
         same training parcels, `BASELINE`.
     """
+    names = model.nomenclature.names
     index = np.array([model.nomenclature.index(text) for text in truth])
     guess = _classes(model.predict_proba(samples, device=device))
-    found = {}
-    for name in ("train", "held out"):
-        if (mine := part == name).any():
-            found[name] = _row(index[mine], guess[mine], len(model.nomenclature))
+
+    def of(mine: NDArray[np.int64]) -> list[object] | None:
+        return None if groups is None else groups[mine].tolist()
+
     learned, unseen = np.flatnonzero(part == "train"), np.flatnonzero(part == "held out")
+    found = {
+        name: part_scores(index[mine], guess[mine], names, groups=of(mine))
+        for name, mine in (("train", learned), ("held out", unseen))
+        if len(mine)
+    }
     if len(unseen):
         forest = fit_forest(
             samples.isel(parcel=learned),
@@ -72,8 +79,9 @@ def scored(
             seed=seed,
         )
         baseline = _classes(forest.predict_proba(samples.isel(parcel=unseen)))
-        found[BASELINE] = _row(index[unseen], baseline, len(model.nomenclature))
-    names = model.nomenclature.names
+        lead = accuracy_difference(index[unseen], guess[unseen], baseline, groups=of(unseen))
+        row = part_scores(index[unseen], baseline, names, groups=of(unseen))
+        found[BASELINE] = {**row, "difference": difference(*lead)}
     held = np.bincount(index[unseen], minlength=len(names)).tolist()
     record = replace(
         model.training,
@@ -87,13 +95,3 @@ def _classes(probability: xr.DataArray) -> NDArray[np.int64]:
     values = probability.to_numpy()
     known = np.isfinite(values).all(axis=1)
     return np.where(known, np.nan_to_num(values).argmax(axis=1), NODATA)
-
-
-def _row(truth: NDArray[np.int64], guess: NDArray[np.int64], n_classes: int) -> dict[str, float]:
-    one = scores(truth, guess, n_classes)
-    return {
-        "n": float(one.n),
-        "accuracy": one.accuracy,
-        "macro_f1": one.macro_f1,
-        "mean_iou": one.mean_iou,
-    }

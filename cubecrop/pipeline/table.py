@@ -94,7 +94,15 @@ def train_table(
         checkpoint=checkpoint,
         progress=progress,
     )
-    return scored(model, samples, truth, part, seed=seed, device=device)
+    return scored(
+        model,
+        samples,
+        truth,
+        part,
+        seed=seed,
+        device=device,
+        groups=groups if "group" in samples.coords else None,
+    )
 
 
 def _read(table: Path, label: str) -> xr.DataTree:

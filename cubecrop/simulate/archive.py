@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
 import pandas as pd
-from rich.console import Console
-from rich.progress import Progress
 
 from cubecrop.errors import OutputError, SimulationError
+from cubecrop.progress import progress_bar
 from cubecrop.season import Season
 from cubecrop.simulate.land import declare, parcel_table
 from cubecrop.simulate.presets import Preset, find_preset
@@ -83,7 +82,7 @@ def simulate_archive(
     seed : int, default 0
         Not negative.
     progress : bool, default True
-        Show a progress bar on standard error where that is a terminal.
+        Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------
@@ -236,12 +235,10 @@ def _write_archive(root: Path, chosen: Preset, *, seed: int, progress: bool) -> 
     years = sorted(chosen.years)
     # Threads, since GDAL, zlib and NumPy leave the interpreter free; each scene has its own
     # random stream, so that their order does not matter.
-    console = Console(stderr=True)
     with (
-        Progress(console=console, disable=not (progress and console.is_terminal)) as bar,
+        progress_bar("Simulating", unit="scenes", progress=progress) as bar,
         ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,
     ):
-        task = bar.add_task("simulating", total=None)
         for name in chosen.regions:
             world = grow_world(
                 find_region(name), years, size_km=chosen.size_km, seed=seed,
@@ -251,12 +248,12 @@ def _write_archive(root: Path, chosen: Preset, *, seed: int, progress: bool) -> 
                 *optical_jobs(root, world, dates, seed=seed),
                 *radar_jobs(root, world, dates, seed=seed, sentinel_1b=chosen.sentinel_1b),
             ]
-            bar.update(task, total=len(jobs) * len(chosen.regions))
+            bar.update(total=len(jobs) * len(chosen.regions))
             futures = [pool.submit(job) for job in jobs]
             try:
                 for future in futures:
                     items.append(future.result())
-                    bar.advance(task)
+                    bar.advance()
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

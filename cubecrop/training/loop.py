@@ -86,7 +86,7 @@ def fit(
         training that was killed goes on from there with the same call, and ends with the
         same weights as one that was not.
     progress : bool, default True
-        Show a progress bar on a terminal.
+        Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------

@@ -9,19 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from torch import Tensor, nn
 
 from cubecrop.metrics import scores
 from cubecrop.model import WEATHER, Predictor
 from cubecrop.nomenclature import NODATA
+from cubecrop.progress import progress_bar
 from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
 
@@ -104,7 +97,7 @@ def optimise(
     checkpoint : Checkpoint, optional
         Where to keep the state, and to go on from.
     progress : bool
-        Show a bar on a terminal.
+        Show a bar on a terminal or in a notebook.
     """
     per_epoch = n_batches(sets, config)
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
@@ -131,8 +124,8 @@ def optimise(
     forward: Any = network.forward_all
     if config.compile:
         forward = torch.compile(network.forward_all, dynamic=True)
-    with _bar(progress) as bar:
-        task = bar.add_task("Training", total=epochs, completed=course.epoch)
+    with progress_bar("Training", total=epochs, unit="epochs", progress=progress) as bar:
+        bar.update(completed=course.epoch)
         while course.epoch < epochs and not _is_over(course, config):
             epoch, losses = course.epoch, []
             for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
@@ -150,7 +143,7 @@ def optimise(
             course.add(row | _validate(network, validation, device), network)
             if checkpoint is not None:
                 checkpoint.save(_state(course, network, optimiser, schedule), course.rows)
-            bar.update(task, completed=course.epoch, description=_told(course))
+            bar.update(completed=course.epoch, description=_told(course))
     network.cpu()
     if course.weights is not None:
         network.load_state_dict(course.weights)
@@ -293,17 +286,4 @@ def _resumed(
         best_score=state["best_score"],
         risen=state["risen"],
         weights=state["weights"],
-    )
-
-
-def _bar(progress: bool) -> Progress:
-    console = Console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not (progress and console.is_terminal),
     )

@@ -83,7 +83,7 @@ def write_map(
     overwrite : bool, default False
         Replace a folder that holds an earlier map and nothing else.
     progress : bool, default True
-        Show a progress bar on a terminal.
+        Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     from cubecrop.write.facts import MapFacts
 
-__all__ = ["NODATA_COLOUR", "draw_map", "legend", "write_quicklook"]
+__all__ = [
+    "NODATA_COLOUR", "draw_in", "draw_map", "legend", "map_figure", "shape_drawn",
+    "write_quicklook",
+]  # fmt: skip
 
 NODATA_COLOUR: Final = "#E0E0E0"
 
@@ -131,17 +134,32 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     facts : MapFacts
         Grid, classes and provenance.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    rows, columns = facts.shape
-    reduction = max(1.0, max(rows, columns) / (_LONG_SIDE * _DPI))
     with rasterio.open(crop_type) as raster:
-        values = raster.read(
-            1,
-            out_shape=(max(1, round(rows / reduction)), max(1, round(columns / reduction))),
-            resampling=Resampling.mode,
-        )
+        values = raster.read(1, out_shape=shape_drawn(facts.shape), resampling=Resampling.mode)
+    map_figure(values, facts).savefig(path)
+
+
+def shape_drawn(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Rows and columns that a picture shows of a map of some shape."""
+    rows, columns = shape
+    reduction = max(1.0, max(rows, columns) / (_LONG_SIDE * _DPI))
+    return max(1, round(rows / reduction)), max(1, round(columns / reduction))
+
+
+def map_figure(values: NDArray[np.uint8], facts: MapFacts) -> Figure:
+    """Draw a map in a figure of its own.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Class indices of the whole map, at the resolution of the picture.
+    facts : MapFacts
+        Grid, classes and provenance.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from cubecrop.write.figure import Figure
+
     left, bottom, right, top = facts.bounds
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
     inches = _LONG_SIDE / max(width, height)
@@ -153,6 +171,14 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    draw_in(axes, values, facts)
+    return figure
+
+
+def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts) -> None:
+    """Draw a map in axes, with title and legend; arguments as for `map_figure`."""
+    left, bottom, right, top = facts.bounds
+    width, height = (right - left) / 1000, (top - bottom) / 1000  # km
     draw_map(axes, values, facts.nomenclature, extent=(0, width, 0, height))
     axes.set_title(
         f"{facts.title}\n{facts.season.start} to {facts.season.end}",
@@ -169,7 +195,6 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
         bbox_to_anchor=(1.01, 1),
         borderaxespad=0,
     )
-    figure.savefig(path)
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

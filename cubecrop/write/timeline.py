@@ -60,7 +60,8 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
     Returns
     -------
     matplotlib.figure.Figure
-        Of its own, not pyplot's; ``figure.savefig("timeline.png")`` writes it.
+        Of its own, not pyplot's; a notebook shows it, and ``figure.savefig("timeline.png")``
+        writes it.
 
     Raises
     ------
@@ -68,7 +69,8 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
         There is no satellite scene.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+
+    from cubecrop.write.figure import Figure
 
     series = series_names(scenes)
     if not series:

@@ -1,0 +1,160 @@
+"""A model and its scores in words: for `repr`, notebooks and the command line."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING, Final
+
+from cubecrop.display import block, day_text, html_table, listed, plain, swatches
+from cubecrop.metrics import SCORE_NAMES, ScoreName
+from cubecrop.model.part_scores import BASELINE
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cubecrop.model.crop_model import CropModel
+    from cubecrop.model.part_scores import PartScores
+    from cubecrop.model.record import Window
+
+__all__ = ["SCORE_TITLES", "describe", "describe_html", "score_notes", "score_text", "share_text"]
+
+SCORE_TITLES: Final[Mapping[ScoreName, str]] = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "mean_iou": "mean IoU",
+}
+#: With fewer held-out parcels the interval of an accuracy is 0.2 to 0.4 wide.
+_FEW: Final = 30
+_YEARS: Final = {0: "", -1: " of the year before", 1: " of the year after"}
+
+
+def share_text(value: float | None, *, digits: int = 3) -> str:
+    """A share as ".881"; "-" where there is none."""
+    if value is None or value != value:
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def score_text(scores: PartScores, name: ScoreName) -> str:
+    """A score with its 95 % interval: ".881 (.84-.91)"."""
+    value = share_text(scores[name])
+    ends = scores.get("intervals")
+    if ends is None:
+        return value
+    low, high = ends[name]
+    digits = 3 if high - low < 0.02 else 2  # of many parcels, two digits are twice the same
+    return f"{value} ({share_text(low, digits=digits)}-{share_text(high, digits=digits)})"
+
+
+def score_notes(model: CropModel) -> list[str]:
+    """What scores do not say by themselves, a sentence each."""
+    notes = []
+    held = model.scores.get("held out")
+    if held is not None and held["n"] < _FEW:
+        n = int(held["n"])
+        notes.append(
+            f"{n} held-out parcel{'' if n == 1 else 's'}: these scores say little about other "
+            f"parcels. Train with {_FEW} or more held out."
+        )
+    lead = model.scores[BASELINE].get("difference") if BASELINE in model.scores else None
+    if lead is not None:
+        low, high = lead["interval"]
+        told = (
+            f"Network and random forest differ by {_signed(lead['accuracy'])} in accuracy "
+            f"({_signed(low)} to {_signed(high)}): "
+        )
+        if low <= 0 <= high:
+            notes.append(told + "no telling apart.")
+        else:
+            better = "network" if low > 0 else "random forest"
+            notes.append(told + f"the {better} is better on these parcels.")
+    alone = model.training.never_held_out
+    if model.scores and held is None:
+        notes.append("No parcel was held out: scores are those of the training parcels.")
+    elif alone:
+        names = ", ".join(plain(name) for name in alone)
+        notes.append(f"Never held out, so in no score: {names} (too few parcels).")
+    return notes
+
+
+def describe(model: CropModel) -> str:
+    """A model in a few lines."""
+    names = model.nomenclature.names
+    rows = [("classes", f"{len(names)}: {listed(names)}"), *_facts(model)]
+    for part, values in model.scores.items():
+        told = ", ".join(f"{SCORE_TITLES[n]} {score_text(values, n)}" for n in SCORE_NAMES)
+        rows.append((plain(part), f"{values['n']:.0f} parcels, {told}"))
+    return block(f"CropModel {plain(model.name)!r}", rows)
+
+
+def describe_html(model: CropModel) -> str:
+    """A model as small tables of HTML."""
+    names, colours = model.nomenclature.names, model.nomenclature.colours
+    found = html_table(
+        f"CropModel {plain(model.name)!r}",
+        [(f"{len(names)} classes", swatches(names, colours)), *_facts(model)],
+    )
+    if model.scores:
+        header = ("parcels", "n", *(SCORE_TITLES[name] for name in SCORE_NAMES))
+        rows = [
+            (plain(part), f"{values['n']:.0f}", *(score_text(values, n) for n in SCORE_NAMES))
+            for part, values in model.scores.items()
+        ]
+        found += html_table("Scores, with 95 % intervals", rows, header=header)
+        found += "".join(f"<div>{html.escape(note)}</div>" for note in score_notes(model))
+    return found
+
+
+def _facts(model: CropModel) -> list[tuple[str, str]]:
+    record = model.training
+    rows = [("sensors", "; ".join(_sensor(model, one.name, one.bands) for one in
+                                  model.config.sensors))]  # fmt: skip
+    beside = [
+        name
+        for name, taken in (
+            ("weather", model.config.takes_weather),
+            ("terrain", model.config.terrain),
+            ("shape of the parcel", model.config.geometry),
+        )
+        if taken
+    ]
+    if beside:
+        rows.append(("besides", ", ".join(beside)))
+    if model.config.may_be_missing:
+        rows.append(("may be missing", ", ".join(model.config.may_be_missing)))
+    steps = f", by {model.composite}" if model.composite else ", on the dates of the images"
+    if model.season_window is None:
+        rows.append(("season", "any" + steps))
+    else:
+        rows.append(("season", _window_words(model.season_window) + steps))
+    learned = sum(record.parcels.values()) + sum(record.validation.values())
+    if learned:
+        years = ", ".join(map(str, record.years))
+        where = f" in {listed(record.archives, most=3)}" if any(record.archives) else ""
+        rows.append(("learnt from", f"{learned} parcels of {years}{where}"))
+    calibration = model.calibration
+    told = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
+    rows.append(("confidence", told))
+    rows.append(("digest", model.digest[:12]))
+    return rows
+
+
+def _sensor(model: CropModel, name: str, bands: tuple[str, ...]) -> str:
+    radar = (model.radar_calibration, *model.radar_orbits) if name == "sentinel1" else ()
+    more = f", {', '.join(filter(None, radar))}" if any(radar) else ""
+    return f"{name} ({' '.join(bands)}{more})"
+
+
+def _window_words(window: Window) -> str:
+    (before, *first), (after, *last) = window
+    ends = ((before, first), (after, last))
+    return " to ".join(
+        day_text(month, day) + _YEARS.get(away, f" of the year {away:+d}")
+        for away, (month, day) in ends
+    )
+
+
+def _signed(value: float) -> str:
+    text = f"{value:+.2f}".replace("0.", ".", 1)
+    return "0" if text in {"+.00", "-.00"} else text

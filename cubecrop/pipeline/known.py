@@ -1,0 +1,93 @@
+"""Which parcels a model knows, by fingerprints of their ids and places."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyproj
+import shapely
+
+from cubecrop.nomenclature import label_text
+from cubecrop.sample import hash_ids
+from cubecrop.sample.draw import mix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+
+    from cubecrop.model import CropModel
+
+__all__ = ["fingerprints", "parts_known"]
+
+#: Degrees: a parcel's place is the cell of this size that holds its centroid, since tables
+#: number their parcels alike, from 1.
+_CELL: Final = 1e-3
+#: Degrees by which a centroid may move, as it does when a table is reprojected.
+_TOLERANCE: Final = 1e-4
+
+
+def fingerprints(
+    parcels: gpd.GeoDataFrame, part: NDArray[np.object_]
+) -> dict[str, NDArray[np.uint64]]:
+    """Fingerprints of the parcels of each part, sorted, to keep with a model.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        Columns ``id``, ``geometry``; any CRS.
+    part : numpy.ndarray
+        (parcel,) "train", "held out", or anything else, which is not kept.
+    """
+    (prints,) = _prints(parcels, ((0, 0),))
+    names = ("train", "held out")
+    return {name: np.unique(prints[part == name]) for name in names if (part == name).any()}
+
+
+def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
+    """What a model knows of each parcel.
+
+    Parameters
+    ----------
+    model : CropModel
+        The model.
+    parcels : geopandas.GeoDataFrame
+        Columns ``id``, ``geometry``; any CRS.
+
+    Returns
+    -------
+    list of str
+        A word a parcel: "train" where the model learnt from it, in whichever year; "held out"
+        where it was scored on it; "unseen" where neither is so of a parcel with this id at this
+        place; "unknown" where the model does not say which parcels it saw.
+    """
+    if not model.parcels_seen:
+        return ["unknown"] * len(parcels)
+    candidates = _prints(parcels, product((-_TOLERANCE, _TOLERANCE), repeat=2))
+    found = np.full(len(parcels), "unseen", dtype=object)
+    for name in ("held out", "train"):
+        kept = model.parcels_seen.get(name, np.empty(0, dtype=np.uint64))
+        found[np.isin(candidates, kept).any(axis=0)] = name
+    return [str(word) for word in found]
+
+
+def _prints(parcels: gpd.GeoDataFrame, moves: Iterable[tuple[float, ...]]) -> NDArray[np.uint64]:
+    """64-bit hashes (move, parcel) of id and cell, the places moved by (east, north) degrees."""
+    with np.errstate(invalid="ignore"):  # parcels without a place
+        centres = shapely.bounds(shapely.centroid(parcels.geometry.to_numpy()))
+    to_degrees = pyproj.Transformer.from_crs(parcels.crs, "EPSG:4326", always_xy=True)
+    lon, lat = map(np.asarray, to_degrees.transform(centres[:, 0], centres[:, 1]))
+    placed = np.isfinite(lon) & np.isfinite(lat)
+    lon, lat = np.where(placed, lon, 0), np.where(placed, lat, 0)
+    # As text without ".0": ids come back from files as other numbers than they were.
+    ids = hash_ids((label_text(one) for one in parcels["id"].tolist()), "parcel")
+    rows = []
+    for east, north in moves:
+        column = np.floor((lon + east + 180) % 360 / _CELL).astype(np.uint64)
+        row = np.floor((lat + north + 91) / _CELL).astype(np.uint64)
+        cell = np.where(placed, mix(column << np.uint64(32) | row), np.uint64(0))
+        rows.append(mix(ids ^ cell))
+    return np.stack(rows)
