@@ -27,6 +27,7 @@ from cubecrop.sample import (
     cached,
     fewer_pixels,
     labels_of,
+    plain_parcels,
     read_parcels,
     reading_order,
     sample_pixel_sets,
@@ -128,12 +129,13 @@ def train(
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
     _classes(texts, label, "")  # before anything is asked of an archive
     config = config or TrainConfig()
+    places = plain_parcels(table)
     source = open_archive(archive)
-    labelled = _labelled_within(table, part, source)
+    labelled = _labelled_within(places, part, source)
     nomenclature = _classes([texts[i] for i in labelled], label, f" within archive {source.name}")
-    check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
+    check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
-        table.iloc[labelled],
+        places.iloc[labelled],
         as_season(year, season),
         archive=source,
         modalities=(*sensors, *beside_satellites(config.network)),
@@ -144,14 +146,14 @@ def train(
         clouds=clouds,
         weather=weather,
     )
-    chosen = labelled[reading_order(cube, table.iloc[labelled])]
+    chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
-    samples = sample_pixel_sets(cube, table.iloc[chosen], n_pixels=stored, seed=0)
+    samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
     if cache is None:
         samples = _loaded(samples, progress)
     else:
         options = {"resolution": resolution, "crs": crs_of(cube), "version": __version__}
-        key = cache_key(samples, table.iloc[chosen], options)
+        key = cache_key(samples, places.iloc[chosen], options)
         samples = cached(cache, key, partial(_loaded, samples, progress))
     seen = np.flatnonzero(part[chosen] == "train")
     truth = [texts[i] for i in chosen]

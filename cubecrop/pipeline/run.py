@@ -24,7 +24,7 @@ from cubecrop.pipeline.inputs import (
     within_archive,
 )
 from cubecrop.progress import compute
-from cubecrop.sample import read_parcels, reading_order, sample_pixel_sets
+from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -165,15 +165,16 @@ def classify_parcels(
     """
     crop_model = as_model(model)
     table = read_parcels(parcels)
+    places = plain_parcels(table)
     source = open_archive(archive)
     when = as_season(year, season)
-    within = within_archive(table, source)
+    within = within_archive(places, source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(table, found, crop_model, within=within)
-    check_reach(table[within], resolution=resolution, crs=crs)
+    check_reach(places[within], resolution=resolution, crs=crs)
     cube = open_season(
-        table[within],
+        places[within],
         when,
         archive=source,
         modalities=modalities_for(crop_model),
@@ -184,8 +185,8 @@ def classify_parcels(
         clouds=clouds_for(crop_model, clouds),
         weather=weather,
     )
-    order = reading_order(cube, table)
-    samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
+    order = reading_order(cube, places)
+    samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, device=device)
     (found,) = compute(found, description="Classifying parcels", progress=progress)
     back = np.argsort(order)

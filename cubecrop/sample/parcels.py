@@ -6,11 +6,12 @@ from pathlib import Path
 
 import geopandas as gpd
 
-from cubecrop.aoi import read_vector
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
+from cubecrop.shapes import plain_shapes
+from cubecrop.vector import read_vector
 
-__all__ = ["check_parcels", "labels_of", "read_parcels"]
+__all__ = ["check_parcels", "labels_of", "plain_parcels", "read_parcels"]
 
 
 def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
@@ -36,6 +37,23 @@ def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
     table = read_vector(parcels) if isinstance(parcels, str | Path) else parcels
     check_parcels(table)
     return table
+
+
+def plain_parcels(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Ids and shapes of parcels, as what looks at their ground takes them.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        A checked table.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        ``id`` and ``geometry`` on the same index and CRS; shapes as `plain_shapes` gives them.
+    """
+    shapes = gpd.GeoSeries(plain_shapes(parcels.geometry), index=parcels.index, crs=parcels.crs)
+    return gpd.GeoDataFrame({"id": parcels["id"]}, geometry=shapes)
 
 
 def check_parcels(parcels: gpd.GeoDataFrame) -> None:

@@ -1,0 +1,8 @@
+"""Vector data of users: files in plain formats, and GeoJSON objects."""
+
+from __future__ import annotations
+
+from cubecrop.vector.geojson import from_geojson
+from cubecrop.vector.read import read_vector
+
+__all__ = ["from_geojson", "read_vector"]
