@@ -258,11 +258,15 @@ def classify_parcels(
     out
         GeoParquet file to write.
     """
+    from cubecrop.sample import read_parcels
+    from cubecrop.write.columns import check_columns
     from cubecrop.write.parcels import check_parcel_path
 
     check_parcel_path(out, overwrite=overwrite)
+    given = read_parcels(parcels)
+    check_columns(given)
     table = cubecrop.classify_parcels(
-        parcels,
+        given,
         year,
         archive=archive,
         model=model,

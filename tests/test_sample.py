@@ -399,7 +399,7 @@ def test_tables_and_labels(tmp_path):
     parcels.to_parquet(tmp_path / "p.parquet")
     assert read_parcels(tmp_path / "p.parquet")["id"].tolist() == ["p0", "p1"]
     assert labels_of(parcels, "crop") == ["311", None]
-    with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop', 'id'\]"):
+    with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop'\]"):
         labels_of(parcels, "crops")
 
 

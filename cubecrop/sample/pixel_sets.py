@@ -10,7 +10,6 @@ import shapely
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
-from numpy.typing import NDArray
 
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import geopandas as gpd
+    from numpy.typing import NDArray
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
 

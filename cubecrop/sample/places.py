@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from dask.base import tokenize
-from numpy.typing import NDArray
 
 from cubecrop.sample.draw import draw_positions
 from cubecrop.sample.zonal import ParcelPixels, parcel_batches, pixels_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
 __all__ = ["Places", "place_pixels"]
 

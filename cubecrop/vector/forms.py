@@ -49,7 +49,9 @@ _OWN_MODULES: Final = (
     "virtualelementary", "virtualknn", "virtualknn2", "virtualfdo", "virtualgpkg", "virtualbbox",
     "virtualnetwork", "virtualrouting",
 )  # fmt: skip
-_REACHING: Final = re.compile(r"\b(ogr_geocode\w*|gdal_get_\w+|load_extension|readfile)\s*\(", re.I)
+_REACHING: Final = re.compile(
+    r"\b(ogr_geocode\w*|gdal_get_\w+|load_extension|readfile)\s*\(", re.IGNORECASE
+)
 
 
 def form_of(path: Path) -> Form:
@@ -163,7 +165,9 @@ def _check_database(path: Path) -> None:
             f"{path} cannot be read as a vector file: {error}. Copy it anew, or write it again."
         ) from error
     for name, sql in rows:
-        virtual = re.search(r"VIRTUAL\s+TABLE.*?\bUSING\s+[\"'`\[]?(\w+)", sql, re.I | re.S)
+        virtual = re.search(
+            r"VIRTUAL\s+TABLE.*?\bUSING\s+[\"'`\[]?(\w+)", sql, re.IGNORECASE | re.DOTALL
+        )
         if (virtual and virtual[1].lower() not in _OWN_MODULES) or _REACHING.search(sql):
             raise AoiError(
                 f"{path} has the table {name!r}, which reads other files ({sql[:80]!r}), expected "

@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
+from cubecrop.vector import check_names
+from cubecrop.write.columns import check_columns
 
 if TYPE_CHECKING:
     import os
@@ -42,11 +44,13 @@ def write_parcels(
     Raises
     ------
     ParcelError
-        No GeoDataFrame, or one without geometries or CRS.
+        No GeoDataFrame, or one without geometries or CRS, or with a column twice.
     OutputError
-        Another suffix, a file that is there, or one that cannot be written.
+        Another suffix, a file that is there, or one that cannot be written; a column that
+        Parquet cannot hold.
     """
     _check_parcels(parcels)
+    check_columns(parcels)
     target = check_parcel_path(path, overwrite=overwrite)
     with new_file(target, cure="Name another file.") as staging:
         try:
@@ -83,6 +87,7 @@ def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
             "geometry=..., crs=...)`."
         )
+    check_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
     if parcels.crs is None:
         raise ParcelError(
             "parcels have no CRS, so their place is unknown. Set the one they are in with "
