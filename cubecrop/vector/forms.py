@@ -98,7 +98,7 @@ def form_of(path: Path) -> Form:
 
 
 def _form_of_text(text: bytes, path: Path) -> Form:
-    if text[:1] in (b"{", b"["):
+    if text[:1] in (b"{", b"[") and path.suffix.lower() != ".moaw":  # that asks a web service
         return "other"
     if text[:1] == b"<":
         root = re.search(rb"<(?:\w+:)?(\w+)[\s>/]", text)
@@ -111,7 +111,7 @@ def _form_of_text(text: bytes, path: Path) -> Form:
     raise AoiError(
         f"{path} cannot be read as a vector file: its content is of no form that is read here. "
         "Expected geometries with a CRS, as geopandas writes them to .parquet, .gpkg, .geojson or "
-        f".shp; convert it: `ogr2ogr {path.stem}.gpkg {path.name}`."
+        f".shp; convert it: `ogr2ogr parcels.gpkg {path.name}`."
     )
 
 

@@ -57,10 +57,9 @@ def from_geojson(given: Mapping[str, Any]) -> tuple[BaseGeometry, str]:
         for i, one in enumerate(members)
         if one is not None
     ]
-    bounds = shapely.total_bounds([one for one in shapes if not one.is_empty])
     if shapely.is_empty(shapes).all():
         raise AoiError("the FeatureCollection holds no geometry that is not empty.")
-    return shapely.box(*bounds), crs
+    return shapely.box(*shapely.total_bounds(shapes)), crs
 
 
 def _geometry(given: object, what: str) -> BaseGeometry:

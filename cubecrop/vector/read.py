@@ -20,6 +20,11 @@ from cubecrop.vector.text import MOST_BYTES, encoding_of_csv, encoding_of_dbf
 __all__ = ["read_vector"]
 
 _LAYER: Final = "|layername="
+#: Endings of what is looked for in a zip.
+_HOLD_GEOMETRIES: Final = {
+    ".shp", ".gpkg", ".geojson", ".json", ".geojsonl", ".fgb", ".kml", ".gml", ".sqlite", ".csv",
+    ".tab", ".mif",
+}  # fmt: skip
 
 
 def read_vector(path: str | Path) -> gpd.GeoDataFrame:
@@ -111,7 +116,7 @@ def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
             "with geopandas and pass the table."
         )
     if form == "zip" and path.suffix.lower() != ".kmz":
-        source = f"/vsizip/{source}"
+        source = f"/vsizip/{source}{_member(path)}"
     layer = _choose_layer(path, source, layer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # told twice: once by each opening
@@ -119,7 +124,7 @@ def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
     if info["driver"] not in PLAIN_DRIVERS:
         raise AoiError(
             f"{path} is of the format {info['driver']}, expected one that holds its own data. "
-            f"Convert it: `ogr2ogr {path.stem}.gpkg {path.name}`."
+            f"Convert it: `ogr2ogr parcels.gpkg {path.name}`."
         )
     options: dict[str, Any] = {"layer": layer, "engine": "pyogrio"}
     if encoding := _encoding(path, form, layer):
@@ -131,6 +136,17 @@ def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
     if not isinstance(table, gpd.GeoDataFrame):
         raise AoiError(_bare(path, list(table.columns)))
     return table
+
+
+def _member(path: Path) -> str:
+    """The one vector file in a zip, wherever it lies; nothing where there are several."""
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
+    bases = {str(Path(name).parent) for name in names if ".gdb/" in name.lower()}
+    found = [name for name in names if Path(name).suffix.lower() in _HOLD_GEOMETRIES] + [
+        base for base in bases if base.lower().endswith(".gdb")
+    ]
+    return f"/{found[0]}" if len(found) == 1 else ""
 
 
 def _choose_layer(path: Path, source: str, wanted: str | None) -> str:
