@@ -17,18 +17,21 @@ __all__ = ["has_place", "plain_shapes"]
 
 #: Geometries looked at in one go; bounds the memory.
 _BATCH: Final = 100_000
-_POLYGON, _MULTIPOINT, _COLLECTION = (
-    shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOINT,
-    shapely.GeometryType.GEOMETRYCOLLECTION,
-)  # fmt: skip
+#: No point of the Earth has larger coordinates, in the units of whatever CRS.
+_FARTHEST: Final = 1e12
+_POLYGON: Final = shapely.GeometryType.POLYGON
+_MULTIPOINT: Final = shapely.GeometryType.MULTIPOINT
+_MULTILINE: Final = shapely.GeometryType.MULTILINESTRING
+_MULTIPOLYGON: Final = shapely.GeometryType.MULTIPOLYGON
+_COLLECTION: Final = shapely.GeometryType.GEOMETRYCOLLECTION
 
 
 def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
-    """Which geometries are there, not empty, and of finite coordinates alone."""
+    """Which geometries are there, not empty, and of coordinates that a place can have."""
     geometries = np.fromiter(shapes, dtype=object)
     placed = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     numbers, owner = shapely.get_coordinates(geometries, return_index=True)
-    placed[owner[~np.isfinite(numbers).all(axis=1)]] = False
+    placed[owner[~(np.abs(numbers) < _FARTHEST).all(axis=1)]] = False
     return np.asarray(placed, dtype=bool)
 
 
@@ -47,7 +50,7 @@ def plain_shapes(geometries: Iterable[BaseGeometry | None]) -> NDArray[np.object
     Returns
     -------
     numpy.ndarray
-        (parcel,) geometries: None where one is missing, empty or not of finite coordinates;
+        (parcel,) geometries: None where one is missing, empty or not of finite coordinates (below 1e12);
         the very same object where it is plain already.
     """
     shapes = np.fromiter(geometries, dtype=object)
@@ -63,8 +66,10 @@ def plain_shapes(geometries: Iterable[BaseGeometry | None]) -> NDArray[np.object
 
 def _odd(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
     kind = shapely.get_type_id(shapes)
-    odd = ~(shapely.is_valid(shapes) | shapely.is_missing(shapes)) | (kind == _COLLECTION)
-    several = np.flatnonzero((kind >= _MULTIPOINT) & (kind < _COLLECTION))
+    odd = ~(shapely.is_valid(shapes) | shapely.is_missing(shapes))
+    # Of these, validity does not say that the parts are apart.
+    odd |= (kind == _MULTIPOINT) | (kind == _MULTILINE) | (kind == _COLLECTION)
+    several = np.flatnonzero(kind == _MULTIPOLYGON)
     parts, owner = shapely.get_parts(shapes[several], return_index=True)
     odd[several[owner[shapely.is_empty(parts)]]] = True
     return np.asarray(odd, dtype=bool)

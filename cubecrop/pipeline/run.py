@@ -185,6 +185,8 @@ def classify_parcels(
         clouds=clouds_for(crop_model, clouds),
         weather=weather,
     )
+    # Where coordinates are mistaken there may be more pixels than memory holds.
+    places = places.set_geometry(places.geometry.where(within, None))
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, device=device)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
+from cubecrop.errors import ParcelError
 from cubecrop.shapes import plain_shapes
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ __all__ = ["ParcelPixels", "parcel_batches", "pixels_of"]
 _BATCH = 1_000_000
 #: Pixels cut by the shapes that hold no centre, in one go: each is a geometry of its own.
 _CUT = 50_000
+#: Pixels of the rectangle around one part of a parcel, at most.
+_MOST = 2e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +53,15 @@ def pixels_of(geometries: NDArray[np.object_], resolution: float) -> ParcelPixel
     -------
     ParcelPixels
         A parcel that holds no centre has the one pixel that it covers best.
+
+    Raises
+    ------
+    ParcelError
+        A parcel is larger than memory could hold the pixels of.
     """
     shapes = plain_shapes(geometries)
     parts, owner = shapely.get_parts(shapes, return_index=True)
+    _check_extent(shapely.bounds(parts), resolution)
     shapely.prepare(parts)
     found = [
         _centres_within(parts[one], owner[one], resolution)
@@ -75,6 +84,19 @@ def pixels_of(geometries: NDArray[np.object_], resolution: float) -> ParcelPixel
     return _sorted(parcel, rows, columns, len(shapes))
 
 
+def _check_extent(bounds: NDArray[np.float64], resolution: float) -> None:
+    """Raise before numbers of pixels that no memory holds."""
+    sides = (bounds[:, 2:] - bounds[:, :2]) / resolution
+    wide = np.flatnonzero(sides.prod(axis=1) > _MOST)
+    if len(wide):
+        left, bottom, right, top = bounds[wide[0]].tolist()
+        raise ParcelError(
+            f"a parcel spans x {left:g} to {right:g}, y {bottom:g} to {top:g} in the cube's CRS, "
+            f"more than the {_MOST:.0e} pixels that can be looked at. Mend its coordinates, or "
+            "leave it out."
+        )
+
+
 def parcel_batches(geometries: NDArray[np.object_], resolution: float) -> list[slice]:
     """Cut parcels into runs of which each takes a bounded memory in `pixels_of`.
 
@@ -91,6 +113,8 @@ def parcel_batches(geometries: NDArray[np.object_], resolution: float) -> list[s
         One after the other, of all parcels; a parcel larger than that stands alone.
     """
     bounds = np.nan_to_num(shapely.bounds(geometries))
+    # A parcel that is larger than `pixels_of` takes must not overflow the sum here.
+    bounds[:, 2:] = np.minimum(bounds[:, 2:], bounds[:, :2] + _MOST * resolution)
     return _batches(bounds, resolution, _BATCH)
 
 
@@ -112,7 +136,7 @@ def _batches(bounds: NDArray[np.float64], resolution: float, most: int) -> list[
     if len(bounds) == 0:
         return []
     _, _, height, width = _window(bounds, resolution)
-    batch = np.cumsum(height * width) // most
+    batch = np.cumsum(np.minimum(height * width, most)) // most
     edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(bounds)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
