@@ -50,8 +50,8 @@ def plain_shapes(geometries: Iterable[BaseGeometry | None]) -> NDArray[np.object
     Returns
     -------
     numpy.ndarray
-        (parcel,) geometries: None where one is missing, empty or not of finite coordinates (below 1e12);
-        the very same object where it is plain already.
+        (parcel,) geometries: None where one is missing, empty or not of finite coordinates
+        (below 1e12); the very same object where it is plain already.
     """
     shapes = np.fromiter(geometries, dtype=object)
     for start in range(0, len(shapes), _BATCH):
