@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 import shapely
 
-import cubecrop
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.sample import labels_of, read_parcels, split_parcels
 
@@ -26,7 +25,6 @@ def test_a_column_that_stands_twice_is_named():
             read_parcels,
             lambda t: labels_of(t, "crop"),
             lambda t: split_parcels(t, "crop"),
-            lambda t: cubecrop.train(t, "crop", 2018, archive="nowhere"),
         ):
             with pytest.raises(ParcelError, match=rf"columns \['{name}'\] more than once.*drop"):
                 call(twice)

@@ -91,6 +91,11 @@ def _read_arrow(path: Path, form: str) -> gpd.GeoDataFrame:
             schema = pa.ipc.open_file(source).schema
     else:
         schema = pq.ParquetDataset(path).schema
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise AoiError(
+            f"{path} has the columns {twice} more than once, expected each name once. Write it "
+            "again under names of their own."
+        )
     if b"geo" not in (schema.metadata or {}):
         kind = "Parquet" if form == "parquet" else "Feather"
         binary = [one.name for one in schema if pa.types.is_binary(one.type)
