@@ -1,5 +1,7 @@
 """Tables of parcels: names, ids and labels that can be used, or one message that says the cure."""
 
+import uuid
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import shapely
 
 from cubecrop.errors import LabelError, ParcelError
-from cubecrop.sample import labels_of, read_parcels, split_parcels
+from cubecrop.sample import labels_of, plain_parcels, read_parcels, split_parcels
 
 BOXES = [shapely.box(3, 50, 3.1, 50.1), shapely.box(4, 50, 4.1, 50.1)]
 
@@ -46,12 +48,29 @@ def test_advice_names_a_column_that_is_there():
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([[1], [2]], "of the type list"), ([2**70, 1], "above 64 bit"), (["a", 1], "of the types")],
+    [
+        ([[1], [2]], "of the type list"),
+        ([(1, 2), (1, 3)], "of the type tuple"),
+        ([2**70, 1], "above 64 bit"),
+        (["a", 1], "of the types"),
+    ],
 )
 def test_ids_that_no_file_holds_are_refused(ids, message):
     parcels = table(BOXES[0], BOXES[1]).assign(id=pd.Series(ids, dtype=object))
     with pytest.raises(ParcelError, match=rf"{message}.*astype\(str\)"):
         read_parcels(parcels)
+
+
+def test_an_id_that_is_the_geometry_is_refused():
+    with pytest.raises(ParcelError, match="'id' is a geometry"):
+        read_parcels(table(*BOXES).drop(columns="id").rename_geometry("id"))
+
+
+def test_uuids_are_ids():
+    ids = [uuid.UUID(int=1), uuid.UUID(int=2)]
+    parcels = read_parcels(table(*BOXES).assign(id=ids))
+    assert parcels["id"].tolist() == ids
+    assert plain_parcels(parcels)["id"].tolist() == [str(one) for one in ids]
 
 
 def test_labels_that_are_none_are_refused():

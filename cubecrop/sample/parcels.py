@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Hashable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
+import numpy as np
 
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["check_parcels", "labels_of", "plain_parcels", "read_parcels"]
+
+_ID_KINDS: Final = (str, bytes, int, np.integer, uuid.UUID)
 
 
 def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
@@ -59,7 +63,10 @@ def plain_parcels(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
         ``id`` and ``geometry`` on the same index and CRS; shapes as `plain_shapes` gives them.
     """
     shapes = gpd.GeoSeries(plain_shapes(parcels.geometry), index=parcels.index, crs=parcels.crs)
-    return gpd.GeoDataFrame({"id": parcels["id"]}, geometry=shapes)
+    ids = parcels["id"]
+    if ids.dtype == object and isinstance(ids.iloc[0] if len(ids) else None, uuid.UUID):
+        ids = ids.astype(str)  # which draws by the same hash, and which Zarr holds
+    return gpd.GeoDataFrame({"id": ids}, geometry=shapes)
 
 
 def check_parcels(parcels: gpd.GeoDataFrame) -> None:
@@ -112,6 +119,11 @@ def _check_ids(ids: pd.Series[Any]) -> None:
             "`parcels.assign(id=range(len(parcels)))`."
         )
     text = "Make them text: `parcels.assign(id=parcels['id'].astype(str))`."
+    if str(ids.dtype) == "geometry":
+        raise ParcelError(
+            "column 'id' is a geometry, expected text or whole numbers. Rename it and number the "
+            "parcels: `parcels.rename_geometry('geometry').assign(id=range(len(parcels)))`."
+        )
     if ids.dtype == object:
         kinds = {type(one) for one in ids}
         if len(kinds) > 1:
@@ -119,7 +131,7 @@ def _check_ids(ids: pd.Series[Any]) -> None:
                 f"parcel ids are of the types {sorted(kind.__name__ for kind in kinds)}, expected "
                 f"one, or no file could hold them. {text}"
             )
-        if any(kind.__hash__ is None for kind in kinds):
+        if not all(issubclass(kind, _ID_KINDS) for kind in kinds):
             raise ParcelError(
                 f"parcel ids are of the type {kinds.pop().__name__}, expected text or whole "
                 f"numbers. {text}"
