@@ -14,7 +14,7 @@ from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import Networks, TrainingStep
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
-from benchmarks.sampling import SampleParcels
+from benchmarks.sampling import PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
 
 SUITES = (
@@ -22,6 +22,7 @@ SUITES = (
     Demo,
     Simulate,
     ReadSeason,
+    PlaceParcels,
     SampleParcels,
     LoadFromDisk,
     LoadOverHttp,
@@ -35,6 +36,8 @@ TARGETS = {
     ("ClassifyGraph", "track_tasks"): 20_000,
     ("ClassifyGraph", "track_pickled"): 1000,
     ("ClassifyGraph", "track_peak"): 1000,
+    ("PlaceParcels", "time_build"): 100,
+    ("PlaceParcels", "peakmem_build"): 4000,
     ("LoadFromDisk", "track_share_of_pool"): 1.3,
     ("LoadOverHttp", "track_share_of_pool"): 1.3,
     ("OpenSeason", "time_search_and_open"): 0.5,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -15,9 +13,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from cubecrop.errors import AoiError
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from cubecrop.shapes import has_place, plain_shapes
+from cubecrop.vector import from_geojson, read_vector
 
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
@@ -73,23 +70,16 @@ class Aoi:
         return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
 
 
-def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
-    """Which geometries are there, not empty, and of finite coordinates alone."""
-    geometries = np.fromiter(shapes, dtype=object)
-    placed = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
-    numbers, owner = shapely.get_coordinates(geometries, return_index=True)
-    placed[owner[~np.isfinite(numbers).all(axis=1)]] = False
-    return np.asarray(placed, dtype=bool)
-
-
 def parse_aoi(aoi: object) -> Aoi:
     """Understand an area of interest.
 
     Parameters
     ----------
-    aoi : sequence of float, shapely geometry, GeoDataFrame, GeoSeries, str or Path
+    aoi : sequence of float, shapely geometry, GeoDataFrame, GeoSeries, dict, str or Path
         A bbox (west, south, east, north) in degrees, also as text ``"3.0,50.8,3.1,50.9"``;
-        a geometry in degrees; a table with a CRS; or the path of a vector file.
+        a geometry in degrees; a table with a CRS; a GeoJSON object (geometry, Feature or
+        FeatureCollection) as a dict, or what has a ``__geo_interface__``, such as a pystac
+        item; or the path of a vector file, see `cubecrop.vector.read_vector`.
 
     Returns
     -------
@@ -109,7 +99,11 @@ def parse_aoi(aoi: object) -> Aoi:
     if isinstance(aoi, gpd.GeoDataFrame | gpd.GeoSeries):
         return _from_table(aoi)
     if isinstance(aoi, BaseGeometry):
-        return _checked(Aoi(aoi))
+        return _from_geometry(aoi)
+    if not isinstance(aoi, Mapping):
+        aoi = getattr(aoi, "__geo_interface__", aoi)  # a pystac item, a feature of fiona
+    if isinstance(aoi, Mapping):
+        return _from_geometry(*from_geojson(aoi))
     if isinstance(aoi, Sequence | np.ndarray) and len(aoi) == 4:
         try:
             west, south, east, north = (float(value) for value in aoi)
@@ -127,48 +121,9 @@ def parse_aoi(aoi: object) -> Aoi:
         return _checked(Aoi(shapely.box(west, south, east, north)))
     raise AoiError(
         f"area of interest is a {type(aoi).__name__}, expected a bbox (west, south, east, "
-        "north), a shapely geometry in degrees, a GeoDataFrame or the path of a vector file."
+        "north), a shapely geometry in degrees, a GeoDataFrame, a GeoJSON dict or the path of a "
+        "vector file."
     )
-
-
-def read_vector(path: str | Path) -> gpd.GeoDataFrame:
-    """Read a vector file: GeoParquet, GeoPackage, GeoJSON, shapefile.
-
-    Raises
-    ------
-    AoiError
-        The file is not there, cannot be read, or holds no geometries or several layers.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise AoiError(
-            f"no file {path}; expected a vector file (.parquet, .gpkg, .geojson, .shp) or a "
-            "bbox 'west,south,east,north' in degrees."
-        )
-    try:
-        if path.suffix in {".parquet", ".geoparquet"}:
-            return gpd.read_parquet(path)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", message="More than one layer")
-            table = gpd.read_file(path)
-    except UserWarning as error:
-        layers = gpd.list_layers(path)["name"].tolist()
-        raise AoiError(
-            f"{path} holds the layers {layers}, expected one. Write the one that is meant to a "
-            "file of its own, or pass `geopandas.read_file(path, layer=...)`."
-        ) from error
-    except Exception as error:  # drivers raise their own kinds
-        told = " ".join(str(error).split())
-        raise AoiError(
-            f"{path} cannot be read as a vector file: {told} Expected geometries with a CRS, as "
-            "geopandas writes them to .parquet, .gpkg, .geojson or .shp."
-        ) from error
-    if not isinstance(table, gpd.GeoDataFrame):
-        raise AoiError(
-            f"{path} holds no geometries but the columns {sorted(map(str, table.columns))}. Make "
-            "them, as in `geopandas.GeoDataFrame(table, geometry=..., crs=...)`."
-        )
-    return table
 
 
 def _bbox_from_text(text: str) -> list[float] | None:
@@ -177,6 +132,14 @@ def _bbox_from_text(text: str) -> list[float] | None:
     except ValueError:
         return None
     return values if len(values) == 4 else None
+
+
+def _from_geometry(geometry: BaseGeometry, crs: str = LONLAT) -> Aoi:
+    area = _checked(Aoi(geometry, crs))
+    plain = plain_shapes([geometry])[0]
+    if plain is None or plain.bounds != geometry.bounds:  # a line beside polygons counts too
+        plain = shapely.box(*geometry.bounds)
+    return Aoi(plain, area.crs)
 
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:

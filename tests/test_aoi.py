@@ -1,8 +1,11 @@
 """Anything a user points at becomes one geometry, or an error that says the cure."""
 
+import datetime as dt
+
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pystac
 import pytest
 import shapely
 
@@ -28,6 +31,67 @@ BBOX = (3.0, 50.8, 3.1, 50.9)
 )
 def test_every_form_means_the_same_place(given):
     assert parse_aoi(given).bbox == pytest.approx(BBOX)
+
+
+SQUARE = shapely.geometry.mapping(shapely.box(*BBOX))
+FEATURE = {"type": "Feature", "properties": {}, "geometry": SQUARE}
+
+
+def named(crs):
+    return {"type": "name", "properties": {"name": crs}}
+
+
+def test_geojson_objects_mean_their_place():
+    item = pystac.Item("a", SQUARE, BBOX, dt.datetime(2018, 1, 1), {})
+    nothing = {"type": "Feature", "properties": {}, "geometry": None}
+    collection = {"type": "FeatureCollection", "features": [FEATURE, nothing]}
+    line = {"type": "LineString", "coordinates": [[3.0, 50.8], [3.1, 50.9]]}
+    for given in (
+        SQUARE, FEATURE, collection, item, item.to_dict(), line,
+        {**SQUARE, "crs": named("urn:ogc:def:crs:OGC:1.3:CRS84")},
+        {**FEATURE, "crs": named("urn:ogc:def:crs:EPSG::4326")},
+        {"type": "GeometryCollection", "geometries": [SQUARE, line]},
+    ):  # fmt: skip
+        assert parse_aoi(given).bbox == pytest.approx(BBOX)
+
+
+def test_the_crs_that_old_geojson_names_is_honoured():
+    square = shapely.geometry.mapping(shapely.box(500_000, 5_600_000, 501_000, 5_601_000))
+    area = parse_aoi({**square, "crs": named("urn:ogc:def:crs:EPSG::32631")})
+    assert area.crs == "EPSG:32631"
+    assert area.geometry.bounds == (500_000, 5_600_000, 501_000, 5_601_000)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "no GeoJSON geometry"),
+        ({"type": "Polygon"}, "no GeoJSON geometry"),
+        ({"type": "Circle", "coordinates": [3, 50]}, "no GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[3, "x"]]]}, "no GeoJSON geometry"),
+        ({"type": "Point", "coordinates": [float("nan"), 50]}, "finite"),
+        ({"type": "Feature", "geometry": None}, "has no geometry"),
+        ({"type": "FeatureCollection"}, "expected a list"),
+        ({"type": "FeatureCollection", "features": []}, "no geometry that is not empty"),
+        ({"type": "FeatureCollection", "features": [3]}, "feature 0 .* no GeoJSON"),
+        ({**SQUARE, "crs": {"type": "link"}}, "names its CRS as"),
+        ({**SQUARE, "crs": named("EPSG:0")}, "names its CRS as"),
+        ({"type": "Point", "coordinates": [500_000, 5_600_000]}, "need a CRS"),
+    ],
+)
+def test_bad_geojson_is_an_error_of_ours(given, message):
+    with pytest.raises(AoiError, match=message):
+        parse_aoi(given)
+
+
+def test_heights_and_crossings_change_no_area():
+    corners = [(3.0, 50.8), (3.1, 50.9), (3.1, 50.8), (3.0, 50.9)]
+    raised = shapely.Polygon([(x, y, float("nan")) for x, y in corners])
+    area = parse_aoi(raised)
+    assert area.geometry.is_valid
+    assert area.geometry.area == pytest.approx(0.005)
+    assert area.to_crs("EPSG:31370").geometry.is_valid
+    assert parse_aoi(gpd.GeoSeries([raised], crs=4326)).bbox == pytest.approx(BBOX)
 
 
 def test_a_table_becomes_its_bounding_box_in_its_own_crs():

@@ -126,6 +126,14 @@ def test_sample_parcels(benchmarks, monkeypatch):
     assert set(_measured(suite, monkeypatch)) == {"time_cubecrop", "time_clip_loop"}
 
 
+def test_place_parcels(benchmarks, monkeypatch):
+    suite = benchmarks("sampling", "PlaceParcels", n_parcels=9, chunk=20)
+    assert set(_measured(suite, monkeypatch)) == {"time_build", "peakmem_build"}
+    one = suite()
+    one.setup()
+    assert one.build()["pixel_count"].to_numpy().tolist() == [144] * 9
+
+
 def test_networks(benchmarks, monkeypatch):
     suite = benchmarks("networks", "Networks", n_parcels=2, n_singles=2, n_dates=5, repeat=1)
     found = _measured(suite, monkeypatch)

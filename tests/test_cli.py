@@ -7,10 +7,11 @@ import sys
 
 import geopandas as gpd
 import pytest
+import shapely
 
 import cubecrop
 from cubecrop import cli
-from cubecrop.errors import LabelError, ModelMismatchError, NoScenesError
+from cubecrop.errors import LabelError, ModelMismatchError, NoScenesError, OutputError
 
 
 def run(*arguments):
@@ -74,6 +75,20 @@ def test_the_four_commands(place, tmp_path, capsys):
     assert "None is predicted" in out
     assert run("classify", "--aoi", parcels, *common, *model, "--out", tmp_path / "map") == 0
     assert (tmp_path / "map" / "quicklook.png").exists()
+
+
+def test_columns_that_no_file_holds_are_told_before_anything_is_read(tmp_path, monkeypatch):
+    parcels = gpd.GeoDataFrame(
+        {"id": [1], "note": [2**70]}, geometry=[shapely.box(3, 50, 3.1, 50.1)], crs=4326
+    )
+    monkeypatch.setattr("cubecrop.sample.read_parcels", lambda _: parcels)
+    monkeypatch.setattr("cubecrop.classify_parcels", None)
+    with pytest.raises(OutputError, match=r"cannot hold the columns \['note'\]"):
+        cli.app(
+            ["classify-parcels", "p.parquet", "--year", "2018", "--archive", str(tmp_path),
+             "--model", "model", "--out", str(tmp_path / "o.parquet")],
+            exit_on_error=False, result_action="return_value",
+        )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -123,6 +123,22 @@ def test_the_table_has_every_parcel_in_order(table, declared, model):
     assert (table["valid_dates:sentinel2"] > 0).all()
 
 
+def test_odd_forms_are_classified_as_their_ground_and_come_back_as_they_were(
+    place, declared, model, table
+):
+    def odd(shape):
+        raised = shapely.Polygon([(x, y, np.nan) for x, y in shape.exterior.coords])
+        return shapely.GeometryCollection([raised, shape, shapely.Point(shape.exterior.coords[0])])
+
+    given = declared.set_geometry([odd(shape) for shape in declared.geometry], crs=declared.crs)
+    found = cubecrop.classify_parcels(
+        given, YEAR, archive=place, season=SEASON, model=model, progress=False
+    )
+    assert found["crop:name"].tolist() == table["crop:name"].tolist()
+    np.testing.assert_allclose(found["confidence"], table["confidence"], atol=1e-4)
+    assert found.geometry.to_wkt().tolist() == given.geometry.to_wkt().tolist()
+
+
 def test_classify_is_lazy(place, declared, model):
     with dask.config.set(scheduler=raises_if_computed):
         cubecrop.classify(declared, YEAR, archive=place, season=SEASON, model=model)

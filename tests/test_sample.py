@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from cubecrop.cube import open_season
 from cubecrop.errors import AoiError, LabelError, ParcelError, SchemaError
-from cubecrop.sample import labels_of, read_parcels, reading_order, sample_pixel_sets
+from cubecrop.sample import (
+    draw_positions,
+    hash_ids,
+    labels_of,
+    read_parcels,
+    reading_order,
+    sample_pixel_sets,
+)
+from cubecrop.sample.places import place_pixels
 from cubecrop.sample.zonal import pixels_of
 from cubecrop.testing import (
     Elevation,
@@ -399,7 +407,7 @@ def test_tables_and_labels(tmp_path):
     parcels.to_parquet(tmp_path / "p.parquet")
     assert read_parcels(tmp_path / "p.parquet")["id"].tolist() == ["p0", "p1"]
     assert labels_of(parcels, "crop") == ["311", None]
-    with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop', 'id'\]"):
+    with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop'\]"):
         labels_of(parcels, "crops")
 
 
@@ -425,6 +433,44 @@ def test_zones_hold_the_centres_within(x, y, width, height, angle):
     assert pixels == expected or (not expected and len(pixels) == 1)
     assert found.counts.tolist() == [len(pixels)]
     assert 0 < found.cover[0] <= 1
+
+
+def test_batches_change_nothing(monkeypatch):
+    """Parcels placed a few at a time lie where all at once do."""
+    rng = np.random.default_rng(0)
+    corners, sides = rng.uniform(-300, 900, (40, 2)), rng.uniform(2, 200, (40, 2))
+    zones = shapely.box(*corners.T, *(corners + sides).T)
+    zones[7] = None
+    options = {"resolution": 10.0, "origin": (-80, -20), "chunks": ((30, 30, 25), (40, 40))}
+    hashes = hash_ids(range(40), 0)
+    whole = place_pixels(zones, hashes, 16, **options)
+    monkeypatch.setattr("cubecrop.sample.zonal._BATCH", 50)
+    monkeypatch.setattr("cubecrop.sample.places._BATCH", 48)
+    few = place_pixels(zones, hashes, 16, **options)
+    for name in ("which", "counts", "cover"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name))
+    here = whole.which >= 0
+    assert 0 < here.sum() < here.size
+    np.testing.assert_array_equal(few.rows[here], whole.rows[here])
+    np.testing.assert_array_equal(few.columns[here], whole.columns[here])
+    assert list(few.runs(3)) == list(whole.runs(3))
+    # By the plain definition: the draw among all of a parcel's pixels, chunk by chunk.
+    pixels = pixels_of(zones, 10.0)
+    positions = draw_positions(pixels.counts, hashes, 16)
+    starts = np.cumsum(pixels.counts) - pixels.counts
+    edges = np.cumsum((0, 30, 30, 25)), np.cumsum((0, 40, 40))
+    for part, blocks in whole.runs(1):
+        parcel = part.start
+        at = starts[parcel] + positions[parcel][positions[parcel] >= 0]
+        row, column = pixels.rows[at] + 80, pixels.columns[at] + 20
+        inside = (row >= 0) & (row < 85) & (column >= 0) & (column < 80)
+        expected = list(zip(row[inside], column[inside], strict=True))
+        found = []
+        for pixel in np.flatnonzero(whole.which[parcel] >= 0):
+            block = blocks[whole.which[parcel, pixel]]
+            found.append((edges[0][block[0]] + whole.rows[parcel, pixel],
+                          edges[1][block[1]] + whole.columns[parcel, pixel]))  # fmt: skip
+        assert found == expected
 
 
 # The real archive

@@ -58,7 +58,7 @@ def test_another_seed_is_another_split(parcels):
 
 
 def test_bad_questions(parcels):
-    with pytest.raises(LabelError, match=r"no column 'culture'; .*\['crop', 'id'\]"):
+    with pytest.raises(LabelError, match=r"no column 'culture'; .*\['crop'\]"):
         split_parcels(parcels, "culture")
     for share in (-0.1, 1.0, float("nan")):
         with pytest.raises(LabelError, match="held_out"):

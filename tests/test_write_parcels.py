@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from decimal import Decimal
 import sqlite3
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import shapely
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.write import write_parcels
+from cubecrop.write.columns import check_columns
 from cubecrop.write.plain_names import plain_columns
 
 
@@ -269,3 +271,73 @@ def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
     assert len(gpd.read_file(write_parcels(parcels[:0], tmp_path / "none.gpkg"))) == 0
     nowhere = parcels.set_geometry(gpd.GeoSeries([None] * 3, index=parcels.index, crs=parcels.crs))
     assert gpd.read_file(write_parcels(nowhere, tmp_path / "p.gpkg")).geometry.isna().all()
+@pytest.mark.parametrize(
+    "values",
+    [
+        [2**70, 1, 2],
+        ["a", 1, None],
+        [1j, 2j, 3j],
+        [object()] * 3,
+        [{}, {}, {}],
+        [{"a": 1}, {"a": "x"}, None],
+        [np.zeros((2, 2))] * 3,
+        ["a\ud800", "b", "c"],
+        pd.arrays.SparseArray([0, 0, 1]),
+        pd.Categorical(["a", 1, None]),
+        [pd.DateOffset(1)] * 3,
+        np.array([shapely.Point(0, 0)] * 3, dtype=object),
+        # What pyarrow takes, and changes without a word.
+        [dt.date(2018, 5, 1), dt.datetime(2018, 5, 1, 12), None],
+        ["text", b"bytes", None],
+        [2**60 + 1, 2.5, None],
+        [pd.Timestamp("2018-05-01"), pd.Timestamp("2018-05-01", tz="UTC"), None],
+    ],
+    ids=lambda values: f"{type(values[0]).__name__}, {type(values[1]).__name__}",
+)
+def test_columns_that_parquet_cannot_hold_are_refused_by_name(tmp_path, parcels, values):
+    if isinstance(values, list):
+        values = pd.Series(values, dtype=object, index=parcels.index)
+    odd = parcels.assign(note=values)
+    with pytest.raises(OutputError, match=r"columns \['note'\].*drop\(columns=\['note'\]\)"):
+        check_columns(odd)
+    with pytest.raises(OutputError, match=r"columns \['note'\]"):
+        write_parcels(odd, tmp_path / "p.parquet")
+    assert names(tmp_path) == []
+
+
+def test_columns_that_parquet_holds_come_back(tmp_path, parcels):
+    kinds = {
+        "whole": [1, 2, 2**62],
+        "decimal": [Decimal("1.10"), None, Decimal("22.2")],
+        "set": [{1}, {2}, {3}],
+        "nested": [{"a": {"b": 1}}, None, {"a": {"b": 2}}],
+        "mixed numbers": [1, 2.5, None],
+        "span": pd.to_timedelta([1, 2, 3], "D"),
+        "period": pd.period_range("2018", periods=3),
+        "category": pd.Categorical(["a", None, "b"]),
+        "second geometry": gpd.GeoSeries(shapely.points([0, 1, 2], 0), parcels.index),
+        "nothing": [None, None, None],
+    }
+    path = write_parcels(parcels.assign(**kinds), tmp_path / "p.parquet")
+    back = gpd.read_parquet(path)
+    assert back["whole"].tolist() == [1, 2, 2**62]
+    assert back["decimal"].tolist() == kinds["decimal"]
+    assert back["nested"].tolist() == kinds["nested"]
+    assert back["mixed numbers"].tolist()[:2] == [1, 2.5]
+    assert back["period"].tolist() == list(kinds["period"])
+    assert (
+        back["second geometry"].geom_equals(kinds["second geometry"].reset_index(drop=True)).all()
+    )
+
+
+def test_names_that_parquet_cannot_hold_are_refused(tmp_path, parcels):
+    with pytest.raises(ParcelError, match=r"\['id'\] more than once"):
+        write_parcels(parcels.rename(columns={"crop:code": "id"}), tmp_path / "p.parquet")
+    with pytest.raises(ParcelError, match=r"\['geometry'\] more than once"):
+        write_parcels(parcels.rename(columns={"date": "geometry"}), tmp_path / "p.parquet")
+    for name in (5, ("a", "b"), None):
+        with pytest.raises(OutputError, match=r"rename\(columns=str\)"):
+            write_parcels(parcels.rename(columns={"date": name}), tmp_path / "p.parquet")
+    assert names(tmp_path) == []
+    write_parcels(parcels.rename(columns={"crop:code": "ID"}), tmp_path / "p.parquet")
+    assert "ID" in gpd.read_parquet(tmp_path / "p.parquet").columns

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.aoi import has_place
 from cubecrop.classification.kernels import confidence_of, decide, parcel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.model import calibration_text
 from cubecrop.nomenclature import NODATA
 from cubecrop.schema import SERIES, check_pixel_sets
+from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ import numpy as np
 import pyproj
 import shapely
 
-from cubecrop.aoi import has_place, parse_aoi
+from cubecrop.aoi import parse_aoi
 from cubecrop.cube import Clouds, Composite, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
@@ -24,6 +24,7 @@ from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES, Modality
 from cubecrop.season import Season
+from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

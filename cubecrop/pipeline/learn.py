@@ -31,6 +31,7 @@ from cubecrop.sample import (
     cached,
     fewer_pixels,
     labels_of,
+    plain_parcels,
     read_parcels,
     reading_order,
     sample_pixel_sets,
@@ -143,14 +144,15 @@ def train(
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
     _classes(texts, label, "", listed)  # before anything is asked of an archive
     config = config or TrainConfig()
+    places = plain_parcels(table)
     source = open_archive(archive)
-    labelled = _labelled_within(table, part, source)
+    labelled = _labelled_within(places, part, source)
     classes = _classes(
         [texts[i] for i in labelled], label, f" within archive {source.name}", listed
     )
-    check_reach(table.iloc[labelled], resolution=resolution, crs=crs)
+    check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
-        table.iloc[labelled],
+        places.iloc[labelled],
         as_season(year, season),
         archive=source,
         modalities=(*sensors, *beside_satellites(config.network)),
@@ -161,9 +163,9 @@ def train(
         clouds=clouds,
         weather=weather,
     )
-    chosen = labelled[reading_order(cube, table.iloc[labelled])]
+    chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
-    samples = sample_pixel_sets(cube, table.iloc[chosen], n_pixels=stored, seed=0)
+    samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
     if cache is None:
         samples = _loaded(samples, progress)
     else:
@@ -174,7 +176,7 @@ def train(
             # Attrs hold their names alone, and two folders may have one name.
             "places": [_place(source), _place(weather)],
         }
-        key = cache_key(samples, table.iloc[chosen], options)
+        key = cache_key(samples, places.iloc[chosen], options)
         samples = cached(cache, key, partial(_loaded, samples, progress))
     seen = np.flatnonzero(part[chosen] == "train")
     truth = [texts[i] for i in chosen]
@@ -188,7 +190,7 @@ def train(
         checkpoint=checkpoint,
         progress=progress,
     )
-    model = replace(model, parcels_seen=fingerprints(table.iloc[chosen], part[chosen]))
+    model = replace(model, parcels_seen=fingerprints(places.iloc[chosen], part[chosen]))
     return scored(
         model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
     )

@@ -25,7 +25,7 @@ from cubecrop.pipeline.inputs import (
 )
 from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
-from cubecrop.sample import read_parcels, reading_order, sample_pixel_sets
+from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,17 +168,18 @@ def classify_parcels(
     """
     crop_model = as_model(model)
     table = read_parcels(parcels)
+    places = plain_parcels(table)
     source = open_archive(archive)
     when = as_season(year, season)
-    within = within_archive(table, source)
+    within = within_archive(places, source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
-            table, found, crop_model, within=within, part=parts_known(crop_model, table)
+            table, found, crop_model, within=within, part=parts_known(crop_model, places)
         )
-    check_reach(table[within], resolution=resolution, crs=crs)
+    check_reach(places[within], resolution=resolution, crs=crs)
     cube = open_season(
-        table[within],
+        places[within],
         when,
         archive=source,
         modalities=modalities_for(crop_model),
@@ -189,8 +190,10 @@ def classify_parcels(
         clouds=clouds_for(crop_model, clouds),
         weather=weather,
     )
-    order = reading_order(cube, table)
-    samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
+    # Where coordinates are mistaken there may be more pixels than memory holds.
+    places = places.set_geometry(places.geometry.where(within, None))
+    order = reading_order(cube, places)
+    samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, device=device)
     (found,) = compute(found, description="Classifying parcels", progress=progress)
     back = np.argsort(order)
@@ -199,5 +202,5 @@ def classify_parcels(
         found.isel(parcel=back),
         crop_model,
         within=within,
-        part=parts_known(crop_model, table),
+        part=parts_known(crop_model, places),
     )

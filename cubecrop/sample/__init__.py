@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cubecrop.sample.cache import cache_key, cached
 from cubecrop.sample.draw import draw_positions, hash_ids
-from cubecrop.sample.parcels import check_parcels, labels_of, read_parcels
+from cubecrop.sample.parcels import check_parcels, labels_of, plain_parcels, read_parcels
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
 from cubecrop.sample.reference_sets import read_pixel_set_folder
 from cubecrop.sample.splits import split_groups, split_parcels
@@ -18,6 +18,7 @@ __all__ = [
     "fewer_pixels",
     "hash_ids",
     "labels_of",
+    "plain_parcels",
     "read_parcels",
     "read_pixel_set_folder",
     "read_worldcereal",

@@ -94,6 +94,11 @@ def read_table(path: Path, label: str) -> ExtractionTable:
     if label not in others:
         raise LabelError(f"{name} has no label {label!r}; choose among the columns {others}.")
     about = [c for c in columns if c in {*_ABOUT, *TERRAIN_COLUMNS, label}]
+    if twice := sorted({c for c in [*series, *about] if columns.count(c) > 1}):
+        raise LabelError(
+            f"{name} has the columns {twice} more than once, expected each name once. Write it "
+            "again without the copies."
+        )
     table = _read(path, [*series, *about])
     if table.empty:
         raise SchemaError(f"{name} has no row; give a table with samples.")

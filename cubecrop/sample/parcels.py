@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import uuid
+from collections.abc import Hashable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
+import numpy as np
 
-from cubecrop.aoi import read_vector
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
+from cubecrop.shapes import plain_shapes
+from cubecrop.vector import check_names, read_vector
 
-__all__ = ["check_parcels", "labels_of", "read_parcels"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["check_parcels", "labels_of", "plain_parcels", "read_parcels"]
+
+_ID_KINDS: Final = (str, bytes, int, np.integer, uuid.UUID)
 
 
 def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
@@ -38,19 +49,41 @@ def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
     return table
 
 
+def plain_parcels(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Ids and shapes of parcels, as what looks at their ground takes them.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        A checked table.
+
+    Returns
+    -------
+    geopandas.GeoDataFrame
+        ``id`` and ``geometry`` on the same index and CRS; shapes as `plain_shapes` gives them.
+    """
+    shapes = gpd.GeoSeries(plain_shapes(parcels.geometry), index=parcels.index, crs=parcels.crs)
+    ids = parcels["id"]
+    if ids.dtype == object and isinstance(ids.iloc[0] if len(ids) else None, uuid.UUID):
+        ids = ids.astype(str)  # which draws by the same hash, and which Zarr holds
+    return gpd.GeoDataFrame({"id": ids}, geometry=shapes)
+
+
 def check_parcels(parcels: gpd.GeoDataFrame) -> None:
     """Raise unless a table has an id for each parcel, once, and a CRS.
 
     Raises
     ------
     ParcelError
-        No GeoDataFrame, no CRS, no column ``id``, a null or duplicated id.
+        No GeoDataFrame, no CRS, no column ``id``, a null or duplicated id, ids that no file
+        holds, or a column that stands twice.
     """
     if not isinstance(parcels, gpd.GeoDataFrame):
         raise ParcelError(
             f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
             "path of a vector file."
         )
+    check_names(parcels)
     if parcels.active_geometry_name is None:
         raise ParcelError(
             f"parcels have columns {sorted(map(str, parcels.columns))} and no active geometry. "
@@ -60,20 +93,54 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
         raise ParcelError("parcels have no CRS; set it with `parcels.set_crs('EPSG:…')`.")
     if "id" not in parcels.columns:
         raise ParcelError(
-            f"parcels have columns {sorted(map(str, parcels.columns))} and no 'id'. Name the one "
-            "that identifies a parcel: `parcels.rename(columns={'ID_PARCEL': 'id'})`."
+            f"parcels have columns {sorted(map(str, parcels.columns))} and no 'id'. "
+            f"{_naming(parcels)}"
         )
-    ids = parcels["id"]
+    _check_ids(parcels["id"])
+
+
+def _naming(parcels: gpd.GeoDataFrame) -> str:
+    """How to name the column that tells parcels apart."""
+    if "id" in parcels.index.names:
+        return "The index is named so; make it a column: `parcels.reset_index()`."
+    words = [str(name) for name in parcels.columns if name != parcels.geometry.name]
+    likely = [word for word in words if word.lower() == "id"]
+    likely += [word for word in words if re.search(r"(^|[_ ])id([_ ]|$)", word.lower())]
+    return (
+        "Name the one that identifies a parcel: "
+        f"`parcels.rename(columns={{{(likely or ['ID_PARCEL'])[0]!r}: 'id'}})`."
+    )
+
+
+def _check_ids(ids: pd.Series[Any]) -> None:
     if ids.isna().any():
         raise ParcelError(
             f"{int(ids.isna().sum())} parcels have no id; number them: "
             "`parcels.assign(id=range(len(parcels)))`."
         )
-    if ids.dtype == object and len(kinds := {type(one).__name__ for one in ids}) > 1:
+    text = "Make them text: `parcels.assign(id=parcels['id'].astype(str))`."
+    if str(ids.dtype) == "geometry":
         raise ParcelError(
-            f"parcel ids are of the types {sorted(kinds)}, expected one, or no file could hold "
-            "them. Make them text: `parcels.assign(id=parcels['id'].astype(str))`."
+            "column 'id' is a geometry, expected text or whole numbers. Rename it and number the "
+            "parcels: `parcels.rename_geometry('geometry').assign(id=range(len(parcels)))`."
         )
+    if ids.dtype == object:
+        kinds = {type(one) for one in ids}
+        if len(kinds) > 1:
+            raise ParcelError(
+                f"parcel ids are of the types {sorted(kind.__name__ for kind in kinds)}, expected "
+                f"one, or no file could hold them. {text}"
+            )
+        if not all(issubclass(kind, _ID_KINDS) for kind in kinds):
+            raise ParcelError(
+                f"parcel ids are of the type {kinds.pop().__name__}, expected text or whole "
+                f"numbers. {text}"
+            )
+        if kinds == {int} and not all(-(2**63) <= one < 2**63 for one in ids):
+            raise ParcelError(
+                f"parcel ids are whole numbers up to {max(ids)}, above 64 bit, which no file could "
+                f"hold. {text}"
+            )
     if ids.duplicated().any():
         repeated = ids[ids.duplicated()].unique()[:5].tolist()
         raise ParcelError(
@@ -101,11 +168,23 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     Raises
     ------
     LabelError
-        The column is not there, or is the geometry.
+        The column is not there, is the id or the geometry, or holds no labels.
+    ParcelError
+        A column stands twice.
     """
-    shapes = parcels.geometry.name
-    if label not in parcels.columns or label == shapes:
-        columns = sorted(str(c) for c in parcels.columns if c != shapes)
-        seen = f"column {label!r} is the geometry" if label == shapes else f"no column {label!r}"
-        raise LabelError(f"parcels have {seen}; choose the label among {columns}.")
-    return [label_text(value) for value in parcels[label]]
+    check_names(parcels)
+    if not isinstance(label, Hashable):
+        raise LabelError(f"label is {label!r}, expected the name of one column.")
+    aside = ("id", parcels.geometry.name)
+    if label not in parcels.columns or label in aside:
+        columns = sorted(str(c) for c in parcels.columns if c not in aside)
+        kind = {"id": "each parcel's own id", aside[1]: "the geometry"}.get(label)
+        seen = f"column {label!r} is {kind}" if kind else f"parcels have no column {label!r}"
+        raise LabelError(f"{seen}; choose the label among {columns}.")
+    try:
+        return [label_text(value) for value in parcels[label]]
+    except (TypeError, ValueError) as error:  # an array is neither equal to itself nor not
+        raise LabelError(
+            f"column {label!r} holds values that are no labels ({error}), expected text or whole "
+            f"numbers. Make them text: `parcels.astype({{{label!r}: str}})`."
+        ) from error

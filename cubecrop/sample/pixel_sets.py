@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
@@ -11,20 +10,20 @@ import shapely
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
-from numpy.typing import NDArray
 
-from cubecrop.aoi import has_place
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
-from cubecrop.sample.parcels import read_parcels
-from cubecrop.sample.zonal import ParcelPixels, pixels_of
+from cubecrop.sample.parcels import plain_parcels, read_parcels
+from cubecrop.sample.places import Places, place_pixels
 from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
+from cubecrop.shapes import plain_shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import geopandas as gpd
+    from numpy.typing import NDArray
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
 
@@ -54,8 +53,10 @@ def sample_pixel_sets(
         A season cube; see `cubecrop.schema`.
     parcels : geopandas.GeoDataFrame or path
         Columns ``id``, ``geometry``; any CRS, reprojected to the cube's. A parcel holds the
-        pixels whose centre lies within; one smaller than that, the pixel it covers best.
-        Parcels without geometry, or outside the cube, have no valid pixel.
+        pixels whose centre lies within, each once however its parts overlap; one smaller than
+        that, the pixel it covers best. Heights are not looked at, and rings that cross
+        themselves are mended; see `cubecrop.shapes.plain_shapes`. Parcels without geometry, or
+        outside the cube, have no valid pixel.
     n_pixels : int, default 64
         Smaller parcels are padded; ``valid`` marks padding False.
     seed : int, default 0
@@ -76,18 +77,26 @@ def sample_pixel_sets(
     SchemaError
         Dims, units or CRS are not the season cube's.
     ParcelError
-        No CRS, no ids, or duplicated ids.
+        No CRS, no ids, duplicated ids, or a column that stands twice.
 
     References
     ----------
     Garnot et al. 2020, arXiv:1911.07757.
     """
     check_season_cube(season)
-    table = _placed(read_parcels(parcels))
+    table = plain_parcels(read_parcels(parcels))
     if not isinstance(n_pixels, int) or n_pixels < 1:
         raise SchemaError(f"n_pixels is {n_pixels!r}, expected a whole number above 0.")
-    shapes, pixels = _zones(season, table, inset)
-    places = _place(season, pixels, table["id"].tolist(), n_pixels, seed)
+    # Again in the cube's CRS, where edges may touch that did not before.
+    shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
+    places = place_pixels(
+        _zones(shapes, inset),
+        hash_ids(table["id"].tolist(), seed),
+        n_pixels,
+        resolution=resolution_of(season),
+        origin=_origin(season),
+        chunks=_chunks(season),
+    )
 
     nodes = {}
     for child in season.children:
@@ -97,13 +106,13 @@ def sample_pixel_sets(
             nodes[child] = _gathered(season[child].dataset, child, places)
     points = table.geometry.representative_point().to_crs("EPSG:4326")
     root = xr.Dataset(
-        {"geometry": (("parcel", "feature"), _features(shapes, pixels))},
+        {"geometry": (("parcel", "feature"), _features(shapes, places.cover))},
         coords={
             "parcel": table["id"].to_numpy(),
             "feature": list(GEOMETRY_FEATURES),
             "lon": ("parcel", points.x.to_numpy(), {"units": "degrees_east"}),
             "lat": ("parcel", points.y.to_numpy(), {"units": "degrees_north"}),
-            "pixel_count": ("parcel", pixels.counts),
+            "pixel_count": ("parcel", places.counts),
         },
         attrs={**season.attrs, "n_pixels": n_pixels, "seed": seed},
     )
@@ -119,7 +128,7 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
         (parcel,) positions for ``parcels.iloc``.
     """
     check_season_cube(season)
-    parcels = _placed(parcels)
+    parcels = plain_parcels(parcels)
     bounds = parcels.geometry.to_crs(crs_of(season)).bounds.to_numpy()
     size = resolution_of(season)
     shape = (season.sizes["y"], season.sizes["x"])
@@ -137,33 +146,13 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
     return np.lexsort((right, bottom, left, top))
 
 
-def _placed(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """The table without geometries of infinite coordinates, which no projection takes."""
-    usable = has_place(parcels.geometry)
-    if usable.all():
-        return parcels
-    return parcels.set_geometry(parcels.geometry.where(usable, None))
-
-
-@dataclass(frozen=True, slots=True)
-class _Places:
-    """Where each drawn pixel lies in the cube: (parcel, pixel), -1 for none."""
-
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
-    chunks: tuple[tuple[int, ...], tuple[int, ...]]
-
-
-def _zones(
-    season: xr.DataTree, table: gpd.GeoDataFrame, inset: float
-) -> tuple[NDArray[np.object_], ParcelPixels]:
-    shapes = table.geometry.to_crs(crs_of(season)).to_numpy()
-    zones = shapes
-    if inset > 0:
-        shrunk = shapely.buffer(shapes, -inset)
-        keep = ~(shapely.is_missing(shrunk) | shapely.is_empty(shrunk))
-        zones = np.where(keep, shrunk, shapes)
-    return shapes, pixels_of(zones, resolution_of(season))
+def _zones(shapes: NDArray[np.object_], inset: float) -> NDArray[np.object_]:
+    """Where a parcel's pixels lie: the shapes, or what is left of them within an inset."""
+    if not inset > 0:
+        return shapes
+    shrunk = shapely.buffer(shapes, -inset)
+    keep = ~(shapely.is_missing(shrunk) | shapely.is_empty(shrunk))
+    return np.asarray(np.where(keep, shrunk, shapes))
 
 
 def _origin(season: xr.DataTree) -> tuple[int, int]:
@@ -182,35 +171,13 @@ def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
     raise SchemaError("season cube has no gridded child to draw pixels from.")
 
 
-def _place(
-    season: xr.DataTree, pixels: ParcelPixels, ids: Sequence[object], n: int, seed: int
-) -> _Places:
-    drawn = draw_positions(pixels.counts, hash_ids(ids, seed), n)  # (parcel, pixel)
-    starts = (np.cumsum(pixels.counts) - pixels.counts)[:, None]
-    row, column = _origin(season)
-    padded = drawn < 0
-    index = np.where(padded, 0, starts + drawn)
-    empty = np.zeros(1, np.int64)
-    rows = np.append(pixels.rows, empty)[np.minimum(index, len(pixels.rows))] - row
-    columns = np.append(pixels.columns, empty)[np.minimum(index, len(pixels.rows))] - column
-    away = (
-        padded
-        | (rows < 0)
-        | (rows >= season.sizes["y"])
-        | (columns < 0)
-        | (columns >= season.sizes["x"])
-    )
-    rows[away] = columns[away] = -1
-    return _Places(rows, columns, _chunks(season))
-
-
-def _features(shapes: NDArray[np.object_], pixels: ParcelPixels) -> NDArray[np.float32]:
+def _features(shapes: NDArray[np.object_], cover: NDArray[np.float64]) -> NDArray[np.float32]:
     length, area = shapely.length(shapes), shapely.area(shapes)
     ratio = np.divide(length, area, out=np.full_like(area, np.nan), where=area > 0)
-    return np.stack([length, area, ratio, pixels.cover], axis=1).astype(np.float32)
+    return np.stack([length, area, ratio, cover], axis=1).astype(np.float32)
 
 
-def _gathered(child: xr.Dataset, name: str, places: _Places) -> xr.Dataset:
+def _gathered(child: xr.Dataset, name: str, places: Places) -> xr.Dataset:
     """The drawn pixels of one child's series, and which of them are valid."""
     variable = SERIES.get(name, name)
     source = child[variable]
@@ -235,7 +202,7 @@ def _finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(values).all(axis=2))  # (parcel, time, pixel)
 
 
-def _gather(source: da.Array, places: _Places) -> da.Array:
+def _gather(source: da.Array, places: Places) -> da.Array:
     """Gather pixels of a (…, y, x) array into (parcel, …, pixel), a task a run of parcels."""
     lead = source.shape[:-2]
     if any(len(chunk) > 1 for chunk in source.chunks[:-2]):
@@ -245,55 +212,26 @@ def _gather(source: da.Array, places: _Places) -> da.Array:
         )
     if source.chunks[-2:] != places.chunks:
         source = source.rechunk((*source.chunks[:-2], *places.chunks))
-    n_parcels, n_pixels = places.rows.shape
+    n_parcels, n_pixels = places.which.shape
     if n_parcels == 0:  # dask has no array of no chunk
         nothing: da.Array = da.zeros((0, *lead, n_pixels), dtype=source.dtype)
         return nothing
     cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
-    name = f"gather-{tokenize(source.name, places.rows, places.columns, cap)}"
+    name = f"gather-{tokenize(source.name, places.token, cap)}"
     graph: dict[Any, Any] = {}
     sizes = []
-    for number, (run, blocks, spec) in enumerate(_runs(places, cap)):
+    for number, (part, blocks) in enumerate(places.runs(cap)):
         keys = [(source.name, *(0,) * len(lead), *block) for block in blocks]
         key = (name, number, *(0,) * (len(lead) + 1))
+        spec = (places.which[part], places.rows[part], places.columns[part])  # views
         graph[key] = (_gather_block, keys, *spec, lead, np.dtype(source.dtype))
-        sizes.append(run)
+        sizes.append(part.stop - part.start)
     return da.Array(
         HighLevelGraph.from_collections(name, graph, [source]),  # type: ignore[list-item]
         name,
         chunks=(tuple(sizes), *((size,) for size in lead), (n_pixels,)),
         dtype=source.dtype,
     )
-
-
-_Spec = tuple[NDArray[np.int16], NDArray[np.int32], NDArray[np.int32]]
-
-
-def _runs(places: _Places, cap: int) -> Iterator[tuple[int, list[tuple[int, int]], _Spec]]:
-    """Runs of parcels that touch the same chunks: length, chunks, and places in them."""
-    edges = [np.cumsum((0, *sizes)) for sizes in places.chunks]
-    here = places.rows >= 0
-    cy = np.where(here, np.searchsorted(edges[0], places.rows, side="right") - 1, -1)
-    cx = np.where(here, np.searchsorted(edges[1], places.columns, side="right") - 1, -1)
-    flat = np.where(here, cy * len(places.chunks[1]) + cx, -1)
-    touched = [tuple(np.unique(row[row >= 0]).tolist()) for row in flat]
-    start = 0
-    while start < len(touched):
-        stop = start + 1
-        while stop < min(len(touched), start + cap) and touched[stop] == touched[start]:
-            stop += 1
-        chosen = np.array(touched[start], dtype=np.int64)
-        part = slice(start, stop)
-        which = np.where(here[part], np.searchsorted(chosen, flat[part]), -1).astype(np.int16)
-        rows = (places.rows[part] - edges[0][cy[part]]).astype(np.int32)
-        columns = (places.columns[part] - edges[1][cx[part]]).astype(np.int32)
-        width = len(places.chunks[1])
-        yield (
-            stop - start,
-            [divmod(one, width) for one in touched[start]],
-            (which, rows, columns),
-        )
-        start = stop
 
 
 def _gather_block(

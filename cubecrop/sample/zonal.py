@@ -9,14 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import shapely
 
+from cubecrop.errors import ParcelError
+from cubecrop.shapes import plain_shapes
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from shapely.geometry.base import BaseGeometry
 
-__all__ = ["ParcelPixels", "pixels_of"]
+__all__ = ["ParcelPixels", "parcel_batches", "pixels_of"]
 
 #: Candidate pixels looked at in one go; bounds the memory.
-_BATCH = 4_000_000
+_BATCH = 1_000_000
+#: Pixels cut by the shapes that hold no centre, in one go: each is a geometry of its own.
+_CUT = 50_000
+#: Pixels of the rectangle around one part of a parcel, at most.
+_MOST = 2e8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,40 +53,69 @@ def pixels_of(geometries: NDArray[np.object_], resolution: float) -> ParcelPixel
     -------
     ParcelPixels
         A parcel that holds no centre has the one pixel that it covers best.
+
+    Raises
+    ------
+    ParcelError
+        A parcel is larger than memory could hold the pixels of.
     """
-    shapes = _polygons(geometries)
+    shapes = plain_shapes(geometries)
     parts, owner = shapely.get_parts(shapes, return_index=True)
+    _check_extent(shapely.bounds(parts), resolution)
     shapely.prepare(parts)
     found = [
-        _centres_within(parts[one], owner[one], resolution) for one in _batches(parts, resolution)
+        _centres_within(parts[one], owner[one], resolution)
+        for one in _batches(shapely.bounds(parts), resolution, _BATCH)
     ]
     parcel, rows, columns = (
         np.concatenate([piece[i] for piece in found]) if found else np.zeros(0, np.int64)
         for i in range(3)
     )
-    bare = np.setdiff1d(np.arange(len(shapes)), parcel)
+    bare = np.setdiff1d(np.flatnonzero(~shapely.is_missing(shapes)), parcel)
+    bounds = shapely.bounds(shapes[bare])
     extra = [
-        (i, *pixel)
-        for i in bare
-        if (pixel := _best_covered(shapes[i], geometries[i], resolution)) is not None
+        (bare[one], *_best_covered(shapes[bare[one]], bounds[one], resolution))
+        for one in _batches(bounds, resolution, _CUT)
     ]
-    if extra:
-        more = np.array(extra, dtype=np.int64).T
-        parcel, rows, columns = (
-            np.concatenate([a, b]) for a, b in zip((parcel, rows, columns), more, strict=True)
-        )
+    parcel, rows, columns = (
+        np.concatenate([held, *(more[i] for more in extra)])
+        for i, held in enumerate((parcel, rows, columns))
+    )
     return _sorted(parcel, rows, columns, len(shapes))
 
 
-def _polygons(geometries: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Valid geometries with finite coordinates; None for the rest."""
-    shapes = np.array(geometries, dtype=object)
-    invalid = ~(shapely.is_valid(shapes) | shapely.is_missing(shapes))
-    bounds = shapely.bounds(shapes)
-    usable = np.isfinite(bounds).all(axis=1)
-    shapes[invalid & usable] = shapely.make_valid(shapes[invalid & usable])
-    shapes[~usable] = None
-    return shapes
+def _check_extent(bounds: NDArray[np.float64], resolution: float) -> None:
+    """Raise before numbers of pixels that no memory holds."""
+    sides = (bounds[:, 2:] - bounds[:, :2]) / resolution
+    wide = np.flatnonzero(sides.prod(axis=1) > _MOST)
+    if len(wide):
+        left, bottom, right, top = bounds[wide[0]].tolist()
+        raise ParcelError(
+            f"a parcel spans x {left:g} to {right:g}, y {bottom:g} to {top:g} in the cube's CRS, "
+            f"more than the {_MOST:.0e} pixels that can be looked at. Mend its coordinates, or "
+            "leave it out."
+        )
+
+
+def parcel_batches(geometries: NDArray[np.object_], resolution: float) -> list[slice]:
+    """Cut parcels into runs of which each takes a bounded memory in `pixels_of`.
+
+    Parameters
+    ----------
+    geometries : numpy.ndarray of shapely geometries
+        (parcel,), finite or None.
+    resolution : float
+        Pixel size in metres.
+
+    Returns
+    -------
+    list of slice
+        One after the other, of all parcels; a parcel larger than that stands alone.
+    """
+    bounds = np.nan_to_num(shapely.bounds(geometries))
+    # A parcel that is larger than `pixels_of` takes must not overflow the sum here.
+    bounds[:, 2:] = np.minimum(bounds[:, 2:], bounds[:, :2] + _MOST * resolution)
+    return _batches(bounds, resolution, _BATCH)
 
 
 def _window(
@@ -97,48 +132,53 @@ def _window(
     )  # fmt: skip
 
 
-def _batches(parts: NDArray[np.object_], resolution: float) -> list[slice]:
-    if len(parts) == 0:
+def _batches(bounds: NDArray[np.float64], resolution: float, most: int) -> list[slice]:
+    if len(bounds) == 0:
         return []
-    _, _, height, width = _window(shapely.bounds(parts), resolution)
-    batch = np.cumsum(height * width) // _BATCH
-    edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(parts)]
+    _, _, height, width = _window(bounds, resolution)
+    batch = np.cumsum(np.minimum(height * width, most)) // most
+    edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(bounds)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
 
 def _centres_within(
     parts: NDArray[np.object_], owner: NDArray[np.int64], resolution: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    row, column, height, width = _window(shapely.bounds(parts), resolution)
-    sizes = height * width
-    part = np.repeat(np.arange(len(parts)), sizes)
-    position = np.arange(len(part)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    rows = row[part] + position // width[part]
-    columns = column[part] + position % width[part]
+    part, rows, columns = _candidates(shapely.bounds(parts), resolution)
     inside = shapely.contains_xy(
         parts[part], (columns + 0.5) * resolution, -(rows + 0.5) * resolution
     )
     return owner[part[inside]], rows[inside], columns[inside]
 
 
+def _candidates(
+    bounds: NDArray[np.float64], resolution: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Pixels that bounds touch, row by row: position of the bounds, row, column."""
+    row, column, height, width = _window(bounds, resolution)
+    sizes = height * width
+    owner = np.repeat(np.arange(len(bounds)), sizes)
+    position = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return owner, row[owner] + position // width[owner], column[owner] + position % width[owner]
+
+
 def _best_covered(
-    shape: BaseGeometry | None, original: BaseGeometry | None, resolution: float
-) -> tuple[int, int] | None:
-    if shape is None or shape.is_empty or original is None:
-        return None
-    row, column, height, width = (int(v[0]) for v in _window(np.array([shape.bounds]), resolution))
-    rows, columns = (
-        index.ravel() for index in np.mgrid[row : row + height, column : column + width]
-    )
+    shapes: NDArray[np.object_], bounds: NDArray[np.float64], resolution: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Row and column of the pixel that each shape covers most of, the first among equals."""
+    owner, rows, columns = _candidates(bounds, resolution)
     boxes = shapely.box(
         columns * resolution, -(rows + 1) * resolution,
         (columns + 1) * resolution, -rows * resolution,
     )  # fmt: skip
-    area = shapely.area(shapely.intersection(boxes, shape))
-    if area.max() == 0:  # a line or a point
-        area = shapely.intersects(boxes, shape.representative_point())
-    best = int(np.argmax(area))
-    return int(rows[best]), int(columns[best])
+    area = shapely.area(shapely.intersection(boxes, shapes[owner]))
+    starts = np.searchsorted(owner, np.arange(len(shapes)))
+    bare = (np.maximum.reduceat(area, starts) == 0)[owner]  # a line or a point
+    points = shapely.point_on_surface(shapes)[owner[bare]]
+    area[bare] = shapely.intersects(boxes[bare], points)
+    # Stable: of one shape's pixels, the first of the largest area comes first.
+    best = np.lexsort((-area, owner))[starts]
+    return rows[best], columns[best]
 
 
 def _sorted(
@@ -149,6 +189,10 @@ def _sorted(
 ) -> ParcelPixels:
     order = np.lexsort((columns, rows, parcel))
     parcel, rows, columns = parcel[order], rows[order], columns[order]
+    again = np.zeros(len(parcel), dtype=bool)  # lines that cross on a centre
+    again[1:] = (np.diff(parcel) == 0) & (np.diff(rows) == 0) & (np.diff(columns) == 0)
+    if again.any():
+        parcel, rows, columns = parcel[~again], rows[~again], columns[~again]
     counts = np.bincount(parcel, minlength=n_parcels)
     cover = np.full(n_parcels, np.nan)
     held = np.flatnonzero(counts)

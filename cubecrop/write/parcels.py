@@ -11,6 +11,8 @@ import pyarrow as pa
 
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
+from cubecrop.vector import check_names
+from cubecrop.write.columns import check_columns
 from cubecrop.write.geopackage import check_geopackage, write_geopackage
 from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
 
@@ -55,7 +57,7 @@ def write_parcels(
     Raises
     ------
     ParcelError
-        No GeoDataFrame, or one without geometries or CRS.
+        No GeoDataFrame, or one without geometries or CRS, or with a column twice.
     OutputError
         Another suffix, a file that is there, or one that cannot be written; a column that the
         file's format cannot hold.
@@ -80,16 +82,22 @@ def check_table(
 
     Raises
     ------
+    ParcelError
+        A column stands twice.
     OutputError
         A column that the file's format cannot hold, by name.
     """
+    check_names(parcels)
     target = Path(path)
+    table = with_plain_columns(parcels) if columns == "plain" else parcels
     if target.suffix.lower() == _GEOPACKAGE:
-        table = with_plain_columns(parcels) if columns == "plain" else parcels
         check_geopackage(table, target)
+    else:
+        check_columns(table)
 
 
 def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
+    check_columns(table)
     try:
         table.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
     except (ValueError, pa.ArrowException) as error:
@@ -131,6 +139,7 @@ def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
             "geometry=..., crs=...)`."
         )
+    check_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
     if parcels.crs is None:
         raise ParcelError(
             "parcels have no CRS, so their place is unknown. Set the one they are in with "

@@ -1,0 +1,40 @@
+"""Columns of a user's table, by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from cubecrop.errors import ParcelError
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["check_names"]
+
+
+def check_names(parcels: gpd.GeoDataFrame) -> None:
+    """Raise where a column of a table stands twice, or has a name of several levels.
+
+    Raises
+    ------
+    ParcelError
+        Naming the columns.
+    """
+    columns = parcels.columns
+    if isinstance(columns, pd.MultiIndex):
+        raise ParcelError(
+            f"parcels have columns of {columns.nlevels} levels, such as {columns[0]!r}, expected "
+            "plain names. Join them: `parcels.columns = ['_'.join(map(str, name)).strip('_') for "
+            "name in parcels.columns]`."
+        )
+    if columns.is_unique:
+        return
+    twice = columns[columns.duplicated()].unique().tolist()
+    raise ParcelError(
+        f"parcels have the columns {twice} more than once, expected each name once. Keep the "
+        "first of each with `parcels.loc[:, ~parcels.columns.duplicated()]`; or drop the one that "
+        "is not meant before you rename: `parcels.drop(columns="
+        f"{twice[0]!r}).rename(columns={{'OTHER': {twice[0]!r}}})`."
+    )

@@ -1,0 +1,89 @@
+"""Whether a file can hold the columns of a parcel table, found out before hours of work."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Any, Final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cubecrop.errors import OutputError
+from cubecrop.vector import check_names
+
+if TYPE_CHECKING:
+    import geopandas as gpd
+
+__all__ = ["check_columns"]
+
+#: The largest whole number below which a float of 64 bit holds each one.
+_EXACT: Final = 2**53
+#: What pyarrow, pandas and Python raise on values that no column can hold.
+_FAILURES: Final = (pa.ArrowException, ValueError, TypeError, ArithmeticError, RuntimeError)
+
+
+def check_columns(parcels: gpd.GeoDataFrame) -> None:
+    """Raise unless Parquet can hold every column of a table as it is.
+
+    Parameters
+    ----------
+    parcels : geopandas.GeoDataFrame
+        Attributes are converted as for writing; geometries are not looked at.
+
+    Raises
+    ------
+    ParcelError
+        A column stands twice.
+    OutputError
+        A name is no text, or values are of a kind or a mixture that Parquet does not hold.
+    """
+    check_names(parcels)
+    if other := [name for name in parcels.columns if not isinstance(name, str)]:
+        raise OutputError(
+            f"parcels have columns named {other[:5]}, expected text, which is all that Parquet "
+            "has for names. Rename them: `parcels.rename(columns=str)`."
+        )
+    reasons = {
+        name: reason
+        for name, kind in parcels.dtypes.items()
+        if str(kind) != "geometry" and (reason := _refusal(parcels[name]))
+    }
+    if reasons:
+        names = list(reasons)
+        told = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
+        raise OutputError(
+            f"Parquet cannot hold the columns {names} ({told}). Give each values of one type: make "
+            "them text with "
+            f"`parcels.astype(dict.fromkeys({names}, str))`, or leave them out with "
+            f"`parcels.drop(columns={names})`."
+        )
+
+
+def _refusal(column: pd.Series[Any]) -> str | None:
+    """Why a column cannot be written, or would not come back as it is."""
+    values = pd.DataFrame({"values": column.to_numpy() if column.dtype == object else column.array})
+    try:
+        table = pa.Table.from_pandas(values, preserve_index=False)
+        pq.write_table(table.slice(0, 0), pa.BufferOutputStream())
+    except _FAILURES as error:
+        first = error.args[0] if error.args else error
+        return " ".join(str(first).split())[:120]
+    return _mixture(column) if column.dtype == object else None
+
+
+def _mixture(column: pd.Series[Any]) -> str | None:
+    """Kinds of values that pyarrow would make into one, and not give back."""
+    held = column[column.notna()]
+    kinds = {type(value) for value in held}
+    for one, other in ((str, bytes), (dt.date, dt.datetime)):
+        if one in kinds and any(issubclass(kind, other) for kind in kinds):
+            return f"{one.__name__} and {other.__name__}"
+    if any(issubclass(kind, dt.datetime) for kind in kinds) and (
+        len({value.tzinfo is None for value in held}) > 1
+    ):
+        return "times with and without a zone"
+    if len(kinds) > 1 and float in kinds and int in kinds:
+        large = any(isinstance(value, int) and abs(value) > _EXACT for value in held)
+        return "decimal and whole numbers above 2**53" if large else None
+    return None
