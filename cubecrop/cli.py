@@ -54,6 +54,13 @@ Weather = Annotated[
         "store or another archive."
     ),
 ]
+AllowGaps = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Go on where the archive covers less of the season than the model's training did.",
+    ),
+]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
 
 
@@ -245,6 +252,7 @@ def classify_parcels(
     end: End = None,
     clouds: Clouds = None,
     weather: Weather = None,
+    allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Classify parcels and write them as GeoParquet.
@@ -259,6 +267,7 @@ def classify_parcels(
         GeoParquet file to write.
     """
     from cubecrop.write.parcels import check_parcel_path
+    from cubecrop.write.shares import predicted_text
 
     check_parcel_path(out, overwrite=overwrite)
     table = cubecrop.classify_parcels(
@@ -269,16 +278,12 @@ def classify_parcels(
         season=_season(year, start, end),
         clouds=clouds,
         weather=weather,
+        allow_gaps=allow_gaps,
     )
     cubecrop.write_parcels(table, out, overwrite=overwrite)
     console = _console()
-    for status, count in table["status"].value_counts().items():
-        console.print(f"{count} parcel{'s' if count > 1 else ''}: {status}")
-    if len(table) and not table["status"].eq("predicted").any():
-        console.print(
-            "None is predicted: look at the parcels' CRS and coordinates, and at what `cubecrop "
-            "search` finds of them."
-        )
+    for line in predicted_text(table["status"].tolist()):
+        console.print(line, markup=False)
     console.print(f"Written to {out}")
 
 
@@ -297,6 +302,7 @@ def classify(
     max_lost: float = 0,
     clouds: Clouds = None,
     weather: Weather = None,
+    allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -316,6 +322,7 @@ def classify(
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
+    from cubecrop.write.shares import mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     crop_map = cubecrop.classify(
@@ -328,9 +335,13 @@ def classify(
         crs=crs,
         clouds=clouds,
         weather=weather,
+        allow_gaps=allow_gaps,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
-    _console().print(f"Written to {out}: see {out / 'quicklook.png'}")
+    console = _console()
+    for line in mapped_text(out / "item.json"):
+        console.print(line, markup=False)
+    console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 
 @app.command

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cubecrop.aoi import parse_aoi
 from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import (
     classify_pixel_sets,
@@ -21,6 +22,7 @@ from cubecrop.pipeline.inputs import (
     clouds_for,
     composite_for,
     modalities_for,
+    season_of_model,
     within_archive,
 )
 from cubecrop.progress import compute
@@ -52,6 +54,7 @@ def classify(
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
+    allow_gaps: bool = False,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -70,7 +73,7 @@ def classify(
     model : CropModel or path
         What to classify with; see `train`.
     season : Season, optional
-        Other dates than the default of the harvest year.
+        Other dates than those of the harvest year that the model was trained on.
     resolution : float, default 10
         Pixel size in metres.
     crs : str, optional
@@ -84,27 +87,32 @@ def classify(
         under a function of yours needs it here again.
     weather : str, Path or Archive, optional
         Where the weather is, if not in the archive, for a network that takes it; see `search`.
+    allow_gaps : bool, default False
+        Go on where the archive covers less of the season than the model's training did: it
+        begins later, ends earlier, pauses longer or has fewer dates of a sensor.
 
     Returns
     -------
     xarray.Dataset
-        ``crop_type (y, x)`` uint8 class index, 255 = no prediction, with CF flags;
-        ``confidence (y, x)`` float32; ``probability (crop, y, x)`` float32, coord ``crop``
-        = class names.
+        ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
+        model asks for, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
+        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16.
 
     Raises
     ------
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
-        No model, or one made for other data.
+        No model, or one made for other data, or too little of the season is covered.
     ReadError
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
+    as_season(year, season)  # before a file is read
+    area = parse_aoi(aoi)
     cube = open_season(
-        aoi,
-        as_season(year, season),
+        area,
+        season_of_model(year, season, crop_model, area),
         archive=archive,
         modalities=modalities_for(crop_model),
         resolution=resolution,
@@ -114,7 +122,7 @@ def classify(
         clouds=clouds_for(crop_model, clouds),
         weather=weather,
     )
-    return classify_pixels(cube, crop_model, device=device)
+    return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
 
 
 def classify_parcels(
@@ -130,6 +138,7 @@ def classify_parcels(
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
+    allow_gaps: bool = False,
     progress: bool = True,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
@@ -138,7 +147,7 @@ def classify_parcels(
     ----------
     parcels : geopandas.GeoDataFrame or path
         Columns ``id`` (unique), ``geometry``; any CRS.
-    year, archive, model, season, resolution, crs, chunks, device, clouds, weather
+    year, archive, model, season, resolution, crs, chunks, device, clouds, weather, allow_gaps
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal.
@@ -149,10 +158,11 @@ def classify_parcels(
         Every parcel that was given, in order, with its columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
         ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
+        ``first_date:SENSOR``, ``last_date:SENSOR``, ``longest_gap:SENSOR`` of these dates;
         ``status``, which is "predicted" or says what was missing. A parcel without
-        geometry (or with infinite coordinates), outside the archive, or never seen has no
-        prediction: None and NaN. So it is also where that holds for all of them, and where
-        there are none.
+        geometry (or with infinite coordinates), outside the archive, never seen, or seen on
+        fewer dates than the model asks for has no prediction: None and NaN. So it is also
+        where that holds for all of them, and where there are none.
 
     Raises
     ------
@@ -166,7 +176,7 @@ def classify_parcels(
     crop_model = as_model(model)
     table = read_parcels(parcels)
     source = open_archive(archive)
-    when = as_season(year, season)
+    as_season(year, season)
     within = within_archive(table, source)
     if not within.any():
         found = nothing_found(table, crop_model)
@@ -174,7 +184,7 @@ def classify_parcels(
     check_reach(table[within], resolution=resolution, crs=crs)
     cube = open_season(
         table[within],
-        when,
+        season_of_model(year, season, crop_model, parse_aoi(table[within])),
         archive=source,
         modalities=modalities_for(crop_model),
         resolution=resolution,
@@ -186,7 +196,7 @@ def classify_parcels(
     )
     order = reading_order(cube, table)
     samples = sample_pixel_sets(cube, table.iloc[order], n_pixels=crop_model.n_pixels)
-    found = classify_pixel_sets(samples, crop_model, device=device)
+    found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
     (found,) = compute(found, description="Classifying parcels", progress=progress)
     back = np.argsort(order)
     return parcel_table(table, found.isel(parcel=back), crop_model, within=within)

@@ -10,7 +10,7 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_translate
 
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
         facts,
         nodata=NODATA,
         overviews="mode",
-        colormap={**colours, NODATA: (0, 0, 0, 0)},
+        colormap={
+            **colours,
+            TOO_FEW: (*bytes.fromhex(TOO_FEW_COLOUR[1:]), 255),
+            NODATA: (0, 0, 0, 0),
+        },
         description="crop type, class index",
         tags={
             "CLASS_NAMES": json.dumps(facts.nomenclature.names, ensure_ascii=False),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +20,8 @@ from cubecrop.nomenclature import Nomenclature
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["VERSION", "MapFacts"]
@@ -43,6 +46,7 @@ class MapFacts:
 
     ``shape`` is (rows, columns); ``transform`` goes from (column, row) of a pixel's corner to
     metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
+    ``coverage`` are first and last image, longest gap and dates by sensor, where the map tells.
     """
 
     nomenclature: Nomenclature
@@ -55,6 +59,7 @@ class MapFacts:
     model_digest: str
     items: tuple[str, ...]
     item_hrefs: tuple[str, ...]
+    coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: xr.Dataset) -> MapFacts:
@@ -95,6 +100,7 @@ class MapFacts:
             model_digest=str(attrs["model_digest"]),
             items=items,
             item_hrefs=hrefs,
+            coverage=_coverage(attrs.get("coverage", "{}")),
         )
 
     @property
@@ -149,6 +155,23 @@ def _nomenclature(text: object) -> Nomenclature:
         raise SchemaError(
             f"crop map's attr 'nomenclature' cannot be read: {error} "
             "Set it with `dataset.assign_attrs(nomenclature=nomenclature.to_json())`."
+        ) from error
+
+
+def _coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        raw = json.loads(str(text))
+        return {
+            str(name): {
+                **{key: str(one[key]) for key in ("first", "last", "gap_start")},
+                **{key: int(one[key]) for key in ("longest_gap_days", "dates")},
+            }
+            for name, one in raw.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SchemaError(
+            f"crop map's attr 'coverage' is {str(text)[:80]!r}, expected the JSON that `{_MAKER}` "
+            "writes. Leave it out: `del dataset.attrs['coverage']`."
         ) from error
 
 

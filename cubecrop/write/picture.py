@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Nomenclature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cubecrop.write.facts import MapFacts
 
-__all__ = ["NODATA_COLOUR", "draw_map", "legend", "write_quicklook"]
+__all__ = ["NODATA_COLOUR", "coverage_lines", "draw_map", "legend", "write_quicklook"]
 
 NODATA_COLOUR: Final = "#E0E0E0"
 
@@ -32,6 +32,8 @@ _LEGEND_WIDTH: Final = 3.4
 _TITLE_HEIGHT: Final = 1.2
 _LEGEND_LINE: Final = 0.21
 _LEGEND_ENTRIES: Final = 30
+_TOLD_LINE: Final = 0.17
+_SENSORS: Final = {"sentinel2": "Sentinel-2", "sentinel1": "Sentinel-1"}
 
 
 def draw_map(
@@ -41,14 +43,14 @@ def draw_map(
     *,
     extent: tuple[float, float, float, float] | None = None,
 ) -> AxesImage:
-    """Draw class indices in the colours of their classes, nodata in light grey.
+    """Draw class indices in the colours of their classes, what has none in greys.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Where to draw; its aspect becomes equal.
     values : numpy.ndarray
-        Class index ``(y, x)``, north up; 255 = nodata.
+        Class index ``(y, x)``, north up; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
     extent : tuple of float, optional
@@ -60,7 +62,7 @@ def draw_map(
     """
     colours = np.zeros((NODATA + 1, 3), dtype="uint8")
     colours[: len(nomenclature)] = [_rgb(colour) for colour in nomenclature.colours]
-    colours[NODATA] = _rgb(NODATA_COLOUR)
+    colours[TOO_FEW], colours[NODATA] = _rgb(TOO_FEW_COLOUR), _rgb(NODATA_COLOUR)
     image = colours[np.asarray(values)]  # (y, x, rgb)
     axes.set_aspect("equal")
     return axes.imshow(image, interpolation="nearest", extent=extent)
@@ -81,7 +83,7 @@ def legend(
     target : matplotlib.figure.Figure or matplotlib.axes.Axes
         What gets the legend.
     values : numpy.ndarray
-        Class indices, any shape; 255 = nodata.
+        Class indices, any shape; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
     **place : Any
@@ -103,10 +105,13 @@ def legend(
     ]  # fmt: skip
     if hidden := len(present) - len(shown):
         handles.append(Patch(facecolor="none", edgecolor="none", label=f"and {hidden} more"))
-    if counts[NODATA]:
-        handles.append(
-            Patch(facecolor=NODATA_COLOUR, edgecolor="#555555", linewidth=0.5, label="No data")
+    handles += [
+        Patch(facecolor=colour, edgecolor="#555555", linewidth=0.5, label=text)
+        for index, colour, text in (
+            (TOO_FEW, TOO_FEW_COLOUR, "Too few observations"), (NODATA, NODATA_COLOUR, "No data"),
         )
+        if counts[index]
+    ]  # fmt: skip
     return target.legend(handles=handles, **{"frameon": False, "fontsize": 9, **place})
 
 
@@ -139,7 +144,9 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     entries = min(_LEGEND_ENTRIES, len(np.unique(values))) + 2
     size = (
         max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH,
-        max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT,
+        max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE)
+        + _TITLE_HEIGHT
+        + _TOLD_LINE * len(facts.coverage),
     )
     figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -149,7 +156,12 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
         f"Crop types {facts.season.year}\n{facts.season.start} to {facts.season.end}",
         loc="left",
         fontsize=11,
+        pad=6 + 72 * _TOLD_LINE * len(facts.coverage),
     )
+    axes.annotate(
+        "\n".join(coverage_lines(facts)), (0, 1), (0, 5), xycoords="axes fraction",
+        textcoords="offset points", va="bottom", fontsize=8, color="#555555",
+    )  # fmt: skip
     axes.set_xlabel(f"km, {facts.crs.to_string()[:20]}")
     axes.set_ylabel("km")
     legend(
@@ -161,6 +173,20 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
         borderaxespad=0,
     )
     figure.savefig(path)
+
+
+def coverage_lines(facts: MapFacts) -> list[str]:
+    """What the map's images cover, a line a sensor."""
+    lines = []
+    for name, one in facts.coverage.items():
+        parts = []
+        if "first" in one:
+            parts.append(f"{one['dates']} dates, {one['first']} to {one['last']}")
+            parts.append(f"longest gap {one['longest_gap_days']} days from {one['gap_start']}")
+        if "median_clear_dates" in one:
+            parts.append(f"clear on {one['median_clear_dates']:g} (median)")
+        lines.append(f"{_SENSORS.get(name, name)}: {'; '.join(parts)}")
+    return lines
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

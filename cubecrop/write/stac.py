@@ -18,7 +18,7 @@ import pystac
 import shapely
 from rasterio.warp import transform_geom
 
-from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Crop, Nomenclature
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def write_item(
 
 
 def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[dict[str, Any]]:
-    """Classes as the classification extension 2.0 describes them, nodata last.
+    """Classes as the classification extension 2.0 describes them, then what has none.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
         ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
         ``color_hint``, ``count``.
     """
-    taken = {"nodata"}
+    taken = {"nodata", "too_few_observations"}
     classes: list[dict[str, Any]] = []
     for value, crop in enumerate(nomenclature.crops):
         name = _slug(crop, value, taken)
@@ -118,8 +118,16 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
             entry["description"] = f"Code {crop.code} {nomenclature.name}".rstrip()
         entry["color_hint"] = crop.colour.removeprefix("#").upper()
         classes.append({**entry, "count": int(counts[value])})
+    too_few = {
+        "value": TOO_FEW,
+        "name": "too_few_observations",
+        "title": "Too few observations",
+        "color_hint": TOO_FEW_COLOUR.removeprefix("#"),
+        "count": int(counts[TOO_FEW]),
+    }
     nodata = {"value": NODATA, "name": "nodata", "title": "No data", "nodata": True}
-    return [*classes, {**nodata, "count": int(counts[NODATA])}]
+    reasons = [too_few] if counts[TOO_FEW] else []
+    return [*classes, *reasons, {**nodata, "count": int(counts[NODATA])}]
 
 
 def _slug(crop: Crop, value: int, taken: set[str]) -> str:
@@ -152,6 +160,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:model_name": facts.model_name,
         "cubecrop:model_digest": facts.model_digest,
         "cubecrop:nomenclature": facts.nomenclature.name,
+        "cubecrop:coverage": {name: dict(one) for name, one in facts.coverage.items()},
         "cubecrop:items": list(facts.items),
     }
 
