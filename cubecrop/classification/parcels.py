@@ -295,8 +295,12 @@ def _why_none(dates: Mapping[str, int], model: CropModel) -> str:
         return f"no valid observation of {' and '.join(lacking) or 'any sensor'}"
     few = [name for name, n in dates.items() if 0 < n < least[name]]
     if few and (not set(few) <= optional or set(few) | set(lacking) == set(dates)):
-        step = {"month": "months", "dekad": "dekads"}.get(model.composite, "dates")
-        told = (f"{dates[name]} {step} of {name}, {least[name]} needed" for name in few)
+        step = model.composite or "date"
+        told = (
+            f"{n} {step}{'s' if n > 1 else ''} of {name}, {least[name]} needed"
+            for name in few
+            if (n := dates[name])
+        )
         return f"too few observations: {' and '.join(told)}"
     # Dates that thermal time cannot be told of are none to a model that needs it.
     return "no weather, which the model needs"
