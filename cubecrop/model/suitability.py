@@ -37,8 +37,9 @@ def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False)
     }:  # fmt: skip
         raise ModelMismatchError(
             f"data spans the season {window_text(window)}, the model was trained on "
-            f"{window_text(model.season_window)}. Open the season with the same window, or "
-            "train a model for this one."
+            f"{window_text(model.season_window)}. Open the season with the same window, which "
+            "`classify` and `classify_parcels` do by themselves without `season=` (`--start`, "
+            "`--end`), or train a model for this one."
         )
     composite = str(data.attrs.get("composite", ""))
     if composite not in {model.composite, *model.training.composites}:

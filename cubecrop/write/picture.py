@@ -33,6 +33,7 @@ _TITLE_HEIGHT: Final = 1.2
 _LEGEND_LINE: Final = 0.21
 _LEGEND_ENTRIES: Final = 30
 _TOLD_LINE: Final = 0.17
+_TOLD_WIDTH: Final = 7.5  # inches that a whole line of coverage takes
 _SENSORS: Final = {"sentinel2": "Sentinel-2", "sentinel1": "Sentinel-1"}
 
 
@@ -142,13 +143,13 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
     inches = _LONG_SIDE / max(width, height)
     entries = min(_LEGEND_ENTRIES, len(np.unique(values))) + 2
-    size = (
-        max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH,
-        max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE)
-        + _TITLE_HEIGHT
-        + _TOLD_LINE * len(facts.coverage),
-    )
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    wide = max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH
+    told = "\n".join(coverage_lines(facts))
+    if wide < _TOLD_WIDTH:
+        told = told.replace("; ", ";\n")
+    room = _TOLD_LINE * (told.count("\n") + 1 if told else 0)
+    tall = max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT + room
+    figure = Figure(figsize=(wide, tall), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     draw_map(axes, values, facts.nomenclature, extent=(0, width, 0, height))
@@ -156,12 +157,13 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
         f"Crop types {facts.season.year}\n{facts.season.start} to {facts.season.end}",
         loc="left",
         fontsize=11,
-        pad=6 + 72 * _TOLD_LINE * len(facts.coverage),
+        pad=6 + 72 * room,
     )
-    axes.annotate(
-        "\n".join(coverage_lines(facts)), (0, 1), (0, 5), xycoords="axes fraction",
-        textcoords="offset points", va="bottom", fontsize=8, color="#555555",
+    note = axes.annotate(
+        told, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", va="bottom",
+        fontsize=8, color="#555555",
     )  # fmt: skip
+    note.set_in_layout(False)  # long lines must not make the map narrower
     axes.set_xlabel(f"km, {facts.crs.to_string()[:20]}")
     axes.set_ylabel("km")
     legend(
