@@ -59,6 +59,13 @@ Weather = Annotated[
 Verbose = Annotated[
     bool, Parameter(negative="", help="Print scores of each class and the confusion matrix.")
 ]
+AllowGaps = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Go on where the archive covers less of the season than the model's training did.",
+    ),
+]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
 
 
@@ -274,6 +281,7 @@ def classify_parcels(
     clouds: Clouds = None,
     weather: Weather = None,
     columns: Literal["fiboa", "plain"] = "fiboa",
+    allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Classify parcels and write them as GeoParquet or GeoPackage.
@@ -291,6 +299,7 @@ def classify_parcels(
     """
     from cubecrop.sample import read_parcels
     from cubecrop.write.parcels import check_parcel_path, check_table
+    from cubecrop.write.shares import predicted_text
 
     check_parcel_path(out, overwrite=overwrite)
     given = read_parcels(parcels)
@@ -304,17 +313,13 @@ def classify_parcels(
         season=_season(year, start, end),
         clouds=clouds,
         weather=weather,
+        allow_gaps=allow_gaps,
     )
     cubecrop.write_parcels(table, out, columns=columns, overwrite=overwrite)
     console = _console()
     _print_calibration(console, crop_model)
-    for status, count in table["status"].value_counts().items():
-        console.print(f"{count} parcel{'s' if count > 1 else ''}: {status}")
-    if len(table) and not table["status"].eq("predicted").any():
-        console.print(
-            "None is predicted: look at the parcels' CRS and coordinates, and at what `cubecrop "
-            "search` finds of them."
-        )
+    for line in predicted_text(table["status"].tolist()):
+        console.print(line)
     console.print(f"Written to {out}")
 
 
@@ -333,6 +338,7 @@ def classify(
     max_lost: float = 0,
     clouds: Clouds = None,
     weather: Weather = None,
+    allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -352,6 +358,7 @@ def classify(
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
+    from cubecrop.write.shares import mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     crop_model = cubecrop.CropModel.load(model)
@@ -365,10 +372,13 @@ def classify(
         crs=crs,
         clouds=clouds,
         weather=weather,
+        allow_gaps=allow_gaps,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     console = _console()
     _print_calibration(console, crop_model)
+    for line in mapped_text(out / "item.json"):
+        console.print(line)
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 

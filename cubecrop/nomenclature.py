@@ -18,10 +18,16 @@ from cubecrop.errors import LabelError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["NODATA", "Crop", "Nomenclature"]
+__all__ = ["MAX_CLASSES", "NODATA", "TOO_FEW", "TOO_FEW_COLOUR", "Crop", "Nomenclature"]
 
-#: Class index of a pixel or parcel without prediction.
+#: Class index of a pixel without an observation.
 NODATA = 255
+#: Class index of a pixel with observations, but fewer than the model asks for.
+TOO_FEW = 254
+#: A grey darker than that of nodata.
+TOO_FEW_COLOUR = "#A6A6A6"
+#: Indices from here on are no classes; 252 and 253 are kept for other reasons to have none.
+MAX_CLASSES = 252
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,14 +53,14 @@ class Nomenclature:
     Parameters
     ----------
     crops : tuple of Crop
-        1 to 255 classes with unique codes and names. Index 255 is nodata.
+        1 to 252 classes with unique codes and names. Indices 252 to 255 are no classes.
     name : str
         Name of the code list, such as ``"RPG 2022"``.
 
     Raises
     ------
     LabelError
-        No class, more than 255, or a repeated code or name.
+        No class, more than 252, or a repeated code or name.
     """
 
     crops: tuple[Crop, ...]
@@ -66,10 +72,11 @@ class Nomenclature:
                 "there is no class: every label is null, or there are no labels. Choose a column "
                 "that names the crops."
             )
-        if len(self.crops) > NODATA:
+        if len(self.crops) > MAX_CLASSES:
             raise LabelError(
-                f"nomenclature has {len(self.crops)} classes, expected at most {NODATA} "
-                "(a map stores the class in one byte). Merge rare crops first."
+                f"nomenclature has {len(self.crops)} classes, expected at most {MAX_CLASSES} "
+                "(a map stores the class in one byte, and the rest are for pixels without a "
+                "class). Merge rare crops first."
             )
         for what in ("codes", "names"):
             seen = getattr(self, what)

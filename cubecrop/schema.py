@@ -16,6 +16,10 @@ season cube (DataTree)     dims                                  dtype, unit
 Pixel sets have the same children with ``(parcel, time, band, pixel)`` for
 ``(time, band, y, x)``, ``valid (parcel, time, pixel)`` beside each series, and the root
 holds ``geometry (parcel, feature)``.
+
+A satellite child's coordinate ``acquisitions (time)`` counts the passes that a step is made of:
+1 of single dates; of a composite those in the period, 0 where it has none. Tables of samples
+that do not tell have no such coordinate.
 """
 
 from __future__ import annotations

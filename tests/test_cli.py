@@ -65,7 +65,7 @@ def test_the_four_commands(place, tmp_path, capsys):
     model = ["--model", tmp_path / "model"]
     table = tmp_path / "parcels.parquet"
     assert run("classify-parcels", parcels, *common, *model, "--out", table) == 0
-    assert "predicted" in capsys.readouterr().out
+    assert "Predicted 53 of 53 parcels." in capsys.readouterr().out
     assert len(gpd.read_parquet(table)) == len(gpd.read_parquet(parcels))
     away, told = tmp_path / "away.parquet", tmp_path / "told.parquet"
     gpd.read_parquet(parcels).iloc[:1].set_crs("EPSG:32633", allow_override=True).to_parquet(away)

@@ -5,6 +5,7 @@ import datetime as dt
 import numpy as np
 import pytest
 import xarray as xr
+from seasons import declared, every, seen_on, train
 
 import cubecrop
 from cubecrop.cube.composites import composite_child, periods_of
@@ -108,3 +109,108 @@ def test_a_model_of_single_dates_refuses_composites():
     with pytest.raises(ModelMismatchError, match="month"):
         model.check(samples)
     assert fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4)).composite == "month"
+
+
+@pytest.mark.parametrize("step", ["month", "dekad"])
+@pytest.mark.parametrize("kept", [[0], [1], [2, 3], [0, 3], [0, 1, 2, 3]])
+@pytest.mark.parametrize("chunks", [{"y": 1}, {"y": 1, "time": 1}])
+def test_time_is_one_chunk_whichever_periods_are_empty(step, kept, chunks):
+    """By hand from the values of the dates: one is seen in each period at most, or two."""
+    values = np.arange(1, 5, dtype=np.float32)[:, None, None, None] + np.zeros((4, 2, 3, 1))
+    time = np.array(DATES, "datetime64[ns]")[kept]
+    seen = values[kept].astype(np.float32)
+    optical = xr.Dataset(
+        {
+            "reflectance": (("time", "band", "y", "x"), seen),
+            "status": (("time", "y", "x"), np.zeros((len(kept), 3, 1), np.uint8)),
+        },
+        coords={"time": time, "band": ["B02", "B03"]},
+    ).chunk(chunks)
+    radar = optical[["reflectance"]].rename(reflectance="backscatter")
+    starts = periods_of(SEASON, step)
+    period = np.searchsorted(starts, time.astype("datetime64[D]"), side="right") - 1
+    for name, child, mean in (
+        ("sentinel2", optical, np.median),
+        ("sentinel1", radar, lambda v: 10 * np.log10(np.mean(10 ** (v / 10)))),
+    ):
+        with forbid_compute():
+            lazy = composite_child(name, child, SEASON, step)
+        assert all(len(array.chunks[0]) == 1 for array in lazy.data_vars.values())
+        found = lazy.compute()
+        variable = found["reflectance" if name == "sentinel2" else "backscatter"]
+        for number in range(len(starts)):
+            mine = seen[period == number, 0, 0, 0]
+            expected = mean(mine) if len(mine) else np.nan
+            np.testing.assert_allclose(variable[number], expected, rtol=1e-6)
+        assert (
+            found["acquisitions"].values.tolist()
+            == np.bincount(period, minlength=len(starts)).tolist()
+        )
+        if name == "sentinel2":
+            clear = np.isin(np.arange(len(starts)), period)
+            assert (found["status"][:, 0, 0] == np.where(clear, Status.CLEAR, 2)).all()
+
+
+def test_a_solar_day_that_begins_the_day_before_is_of_the_first_period():
+    season = cubecrop.Season(2020, start=dt.date(2020, 1, 1), end=dt.date(2020, 3, 31))
+    child = optical([0.1, 0.5, 0.2, 0.4], [Status.CLEAR] * 4)
+    early = np.array(["2019-12-31T22:00", *DATES[1:]], "datetime64[ns]")
+    found = composite_child("sentinel2", child.assign_coords(time=early), season, "month")
+    np.testing.assert_allclose(found["reflectance"].squeeze(), [0.2, np.nan, 0.4])
+
+
+@pytest.fixture(scope="module")
+def years(tmp_path_factory):
+    """Images every 25 days: all of 2019's season, 2021's without July, 2023's in July alone."""
+    days = [
+        *every(25, "2018-09-03", "2019-10-31"),
+        *(day for day in every(25, "2020-10-03", "2021-10-31") if "-07-" not in day),
+        "2023-07-02",
+    ]
+    return seen_on(tmp_path_factory.mktemp("years") / "archive", days, days)
+
+
+@pytest.fixture(scope="module")
+def monthly(years):
+    return train(years, 2019, composite="month")
+
+
+@pytest.mark.parametrize("chunks", [None, 8])
+def test_a_year_with_an_empty_month_is_classified(years, monthly, chunks):
+    """Of 2021's fourteen months September and July have no image; it needs no leave."""
+    table = cubecrop.classify_parcels(
+        declared(), 2021, archive=years, model=monthly, chunks=chunks, progress=False
+    )
+    assert (table["status"] == "predicted").all()
+    assert (table["valid_dates:sentinel2"] == 12).all()
+    # From the middle of June to that of August.
+    assert (table["longest_gap:sentinel1"] == 61).all()
+    found = cubecrop.classify(
+        declared(), 2021, archive=years, model=monthly, chunks=chunks
+    ).compute()
+    assert (found["crop_type"] < 2).all()
+    assert (found["clear_dates"] == 12).all()
+
+
+def test_a_year_with_an_empty_month_is_learnt_from(years):
+    seen = train(years, 2021, composite="month").coverage
+    assert seen["sentinel1"].longest_gap == seen["sentinel2"].longest_gap == 61
+    assert seen["sentinel2"].dates == 12
+
+
+def test_a_year_of_which_one_month_was_seen_is_refused(years, monthly):
+    with pytest.raises(ModelMismatchError, match="first image is"):
+        cubecrop.classify(declared(), 2023, archive=years, model=monthly)
+    table = cubecrop.classify_parcels(
+        declared(), 2023, archive=years, model=monthly, allow_gaps=True, progress=False
+    )
+    said = "too few observations: 1 month of sentinel2, 7 needed"
+    assert table["status"].str.startswith(said).all()
+
+
+def test_dekads_of_which_most_are_empty_are_learnt_from_and_classified(years):
+    model = train(years, 2019, composite="dekad")
+    assert model.coverage["sentinel2"].dates == 17
+    found = cubecrop.classify(declared(), 2019, archive=years, model=model).compute()
+    assert (found["crop_type"] < 2).all()
+    assert (found["clear_dates"] == 17).all()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubecrop.errors import LabelError
-from cubecrop.nomenclature import NODATA, Crop, Nomenclature, label_text
+from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, label_text
 
 
 def test_classes_are_the_distinct_labels_sorted():
@@ -43,9 +43,9 @@ def test_json_round_trip(labels):
 
 
 def test_nodata_is_never_a_class():
-    assert len(Nomenclature.from_labels(range(NODATA))) == 255
-    with pytest.raises(LabelError, match="256 classes, expected at most 255"):
-        Nomenclature.from_labels(range(NODATA + 1))
+    assert len(Nomenclature.from_labels(range(MAX_CLASSES))) == 252
+    with pytest.raises(LabelError, match="253 classes, expected at most 252"):
+        Nomenclature.from_labels(range(MAX_CLASSES + 1))
     with pytest.raises(LabelError, match="every label is null"):
         Nomenclature.from_labels([None])
 

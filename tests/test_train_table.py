@@ -2,9 +2,11 @@
 
 import json
 
+import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import FLANDERS
 from test_cli import run
 from test_reference_sets import series, write
 
@@ -111,3 +113,34 @@ def test_one_class_is_refused(tmp_path):
         cubecrop.train_table(table, "crop")
     with pytest.raises(LabelError, match="held_out"):
         cubecrop.train_table(table, "crop", held_out=1.0)
+
+
+@pytest.fixture
+def canada(tmp_path):
+    """Some points of the real monthly table of Canada, January to December 2017."""
+    source = FLANDERS.parent / "points" / "canada-2017-monthly.parquet"
+    if not source.is_file():
+        pytest.skip(f"no real table at {source}")
+    table = pd.read_parquet(source)
+    some = table["sample_id"].drop_duplicates().sample(200, random_state=0)
+    table[table["sample_id"].isin(some)].to_parquet(tmp_path / "canada.parquet")
+    return tmp_path / "canada.parquet"
+
+
+def test_what_learnt_from_a_monthly_table_classifies_a_real_archive(canada, flanders):
+    """The patch was seen until November, and from September 2017; the table is of a year."""
+    config = cubecrop.TrainConfig(epochs=1)
+    model = cubecrop.train_table(canada, "CROPTYPE_LABEL", config=config, progress=False)
+    seen = model.coverage["sentinel2"]
+    # The middles of January and December.
+    assert (seen.first, seen.last, seen.longest_gap, seen.dates) == (15, 349, 31, 12)
+    parcels = gpd.read_parquet(flanders / "parcels.parquet")
+    table = cubecrop.classify_parcels(parcels, 2018, archive=flanders, model=model, progress=False)
+    assert (table["status"] == "predicted").all()
+    assert (table["last_date:sentinel2"] == "2018-11-16").all()
+    crop_map = cubecrop.classify(parcels, 2018, archive=flanders, model=model)
+    assert crop_map.attrs["season_start"] == "2018-01-01"
+    assert crop_map.attrs["composite"] == "month"
+    assert json.loads(crop_map.attrs["coverage"])["sentinel1"]["last"] == "2018-11-16"
+    found = crop_map["crop_type"].isel(y=slice(32), x=slice(32)).compute()
+    assert (found < len(model.nomenclature)).all()

@@ -389,7 +389,7 @@ def test_a_file_is_no_place_for_a_map(tmp_path):
 def test_nodata_is_never_a_class(tmp_path):
     values = random_classes(8, 8)
     values[7, :3] = 4
-    with pytest.raises(OutputError, match="3 of 64 pixels have a class index from 4 to 254"):
+    with pytest.raises(OutputError, match="3 of 64 pixels have a class index from 4 to 253"):
         write_map(fake_map(values), tmp_path / "map")
     values = random_classes(8, 8)
     confidence = np.where(values == NODATA, np.nan, 0.5).astype("float32")

@@ -2,8 +2,8 @@
 
 import datetime as dt
 import json
-from decimal import Decimal
 import sqlite3
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -271,6 +271,8 @@ def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
     assert len(gpd.read_file(write_parcels(parcels[:0], tmp_path / "none.gpkg"))) == 0
     nowhere = parcels.set_geometry(gpd.GeoSeries([None] * 3, index=parcels.index, crs=parcels.crs))
     assert gpd.read_file(write_parcels(nowhere, tmp_path / "p.gpkg")).geometry.isna().all()
+
+
 @pytest.mark.parametrize(
     "values",
     [

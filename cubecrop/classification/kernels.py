@@ -15,15 +15,21 @@ from cubecrop.model import (
     mean_over_pixels,
     one_thread,
     pixel_sets_of,
+    with_enough_dates,
 )
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, TOO_FEW
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Inputs", "confidence_of", "decide", "parcel_block", "pixel_block"]
+    from cubecrop.model import SampleArrays
+
+__all__ = [
+    "Inputs", "confidence_of", "dates_of", "decide", "decide_pixels", "parcel_block", "pixel_block",
+    "pixel_confidence",
+]  # fmt: skip
 
 #: Pixels brought into the network's order in one go; bounds the copy of a chunk.
 _PIXELS = 1024
@@ -33,11 +39,13 @@ _PIXELS = 1024
 class Inputs:
     """What the arrays of a block are: sensors with their days, weather with its own.
 
+    ``least_dates`` are the valid dates that each sensor needs; with fewer it counts as absent.
     ``terrain`` and ``geometry`` say whether arrays of these follow.
     """
 
     sensors: Sequence[str]
     days: Sequence[NDArray[np.float32]]
+    least_dates: Sequence[int]
     weather_days: NDArray[np.float32] | None = None
     weather_variables: Sequence[str] = ()
     terrain: bool = False
@@ -48,6 +56,10 @@ class Inputs:
         if self.weather_days is None:
             raise ValueError("there is no weather")
         return WeatherArrays(values, self.weather_days, self.weather_variables)
+
+    def enough(self, sets: SampleArrays) -> SampleArrays:
+        """The arrays without sensors that have too few dates, parcel by parcel."""
+        return with_enough_dates(sets, dict(zip(self.sensors, self.least_dates, strict=True)))
 
 
 def pixel_block(
@@ -77,13 +89,15 @@ def pixel_block(
     Returns
     -------
     numpy.ndarray
-        Probability (y, x, crop) float32, NaN where nothing can be predicted.
+        (y, x, crop and sensor) float32: probabilities, NaN where nothing can be predicted, then
+        the valid dates of each sensor.
     """
     rest = list(arrays[len(inputs.sensors) :])
     terrain = rest.pop(0) if inputs.terrain else None
     weather, cells = rest if inputs.weather_days is not None else (None, None)
     shape = arrays[0].shape[:2]
-    out = np.full((shape[0] * shape[1], n_classes), np.nan, dtype=np.float32)
+    width = n_classes + len(inputs.sensors)
+    out = np.full((shape[0] * shape[1], width), np.nan, dtype=np.float32)
     predictor = reference.predictor(device)
     rows = max(1, _PIXELS // max(shape[1], 1))
     with one_thread():
@@ -102,10 +116,11 @@ def pixel_block(
                 weather=here,
                 terrain=None if terrain is None else _flat(terrain[part]),
             )
-            start = top * shape[1]
-            found = predictor(sets)
-            out[start : start + len(found)] = found
-    return out.reshape(*shape, n_classes)
+            here_in = slice(top * shape[1], top * shape[1] + len(sets))
+            out[here_in, :n_classes] = predictor(inputs.enough(sets))
+            for column, name in enumerate(inputs.sensors, n_classes):
+                out[here_in, column] = sets.series[name].dates
+    return out.reshape(*shape, width)
 
 
 def parcel_block(
@@ -147,8 +162,37 @@ def parcel_block(
         geometry=None if geometry is None else geometry.astype(np.float32),
     )
     with one_thread():
-        found = predictor(sets)
+        found = predictor(inputs.enough(sets))
     return found.reshape(-1, n_classes)
+
+
+def dates_of(valid: NDArray[np.bool_], *, days: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What is told of the dates on which a parcel has a valid pixel.
+
+    Parameters
+    ----------
+    valid : numpy.ndarray
+        (parcel, time, pixel) bool.
+    days : numpy.ndarray
+        (time,) int64, days since some date.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel, 4) int64: number of valid dates, first and last of them, and the most days
+        between neighbours; 0 where there are none.
+    """
+    order = np.argsort(days, kind="stable")
+    when, seen = days[order], np.asarray(valid.any(axis=2))[:, order]  # (parcel, time)
+    none = np.iinfo(np.int64).min
+    latest = np.maximum.accumulate(np.where(seen, when, none), axis=1)  # valid date up to each
+    gaps = np.where(seen[:, 1:] & (latest[:, :-1] > none), when[1:] - latest[:, :-1], 0)
+    number = seen.sum(axis=1)
+    first = np.where(seen, when, np.iinfo(np.int64).max).min(axis=1, initial=when.max(initial=0))
+    last = latest.max(axis=1, initial=none)
+    out = np.stack([number, first, last, gaps.max(axis=1, initial=0)], axis=1)
+    out[number == 0] = 0
+    return out
 
 
 def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
@@ -180,6 +224,36 @@ def decide(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.where(known, index, NODATA).astype(np.uint8)
 
 
+def decide_pixels(
+    columns: NDArray[np.float32], *, n_classes: int, needed: Sequence[bool]
+) -> NDArray[np.uint8]:
+    """Class of each pixel, or why it has none.
+
+    Parameters
+    ----------
+    columns : numpy.ndarray
+        (y, x, crop and sensor) float32 as of `pixel_block`.
+    n_classes : int
+        Classes of the model.
+    needed : sequence of bool
+        Of each sensor, whether the model needs it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Class index (y, x) uint8; without a class 254 where each sensor that is needed, and any
+        at all, has an observation, but too few; else 255.
+    """
+    index, seen = decide(columns[..., :n_classes]), columns[..., n_classes:] > 0
+    some = seen.any(axis=-1) & seen[..., np.array(needed, dtype=bool)].all(axis=-1)
+    return np.where((index == NODATA) & some, TOO_FEW, index).astype(np.uint8)
+
+
 def confidence_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
     """Probability of the most probable class (…), NaN where there is none."""
     return np.asarray(probability.max(axis=-1))
+
+
+def pixel_confidence(columns: NDArray[np.float32], *, n_classes: int) -> NDArray[np.float32]:
+    """Confidence (y, x) from what `pixel_block` gives."""
+    return confidence_of(columns[..., :n_classes])

@@ -21,11 +21,12 @@ Argument = tuple[xr.DataArray, list[str]]
 
 def inputs_of(tree: xr.DataTree, model: CropModel, sensors: Sequence[str]) -> Inputs:
     """What a kernel must know of the arrays: days, variables, and which there are."""
-    span, config = season_of(tree), model.config
+    span, config, least = season_of(tree), model.config, model.least_dates
     weather = tree["weather"].dataset["weather"] if config.takes_weather else None
     return Inputs(
         sensors=sensors,
         days=[days_since_start(tree[name]["time"].to_numpy(), span) for name in sensors],
+        least_dates=[least[name] for name in sensors],
         weather_days=(
             None if weather is None else days_since_start(weather["time"].to_numpy(), span)
         ),
@@ -45,8 +46,9 @@ def apply_model(
     inputs: Inputs,
     device: str | None,
     changing: Collection[str],
+    beside: int = 0,
 ) -> xr.DataArray:
-    """Probability (…, crop) float32 from a kernel of `cubecrop.classification.kernels`, lazily.
+    """What a kernel of `cubecrop.classification.kernels` gives, (…, crop) float32, lazily.
 
     Parameters
     ----------
@@ -62,6 +64,8 @@ def apply_model(
         Where to compute.
     changing : collection of str
         Dims that are taken whole and whose length differs from array to array.
+    beside : int, default 0
+        Columns that the kernel gives after the probabilities.
     """
     n_classes = len(model.nomenclature)
     probability: xr.DataArray = xr.apply_ufunc(
@@ -72,7 +76,7 @@ def apply_model(
         exclude_dims=set(changing),
         dask="parallelized",
         output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"crop": n_classes}},
+        dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + beside}},
         kwargs={
             "reference": reference_to(model),
             "inputs": inputs,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, decide, parcel_block
+from cubecrop.classification.kernels import confidence_of, dates_of, decide, parcel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.model import calibration_text
 from cubecrop.nomenclature import NODATA
@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from cubecrop.model import CropModel, NetworkConfig
+    from cubecrop.model import CropModel
 
 __all__ = ["classify_pixel_sets", "nothing_found", "parcel_table"]
 
 
 def classify_pixel_sets(
-    samples: xr.DataTree, model: CropModel, *, device: str | None = None
+    samples: xr.DataTree,
+    model: CropModel,
+    *,
+    allow_gaps: bool = False,
+    device: str | None = None,
 ) -> xr.Dataset:
     """Classify pixel sets, lazily.
 
@@ -36,22 +40,27 @@ def classify_pixel_sets(
         Pixel sets; see `cubecrop.schema`.
     model : CropModel
         What to classify with.
+    allow_gaps : bool, default False
+        Go on where they cover less of the season than the model's training did.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
 
     Returns
     -------
     xarray.Dataset
-        ``probability (parcel, crop)`` float32, NaN where nothing can be predicted;
-        ``valid_dates (parcel, sensor)`` int64, dates with a valid pixel.
+        ``probability (parcel, crop)`` float32, NaN where nothing can be predicted or fewer
+        dates are valid than the model asks for (see `CropModel.least_dates`). Of the dates
+        with a valid pixel, ``valid_dates (parcel, sensor)`` int64 is the number,
+        ``first_date`` and ``last_date (parcel, sensor)`` datetime64, NaT where there is none,
+        and ``longest_gap (parcel, sensor)`` int64 the most days between neighbours.
 
     Raises
     ------
     ModelMismatchError
-        The pixel sets are not what the model was made for.
+        The pixel sets are not what the model was made for, or cover too little of the season.
     """
     check_pixel_sets(samples)
-    present = model.check(samples)
+    present = model.check(samples, allow_gaps=allow_gaps)
     chosen = model.select_bands(samples)
     config = model.config
     arguments: list[Argument] = []
@@ -60,7 +69,10 @@ def classify_pixel_sets(
         node = node.drop_vars(list(node.coords))
         arguments.append((node[SERIES[name]], ["time", "band", "pixel"]))
         arguments.append((node["valid"], ["time", "pixel"]))
-    dates = [valid.any("pixel").sum("time") for valid, _ in arguments[1::2]]
+    seen = [
+        _dates_seen(valid, chosen.children[name]["time"].to_numpy())
+        for name, (valid, _) in zip(present, arguments[1::2], strict=True)
+    ]
     if config.terrain:
         terrain = chosen["terrain"].dataset["terrain"].sel(variable=list(config.terrain_variables))
         arguments.append((_bare(terrain, "terrain"), ["terrain_variable", "pixel"]))
@@ -77,15 +89,46 @@ def classify_pixel_sets(
         device=device,
         changing=("time", "band", "pixel"),
     )
-    valid_dates = xr.concat(dates, dim="sensor").transpose("parcel", "sensor")
+    dates = xr.concat(seen, dim="sensor").transpose("parcel", "sensor", "what")
     return xr.Dataset(
-        {"probability": probability, "valid_dates": valid_dates},
+        {"probability": probability, **_told(dates)},
         coords={
             "parcel": samples["parcel"],
             "crop": model.nomenclature.names,
             "sensor": list(present),
         },
     )
+
+
+def _dates_seen(valid: xr.DataArray, time: NDArray[np.datetime64]) -> xr.DataArray:
+    """What is told of a sensor's valid dates, (parcel, what) int64; see `dates_of`."""
+    found: xr.DataArray = xr.apply_ufunc(
+        dates_of,
+        valid,
+        input_core_dims=[["time", "pixel"]],
+        output_core_dims=[["what"]],
+        dask="parallelized",
+        output_dtypes=[np.int64],
+        dask_gufunc_kwargs={"output_sizes": {"what": 4}, "allow_rechunk": True},
+        kwargs={"days": time.astype("datetime64[D]").astype(np.int64)},
+    )
+    return found
+
+
+def _told(dates: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Variables (parcel, sensor) from what `dates_of` gives."""
+
+    def day(number: int) -> xr.DataArray:
+        days = dates.isel(what=number)
+        return days.astype("datetime64[D]").astype("datetime64[ns]").where(counts > 0)
+
+    counts = dates.isel(what=0)
+    return {
+        "valid_dates": counts,
+        "first_date": day(1),
+        "last_date": day(2),
+        "longest_gap": dates.isel(what=3),
+    }
 
 
 def _bare(array: xr.DataArray, child: str) -> xr.DataArray:
@@ -125,15 +168,17 @@ def parcel_table(
         The table with ``crop:code``, ``crop:name``, ``confidence``, ``crop:code_2``,
         ``crop:name_2``, ``confidence_2`` (second choice), ``probability:NAME`` of each class,
         ``crop:set`` (names of the crops that it may be, joined by " | ", where the model is
-        calibrated), ``valid_dates:SENSOR`` and ``status`` ("predicted", or why not). Columns of
-        those names that were there already, such as a declared ``crop:code``, get the prefix
-        ``declared:``, as often as it takes to make them unique. ``attrs`` say which model it
-        was, and how it is calibrated.
+        calibrated), ``valid_dates:SENSOR``, ``first_date:SENSOR``, ``last_date:SENSOR`` and
+        ``longest_gap:SENSOR`` (days) of the parcel's valid dates, and ``status`` ("predicted",
+        or why not). Columns of those names that were there already, such as a declared
+        ``crop:code``, get the prefix ``declared:``, as often as it takes to make them unique.
+        ``attrs`` say which model it was, and how it is calibrated.
     """
     probability = found["probability"].to_numpy()
     first, confidence = decide(probability), confidence_of(probability)
     second, confidence_2 = _second(probability, first)
-    dates = {str(s): found["valid_dates"].sel(sensor=s).to_numpy() for s in found["sensor"].values}
+    sensors = [str(name) for name in found["sensor"].to_numpy()]
+    dates = {name: found["valid_dates"].sel(sensor=name).to_numpy() for name in sensors}
     columns = {
         "crop:code": _named(model.nomenclature.codes, first),
         "crop:name": _named(model.nomenclature.names, first),
@@ -146,8 +191,12 @@ def parcel_table(
             for i, name in enumerate(model.nomenclature.names)
         },
         **_crop_sets(probability, model),
-        **{f"valid_dates:{name}": dates[name] for name in dates},
-        "status": _status(first, dates, parcels, model.config, within),
+        **{
+            f"{what}:{name}": found[what].sel(sensor=name).to_numpy()
+            for name in sensors
+            for what in ("valid_dates", "first_date", "last_date", "longest_gap")
+        },
+        "status": _status(first, dates, parcels, model, within),
         **({} if part is None else {"part": list(part)}),
     }
     if len(parcels) == 0:  # a list of nothing would become a column of numbers
@@ -176,14 +225,16 @@ def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``probability (parcel, crop)``, all NaN; ``valid_dates (parcel, sensor)``, all 0.
+        ``probability (parcel, crop)``, all NaN; ``valid_dates (parcel, sensor)``, all 0; no
+        date is first or last.
     """
     n, names = len(parcels), model.nomenclature.names
     sensors = [name for name in SERIES if name in model.sensors]
+    nothing = np.zeros((n, len(sensors), 4), np.int64)
     return xr.Dataset(
         {
             "probability": (("parcel", "crop"), np.full((n, len(names)), np.nan, np.float32)),
-            "valid_dates": (("parcel", "sensor"), np.zeros((n, len(sensors)), np.int64)),
+            **_told(xr.DataArray(nothing, dims=("parcel", "sensor", "what"))),
         },
         coords={"parcel": parcels["id"].to_numpy(), "crop": names, "sensor": sensors},
     )
@@ -231,7 +282,7 @@ def _status(
     first: np.ndarray,
     dates: dict[str, np.ndarray],
     parcels: gpd.GeoDataFrame,
-    config: NetworkConfig,
+    model: CropModel,
     within: NDArray[np.bool_] | None,
 ) -> list[str]:
     texts = []
@@ -239,18 +290,30 @@ def _status(
     for row, index in enumerate(first):
         if index != NODATA:
             texts.append("predicted")
-            continue
-        if not placed[row]:
+        elif not placed[row]:
             texts.append("no geometry")
-            continue
-        if within is not None and not within[row]:
+        elif within is not None and not within[row]:
             texts.append("outside the archive")
-            continue
-        lacking = [name for name, counts in dates.items() if counts[row] == 0]
-        seen = len(lacking) < len(dates) and set(lacking) <= set(config.may_be_missing)
-        if seen and config.needs_thermal_time:
-            # Dates that thermal time cannot be told of are none to such a model.
-            texts.append("no weather, which the model needs")
-            continue
-        texts.append(f"no valid observation of {' and '.join(lacking) or 'any sensor'}")
+        else:
+            mine = {name: int(counts[row]) for name, counts in dates.items()}
+            texts.append(_why_none(mine, model))
     return texts
+
+
+def _why_none(dates: Mapping[str, int], model: CropModel) -> str:
+    """Why a parcel with so many valid dates of each sensor has no prediction."""
+    optional, least = set(model.config.may_be_missing), model.least_dates
+    lacking = [name for name, n in dates.items() if n == 0]
+    if len(lacking) == len(dates) or not set(lacking) <= optional:
+        return f"no valid observation of {' and '.join(lacking) or 'any sensor'}"
+    few = [name for name, n in dates.items() if 0 < n < least[name]]
+    if few and (not set(few) <= optional or set(few) | set(lacking) == set(dates)):
+        step = model.composite or "date"
+        told = (
+            f"{n} {step}{'s' if n > 1 else ''} of {name}, {least[name]} needed"
+            for name in few
+            if (n := dates[name])
+        )
+        return f"too few observations: {' and '.join(told)}"
+    # Dates that thermal time cannot be told of are none to a model that needs it.
+    return "no weather, which the model needs"

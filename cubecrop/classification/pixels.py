@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +11,16 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, decide, pixel_block
+from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
+from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
-from cubecrop.model import calibration_text
-from cubecrop.nomenclature import NODATA
+from cubecrop.model import calibration_text, season_of
+from cubecrop.nomenclature import NODATA, TOO_FEW
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -31,7 +33,11 @@ _LEAST_CHUNKS = 4
 
 
 def classify_pixels(
-    season: xr.DataTree, model: CropModel, *, device: str | None = None
+    season: xr.DataTree,
+    model: CropModel,
+    *,
+    allow_gaps: bool = False,
+    device: str | None = None,
 ) -> xr.Dataset:
     """Classify every pixel of a season cube, lazily.
 
@@ -41,20 +47,25 @@ def classify_pixels(
         A season cube; see `cubecrop.schema`.
     model : CropModel
         What to classify with. A pixel is a set of one.
+    allow_gaps : bool, default False
+        Go on where the cube covers less of the season than the model's training did.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
 
     Returns
     -------
     xarray.Dataset
-        ``crop_type (y, x)`` uint8, 255 = no prediction; ``confidence (y, x)`` float32;
-        ``probability (crop, y, x)`` float32, coord ``crop`` = class names.
+        ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model asks
+        for (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop,
+        y, x)`` float32, coord ``crop`` = class names, both NaN where there is no class;
+        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
+        ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.
 
     Raises
     ------
     ModelMismatchError
-        The cube is not what the model was made for, or the model takes the shape of parcels,
-        which a pixel has none of.
+        The cube is not what the model was made for, covers too little of the season, or the
+        model takes the shape of parcels, which a pixel has none of.
     """
     check_season_cube(season)
     if model.config.geometry:
@@ -62,7 +73,7 @@ def classify_pixels(
             "the model takes the shape of parcels, which single pixels do not have. Classify "
             "parcels with `classify_parcels`, or train with `NetworkOptions(geometry=False)`."
         )
-    present = model.check(season)
+    present = model.check(season, allow_gaps=allow_gaps)
     chosen = model.select_bands(season)
     config = model.config
     series = [_bare(_spread(chosen.children[name].dataset[SERIES[name]])) for name in present]
@@ -75,15 +86,16 @@ def classify_pixels(
         weather = season["weather"].dataset["weather"]
         arguments.append((_weather_cells(weather), ["cell", "weather_time", "weather_variable"]))
         arguments.append((_nearest_cells(weather, season, series[0]), []))
-    probability = apply_model(
+    columns = apply_model(
         pixel_block,
         arguments,
         model,
         inputs=inputs_of(chosen, model, present),
         device=device,
         changing=("time", "band"),
+        beside=len(present),
     )
-    return _as_map(probability, season, model)
+    return _as_map(columns, season, model, present)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
@@ -91,35 +103,60 @@ def _bare(array: xr.DataArray) -> xr.DataArray:
     return array.drop_vars([name for name in array.coords if name not in {"y", "x"}])
 
 
-def _as_map(probability: xr.DataArray, season: xr.DataTree, model: CropModel) -> xr.Dataset:
-    """Probability (y, x, crop) with the classes and the confidence that follow from it."""
+def _as_map(
+    columns: xr.DataArray, season: xr.DataTree, model: CropModel, present: Sequence[str]
+) -> xr.Dataset:
+    """What follows from `pixel_block`'s (y, x, crop and sensor): one pass gives all of it."""
     names = model.nomenclature.names
+    n, optional = len(names), model.config.may_be_missing
+    needed = [name not in optional for name in present]
     grid = {"grid_mapping": "spatial_ref"}
     dataset = xr.Dataset(
         {
             "crop_type": (
                 ("y", "x"),
-                _blocks(decide, probability.data, np.uint8),
+                _blocks(decide_pixels, columns.data, np.uint8, n_classes=n, needed=needed),
                 {
                     "long_name": "crop type",
-                    "flag_values": np.arange(len(names), dtype=np.uint8),
-                    "flag_meanings": " ".join(name.replace(" ", "_") for name in names),
+                    "flag_values": np.array([*range(n), TOO_FEW], dtype=np.uint8),
+                    "flag_meanings": " ".join(
+                        [*(name.replace(" ", "_") for name in names), "too_few_observations"]
+                    ),
                     **grid,
                 },
             ),
             "confidence": (
                 ("y", "x"),
-                _blocks(confidence_of, probability.data, np.float32),
+                _blocks(pixel_confidence, columns.data, np.float32, n_classes=n),
                 {"long_name": "probability of the mapped crop", "units": "1", **grid},
             ),
-            "probability": probability.transpose("crop", "y", "x").assign_attrs(
-                long_name="probability", units="1", **grid
-            ),
+            "probability": columns.isel(crop=slice(n))
+            .transpose("crop", "y", "x")
+            .assign_attrs(long_name="probability", units="1", **grid),
+            "clear_dates": columns.isel(crop=slice(n, None))
+            .rename(crop="sensor")
+            .transpose("sensor", "y", "x")
+            .astype(np.uint16)
+            .assign_attrs(long_name="dates with a valid observation", units="1", **grid),
         },
-        attrs=map_attrs(season, model),
+        attrs={**map_attrs(season, model), "coverage": _coverage_text(season, present)},
     )
     dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
-    return dataset.assign_coords(crop=names, spatial_ref=season["spatial_ref"])
+    return dataset.assign_coords(
+        crop=names, sensor=list(present), spatial_ref=season["spatial_ref"]
+    )
+
+
+def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
+    """First and last image, longest gap and dates of each sensor, as JSON."""
+    span = season_of(season)
+    found = {name: acquired_days(season.children[name], span) for name in present}
+    dated = {
+        name: coverage.dated(span)
+        for name, days in found.items()
+        if days is not None and (coverage := Coverage.of(days)) is not None
+    }
+    return json.dumps(dated)
 
 
 def _weather_cells(weather: xr.DataArray) -> xr.DataArray:
@@ -179,12 +216,12 @@ def _spread(series: xr.DataArray) -> xr.DataArray:
     )
 
 
-def _blocks(function: Callable[[Any], Any], probability: Any, dtype: type) -> Any:  # noqa: ANN401
-    """Apply a function of (y, x, crop) to each block: one task, where apply_ufunc makes three."""
-    if not isinstance(probability, da.Array):
-        return function(probability)
+def _blocks(function: Callable[..., Any], columns: Any, dtype: type, **options: Any) -> Any:  # noqa: ANN401
+    """Apply a function of (y, x, …) to each block: one task, where apply_ufunc makes three."""
+    if not isinstance(columns, da.Array):
+        return function(columns, **options)
     return da.map_blocks(
-        function, probability, drop_axis=2, dtype=dtype, meta=np.empty((0, 0), dtype)
+        function, columns, drop_axis=2, dtype=dtype, meta=np.empty((0, 0), dtype), **options
     )
 
 

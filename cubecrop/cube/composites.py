@@ -73,13 +73,15 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     Returns
     -------
     xarray.Dataset
-        ``time`` is the middle day of each period. Reflectance is the median of clear
-        observations; backscatter the mean of power, in dB, over all orbits; status the best
-        of the period. NaN where a period has no observation.
+        ``time`` is the middle day of each period, ``acquisitions`` on it the number of dates
+        that the period holds. Reflectance is the median of clear observations; backscatter the
+        mean of power, in dB, over all orbits; status the best of the period. NaN where a
+        period has no observation. The time axis is one chunk.
     """
     starts = periods_of(season, step)
     dates = child["time"].to_numpy().astype("datetime64[D]")
-    index = np.searchsorted(starts, dates, side="right") - 1
+    # A solar day of the season may begin on the UTC day before.
+    index = np.maximum(np.searchsorted(starts, dates, side="right") - 1, 0)
     if name == "sentinel2":
         reduced = {
             "reflectance": _reduce(child["reflectance"], index, len(starts), "nanmedian", np.nan),
@@ -96,7 +98,10 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     )
     ends = np.append(starts[1:], np.datetime64(season.end) + 1)
     middle = starts + (ends - starts) // 2
-    return out.assign_coords(time=middle.astype("datetime64[ns]"))
+    acquired = np.bincount(index, minlength=len(starts))
+    return out.assign_coords(
+        time=middle.astype("datetime64[ns]"), acquisitions=("time", acquired.astype(np.int16))
+    )
 
 
 def _ranked(status: xr.DataArray) -> xr.DataArray:
@@ -110,17 +115,30 @@ def _ranked(status: xr.DataArray) -> xr.DataArray:
 def _reduce(
     values: xr.DataArray, index: NDArray[np.intp], n: int, how: str, fill: float
 ) -> xr.DataArray:
-    """Reduce over time by period: (time, …) to (time, …) with n steps, a task a chunk."""
-    from flox.xarray import xarray_reduce
+    """Reduce over time by period: (time, …) to (time, …) with n steps, a task a chunk.
 
-    by = xr.DataArray(index, dims="time", name="period")
-    options: dict[str, Any] = {"fill_value": fill, "engine": "flox", "method": "blockwise"}
-    found: xr.DataArray = xarray_reduce(
-        values.drop_vars([c for c in values.coords if "time" in values[c].dims]),
-        by,
-        func=how,
-        expected_groups=np.arange(n),
-        **options,
+    The steps are one chunk whichever periods hold a date, as sampling and networks need them.
+    """
+    found: xr.DataArray = xr.apply_ufunc(
+        _by_period,
+        values,
+        input_core_dims=[["time"]],
+        output_core_dims=[["period"]],
+        dask="parallelized",
+        output_dtypes=[values.dtype],
+        dask_gufunc_kwargs={"output_sizes": {"period": n}, "allow_rechunk": True},
+        kwargs={"index": index, "n": n, "how": how, "fill": fill},
     )
-    found = found.rename(period="time").drop_vars("time")
-    return found.transpose(*values.dims).astype(values.dtype)
+    return found.rename(period="time").transpose(*values.dims)
+
+
+def _by_period(
+    values: NDArray[Any], *, index: NDArray[np.intp], n: int, how: str, fill: float
+) -> NDArray[Any]:
+    """Reduce (…, time) to (…, period) in the dtype of the values; ``fill`` where no date is."""
+    from flox import groupby_reduce
+
+    found = groupby_reduce(
+        values, index, func=how, expected_groups=np.arange(n), fill_value=fill, engine="flox"
+    )
+    return np.asarray(found[0], dtype=values.dtype)

@@ -96,7 +96,7 @@ def sentinel1_child(
     -------
     xarray.Dataset
         Float32, dB, NaN where there is no observation; coords ``orbit_state`` and
-        ``relative_orbit`` (0 = unknown) on time; attr ``calibration``.
+        ``relative_orbit`` (0 = unknown) and ``acquisitions`` on time; attr ``calibration``.
     """
     if len(kinds := {scene.calibration for scene in scenes}) > 1:
         raise SchemaError(
@@ -131,6 +131,7 @@ def sentinel1_child(
                 "time",
                 np.array([one.relative_orbit or 0 for one in passes], np.int16),
             ),
+            "acquisitions": ("time", np.ones(len(passes), np.int16)),
         },
     )
 

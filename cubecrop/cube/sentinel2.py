@@ -66,7 +66,8 @@ def sentinel2_child(
     Returns
     -------
     xarray.Dataset
-        Reflectance float32, unit 1, NaN where there is no clear observation; status uint8.
+        Reflectance float32, unit 1, NaN where there is no clear observation; status uint8;
+        coord ``acquisitions`` on time.
     """
     for scene in scenes:
         for band in SENTINEL2_BANDS:
@@ -132,7 +133,11 @@ def sentinel2_child(
                 },
             ),
         },
-        coords={"time": _times(passes), "band": list(SENTINEL2_BANDS)},
+        coords={
+            "time": _times(passes),
+            "band": list(SENTINEL2_BANDS),
+            "acquisitions": ("time", np.ones(len(passes), np.int16)),
+        },
     )
 
 

@@ -14,6 +14,7 @@ from cubecrop.model.arrays import (
     sample_arrays,
     season_of,
     sensor_arrays,
+    with_enough_dates,
 )
 from cubecrop.model.calibration import Calibration, calibration_text, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
@@ -65,4 +66,5 @@ __all__ = [
     "thermal_source",
     "usable_device",
     "window_text",
+    "with_enough_dates",
 ]

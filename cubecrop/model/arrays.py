@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "SampleArrays", "SensorArrays", "WeatherArrays", "assemble", "days_since_start",
     "in_window", "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of", "sensor_arrays",
+    "with_enough_dates",
 ]  # fmt: skip
 
 #: Days that a network's weather is averaged over: fewer steps than days, and less noise.
@@ -45,6 +46,11 @@ class SensorArrays:
     valid: NDArray[np.bool_]
     days: NDArray[np.float32]
     thermal: NDArray[np.float32] | None = None
+
+    @property
+    def dates(self) -> NDArray[np.int64]:
+        """Valid dates of each parcel, (parcel,)."""
+        return np.asarray(self.valid.any(axis=2).sum(axis=1))
 
     def take(self, index: NDArray[np.int64] | slice) -> SensorArrays:
         """Some of the parcels."""
@@ -152,6 +158,19 @@ def assemble(
         geometry if config.geometry else None,
         terrain if config.terrain else None,
     )
+
+
+def with_enough_dates(arrays: SampleArrays, least: Mapping[str, int]) -> SampleArrays:
+    """The arrays with each sensor masked in parcels that have fewer valid dates than the least.
+
+    To the network such a sensor is absent there.
+    """
+    series = dict(arrays.series)
+    for name, n in least.items():
+        if name in series and n > 1 and (few := series[name].dates < n).any():
+            valid = series[name].valid & ~few[:, None, None]
+            series[name] = replace(series[name], valid=valid)
+    return replace(arrays, series=series)
 
 
 def pixel_sets_of(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cubecrop.coverage import Coverage
     from cubecrop.model.calibration import Calibration
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
@@ -58,6 +59,10 @@ class CropModel:
         ``dekad``, ``month``, or empty for series of single dates.
     n_pixels : int
         Pixels drawn from a parcel to predict it.
+    coverage : mapping
+        Sensor to the `Coverage` of its season in training. Data that covers less is refused,
+        and what has fewer valid dates than half of a training parcel's has no prediction.
+        Without it neither is asked for.
     training : TrainingRecord
         What it learned from.
     scores : mapping
@@ -79,6 +84,7 @@ class CropModel:
     radar_orbits: tuple[str, ...] = ()
     composite: str = ""
     n_pixels: int = 64
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, PartScores] = field(default_factory=dict)
     parcels_seen: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
@@ -114,10 +120,26 @@ class CropModel:
         """SHA-256 over weights and metadata: names exactly this model."""
         return digest_of(self)
 
-    def check(self, data: xr.DataTree) -> tuple[str, ...]:
+    @property
+    def least_dates(self) -> dict[str, int]:
+        """Valid dates that a parcel or pixel must have, by sensor, to be predicted from it."""
+        return {
+            name: self.coverage[name].least_dates if name in self.coverage else 1
+            for name in self.sensors
+        }
+
+    def check(self, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
         """Raise unless a season cube or pixel sets are what the model was made for.
 
         Looks at metadata alone.
+
+        Parameters
+        ----------
+        data : xarray.DataTree
+            A season cube or pixel sets. Where these do not tell their acquisitions, as tables
+            of samples do not, nothing is asked of the season that they cover.
+        allow_gaps : bool, default False
+            Go on where they cover less of the season than the model's training did.
 
         Returns
         -------
@@ -128,17 +150,22 @@ class CropModel:
         ------
         ModelMismatchError
             A sensor that may not be missing is absent, or bands, calibration, orbits or
-            season window differ; the message says which.
+            season window differ, or too little of the season is covered; the message says
+            which.
         """
-        return check_data(self, data)
+        return check_data(self, data, allow_gaps=allow_gaps)
 
-    def predict_proba(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+    def predict_proba(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataArray:
         """Class probabilities of pixel sets; reads their pixels.
 
         Parameters
         ----------
         samples : xarray.DataTree
             Pixel sets; see `cubecrop.schema`.
+        allow_gaps : bool, default False
+            Go on where they cover less of the season than the model's training did.
         device : str, optional
             ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
 
@@ -146,18 +173,20 @@ class CropModel:
         -------
         xarray.DataArray
             (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
-            an observation that the model needs.
+            the observations that the model needs, see `least_dates`.
 
         Raises
         ------
         ModelMismatchError
             The data is not what the model was made for.
         """
-        arrays = arrays_for(self, samples)
+        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
         values = self.predictor(device)(arrays)
         return self._by_crop(values, samples, "probability")
 
-    def logits(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+    def logits(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataArray:
         """What the network gives before it becomes probabilities; reads the pixel sets.
 
         Parameters and errors as for `predict_proba`.
@@ -166,12 +195,15 @@ class CropModel:
         -------
         xarray.DataArray
             (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
-            an observation that the model needs. Not divided by the model's temperature.
+            the observations that the model needs. Not divided by the model's temperature.
         """
-        values = Predictor(self.network, usable_device(device)).logits(arrays_for(self, samples))
+        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        values = Predictor(self.network, usable_device(device)).logits(arrays)
         return self._by_crop(values, samples, "logits")
 
-    def embed(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+    def embed(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataArray:
         """Embeddings of parcels, for clustering and search; reads the pixel sets.
 
         Parameters and errors as for `predict_proba`.
@@ -183,7 +215,8 @@ class CropModel:
             series side by side in late and decision fusion. NaN for a parcel that cannot be
             predicted.
         """
-        found = embedding_of(self.network, arrays_for(self, samples), usable_device(device))
+        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        found = embedding_of(self.network, arrays, usable_device(device))
         return xr.DataArray(
             found,
             dims=("parcel", "feature"),
@@ -191,7 +224,9 @@ class CropModel:
             name="embedding",
         )
 
-    def attention(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataTree:
+    def attention(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataTree:
         """Which dates the network looks at; reads the pixel sets.
 
         Parameters and errors as for `predict_proba`.
@@ -209,7 +244,7 @@ class CropModel:
         ModelMismatchError
             The network does not attend (TempCNN, GRU, Transformer), or resamples dates.
         """
-        arrays = arrays_for(self, samples)
+        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
         found = attention_of(self.network, arrays, usable_device(device))
         nodes = {}
         for name, values in found.items():
@@ -232,7 +267,9 @@ class CropModel:
         temperature = self.calibration.temperature if self.calibration else 1.0
         return Predictor(self.network, usable_device(device), temperature=temperature)
 
-    def crop_sets(self, samples: xr.DataTree, *, device: str | None = None) -> xr.DataArray:
+    def crop_sets(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataArray:
         """Crops that a parcel may hold; reads the pixel sets.
 
         Of parcels like the validation parcels (same region, year and archive), a share of
@@ -240,7 +277,7 @@ class CropModel:
 
         Parameters
         ----------
-        samples, device
+        samples, allow_gaps, device
             As for `predict_proba`.
 
         Returns
@@ -259,7 +296,7 @@ class CropModel:
                 "the model has no crop sets: no validation parcels were kept from its training. "
                 "Train it with `TrainConfig(validation=0.15)`."
             )
-        probability = self.predict_proba(samples, device=device)
+        probability = self.predict_proba(samples, allow_gaps=allow_gaps, device=device)
         inside = self.calibration.crop_sets(probability.to_numpy())
         return probability.copy(data=inside).rename("crop_set")
 

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from safetensors import SafetensorError
 
+from cubecrop.coverage import Coverage
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.calibration import Calibration
 from cubecrop.model.config import NetworkConfig
@@ -139,6 +140,8 @@ def _metadata(model: CropModel) -> dict[str, Any]:
         "scores": model.scores,
         "calibration": asdict(model.calibration) if model.calibration else None,
     }
+    if model.coverage:  # a model that was written without it keeps its digest
+        raw["coverage"] = {name: one.to_dict() for name, one in model.coverage.items()}
     plain: dict[str, Any] = json.loads(json.dumps(raw))
     return plain
 
@@ -168,6 +171,9 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, Any]:
         "n_pixels": int(metadata["n_pixels"]),
         "calibration": Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
         "training": TrainingRecord.from_dict(metadata["training"]),
+        "coverage": {
+            str(name): Coverage.from_dict(one) for name, one in metadata.get("coverage", {}).items()
+        },
         "scores": {
             str(part): read_part_scores(values) for part, values in metadata["scores"].items()
         },

@@ -6,8 +6,15 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from cubecrop.coverage import Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
-from cubecrop.model.arrays import SampleArrays, in_window, sample_arrays, season_of
+from cubecrop.model.arrays import (
+    SampleArrays,
+    in_window,
+    sample_arrays,
+    season_of,
+    with_enough_dates,
+)
 from cubecrop.model.config import WEATHER
 from cubecrop.model.record import window_text
 from cubecrop.schema import SERIES
@@ -15,11 +22,12 @@ from cubecrop.schema import SERIES
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig, SensorConfig
     from cubecrop.model.crop_model import CropModel
+    from cubecrop.season import Season
 
 __all__ = ["arrays_for", "check_data", "select_bands"]
 
 
-def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
+def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
     """Sensors of a model that data has; raises where it was not made for them.
 
     See `cubecrop.model.CropModel.check`.
@@ -29,8 +37,9 @@ def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
     }:  # fmt: skip
         raise ModelMismatchError(
             f"data spans the season {window_text(window)}, the model was trained on "
-            f"{window_text(model.season_window)}. Open the season with the same window, or "
-            "train a model for this one."
+            f"{window_text(model.season_window)}. Open the season with the same window, which "
+            "`classify` and `classify_parcels` do by themselves without `season=` (`--start`, "
+            "`--end`), or train a model for this one."
         )
     composite = str(data.attrs.get("composite", ""))
     if composite not in {model.composite, *model.training.composites}:
@@ -52,7 +61,56 @@ def check_data(model: CropModel, data: xr.DataTree) -> tuple[str, ...]:
         if sensor.name in present:
             _check_sensor(model, data.children[sensor.name], sensor)
     _check_features(model.config, data)
+    if not allow_gaps:
+        _check_coverage(model, data, present)
     return present
+
+
+def _check_coverage(model: CropModel, data: xr.DataTree, present: tuple[str, ...]) -> None:
+    """Raise where sensors cover less of the season than in training.
+
+    Only of data that tells its acquisitions: parcels of a table may all be cloudy on a date. One
+    that may be missing may also cover little, as long as another one covers enough.
+    """
+    if model.season_window is None:
+        return
+    season = season_of(data).with_window(model.season_window)
+    told, lacking = [], []
+    for name in present:
+        days = acquired_days(data.children[name], season)
+        if name not in model.coverage or days is None:
+            continue
+        found, trained = Coverage.of(days), model.coverage[name]
+        if less := shortfalls(found, trained):
+            lacking.append(name)
+            told.append(_coverage_text(name, found, trained, season, less))
+    covered = set(present) - set(lacking)
+    if lacking and not (covered and set(lacking) <= set(model.config.may_be_missing)):
+        year = season.year
+        raise ModelMismatchError(
+            f"too little of the season {season} is covered. {' '.join(told)} See what there is "
+            f"with `cubecrop search --aoi AOI --year {year} --archive ARCHIVE --timeline "
+            "seen.png`; choose another year or archive, or go on with `allow_gaps=True` "
+            "(`--allow-gaps`), and what has too few observations gets no class."
+        )
+
+
+def _coverage_text(
+    name: str, found: Coverage | None, trained: Coverage, season: Season, less: list[str]
+) -> str:
+    """One sentence on what was seen, one on what training had, and in what that is less."""
+
+    def told(one: Coverage) -> str:
+        dated = one.dated(season)
+        gap = f", longest gap {one.longest_gap} days" if one.longest_gap else ""
+        start = f" from {dated['gap_start']}" if gap and one is found else ""
+        return f"{one.dates} dates from {dated['first']} to {dated['last']}{gap}{start}"
+
+    seen = told(found) if found else "no image"
+    return (
+        f"{name} has {seen}; the model was trained on {told(trained)} of such a season: "
+        f"{', '.join(less)}."
+    )
 
 
 def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
@@ -129,10 +187,11 @@ def select_bands(model: CropModel, tree: xr.DataTree) -> xr.DataTree:
     return xr.DataTree.from_dict(nodes, name=tree.name)
 
 
-def arrays_for(model: CropModel, samples: xr.DataTree) -> SampleArrays:
+def arrays_for(model: CropModel, samples: xr.DataTree, *, allow_gaps: bool = False) -> SampleArrays:
     """What the network takes of pixel sets, once they are known to be what it needs.
 
-    Reads the pixel sets.
+    Reads the pixel sets. Sensors of which a parcel has fewer dates than the model asks for are
+    masked there.
 
     Raises
     ------
@@ -141,7 +200,7 @@ def arrays_for(model: CropModel, samples: xr.DataTree) -> SampleArrays:
     """
     if model.season_window is None:
         samples = _with_bands(model.config, samples)
-    check_data(model, samples)
+    check_data(model, samples, allow_gaps=allow_gaps)
     arrays = sample_arrays(select_bands(model, samples), model.config)
     if n := model.config.n_dates:
         for name, one in arrays.series.items():
@@ -151,7 +210,7 @@ def arrays_for(model: CropModel, samples: xr.DataTree) -> SampleArrays:
                     f"weights are tied to {n} dates, all of them seen. Fill the gaps, or "
                     "train a model here, which takes any dates."
                 )
-    return arrays
+    return with_enough_dates(arrays, model.least_dates)
 
 
 def _with_bands(config: NetworkConfig, samples: xr.DataTree) -> xr.DataTree:

@@ -9,7 +9,8 @@ import numpy as np
 import pyproj
 import shapely
 
-from cubecrop.aoi import parse_aoi
+from cubecrop.aoi import Aoi, parse_aoi
+from cubecrop.archive import season_for
 from cubecrop.cube import Clouds, Composite, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
@@ -20,10 +21,10 @@ from cubecrop.errors import (
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, NetworkOptions
+from cubecrop.model import CropModel, NetworkOptions, window_text
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES, Modality
-from cubecrop.season import Season
+from cubecrop.season import Hemisphere, Season
 from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
@@ -44,11 +45,14 @@ __all__ = [
     "clouds_for",
     "composite_for",
     "modalities_for",
+    "season_of_model",
     "where_they_are",
     "within_archive",
 ]
 
 
+#: Degrees from the equator within which seasons go by rain and not by hemisphere.
+_TROPICS: Final = 10
 #: Pixels from the middle within which no parcel makes a cube too large.
 _NEAR: Final = 10_000
 
@@ -76,6 +80,45 @@ def as_nomenclature(
             "of a CSV file with the columns code, name and colour."
         )
     return Nomenclature.from_csv(nomenclature, labels=labels)
+
+
+def season_of_model(year: int, season: Season | None, model: CropModel, area: Aoi) -> Season:
+    """The season that is given, or the window that a model was trained on, in a year.
+
+    Raises
+    ------
+    SeasonError
+        The year is another one than the season's.
+    ModelMismatchError
+        No season is given, and the model was trained on the other side of the equator, where
+        crops grow half a year apart.
+    """
+    usual = season_for(as_season(year, season), area)
+    if season is not None or model.season_window is None:
+        return usual
+    if usual.window in {model.season_window, *model.training.windows}:
+        return usual
+    found = usual.with_window(model.season_window)
+    if _is_other_hemisphere(area, usual, model):
+        raise ModelMismatchError(
+            f"the area lies {usual.hemisphere} of the equator and the model was trained on the "
+            f"other side of it, on the window {window_text(model.season_window)}: crops grow half "
+            "a year apart. Train a model there; or, if the same dates are meant, pass "
+            f"`season=Season({year}, start=..., end=...)` (`--start {found.start} --end "
+            f"{found.end}`)."
+        )
+    return found
+
+
+def _is_other_hemisphere(area: Aoi, usual: Season, model: CropModel) -> bool:
+    """Whether an area and what a model learned from lie on two sides of the equator."""
+    here = area.lonlat.centroid.y
+    there = [(south + north) / 2 for _, south, _, north in model.training.bboxes]
+    if there:
+        near = abs(here) <= _TROPICS and min(map(abs, there)) <= _TROPICS
+        return not near and all((here < 0) != (one < 0) for one in there)
+    other: Hemisphere = "north" if usual.hemisphere == "south" else "south"
+    return model.season_window == Season(usual.year, hemisphere=other).window
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cubecrop.aoi import parse_aoi
 from cubecrop.archive import Archive, open_archive
 from cubecrop.classification import (
     classify_pixel_sets,
@@ -21,6 +22,7 @@ from cubecrop.pipeline.inputs import (
     clouds_for,
     composite_for,
     modalities_for,
+    season_of_model,
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
@@ -53,6 +55,7 @@ def classify(
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
+    allow_gaps: bool = False,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -71,7 +74,7 @@ def classify(
     model : CropModel or path
         What to classify with; see `train`.
     season : Season, optional
-        Other dates than the default of the harvest year.
+        Other dates than those of the harvest year that the model was trained on.
     resolution : float, default 10
         Pixel size in metres.
     crs : str, optional
@@ -85,27 +88,32 @@ def classify(
         under a function of yours needs it here again.
     weather : str, Path or Archive, optional
         Where the weather is, if not in the archive, for a network that takes it; see `search`.
+    allow_gaps : bool, default False
+        Go on where the archive covers less of the season than the model's training did: it
+        begins later, ends earlier, pauses longer or has fewer dates of a sensor.
 
     Returns
     -------
     xarray.Dataset
-        ``crop_type (y, x)`` uint8 class index, 255 = no prediction, with CF flags;
-        ``confidence (y, x)`` float32; ``probability (crop, y, x)`` float32, coord ``crop``
-        = class names.
+        ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
+        model asks for, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
+        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16.
 
     Raises
     ------
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
-        No model, or one made for other data.
+        No model, or one made for other data, or too little of the season is covered.
     ReadError
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
+    as_season(year, season)  # before a file is read
+    area = parse_aoi(aoi)
     cube = open_season(
-        aoi,
-        as_season(year, season),
+        area,
+        season_of_model(year, season, crop_model, area),
         archive=archive,
         modalities=modalities_for(crop_model),
         resolution=resolution,
@@ -115,7 +123,7 @@ def classify(
         clouds=clouds_for(crop_model, clouds),
         weather=weather,
     )
-    return classify_pixels(cube, crop_model, device=device)
+    return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
 
 
 def classify_parcels(
@@ -131,6 +139,7 @@ def classify_parcels(
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
+    allow_gaps: bool = False,
     progress: bool = True,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
@@ -139,7 +148,7 @@ def classify_parcels(
     ----------
     parcels : geopandas.GeoDataFrame or path
         Columns ``id`` (unique), ``geometry``; any CRS.
-    year, archive, model, season, resolution, crs, chunks, device, clouds, weather
+    year, archive, model, season, resolution, crs, chunks, device, clouds, weather, allow_gaps
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
@@ -150,12 +159,13 @@ def classify_parcels(
         Every parcel that was given, in order, with its columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
         ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
+        ``first_date:SENSOR``, ``last_date:SENSOR``, ``longest_gap:SENSOR`` of these dates;
         ``status``, which is "predicted" or says what was missing; ``part``, which is "train"
         where the model learnt from the parcel, "held out" where it was scored on it, "unseen",
         or "unknown" where the model does not say which parcels it saw. A parcel without
-        geometry (or with infinite coordinates), outside the archive, or never seen has no
-        prediction: None and NaN. So it is also where that holds for all of them, and where
-        there are none.
+        geometry (or with infinite coordinates), outside the archive, never seen, or seen on
+        fewer dates than the model asks for has no prediction: None and NaN. So it is also
+        where that holds for all of them, and where there are none.
 
     Raises
     ------
@@ -170,7 +180,7 @@ def classify_parcels(
     table = read_parcels(parcels)
     places = plain_parcels(table)
     source = open_archive(archive)
-    when = as_season(year, season)
+    as_season(year, season)
     within = within_archive(places, source)
     if not within.any():
         found = nothing_found(table, crop_model)
@@ -180,7 +190,7 @@ def classify_parcels(
     check_reach(places[within], resolution=resolution, crs=crs)
     cube = open_season(
         places[within],
-        when,
+        season_of_model(year, season, crop_model, parse_aoi(places[within])),
         archive=source,
         modalities=modalities_for(crop_model),
         resolution=resolution,
@@ -194,7 +204,7 @@ def classify_parcels(
     places = places.set_geometry(places.geometry.where(within, None))
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
-    found = classify_pixel_sets(samples, crop_model, device=device)
+    found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
     (found,) = compute(found, description="Classifying parcels", progress=progress)
     back = np.argsort(order)
     return parcel_table(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["cache_key", "cached"]
 
 #: Raised when what is drawn from the same input, or how it is stored, becomes another.
-_FORMAT = 1
+_FORMAT = 2
 _STORE, _SEAL = "pixel_sets.zarr", "seal.json"
 
 

@@ -29,6 +29,7 @@ from cubecrop.texts import place_name
 from cubecrop.training.calibration import calibrate
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig
+from cubecrop.training.coverage import coverage_of
 from cubecrop.training.hold_out import hold_out
 from cubecrop.training.optimise import Course, optimise, predict
 from cubecrop.training.sets import (
@@ -119,6 +120,7 @@ def fit(
         training_set(tree, part, network_config, nomenclature)
         for tree, part in zip(trees, texts, strict=True)
     ]
+    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
     device = usable_device(device)
     run = None
     if checkpoint is not None:
@@ -138,7 +140,7 @@ def fit(
         )
         found = predict(network, validation, device) if validation else None
     model = _as_model(network, trees, sets, validation, nomenclature, config, seed, course)
-    model = _remembering(model, given)
+    model = replace(_remembering(model, given), coverage=coverage)
     if found is None:
         return model
     return model.with_calibration(calibrate(*found, alpha=config.alpha))

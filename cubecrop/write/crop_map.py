@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import dask.array as da
 import numpy as np
 
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import tolerate
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, TOO_FEW
 from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
@@ -26,7 +28,7 @@ from cubecrop.write.stac import write_item
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -37,6 +39,8 @@ __all__ = ["MAP_FILES", "write_map"]
 
 #: Losses that an error tells in full.
 _TOLD: Final = 5
+#: Clear dates are counted up to here; three satellites on four orbits make 400 in a season.
+_MOST_DATES: Final = 2048
 #: What a map's folder holds, and nothing else.
 MAP_FILES: Final = (
     "crop_type.tif",
@@ -67,9 +71,10 @@ def write_map(
     Parameters
     ----------
     dataset : xarray.Dataset
-        What `cubecrop.classify` returns: ``crop_type (y, x)`` uint8, 255 = nodata, and
-        ``confidence (y, x)`` float32, NaN = nodata, on pixel centres in metres of a
-        projected CRS, with the season, model and items in attrs.
+        What `cubecrop.classify` returns: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
+        few observations, and ``confidence (y, x)`` float32, NaN where there is no class, on
+        pixel centres in metres of a projected CRS, with the season, model and items in attrs;
+        and, if it is there, ``clear_dates (sensor, y, x)``, of which the medians are written.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
@@ -107,11 +112,13 @@ def write_map(
     folder = Path(out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(
-        [dataset["crop_type"].data, dataset["confidence"].data], lose=max_lost > 0
+        [dataset["crop_type"].data, dataset["confidence"].data, _clear_counts(dataset)],
+        lose=max_lost > 0,
     )
-    crop_type, confidence, lost = compute(
+    crop_type, confidence, clear, lost = compute(
         *arrays, report, description="Mapping crops", progress=progress
     )
+    facts = replace(facts, coverage=_with_medians(facts.coverage, dataset, clear))
     _check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, n_classes=len(facts.nomenclature))
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
@@ -132,6 +139,49 @@ def write_map(
     return folder
 
 
+def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
+    """How many pixels have each number of clear dates, (sensor, number), lazily if the map is.
+
+    Counted block by block with the map itself, so that no pixel is held or read for it again.
+    """
+    if "clear_dates" not in dataset.data_vars:
+        return None
+    data = dataset["clear_dates"].transpose("sensor", "y", "x").data
+    if not isinstance(data, da.Array):
+        return _count_numbers(data)
+    data = data.rechunk({0: -1})
+    blocks = da.map_blocks(
+        lambda block: _count_numbers(block)[:, :, None, None],
+        data,
+        new_axis=1,
+        chunks=(data.chunks[0], (_MOST_DATES,), *((1,) * len(c) for c in data.chunks[1:])),
+        dtype=np.int64,
+        meta=np.empty((0, 0, 0, 0), np.int64),
+    )
+    return blocks.sum(axis=(2, 3))
+
+
+def _count_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Pixels (sensor, number) of (sensor, y, x); more dates than are counted count as the most."""
+    rows = [np.minimum(one.ravel(), _MOST_DATES - 1) for one in values]
+    return np.stack([np.bincount(row, minlength=_MOST_DATES) for row in rows])
+
+
+def _with_medians(
+    coverage: Mapping[str, Mapping[str, Any]], dataset: xr.Dataset, clear: NDArray[np.int64] | None
+) -> dict[str, Mapping[str, Any]]:
+    """Coverage with the median over all pixels of their clear dates."""
+    out = dict(coverage)
+    if clear is None:
+        return out
+    for name, counts in zip(dataset["sensor"].to_numpy().tolist(), clear, strict=True):
+        total = np.cumsum(counts)
+        ranks = (total[-1] - 1) // 2, total[-1] // 2  # of the one or two pixels in the middle
+        middle = np.searchsorted(total, ranks, side="right")
+        out[name] = {**out.get(name, {}), "median_clear_dates": float(middle.mean())}
+    return out
+
+
 def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
     """Raise where more scenes were lost than may be."""
     names = sorted({loss.item for loss in lost})
@@ -150,11 +200,12 @@ def _check_values(
     crop_type: NDArray[np.uint8], confidence: NDArray[np.float32], *, n_classes: int
 ) -> None:
     """Raise unless every pixel has a class and a confidence, or neither."""
-    empty = crop_type == NODATA
+    empty = (crop_type == NODATA) | (crop_type == TOO_FEW)
     if unknown := int(np.count_nonzero((crop_type >= n_classes) & ~empty)):
         raise OutputError(
             f"{unknown} of {crop_type.size} pixels have a class index from "
-            f"{n_classes} to {NODATA - 1}, expected 0 to {n_classes - 1} or {NODATA} (nodata). "
+            f"{n_classes} to {TOO_FEW - 1}, expected 0 to {n_classes - 1}, {TOO_FEW} (too few "
+            f"observations) or {NODATA} (nodata). "
             "The nomenclature in `dataset.attrs` is not the model's; classify again."
         )
     unsure = np.isnan(confidence)
@@ -163,7 +214,7 @@ def _check_values(
     if without or surplus:
         raise OutputError(
             f"{without} pixels have a class but no confidence and {surplus} have a confidence "
-            "but no class, expected confidence NaN exactly where crop_type is "
+            f"but no class, expected confidence NaN exactly where crop_type is {TOO_FEW} or "
             f"{NODATA}. Mask both alike, as in "
-            f"`dataset['confidence'].where(dataset['crop_type'] != {NODATA})`."
+            f"`dataset['confidence'].where(dataset['crop_type'] < {TOO_FEW})`."
         )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,11 +16,13 @@ from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
 from cubecrop.errors import LabelError, SchemaError, SeasonError
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Nomenclature
 from cubecrop.season import Season
 from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["VERSION", "MapFacts"]
@@ -37,7 +40,7 @@ _ATTRS = (
 # Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
 _STEP_TOLERANCE = 1e-3
 #: Colours of codes of a map that are no class.
-_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", 254: "#A6A6A6"}
+_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", TOO_FEW: TOO_FEW_COLOUR}
 _OTHER_MARK: Final = "#CCCCCC"
 
 
@@ -49,7 +52,8 @@ class MapFacts:
     metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
     ``archive`` is a name, never a path. ``calibration`` says in words how the model was
     calibrated, "" where the map does not tell. ``marks`` are the codes that the map's flags name
-    beside its classes: value, name, colour.
+    beside its classes: value, name, colour. ``coverage`` are first and last image, longest gap
+    and dates by sensor, where the map tells.
     """
 
     nomenclature: Nomenclature
@@ -64,6 +68,7 @@ class MapFacts:
     item_hrefs: tuple[str, ...]
     calibration: str = ""
     marks: tuple[tuple[int, str, str], ...] = ()
+    coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: xr.Dataset) -> MapFacts:
@@ -107,6 +112,7 @@ class MapFacts:
             item_hrefs=hrefs,
             calibration=str(attrs.get("model_calibration", "")),
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
+            coverage=_coverage(attrs.get("coverage", "{}")),
         )
 
     @property
@@ -118,8 +124,13 @@ class MapFacts:
     @property
     def entries(self) -> list[tuple[int, str, str]]:
         """Value, name and colour of each class and mark; nodata is none of them."""
+        found = {TOO_FEW: (TOO_FEW, "Too few observations", TOO_FEW_COLOUR)}
+        found |= {mark[0]: mark for mark in self.marks}
         crops = enumerate(self.nomenclature.crops)
-        return [*((value, crop.name, crop.colour) for value, crop in crops), *self.marks]
+        return [
+            *((value, crop.name, crop.colour) for value, crop in crops),
+            *(found[value] for value in sorted(found)),
+        ]
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -187,6 +198,23 @@ def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[tuple[int, str, str],
         for value, meaning in zip(values, meanings, strict=False)
         if n_classes <= int(value) < NODATA
     )
+
+
+def _coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
+    try:
+        raw = json.loads(str(text))
+        return {
+            str(name): {
+                **{key: str(one[key]) for key in ("first", "last", "gap_start")},
+                **{key: int(one[key]) for key in ("longest_gap_days", "dates")},
+            }
+            for name, one in raw.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SchemaError(
+            f"crop map's attr 'coverage' is {str(text)[:80]!r}, expected the JSON that `{_MAKER}` "
+            "writes. Leave it out: `del dataset.attrs['coverage']`."
+        ) from error
 
 
 def _season(attrs: dict[Any, Any]) -> Season:

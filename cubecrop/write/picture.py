@@ -8,7 +8,7 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Nomenclature
 from cubecrop.write.words import PLAIN, words
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from cubecrop.write.facts import MapFacts
 
 __all__ = [
-    "NODATA_COLOUR", "draw_in", "draw_map", "legend", "map_figure", "shape_drawn",
-    "write_quicklook",
+    "NODATA_COLOUR", "coverage_lines", "draw_in", "draw_map", "legend", "map_figure",
+    "shape_drawn", "write_quicklook",
 ]  # fmt: skip
 
 NODATA_COLOUR: Final = "#E0E0E0"
@@ -37,6 +37,9 @@ _TITLE_HEIGHT: Final = 1.2
 _LEGEND_LINE: Final = 0.21
 _LEGEND_ENTRIES: Final = 30
 _NAME: Final = 28  # characters
+_TOLD_LINE: Final = 0.17
+_TOLD_WIDTH: Final = 7.5  # inches that a whole line of coverage takes
+_SENSORS: Final = {"sentinel2": "Sentinel-2", "sentinel1": "Sentinel-1"}
 
 
 def draw_map(
@@ -46,14 +49,14 @@ def draw_map(
     *,
     extent: tuple[float, float, float, float] | None = None,
 ) -> AxesImage:
-    """Draw class indices in the colours of their classes, nodata in light grey.
+    """Draw class indices in the colours of their classes, what has none in greys.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
         Where to draw; its aspect becomes equal.
     values : numpy.ndarray
-        Class index ``(y, x)``, north up; 255 = nodata.
+        Class index ``(y, x)``, north up; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
     extent : tuple of float, optional
@@ -65,7 +68,7 @@ def draw_map(
     """
     colours = np.zeros((NODATA + 1, 3), dtype="uint8")
     colours[: len(nomenclature)] = [_rgb(colour) for colour in nomenclature.colours]
-    colours[NODATA] = _rgb(NODATA_COLOUR)
+    colours[TOO_FEW], colours[NODATA] = _rgb(TOO_FEW_COLOUR), _rgb(NODATA_COLOUR)
     image = colours[np.asarray(values)]  # (y, x, rgb)
     axes.set_aspect("equal")
     return axes.imshow(image, interpolation="nearest", extent=extent)
@@ -86,7 +89,7 @@ def legend(
     target : matplotlib.figure.Figure or matplotlib.axes.Axes
         What gets the legend.
     values : numpy.ndarray
-        Class indices, any shape; 255 = nodata.
+        Class indices, any shape; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
     **place : Any
@@ -105,8 +108,14 @@ def legend(
     entries = [(names[i], nomenclature.colours[i]) for i in shown.tolist()]
     if hidden := len(present) - len(shown):
         entries.append((f"and {hidden} more", "none"))
-    if counts[NODATA]:
-        entries.append(("No data", NODATA_COLOUR))
+    entries += [
+        entry
+        for index, entry in (
+            (TOO_FEW, ("Too few observations", TOO_FEW_COLOUR)),
+            (NODATA, ("No data", NODATA_COLOUR)),
+        )
+        if counts[index]
+    ]  # fmt: skip
     handles = [
         Patch(facecolor=colour, edgecolor="none" if colour == "none" else "#555555", linewidth=0.5)
         for _, colour in entries
@@ -164,19 +173,23 @@ def map_figure(values: NDArray[np.uint8], facts: MapFacts) -> Figure:
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
     inches = _LONG_SIDE / max(width, height)
     entries = min(_LEGEND_ENTRIES, len(np.unique(values))) + 2
-    size = (
-        max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH,
-        max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT,
-    )
-    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    wide = max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH
+    told = "\n".join(coverage_lines(facts))
+    if wide < _TOLD_WIDTH:
+        told = told.replace("; ", ";\n")
+    tall = max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT + _room(told)
+    figure = Figure(figsize=(wide, tall), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw_in(axes, values, facts)
+    draw_in(axes, values, facts, told=told)
     return figure
 
 
-def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts) -> None:
-    """Draw a map in axes, with title and legend; arguments as for `map_figure`."""
+def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str = "") -> None:
+    """Draw a map in axes, with title and legend; arguments as for `map_figure`.
+
+    ``told`` stands in small letters between the two.
+    """
     left, bottom, right, top = facts.bounds
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
     draw_map(axes, values, facts.nomenclature, extent=(0, width, 0, height))
@@ -184,7 +197,13 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts) -> None:
         f"{facts.title}\n{facts.season.start} to {facts.season.end}",
         loc="left",
         fontsize=11,
+        pad=6 + 72 * _room(told),
     )
+    note = axes.annotate(
+        told, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", va="bottom",
+        fontsize=8, color="#555555", **PLAIN,
+    )  # fmt: skip
+    note.set_in_layout(False)  # long lines must not make the map narrower
     axes.set_xlabel(f"km, {words(facts.crs.to_string(), length=20)}", **PLAIN)
     axes.set_ylabel("km")
     legend(
@@ -195,6 +214,25 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts) -> None:
         bbox_to_anchor=(1.01, 1),
         borderaxespad=0,
     )
+
+
+def _room(told: str) -> float:
+    """Height in inches of lines in small letters."""
+    return _TOLD_LINE * (told.count("\n") + 1 if told else 0)
+
+
+def coverage_lines(facts: MapFacts) -> list[str]:
+    """What the map's images cover, a line a sensor."""
+    lines = []
+    for name, one in facts.coverage.items():
+        parts = []
+        if "first" in one:
+            parts.append(f"{one['dates']} dates, {one['first']} to {one['last']}")
+            parts.append(f"longest gap {one['longest_gap_days']} days from {one['gap_start']}")
+        if "median_clear_dates" in one:
+            parts.append(f"clear on {one['median_clear_dates']:g} (median)")
+        lines.append(f"{_SENSORS.get(name, name)}: {'; '.join(parts)}")
+    return lines
 
 
 def _rgb(colour: str) -> tuple[int, ...]:

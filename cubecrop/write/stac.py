@@ -15,7 +15,7 @@ import pystac
 import shapely
 from rasterio.warp import transform_geom
 
-from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Crop, Nomenclature
 from cubecrop.texts import json_text, slug, without_paths
 from cubecrop.write.facts import VERSION, MapFacts
 
@@ -91,7 +91,7 @@ def write_item(
 
 
 def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[dict[str, Any]]:
-    """Classes as the classification extension 2.0 describes them, nodata last.
+    """Classes as the classification extension 2.0 describes them, then what has none.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
         ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
         ``color_hint``, ``count``.
     """
-    taken = {"nodata"}
+    taken = {"nodata", "too_few_observations"}
     classes: list[dict[str, Any]] = []
     for value, crop in enumerate(nomenclature.crops):
         name = _slug(crop, value, taken)
@@ -116,8 +116,16 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
             entry["description"] = f"Code {crop.code} {nomenclature.name}".rstrip()
         entry["color_hint"] = crop.colour.removeprefix("#").upper()
         classes.append({**entry, "count": int(counts[value])})
+    too_few = {
+        "value": TOO_FEW,
+        "name": "too_few_observations",
+        "title": "Too few observations",
+        "color_hint": TOO_FEW_COLOUR.removeprefix("#"),
+        "count": int(counts[TOO_FEW]),
+    }
     nodata = {"value": NODATA, "name": "nodata", "title": "No data", "nodata": True}
-    return [*classes, {**nodata, "count": int(counts[NODATA])}]
+    reasons = [too_few] if counts[TOO_FEW] else []
+    return [*classes, *reasons, {**nodata, "count": int(counts[NODATA])}]
 
 
 def _slug(crop: Crop, value: int, taken: set[str]) -> str:
@@ -156,6 +164,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:model_digest": facts.model_digest,
         **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,
+        "cubecrop:coverage": {name: dict(one) for name, one in facts.coverage.items()},
         "cubecrop:items": list(facts.items),
     }
 

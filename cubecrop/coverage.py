@@ -1,0 +1,149 @@
+"""How much of a season a satellite series covers, and whether that is enough for a model."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import xarray as xr
+    from numpy.typing import ArrayLike, NDArray
+
+    from cubecrop.season import Season
+
+__all__ = ["Coverage", "acquired_days", "least_demanding", "shortfalls"]
+
+#: Days by which a series may begin later, end earlier or pause longer than in training: a month,
+#: the longest step of a composite.
+_SLACK: Final = 31
+#: A series may have this share of the dates of training; half of the satellites is usual.
+_SHARE: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """When a sensor saw the ground in a season.
+
+    Parameters
+    ----------
+    first, last : int
+        First and last date, days since the first day of the season.
+    longest_gap : int
+        Most days between neighbouring dates; 0 of a single date. What lies before the first
+        and after the last date is no gap.
+    dates : int
+        Days with an image. Of a composite, periods with an image, each at its middle day.
+    clear_dates : int, default 0
+        In training: dates on which nearly every parcel (99 %) had a valid pixel or more.
+    gap_start : int, default 0
+        The date at which the longest gap begins.
+    """
+
+    first: int
+    last: int
+    longest_gap: int
+    dates: int
+    clear_dates: int = 0
+    gap_start: int = 0
+
+    @classmethod
+    def of(cls, days: ArrayLike, *, clear_dates: int = 0) -> Coverage | None:
+        """Coverage by some days, in any order and repeated at will; None by no day."""
+        found = np.unique(np.asarray(days).astype(np.int64))
+        if len(found) == 0:
+            return None
+        gaps = np.diff(found)
+        at = int(gaps.argmax()) if len(gaps) else 0
+        return cls(
+            first=int(found[0]),
+            last=int(found[-1]),
+            longest_gap=int(gaps.max(initial=0)),
+            dates=len(found),
+            clear_dates=clear_dates,
+            gap_start=int(found[at]),
+        )
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> Coverage:
+        """Read what `to_dict` gives; KeyError, TypeError or ValueError where it is another."""
+        return cls(**{str(key): int(value) for key, value in raw.items()})
+
+    def to_dict(self) -> dict[str, int]:
+        """As JSON types."""
+        return asdict(self)
+
+    def dated(self, season: Season) -> dict[str, str | int]:
+        """With dates in place of days, for metadata of what was made from a series."""
+
+        def day(number: int) -> str:
+            return (season.start + dt.timedelta(days=number)).isoformat()
+
+        return {
+            "first": day(self.first),
+            "last": day(self.last),
+            "longest_gap_days": self.longest_gap,
+            "gap_start": day(self.gap_start),
+            "dates": self.dates,
+        }
+
+    @property
+    def least_dates(self) -> int:
+        """Valid dates that a parcel or pixel needs: half of what training parcels had."""
+        return max(1, self.clear_dates // 2)
+
+
+def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.int64] | None:
+    """Days since a season's start on which a satellite child has images.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        (date,) int64, unique; None where the child does not tell, as of a table of samples.
+    """
+    if "acquisitions" not in node.coords or node.coords["acquisitions"].dims != ("time",):
+        return None
+    time = node.coords["time"].to_numpy()[node.coords["acquisitions"].to_numpy() > 0]
+    days = time.astype("datetime64[D]") - np.datetime64(season.start, "D")
+    return np.unique(days.astype(np.int64))
+
+
+def least_demanding(coverages: Iterable[Coverage]) -> Coverage:
+    """What several series have at least: of each number the one that asks least of others."""
+    every = list(coverages)
+    widest = max(every, key=lambda one: one.longest_gap)
+    return Coverage(
+        first=max(one.first for one in every),
+        last=min(one.last for one in every),
+        longest_gap=widest.longest_gap,
+        gap_start=widest.gap_start,
+        dates=min(one.dates for one in every),
+        clear_dates=min(one.clear_dates for one in every),
+    )
+
+
+def shortfalls(found: Coverage | None, trained: Coverage) -> list[str]:
+    """In what a series covers less of its season than the training's did, in words.
+
+    Returns
+    -------
+    list of str
+        Such as "the last date is 331 days earlier"; empty where it covers enough.
+    """
+    if found is None:
+        return ["there is no image"]
+    slack = max(_SLACK, trained.longest_gap)
+    out = []
+    if (late := found.first - trained.first) > slack:
+        out.append(f"the first image is {late} days later")
+    if (early := trained.last - found.last) > slack:
+        out.append(f"the last image is {early} days earlier")
+    if found.longest_gap > max(2 * trained.longest_gap, trained.longest_gap + _SLACK):
+        out.append(f"the longest gap is {found.longest_gap - trained.longest_gap} days longer")
+    if found.dates < _SHARE * trained.dates:
+        out.append(f"there are {found.dates} dates in place of {trained.dates}")
+    return out

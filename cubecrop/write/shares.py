@@ -1,0 +1,88 @@
+"""How much of an area or of a table has a prediction, and why the rest has none, in sentences."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from cubecrop.nomenclature import MAX_CLASSES, NODATA, TOO_FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+__all__ = ["mapped_text", "predicted_text"]
+
+_WHY: Final = {
+    NODATA: "no data (outside the images, or never clear)",
+    TOO_FEW: "too few observations",
+}
+_LOOK: Final = (
+    "See what the archive has with `cubecrop search --aoi AOI --year YEAR --archive ARCHIVE "
+    "--timeline seen.png`."
+)
+
+
+def mapped_text(item: Path) -> list[str]:
+    """Tell of a map's item how many pixels are mapped, and why the rest is not.
+
+    Parameters
+    ----------
+    item : pathlib.Path
+        The ``item.json`` that `write_map` wrote; nothing is told where it is not there.
+    """
+    if not item.is_file():
+        return []
+    content = json.loads(item.read_text(encoding="utf-8"))
+    classes = content["assets"]["crop_type"]["classification:classes"]
+    return _mapped({int(one["value"]): int(one["count"]) for one in classes})
+
+
+def _mapped(counts: Mapping[int, int]) -> list[str]:
+    total = sum(counts.values())
+    mapped = sum(n for value, n in counts.items() if value < MAX_CLASSES)
+    reasons = [
+        f"{_percent(counts[value], total)} {why}"
+        for value, why in _WHY.items()
+        if counts.get(value)
+    ]
+    lines = [
+        f"Mapped {_percent(mapped, total)} of {total:,} pixels"
+        f"{': ' if reasons else ''}{', '.join(reasons)}."
+    ]
+    if 2 * mapped < total:
+        lines.append(f"Warning: less than half of the area is mapped. {_LOOK}")
+    return lines
+
+
+def predicted_text(status: Iterable[str]) -> list[str]:
+    """Tell of a parcel table's ``status`` how many parcels are predicted, and why others are not.
+
+    A reason that gives numbers of each parcel is told by its words alone.
+    """
+    counts = Counter(text.partition(":")[0] for text in status)
+    total, predicted = sum(counts.values()), counts.pop("predicted", 0)
+    lines = [f"Predicted {predicted:,} of {total:,} parcel{'' if total == 1 else 's'}."]
+    lines += [
+        f"{n:,} parcel{'' if n == 1 else 's'}: {text}"
+        for text, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))
+    ]
+    if total and not predicted:
+        lines.append(
+            "None is predicted: look at the parcels' CRS and coordinates, and at what `cubecrop "
+            "search` finds of them."
+        )
+    elif 2 * predicted < total:
+        lines.append(f"Warning: less than half of the parcels are predicted. {_LOOK}")
+    return lines
+
+
+def _percent(part: int, total: int) -> str:
+    """A share for people, which says 0 % and 100 % only where it is none or all."""
+    if part in (0, total):
+        return "100 %" if part else "0 %"
+    share = 100 * part / total
+    if share < 0.05:
+        return "under 0.1 %"
+    return f"{min(share, 99.9):.1f} %".replace(".0 %", " %")
