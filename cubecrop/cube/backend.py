@@ -7,11 +7,15 @@ decided in `read`, so that backends which use it give the same pixels.
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from rasterio.warp import transform_bounds
 
+from cubecrop.cube.grid import Lattice, Window
+from cubecrop.cube.headers import Stated
+from cubecrop.cube.kinds import kind_of
 from cubecrop.cube.read import Layer, Source
 from cubecrop.errors import SchemaError
 from cubecrop.losses import Reading
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
-__all__ = ["Backend", "as_readings", "extent_of", "meeting", "only_raises", "sources_of"]
+__all__ = ["Backend", "as_readings", "extent_of", "meeting", "only_raises", "reach_of", "sources_of"]
 
 
 class Backend(Protocol):
@@ -101,9 +105,24 @@ def sources_of(scene: Scene, bands: Sequence[str]) -> list[Source]:
             href=scene.assets[band].href,
             nodata=scene.assets[band].nodata,
             access=scene.access,
+            kind=kind_of(band),
+            stated=_stated(scene, band),
         )
         for band in bands
     ]
+
+
+def _stated(scene: Scene, band: str) -> Stated:
+    asset = scene.assets[band]
+    return Stated(
+        crs=scene.crs,
+        bounds=asset.bounds,
+        shape=asset.shape,
+        pixel=asset.pixel,
+        footprint=scene.bbox if asset.bounds is None else None,
+        scale=asset.scale,
+        offset=asset.offset,
+    )
 
 
 def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
@@ -126,6 +145,13 @@ def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, f
     left, bottom, right, top = _reproject(bounds, source, crs)
     margin = 0.0 if source == crs else 60.0
     return left - margin, bottom - margin, right + margin, top + margin
+
+
+def reach_of(bounds: tuple[float, float, float, float], lattice: Lattice) -> Window:
+    """The pixels of the lattice that bounds in its CRS meet."""
+    left, bottom, right, top = (edge / lattice.resolution for edge in bounds)
+    row, column = math.floor(-top), math.floor(left)
+    return Window(row, column, math.ceil(-bottom) - row, math.ceil(right) - column)
 
 
 @functools.lru_cache(maxsize=4096)
