@@ -31,7 +31,15 @@ if TYPE_CHECKING:
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
-__all__ = ["Backend", "as_readings", "extent_of", "meeting", "only_raises", "reach_of", "sources_of"]
+__all__ = [
+    "Backend",
+    "as_readings",
+    "extent_of",
+    "meeting",
+    "only_raises",
+    "reach_of",
+    "sources_of",
+]
 
 
 class Backend(Protocol):

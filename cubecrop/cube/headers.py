@@ -129,9 +129,7 @@ def _elsewhere(file: rasterio.DatasetReader, stated: Stated) -> str:
 
 
 @lru_cache(maxsize=512)
-def _one_crs(
-    wkt: str, crs: str, bounds: tuple[float, ...], pixel: tuple[float, float]
-) -> bool:
+def _one_crs(wkt: str, crs: str, bounds: tuple[float, ...], pixel: tuple[float, float]) -> bool:
     """Whether a file lies at the same place in both CRS.
 
     One CRS has many forms (with and without a vertical part, an authority, a name), which do
@@ -167,4 +165,4 @@ def _meets(
     if not all(map(math.isfinite, (west, south, east, north))) or west > east:
         return True  # across the antimeridian
     left, bottom, right, top = footprint
-    return west <= right and east >= left and south <= top and north >= bottom
+    return bool(west <= right and east >= left and south <= top and north >= bottom)

@@ -1,4 +1,4 @@
-"""What the files of each kind of band can hold: types, values that are missing, and impossible ones.
+"""What the files of each kind of band can hold: types, missing numbers, impossible ones.
 
 An archive can hold other products than its items say: reflectance as float or as int16 with
 the offset taken out, radar as amplitude or in decibels. Types tell most of them, from the
@@ -8,7 +8,6 @@ missing, and a block of the file that holds little else is an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +16,9 @@ import numpy as np
 from cubecrop.schema import CLOUD_PROBABILITY, SENTINEL1_BANDS, SENTINEL2_BANDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from numpy.typing import NDArray
 
 __all__ = ["KINDS", "Kind", "kind_of"]
@@ -53,7 +55,7 @@ class Kind:
     absurd: tuple[float, float] | None = None
     cure: str = ""
 
-    def impossible(self, block: NDArray[np.generic]) -> NDArray[np.bool_] | None:
+    def impossible(self, block: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Pixels that cannot be, None where there is none."""
         found = None
         with np.errstate(invalid="ignore"):

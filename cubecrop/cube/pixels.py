@@ -15,6 +15,7 @@ import numpy as np
 from rasterio.io import MemoryFile
 from rasterio.windows import Window as RasterWindow
 
+from cubecrop.cube.grid import Window
 from cubecrop.cube.headers import has_mask
 from cubecrop.cube.kinds import KINDS, Kind
 from cubecrop.errors import ReadError
@@ -40,7 +41,7 @@ _SIDE: Final = 256
 def read_pixels(
     file: rasterio.DatasetReader,
     source: Source,
-    place: RasterWindow,
+    place: Window,
     *,
     dtype: np.dtype[Any],
     fill: float,
@@ -51,7 +52,7 @@ def read_pixels(
     ----------
     file, source
         The open file, and what its item says of it.
-    place : rasterio.windows.Window
+    place : Window
         Rows and columns within the file.
     dtype, fill
         Type of what is given, and what stands for missing pixels.
@@ -68,23 +69,22 @@ def read_pixels(
     """
     kind = KINDS.get(source.kind)
     unit = _whole_blocks(file, place) if kind is not None and kind.absurd else place
-    raw = file.read(1, window=unit)
+    raw = file.read(1, window=_in_rasterio(unit))
     missing = _missing(raw, file, source, kind, fill=fill)
     if has_mask(file):
-        missing = _either(missing, file.read_masks(1, window=unit) == 0)
+        missing = _either(missing, file.read_masks(1, window=_in_rasterio(unit)) == 0)
     if kind is not None:
         if kind.absurd is not None:
             _judge(raw, missing, kind, (file, source, unit), fill=fill)
         missing = _either(missing, kind.impossible(raw))
-    top, left = place.row_off - unit.row_off, place.col_off - unit.col_off
-    part = slice(top, top + place.height), slice(left, left + place.width)
+    part = place.within(unit)
     values = _cast(raw[part], dtype)
     return values if missing is None else np.where(missing[part], dtype.type(fill), values)
 
 
 @contextmanager
 def as_raster(
-    file: rasterio.DatasetReader, values: NDArray[Any], place: RasterWindow, *, fill: float
+    file: rasterio.DatasetReader, values: NDArray[Any], place: Window, *, fill: float
 ) -> Iterator[str]:
     """Name of a raster in memory with a file's grid and CRS, that holds some of its pixels.
 
@@ -97,11 +97,11 @@ def as_raster(
             crs=file.crs, transform=file.transform, nodata=fill, tiled=True, blockxsize=_SIDE,
             blockysize=_SIDE, sparse_ok=True, bigtiff="IF_SAFER",
         ) as raster:  # fmt: skip
-            raster.write(values, 1, window=place)
+            raster.write(values, 1, window=_in_rasterio(place))
         yield memory.name
 
 
-def _whole_blocks(file: rasterio.DatasetReader, place: RasterWindow) -> RasterWindow:
+def _whole_blocks(file: rasterio.DatasetReader, place: Window) -> Window:
     """The blocks of a file that a window meets: they are decoded anyway.
 
     What is judged by blocks is judged alike whatever the window.
@@ -109,10 +109,14 @@ def _whole_blocks(file: rasterio.DatasetReader, place: RasterWindow) -> RasterWi
     rows, columns = file.block_shapes[0]
     if rows * columns > _LARGEST_BLOCK:
         return place
-    top, left = place.row_off // rows * rows, place.col_off // columns * columns
-    bottom = min(file.height, -(-(place.row_off + place.height) // rows) * rows)
-    right = min(file.width, -(-(place.col_off + place.width) // columns) * columns)
-    return RasterWindow(left, top, right - left, bottom - top)
+    top, left = place.row // rows * rows, place.column // columns * columns
+    bottom = min(file.height, -(-(place.row + place.height) // rows) * rows)
+    right = min(file.width, -(-(place.column + place.width) // columns) * columns)
+    return Window(top, left, bottom - top, right - left)
+
+
+def _in_rasterio(window: Window) -> RasterWindow:
+    return RasterWindow(window.column, window.row, window.width, window.height)
 
 
 def _missing(
@@ -157,9 +161,7 @@ def _equal(raw: NDArray[Any], code: float) -> NDArray[np.bool_] | None:
     return here if here.any() else None
 
 
-def _either(
-    a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None
-) -> NDArray[np.bool_] | None:
+def _either(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
     if a is None or b is None:
         return b if a is None else a
     return a | b
@@ -176,7 +178,7 @@ def _judge(
     raw: NDArray[Any],
     missing: NDArray[np.bool_] | None,
     kind: Kind,
-    where: tuple[rasterio.DatasetReader, Source, RasterWindow],
+    where: tuple[rasterio.DatasetReader, Source, Window],
     *,
     fill: float,
 ) -> None:
@@ -205,6 +207,6 @@ def _judge(
                     f"asset {source.asset!r} of item {source.item!r} "
                     f"({source.href.split('?')[0]}) holds numbers from {found.min():g} to "
                     f"{found.max():g} in {bad} of {seen} pixels of its block at row "
-                    f"{unit.row_off + row}, column {unit.col_off + column}; expected "
+                    f"{unit.row + row}, column {unit.column + column}; expected "
                     f"{kind.expected}, {lowest:g} to {highest:g}. {kind.cure}"
                 )

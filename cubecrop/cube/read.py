@@ -12,7 +12,7 @@ pixels of 10 m, an error in the sixteenth digit decides how it is rounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal, Protocol
@@ -24,7 +24,6 @@ from numpy.typing import DTypeLike, NDArray
 from rasterio.enums import Resampling
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform
-from rasterio.windows import Window as RasterWindow
 
 from cubecrop.cube.access import with_file
 from cubecrop.cube.grid import Lattice, Window
@@ -34,8 +33,8 @@ from cubecrop.errors import ReadError
 from cubecrop.schema import Access
 
 __all__ = [
-    "Footing", "Layer", "Source", "WindowReader", "footing", "nesting", "read_layer",
-    "read_window", "warp",
+    "Footing", "Layer", "Source", "WindowReader", "footing", "footing_of", "lattice_squares",
+    "nesting", "read_layer", "read_window", "warp_square",
 ]  # fmt: skip
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
@@ -182,9 +181,7 @@ def read_layer(
     return inside
 
 
-def _check_highest(
-    values: NDArray[np.generic], source: Source, highest: float, fill: float
-) -> None:
+def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: float) -> None:
     above = (values > highest) & (values != fill)
     if above.any():
         found = sorted({int(value) for value in np.unique(values[above])})
@@ -233,7 +230,13 @@ def read_window(
             as_raster(file, values, found.place, fill=fill) as name,
             rasterio.open(name) as raster,
         ):
-            return warp(raster, lattice, window, found.scale, fill, Resampling[resampling])
+            out = np.full((window.height, window.width), fill, kind)
+            for square in lattice_squares(window):
+                part = warp_square(
+                    raster, lattice, square, found.scale, fill, Resampling[resampling]
+                )
+                out[square.within(window)] = part[window.within(square)]
+            return out
 
     return with_file(source, read)
 
@@ -280,7 +283,7 @@ def _read_nested(
         return np.full(shape, fill, dtype)
     row, column = (r0 - top) // factor, (c0 - left) // factor
     rows, columns = -(-(r1 - top) // factor) - row, -(-(c1 - left) // factor) - column
-    place = RasterWindow(column, row, columns, rows)
+    place = Window(row, column, rows, columns)
     block = read_pixels(file, source, place, dtype=dtype, fill=fill)
     if factor > 1:
         block = block.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -295,12 +298,13 @@ def _read_nested(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footing:
-    """The pixels of a file that a window of the lattice is interpolated from.
+    """The pixels that a window of the lattice is interpolated from.
 
-    ``scale`` is lattice pixels to a file's pixel, along its rows and columns.
+    ``place`` is rows and columns of a file or grid, ``scale`` lattice pixels to one of its
+    pixels, along its rows and columns.
     """
 
-    place: RasterWindow
+    place: Window
     scale: tuple[float, float]
 
 
@@ -311,48 +315,67 @@ def footing(
 
     ``margin`` is pixels of the file more on each side.
     """
-    return _footing(
-        file.crs.to_wkt(), tuple(file.transform)[:6], file.shape, lattice, window, margin
-    )
+    whole = Window(0, 0, *file.shape)
+    grid = tuple(file.transform)[:6]
+    found = footing_of(file.crs.to_wkt(), grid, lattice, window, margin=margin, whole=whole)
+    if found is None or not found.place.meets(whole):
+        return None
+    place = found.place
+    row, column = max(place.row, 0), max(place.column, 0)
+    bottom = min(place.row + place.height, file.height)
+    right = min(place.column + place.width, file.width)
+    return Footing(place=Window(row, column, bottom - row, right - column), scale=found.scale)
 
 
 @lru_cache(maxsize=4096)
-def _footing(
+def footing_of(
     wkt: str,
-    place: tuple[float, ...],
-    shape: tuple[int, int],
+    grid: tuple[float, ...],
     lattice: Lattice,
     window: Window,
-    margin: int,
+    *,
+    margin: int = 0,
+    whole: Window | None = None,
 ) -> Footing | None:
-    crs, grid = rasterio.crs.CRS.from_wkt(wkt), Affine(*place)
-    size = lattice.resolution
+    """What of a grid without end a warp to a window needs; None where the CRS does not reach.
+
+    Parameters
+    ----------
+    wkt, grid
+        CRS and geotransform, six numbers.
+    lattice, window
+        Where to.
+    margin : int, default 0
+        Pixels of the grid more on each side.
+    whole : Window, optional
+        Where the scale is measured, in the middle; by default where the window lies.
+    """
+    crs, place = rasterio.crs.CRS.from_wkt(wkt), Affine(*grid)
     y, x = (
-        np.append(np.arange(start, start + length, _STEP), start + length) * size
+        np.append(np.arange(start, start + length, _STEP), start + length) * lattice.resolution
         for start, length in ((window.row, window.height), (window.column, window.width))
     )
     xs, ys = (points.ravel() for points in np.meshgrid(x, -y))
-    there = np.array(transform(lattice.crs, crs, xs, ys))
-    columns, rows = ~grid * there
+    columns, rows = ~place * np.array(transform(lattice.crs, crs, xs, ys))
     known = np.isfinite(columns) & np.isfinite(rows)
     if not known.any():
         return None
-    scale = _scale(crs, grid, shape, lattice)
+    edges = (rows[known].min(), rows[known].max(), columns[known].min(), columns[known].max())
+    middle = (edges[0] + edges[1]) / 2, (edges[2] + edges[3]) / 2
+    if whole is not None:
+        middle = whole.row + whole.height / 2, whole.column + whole.width / 2
+    scale = _scale(crs, place, middle, lattice)
     more = [margin + _MARGIN + math.ceil(2 / min(one, 1)) for one in scale]
-    left = max(math.floor(columns[known].min()) - more[0], 0)
-    right = min(math.ceil(columns[known].max()) + more[0], shape[1])
-    top = max(math.floor(rows[known].min()) - more[1], 0)
-    bottom = min(math.ceil(rows[known].max()) + more[1], shape[0])
-    if left >= right or top >= bottom:
-        return None
-    return Footing(place=RasterWindow(left, top, right - left, bottom - top), scale=scale)
+    top, bottom = math.floor(edges[0]) - more[1], math.ceil(edges[1]) + more[1]
+    left, right = math.floor(edges[2]) - more[0], math.ceil(edges[3]) + more[0]
+    return Footing(place=Window(top, left, bottom - top, right - left), scale=scale)
 
 
 def _scale(
-    crs: rasterio.crs.CRS, grid: Affine, shape: tuple[int, int], lattice: Lattice
+    crs: rasterio.crs.CRS, grid: Affine, middle: tuple[float, float], lattice: Lattice
 ) -> tuple[float, float]:
-    """Lattice pixels to a file's pixel along its rows and columns, at the file's centre."""
-    left, top = grid.c + grid.a * (shape[1] / 2), grid.f + grid.e * (shape[0] / 2)
+    """Lattice pixels to a pixel of a grid along its rows and columns, at a row and column."""
+    left, top = grid * (middle[1], middle[0])
     corners = ([left, left + grid.a, left], [top, top, top + grid.e])
     x, y = transform(crs, lattice.crs, *corners)
     return (
@@ -361,53 +384,40 @@ def _scale(
     )
 
 
-def warp(
+def lattice_squares(window: Window) -> Iterator[Window]:
+    """The squares of the lattice, at fixed places, that a window meets."""
+    bottom, right = window.row + window.height, window.column + window.width
+    for row in range(window.row // _SQUARE, -(-bottom // _SQUARE)):
+        for column in range(window.column // _SQUARE, -(-right // _SQUARE)):
+            yield Window(row * _SQUARE, column * _SQUARE, _SQUARE, _SQUARE)
+
+
+def warp_square(
     raster: rasterio.DatasetReader,
     lattice: Lattice,
-    window: Window,
+    square: Window,
     scale: tuple[float, float],
     fill: float,
     resampling: Resampling,
 ) -> NDArray[np.generic]:
-    """Bring a raster whose nodata is the fill to a window of the lattice, square by square."""
-    out = np.full((window.height, window.width), fill, raster.dtypes[0])
-    first = window.row // _SQUARE, window.column // _SQUARE
-    last = (
-        (window.row + window.height - 1) // _SQUARE,
-        (window.column + window.width - 1) // _SQUARE,
-    )
-    for down in range(first[0], last[0] + 1):
-        for right in range(first[1], last[1] + 1):
-            square = Window(down * _SQUARE, right * _SQUARE, _SQUARE, _SQUARE)
-            with WarpedVRT(
-                raster,
-                crs=lattice.crs,
-                transform=lattice.transform(square),
-                width=_SQUARE,
-                height=_SQUARE,
-                resampling=resampling,
-                tolerance=_WARP_TOLERANCE,
-                src_nodata=fill,
-                nodata=fill,
-                dtype=raster.dtypes[0],
-                XSCALE=scale[0],
-                YSCALE=scale[1],
-            ) as warped:
-                rows, columns = window.within(square)
-                rows, columns = _cut(rows, columns)
-                part = RasterWindow(
-                    columns.start, rows.start, columns.stop - columns.start,
-                    rows.stop - rows.start,
-                )  # fmt: skip
-                block = warped.read(1, window=part)
-            y = square.row + rows.start - window.row
-            x = square.column + columns.start - window.column
-            out[y : y + block.shape[0], x : x + block.shape[1]] = block
-    return out
+    """Bring a raster whose nodata is the fill to a square of the lattice.
 
-
-def _cut(rows: slice, columns: slice) -> tuple[slice, slice]:
-    """Slices that end with a square."""
-    return slice(rows.start, min(rows.stop, _SQUARE)), slice(
-        columns.start, min(columns.stop, _SQUARE)
-    )
+    The arithmetic of a warp counts from the corner of what is warped: from fixed corners, it
+    does not depend on what is asked for.
+    """
+    with WarpedVRT(
+        raster,
+        crs=lattice.crs,
+        transform=lattice.transform(square),
+        width=square.width,
+        height=square.height,
+        resampling=resampling,
+        tolerance=_WARP_TOLERANCE,
+        src_nodata=fill,
+        nodata=fill,
+        dtype=raster.dtypes[0],
+        XSCALE=scale[0],
+        YSCALE=scale[1],
+    ) as warped:
+        values: NDArray[np.generic] = warped.read(1)
+    return values
