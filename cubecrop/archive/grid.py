@@ -14,7 +14,10 @@ __all__ = ["Grid", "grid_of"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grid:
-    """Edges (left, bottom, right, top), shape (rows, columns), pixel (width, height); None = ?"""
+    """Edges (left, bottom, right, top), shape (rows, columns) and pixel (width, height).
+
+    None where neither asset nor item says.
+    """
 
     bounds: tuple[float, float, float, float] | None = None
     shape: tuple[int, int] | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import rasterio
@@ -64,6 +64,20 @@ class _Grid:
         (dx, dy), (right, down) = self.size, self.phase
         return Affine(dx, 0, (column + right) * dx, 0, -dy, -(row + down) * dy)
 
+    def point(
+        self, row: NDArray[np.int64], column: NDArray[np.int64]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Coordinates of the centres of pixels."""
+        (dx, dy), (right, down) = self.size, self.phase
+        return (column + right + 0.5) * dx, -(row + down + 0.5) * dy
+
+    def pixel(
+        self, x: NDArray[np.float64], y: NDArray[np.float64]
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Row and column of coordinates, whole at the centres of pixels."""
+        (dx, dy), (right, down) = self.size, self.phase
+        return -y / dy - down - 0.5, x / dx - right - 0.5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Sheet:
@@ -107,7 +121,7 @@ def read_mosaic(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> NDAr
     if len(sheets) > 1:
         # How far a rim reaches is known when all files were seen.
         metres = max(_metres(sheet.grid, lattice, window) for sheet in sheets)
-        wide = window.grown(math.ceil(2 * _MARGIN * metres / lattice.resolution))
+        wide = window.grown(math.ceil(2 * _MARGIN * max(metres / lattice.resolution, 1)))
         rimmed = _with_rims(_sheets(tiles, lattice, wide), lattice, window)
         return _joined(rimmed, lattice, window)
     out = np.full((window.height, window.width), np.nan, np.float32)
@@ -196,7 +210,7 @@ def _with_rims(
         sheet = sheets[index]
         reach = max(1.0, lattice.resolution / _metres(sheet.grid, lattice, window))
         others = [one for k, one in enumerate(full) if k != index]
-        full[index] = _rimmed(sheet, others, math.ceil(reach) + 1)
+        full[index] = _rimmed(sheet, others, math.ceil(1.5 * reach) + 1)
     return list(zip(sheets, full, strict=True))
 
 
@@ -205,8 +219,7 @@ def _rimmed(sheet: _Sheet, others: Sequence[_Sheet], pixels: int) -> _Sheet:
     row, column = sheet.row - pixels, sheet.column - pixels
     known = ~np.isnan(values)
     rows, columns = np.nonzero(grown(known, 1.5 * pixels, 1.0) & ~known)
-    place = sheet.grid.transform(row, column)
-    x, y = place.c + place.a * (columns + 0.5), place.f + place.e * (rows + 0.5)
+    x, y = sheet.grid.point(rows + row, columns + column)
     found = np.full(len(rows), np.nan)
     # Between four known pixels first, then beside a sheet's edge.
     for whole in (True, False):
@@ -228,16 +241,16 @@ def _sampled(
     if wkt != sheet.grid.wkt:
         own = rasterio.crs.CRS.from_wkt(sheet.grid.wkt)
         x, y = map(np.asarray, transform(rasterio.crs.CRS.from_wkt(wkt), own, x, y))
-    place = sheet.grid.transform(sheet.row, sheet.column)
-    u, v = (x - place.c) / place.a, (y - place.f) / place.e
+    v, u = sheet.grid.pixel(x, y)
     known = np.isfinite(u) & np.isfinite(v)
-    u, v = np.where(known, u, -9) - 0.5, np.where(known, v, -9) - 0.5
+    # Of a place that the CRS does not know: a pixel that no sheet has.
+    u, v = np.where(known, u, sheet.column - 9), np.where(known, v, sheet.row - 9)
     left, top = np.floor(u).astype(int), np.floor(v).astype(int)
     total, weights, count = np.zeros(len(u)), np.zeros(len(u)), np.zeros(len(u), int)
     rows, columns = sheet.values.shape
     for down in (0, 1):
         for right in (0, 1):
-            r, c = top + down, left + right
+            r, c = top + down - sheet.row, left + right - sheet.column
             inside = (r >= 0) & (r < rows) & (c >= 0) & (c < columns)
             value = np.full(len(u), np.nan)
             value[inside] = sheet.values[r[inside], c[inside]]

@@ -184,10 +184,13 @@ def read_layer(
 def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: float) -> None:
     above = (values > highest) & (values != fill)
     if above.any():
-        found = sorted({int(value) for value in np.unique(values[above])})
+        # What an 8-bit type cannot hold was read as 254.
+        found = [
+            "254 or more" if value >= 254 else int(value) for value in np.unique(values[above])
+        ]
         raise ReadError(
             f"asset {source.asset!r} of item {source.item!r} ({source.href.split('?')[0]}) holds "
-            f"{found[:5]}, expected 0 to {highest:g}. If they stand for missing pixels, declare "
+            f"{', '.join(map(str, found[:5]))}, expected 0 to {highest:g}. If they stand for missing pixels, declare "
             "them as the file's nodata; else fetch the file again."
         )
 
