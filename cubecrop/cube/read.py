@@ -190,8 +190,8 @@ def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: f
         ]
         raise ReadError(
             f"asset {source.asset!r} of item {source.item!r} ({source.href.split('?')[0]}) holds "
-            f"{', '.join(map(str, found[:5]))}, expected 0 to {highest:g}. If they stand for missing pixels, declare "
-            "them as the file's nodata; else fetch the file again."
+            f"{', '.join(map(str, found[:5]))}, expected 0 to {highest:g}. If they stand for "
+            "missing pixels, declare them as the file's nodata; else fetch the file again."
         )
 
 
