@@ -18,6 +18,7 @@ from cubecrop.cube.read import Source, read_layer, read_window
 from cubecrop.errors import ReadError
 from cubecrop.testing import Optical, Radar, write_archive
 
+LEAST = -3.4028234663852886e38  # of float32
 LEFT, TOP, SIDE = 500_000, 5_630_000, 40
 #: What a file of each kind holds in its western half, and how it is read.
 KINDS = {
@@ -87,9 +88,9 @@ MISSING = {
     "power 0, the file's": ("power", 0, "float32", {"nodata": 0}, -32768),
     "power NaN": ("power", np.nan, "float32", {"nodata": -32768}, None),
     "power inf": ("power", np.inf, "float64", {}, np.nan),
-    "power, the least float": ("power", -3.4028234663852886e38, "float32", {}, -3.4028234663852886e38),
+    "power, the least float": ("power", LEAST, "float32", {}, LEAST),
     "heights, the file's": ("elevation", -9999, "float32", {"nodata": -9999}, None),
-    "heights, the file's beside the item's": ("elevation", -9999, "float32", {"nodata": -9999}, -32767),
+    "heights, the file's beside one": ("elevation", -9999, "float32", {"nodata": -9999}, -32767),
     "heights, the file's beside inf": ("elevation", -9999, "float32", {"nodata": -9999}, np.inf),
     "heights, the file's beside 0": ("elevation", -32767, "float32", {"nodata": -32767}, 0),
     "heights, the item's": ("elevation", 7, "float32", {"nodata": -9999}, 7),

@@ -25,12 +25,14 @@ from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import check_file
 from cubecrop.cube.neighbours import grown
 from cubecrop.cube.pixels import read_pixels
-from cubecrop.cube.read import Source, footing, footing_of, lattice_squares, warp_square
+from cubecrop.cube.warp import footing, footing_of, lattice_squares, warp_square
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from cubecrop.cube.read import Source
 
 __all__ = ["Tile", "read_mosaic"]
 
@@ -285,7 +287,7 @@ def _warped(
     window: Window,
     resampling: Resampling,
 ) -> NDArray[np.float32]:
-    """A sheet on the lattice, square by square; see `cubecrop.cube.read.warp_square`."""
+    """A sheet on the lattice, square by square; see `cubecrop.cube.warp.warp_square`."""
     out = np.full((window.height, window.width), np.nan, np.float32)
     crs = rasterio.crs.CRS.from_wkt(sheet.grid.wkt)
     anchor = tuple(sheet.grid.transform(0, 0))[:6]

@@ -11,7 +11,8 @@ from cubecrop.cube.access import with_file
 from cubecrop.cube.headers import check_file
 from cubecrop.cube.pixels import as_raster, read_pixels
 from cubecrop.cube.rasterio_backend import RasterioBackend
-from cubecrop.cube.read import Source, WindowReader, footing, nesting
+from cubecrop.cube.read import Source, WindowReader, nesting
+from cubecrop.cube.warp import footing
 from cubecrop.errors import MissingExtraError
 
 if TYPE_CHECKING:
