@@ -1,17 +1,17 @@
 """Tiles of an elevation model are one surface, and no value depends on chunks."""
 
-import geopandas as gpd
 import numpy as np
 import pyproj
 import pytest
 import rasterio
-import shapely
 from affine import Affine
 from files import edit
 
 from cubecrop import open_season
-from cubecrop.schema import SENTINEL2_BANDS
-from cubecrop.testing import Elevation, Optical, Place, Radar, write_archive
+from cubecrop.cube.grid import Lattice, Window
+from cubecrop.cube.mosaic import Tile, read_mosaic
+from cubecrop.cube.read import Source, read_window
+from cubecrop.testing import Elevation, Optical, Place, write_archive
 
 SECOND = 1 / 3600
 AREA = (2.9985, 50.8085, 3.0015, 50.8115)  # around the corner of four tiles
@@ -89,8 +89,11 @@ LAYOUTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("crs", [None, "EPSG:3035"])
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    ("name", "crs"),
+    [*((name, None) for name in LAYOUTS), ("one grid", "EPSG:3035"),
+     ("as Copernicus' at 50 degrees", "EPSG:3035")],
+)  # fmt: skip
 def test_a_plane_has_no_seam(tmp_path, name, crs):
     folder = write_tiles(tmp_path, LAYOUTS[name])
     found = terrain(folder, crs=crs)
@@ -134,36 +137,61 @@ def test_a_gap_between_tiles_stays_a_gap(tmp_path):
 
 @pytest.fixture(scope="module")
 def noisy(tmp_path_factory):
-    """Noise of every sensor: what shows a rounding that depends on the window."""
+    """Noise as DN, power and heights: what shows a rounding that depends on the window."""
     rng = np.random.default_rng(3)
-    place = Place(height=200, width=200)
-    degrees = Place(crs="EPSG:4326", left=2.98, top=50.84, height=120, width=150,
-                    pixel=SECOND)  # fmt: skip
-    dn = {
-        band: rng.integers(1, 9000, (200, 200) if band in ("B02", "B03", "B04", "B08")
-                           else (100, 100))
-        for band in SENTINEL2_BANDS
+    folder = tmp_path_factory.mktemp("noisy")
+    made = {
+        "reflectance": (rng.integers(1, 9000, (200, 200), np.uint16), "EPSG:32631",
+                        Affine(10, 0, 500_000, 0, -10, 5_630_000)),
+        "power": (rng.random((200, 200), np.float32), "EPSG:32631",
+                  Affine(10, 0, 500_003.7, 0, -10, 5_630_001.3)),
+        "elevation": (50 * rng.random((120, 150), np.float32), "EPSG:4326",
+                      Affine(SECOND, 0, 2.98, 0, -SECOND, 50.84)),
     }  # fmt: skip
-    power = rng.random((200, 200), np.float32)
-    scenes = [
-        Optical(when="2018-05-01T10:56:21Z", dn=dn, place=place),
-        Radar(when="2018-05-02T17:40:42Z", vv=power, vh=power.T, place=place),
-        Elevation(elevation=rng.random((120, 150)) * 50, place=degrees),
-    ]
-    return write_archive(tmp_path_factory.mktemp("noisy"), scenes)
+    for name, (values, crs, place) in made.items():
+        rows, columns = values.shape
+        with rasterio.open(
+            folder / f"{name}.tif", "w", driver="GTiff", width=columns, height=rows, count=1,
+            dtype=values.dtype, crs=crs, transform=place,
+        ) as file:  # fmt: skip
+            file.write(values, 1)
+    return {name: Source(item="i", asset="a", href=str(folder / f"{name}.tif"), kind=name)
+            for name in made}  # fmt: skip
 
 
-@pytest.mark.parametrize("crs", [None, "EPSG:3035"])
-@pytest.mark.parametrize("resolution", [7, 3, 12.5, 30, 33.3])
-def test_no_resolution_makes_values_depend_on_chunks(noisy, resolution, crs):
-    # Squares of warps end every 128 pixels, in the midst of the area or beside it.
-    side = min(190 * resolution, 1900)
-    area = gpd.GeoSeries([shapely.box(500_040, 5_629_960 - side, 500_040 + side, 5_629_960)],
-                         crs=32631)  # fmt: skip
-    options = {"archive": noisy, "resolution": resolution, "crs": crs}
-    whole = open_season(area, 2018, **options).load()
-    cut = open_season(area, 2018, **options, chunks=max(15, round(900 / resolution))).load()
-    assert np.isfinite(whole["sentinel2/reflectance"]).mean() > 0.8
-    for path in ("sentinel2/reflectance", "sentinel2/status", "sentinel1/backscatter",
-                 "terrain/terrain"):  # fmt: skip
-        assert cut[path].equals(whole[path]), path
+def of_band(source, lattice, window, dtype="uint16", fill=0):
+    options = {"dtype": dtype, "fill": fill, "resampling": "bilinear"}
+    return read_window(source, lattice, window, **options)
+
+
+def of_radar(source, lattice, window):
+    return of_band(source, lattice, window, "float32", np.nan)
+
+
+def of_heights(source, lattice, window):
+    return read_mosaic((Tile(source=source),), lattice, window)
+
+
+READERS = {"reflectance": of_band, "power": of_radar, "elevation": of_heights}
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32631", "EPSG:3035"])
+@pytest.mark.parametrize("resolution", [7.0, 3.0, 12.5, 30.0, 33.3])
+def test_no_resolution_makes_values_depend_on_the_window(noisy, resolution, crs):
+    """Bit for bit, also where squares of warps end in the midst of a window."""
+    lattice = Lattice(crs, resolution)
+    x, y = pyproj.Transformer.from_crs(32631, crs, always_xy=True).transform(501_000, 5_629_000)
+    size = round(min(1300 / resolution, 140))
+    window = Window(round(-y / resolution) - size // 2, round(x / resolution) - size // 2,
+                    size, size)  # fmt: skip
+    side = max(15, size // 3 + 1)
+    for name, read in READERS.items():
+        whole = read(noisy[name], lattice, window)
+        assert len(np.unique(whole)) > 500
+        for row in range(0, size, side):
+            for column in range(0, size, side):
+                height, width = min(side, size - row), min(side, size - column)
+                part = Window(window.row + row, window.column + column, height, width)
+                found = read(noisy[name], lattice, part)
+                expected = whole[row : row + height, column : column + width]
+                np.testing.assert_array_equal(found, expected, err_msg=name)
