@@ -118,8 +118,9 @@ class Status(enum.IntEnum):
 class Asset:
     """One file of a scene. A value is ``DN * scale + offset`` where DN is not nodata.
 
-    ``bounds`` are (left, bottom, right, top) in the scene's CRS, None where the item does
-    not say.
+    ``bounds`` are (left, bottom, right, top) in the scene's CRS, ``shape`` is (rows, columns)
+    and ``pixel`` (width, height) in CRS units; each is None where the item does not say. A
+    reader holds them against the file.
     """
 
     href: str
@@ -127,6 +128,8 @@ class Asset:
     offset: float = 0.0
     nodata: float | None = None
     bounds: tuple[float, float, float, float] | None = None
+    shape: tuple[int, int] | None = None
+    pixel: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +13,7 @@ import pystac
 import shapely.errors
 
 from cubecrop.archive.extent import footprint_of, name_of, solar_day, span_of
+from cubecrop.archive.grid import Grid, grid_of
 from cubecrop.archive.harmonise import Harmonisation, declared, harmonise
 from cubecrop.archive.identity import (
     datatake_of,
@@ -291,18 +293,30 @@ def _asset(
     name: str,
 ) -> Asset:
     is_class = band in _NO_VALUES
+    grid = Grid()
+    if rule.modality != "weather":
+        # Files of Sentinel-2 have several pixel sizes, so an item's own shape is that of some.
+        grid = grid_of(raw, properties, alike=rule.modality != "sentinel2")
+        if why := grid.why_not():
+            key = _keys(rule)[band]
+            raise UnsupportedItemError(f"asset {key!r} of item {name!r} {why} {_MEND}")
     return Asset(
         href=_href(raw),
         scale=1.0 if is_class else decided.scale,
         offset=0.0 if is_class else decided.offset,
         nodata=_nodata(band, raw, rule, name),
-        bounds=_bounds(raw, properties),
+        bounds=grid.bounds,
+        shape=grid.shape,
+        pixel=grid.pixel,
     )
 
 
 def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) -> float | None:
     """DN that means nothing: as the file's item declares, else as its collection is known."""
     found, known = declared(raw, "nodata"), rule.nodata.get(band)
+    if any(map(math.isnan, found)):
+        # NaN equals nothing, itself included, and so stands in a set once for each place.
+        found = {number for number in found if not math.isnan(number)} | {math.nan}
     if band == CLOUD_PROBABILITY:
         return known  # catalogues declare 0, which is a probability
     if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
@@ -311,30 +325,3 @@ def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) 
             f"expected {known}: missing pixels would be taken for values. {_MEND}"
         )
     return found.pop() if found else known
-
-
-def _bounds(
-    raw: Mapping[str, Any], properties: Mapping[str, Any]
-) -> tuple[float, float, float, float] | None:
-    """Edges of a file in its CRS, as its asset states them or the item; None where neither does."""
-    for stated in (raw, properties):
-        # Of one place: an item's transform is of other pixels than a coarser asset's shape.
-        if (bounds := _grid_bounds(stated)) is not None:
-            return bounds
-        bbox = stated.get("proj:bbox")
-        if bbox is not None and len(bbox) == 4:
-            left, bottom, right, top = map(float, bbox)
-            return left, bottom, right, top
-    return None
-
-
-def _grid_bounds(stated: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    size, transform = stated.get("proj:shape"), stated.get("proj:transform")
-    if size is None or transform is None:
-        return None
-    rows, columns = size
-    dx, skew_x, left, skew_y, dy, top = map(float, transform[:6])
-    if skew_x or skew_y:
-        return None
-    right, bottom = left + dx * columns, top + dy * rows
-    return min(left, right), min(bottom, top), max(left, right), max(bottom, top)

@@ -7,13 +7,17 @@ decided in `read`, so that backends which use it give the same pixels.
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from rasterio.warp import transform_bounds
 
+from cubecrop.cube.grid import Lattice, Window
+from cubecrop.cube.headers import Stated
+from cubecrop.cube.kinds import kind_of
 from cubecrop.cube.read import Layer, Source
-from cubecrop.errors import SchemaError
+from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.losses import Reading
 
 if TYPE_CHECKING:
@@ -27,7 +31,19 @@ if TYPE_CHECKING:
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 
-__all__ = ["Backend", "as_readings", "extent_of", "meeting", "only_raises", "sources_of"]
+__all__ = [
+    "Backend",
+    "as_readings",
+    "extent_of",
+    "meeting",
+    "only_raises",
+    "reach_of",
+    "sources_of",
+]
+
+
+#: Degrees: a geometry that is wider lies on both sides of the antimeridian.
+_HALF_TURN = 180.0
 
 
 class Backend(Protocol):
@@ -101,9 +117,24 @@ def sources_of(scene: Scene, bands: Sequence[str]) -> list[Source]:
             href=scene.assets[band].href,
             nodata=scene.assets[band].nodata,
             access=scene.access,
+            kind=kind_of(band),
+            stated=_stated(scene, band),
         )
         for band in bands
     ]
+
+
+def _stated(scene: Scene, band: str) -> Stated:
+    asset = scene.assets[band]
+    return Stated(
+        crs=scene.crs,
+        bounds=asset.bounds,
+        shape=asset.shape,
+        pixel=asset.pixel,
+        footprint=scene.bbox if asset.bounds is None else None,
+        scale=asset.scale,
+        offset=asset.offset,
+    )
 
 
 def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
@@ -115,7 +146,26 @@ def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
         west, south, east, north = extent_of(scene, band, crs)
         if west < right and east > left and south < top and north > bottom:
             kept.append(scene)
+        else:
+            _check_place(scene, band)
     return kept
+
+
+def _check_place(scene: Scene, band: str) -> None:
+    """Raise where an item's bounds lie off its geometry, for it would be left out in silence."""
+    bounds, (west, _, east, _) = scene.assets[band].bounds, scene.bbox
+    if bounds is None or scene.crs is None or east - west > _HALF_TURN:
+        return  # a geometry across the antimeridian has a box around the Earth
+    left, bottom, right, top = _reproject(scene.bbox, "EPSG:4326", scene.crs)
+    if not all(map(math.isfinite, (left, bottom, right, top))):
+        return
+    if bounds[0] > right or bounds[2] < left or bounds[1] > top or bounds[3] < bottom:
+        raise UnsupportedItemError(
+            f"asset {band!r} of item {scene.id!r} is said to lie within {bounds} in {scene.crs}, "
+            f"but the item's geometry lies within {scene.bbox} degrees, which it does not touch. "
+            "Mend proj:transform, proj:shape or proj:bbox, which are in units of the CRS, or the "
+            "geometry."
+        )
 
 
 def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, float]:
@@ -126,6 +176,13 @@ def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, f
     left, bottom, right, top = _reproject(bounds, source, crs)
     margin = 0.0 if source == crs else 60.0
     return left - margin, bottom - margin, right + margin, top + margin
+
+
+def reach_of(bounds: tuple[float, float, float, float], lattice: Lattice) -> Window:
+    """The pixels of the lattice that bounds in its CRS meet."""
+    left, bottom, right, top = (edge / lattice.resolution for edge in bounds)
+    row, column = math.floor(-top), math.floor(left)
+    return Window(row, column, math.ceil(-bottom) - row, math.ceil(right) - column)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -144,6 +144,7 @@ CLOUD_LAYER: Final = Layer(
     raw_fill=0,
     resampling="nearest",
     halo=DILATION,
+    highest=11,
     finish=mask_from_scl,
 )
 
@@ -174,6 +175,7 @@ def cloud_layers(clouds: Clouds, scenes: Sequence[Scene]) -> tuple[Layer, ...]:
             CLOUD_LAYER,
             bands=(CLOUD_PROBABILITY,),
             raw_fill=_NO_PROBABILITY,
+            highest=100,
             finish=mask_from_probability,
         )
         return replace(CLOUD_LAYER, finish=rest), probability

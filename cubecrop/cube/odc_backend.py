@@ -8,8 +8,11 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from cubecrop.cube.access import with_file
+from cubecrop.cube.headers import check_file
+from cubecrop.cube.pixels import as_raster, read_pixels
 from cubecrop.cube.rasterio_backend import RasterioBackend
-from cubecrop.cube.read import Source, WindowReader, check_file, nesting
+from cubecrop.cube.read import Source, WindowReader, nesting
+from cubecrop.cube.warp import footing
 from cubecrop.errors import MissingExtraError
 
 if TYPE_CHECKING:
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from cubecrop.cube.grid import Lattice, Window
 
 __all__ = ["OdcBackend", "read_odc_window"]
+
+#: Pixels of a file around what a window needs.
+_MARGIN = 16
 
 
 def read_odc_window(
@@ -42,23 +48,30 @@ def read_odc_window(
     grid = GeoBox(shape, lattice.transform(window), lattice.crs)
 
     def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
-        # Opened here first, with the formats and under the name that `with_file` allows.
         check_file(file, source)
         nested = replicate and nesting(file, lattice) is not None
+        out = np.full(shape, fill, dtype=dtype)
+        # odc-stac's warp takes pixels beyond what ours does: it rounds windows to its blocks.
+        found = footing(file, lattice, window, margin=_MARGIN)
+        if found is None:
+            return out
+        values = read_pixels(file, source, found.place, dtype=np.dtype(dtype), fill=fill)
         config = RasterLoadParams(
             dtype=np.dtype(dtype).name,
             fill_value=fill,
-            src_nodata_override=source.nodata,
+            src_nodata_override=fill,
             use_overviews=False,
             resampling="nearest" if nested else resampling,
             fail_on_error=True,
         )
         driver = RioDriver()
         load = driver.new_load(grid)
-        with driver.restore_env(driver.capture_env(), load) as context:
-            part, values = driver.open(RasterSource(file.name), context).read(config, grid)
+        with (
+            as_raster(file, values, found.place, fill=fill) as name,
+            driver.restore_env(driver.capture_env(), load) as context,
+        ):
+            part, values = driver.open(RasterSource(name), context).read(config, grid)
         driver.finalise_load(load)
-        out = np.full(shape, fill, dtype=dtype)
         out[part] = values
         return out
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +11,7 @@ import numpy as np
 from dask.base import tokenize
 
 from cubecrop.cube.access import FILES_AT_ONCE, is_remote
-from cubecrop.cube.backend import extent_of, sources_of
+from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
 from cubecrop.cube.read import Layer, Source, WindowReader, read_layer, read_window
 from cubecrop.errors import ReadError
@@ -108,16 +107,10 @@ def _placed(
 ) -> tuple[tuple[_Place, ...], ...]:
     placed = []
     for scene in scenes:
-        reach = [_reach(extent_of(scene, band, lattice.crs), lattice) for band in layer.bands]
+        reach = [reach_of(extent_of(scene, band, lattice.crs), lattice) for band in layer.bands]
         sources = sources_of(scene, layer.bands)
         placed.append(tuple(_Place(source=s, reach=r) for s, r in zip(sources, reach, strict=True)))
     return tuple(placed)
-
-
-def _reach(bounds: tuple[float, float, float, float], lattice: Lattice) -> Window:
-    left, bottom, right, top = (edge / lattice.resolution for edge in bounds)
-    row, column = math.floor(-top), math.floor(left)
-    return Window(row, column, math.ceil(-bottom) - row, math.ceil(right) - column)
 
 
 def _read_chunk(
@@ -177,7 +170,14 @@ def _read_files(
         layer, scene, band, place = one
         part = window if values else _last_pixel(place.reach, window)
         try:
-            found = read_layer(place.source, plan.layers[layer], plan.lattice, part, read=plan.read)
+            found = read_layer(
+                place.source,
+                plan.layers[layer],
+                plan.lattice,
+                part,
+                reach=place.reach,
+                read=plan.read,
+            )
             if values:
                 values[layer][scene, band] = found
         except ReadError as error:

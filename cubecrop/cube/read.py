@@ -1,10 +1,7 @@
 """Reading one file onto the lattice: bit for bit the same whatever window is asked for.
 
-A file whose pixels nest in the lattice (same CRS, whole-number ratio) is replicated. Any
-other is seen through a virtual warp whose blocks are anchored on the lattice, whose
-transformer is exact and whose scale is that of the whole file. GDAL's own choices (bounds
-fitted to the request, an eighth of a pixel of tolerance, a scale worked out for each
-request, which below 0.95 blurs) make a pixel depend on the window it is read in.
+A file whose pixels nest in the lattice (same CRS, whole-number ratio) is replicated. Any other
+is warped, see `cubecrop.cube.warp`.
 """
 
 from __future__ import annotations
@@ -19,38 +16,35 @@ import numpy as np
 import rasterio
 from numpy.typing import DTypeLike, NDArray
 from rasterio.enums import Resampling
-from rasterio.vrt import WarpedVRT
-from rasterio.warp import transform, transform_bounds
-from rasterio.windows import Window as RasterWindow
 
 from cubecrop.cube.access import with_file
 from cubecrop.cube.grid import Lattice, Window
+from cubecrop.cube.headers import Stated, check_file
+from cubecrop.cube.pixels import as_raster, read_pixels
+from cubecrop.cube.warp import footing, lattice_squares, warp_square
 from cubecrop.errors import ReadError
 from cubecrop.schema import Access
 
-__all__ = [
-    "Layer", "Source", "WindowReader", "check_file", "nesting", "read_layer", "read_window",
-]  # fmt: skip
+__all__ = ["Layer", "Source", "WindowReader", "nesting", "read_layer", "read_window"]
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
-
-#: Blocks of a warp in pixels: 5,120 m at 10 m.
-_WARP_BLOCK = 512
-#: Pixels to which the part of a warp that a window needs is rounded.
-_WARP_STEP = 64
-#: In pixels. Zero, "exact", is refused by GDAL's warper together with a given transform.
-_WARP_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file, with the names to blame when it fails."""
+    """One file, with the names to blame when it fails.
+
+    ``kind`` is a key of `cubecrop.cube.kinds.KINDS`, ``stated`` what the item says of the file;
+    a file is held against both when it is opened.
+    """
 
     item: str
     asset: str
     href: str
     nodata: float | None = None
     access: Access = field(default_factory=Access)
+    kind: str = ""
+    stated: Stated | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +69,8 @@ class Layer:
         Stands where a scene could not be read, if that is another value than ``fill``.
     halo : float, default 0
         Metres around a window that ``finish`` needs.
+    highest : float, optional
+        A number above it, other than what stands for missing, is an error.
     finish : callable, optional
         ``finish(values, resolution)`` turns the values of a grown window into those of it;
         must not depend on anything farther than ``halo``.
@@ -88,6 +84,7 @@ class Layer:
     raw_fill: float | None = None
     lost: float | None = None
     halo: float = 0.0
+    highest: float | None = None
     finish: Finish | None = None
 
 
@@ -114,6 +111,7 @@ def read_layer(
     lattice: Lattice,
     window: Window,
     *,
+    reach: Window | None = None,
     read: WindowReader | None = None,
 ) -> NDArray[np.generic]:
     """Read a window of a file, finished as its layer says.
@@ -122,6 +120,9 @@ def read_layer(
     ----------
     source, layer, lattice, window
         What to read, how, and where to.
+    reach : Window, optional
+        What of the lattice the file may reach, by its item. Nothing is kept beyond, since a
+        chunk that lies there altogether is not read.
     read : callable, optional
         What brings the file to the lattice; `read_window` by default.
 
@@ -133,21 +134,45 @@ def read_layer(
     Raises
     ------
     ReadError
-        The file cannot be read; the message names the item and the asset.
+        The file cannot be read, or is not what its item says; the message names the item and
+        the asset.
     """
     margin = math.ceil(layer.halo / lattice.resolution)
+    fill = layer.fill if layer.raw_fill is None else layer.raw_fill
     values = (read or read_window)(
         source,
         lattice,
         window.grown(margin),
         dtype=layer.dtype,
-        fill=layer.fill if layer.raw_fill is None else layer.raw_fill,
+        fill=fill,
         resampling=layer.resampling,
         replicate=layer.replicate,
     )
+    if layer.highest is not None:
+        _check_highest(values, source, layer.highest, fill)
     if layer.finish is not None:
         values = layer.finish(values, lattice.resolution)
-    return values[margin : margin + window.height, margin : margin + window.width]
+    values = values[margin : margin + window.height, margin : margin + window.width]
+    if reach is None:
+        return values
+    rows, columns = reach.within(window)
+    inside = np.full(values.shape, layer.fill, values.dtype)
+    inside[rows, columns] = values[rows, columns]
+    return inside
+
+
+def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: float) -> None:
+    above = (values > highest) & (values != fill)
+    if above.any():
+        # What an 8-bit type cannot hold was read as 254.
+        found = [
+            "254 or more" if value >= 254 else int(value) for value in np.unique(values[above])
+        ]
+        raise ReadError(
+            f"asset {source.asset!r} of item {source.item!r} ({source.href.split('?')[0]}) holds "
+            f"{', '.join(map(str, found[:5]))}, expected 0 to {highest:g}. If they stand for "
+            "missing pixels, declare them as the file's nodata; else fetch the file again."
+        )
 
 
 def read_window(
@@ -170,34 +195,33 @@ def read_window(
     Raises
     ------
     ReadError
-        The file cannot be read; the message names the item and the asset.
+        The file cannot be read, or is not what its item says; the message names the item and
+        the asset.
     """
+    kind = np.dtype(dtype)
 
     def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
         check_file(file, source)
-        nodata = source.nodata if source.nodata is not None else file.nodata
         factor = nesting(file, lattice) if replicate else None
         if factor is not None:
-            return _read_nested(file, lattice, window, factor, nodata, fill, np.dtype(dtype))
-        out = np.full((window.height, window.width), fill, dtype=dtype)
-        _read_warped(file, lattice, window, nodata, fill, Resampling[resampling], out)
-        return out
+            return _read_nested(file, source, lattice, window, factor, fill, kind)
+        found = footing(file, lattice, window)
+        if found is None:
+            return np.full((window.height, window.width), fill, kind)
+        values = read_pixels(file, source, found.place, dtype=kind, fill=fill)
+        with (
+            as_raster(file, values, found.place, fill=fill) as name,
+            rasterio.open(name) as raster,
+        ):
+            out = np.full((window.height, window.width), fill, kind)
+            for square in lattice_squares(window):
+                part = warp_square(
+                    raster, lattice, square, found.scale, fill, Resampling[resampling]
+                )
+                out[square.within(window)] = part[window.within(square)]
+            return out
 
     return with_file(source, read)
-
-
-def check_file(file: rasterio.DatasetReader, source: Source) -> None:
-    """Raise `ReadError` unless a file has one band, a CRS and north up."""
-    where = f"asset {source.asset!r} of item {source.item!r} ({source.href})"
-    if file.count != 1:
-        raise ReadError(f"{where} has {file.count} bands, expected one.")
-    if file.crs is None or file.gcps[0]:
-        raise ReadError(
-            f"{where} has no CRS: it is damaged, or in radar geometry. Fetch the file again; of "
-            "Sentinel-1, use a terrain-corrected product (RTC)."
-        )
-    if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
-        raise ReadError(f"{where} is not north-up.")
 
 
 @lru_cache(maxsize=512)
@@ -223,10 +247,10 @@ def nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
 
 def _read_nested(
     file: rasterio.DatasetReader,
+    source: Source,
     lattice: Lattice,
     window: Window,
     factor: int,
-    nodata: float | None,
     fill: float,
     dtype: np.dtype[Any],
 ) -> NDArray[np.generic]:
@@ -242,8 +266,8 @@ def _read_nested(
         return np.full(shape, fill, dtype)
     row, column = (r0 - top) // factor, (c0 - left) // factor
     rows, columns = -(-(r1 - top) // factor) - row, -(-(c1 - left) // factor) - column
-    block = file.read(1, window=RasterWindow(column, row, columns, rows))
-    block = _mask(block, nodata, fill, dtype)
+    place = Window(row, column, rows, columns)
+    block = read_pixels(file, source, place, dtype=dtype, fill=fill)
     if factor > 1:
         block = block.repeat(factor, axis=0).repeat(factor, axis=1)
         y, x = r0 - top - row * factor, c0 - left - column * factor
@@ -253,71 +277,3 @@ def _read_nested(
     out = np.full(shape, fill, dtype)
     out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block
     return out
-
-
-def _mask(
-    block: NDArray[np.generic], nodata: float | None, fill: float, dtype: np.dtype[Any]
-) -> NDArray[np.generic]:
-    """A block in another type, with a fill for nodata."""
-    values = block.astype(dtype, copy=False)
-    if nodata is None or math.isnan(nodata) or nodata == fill:
-        return values
-    return np.where(block == nodata, dtype.type(fill), values)
-
-
-def _read_warped(
-    file: rasterio.DatasetReader,
-    lattice: Lattice,
-    window: Window,
-    nodata: float | None,
-    fill: float,
-    resampling: Resampling,
-    out: NDArray[np.generic],
-) -> None:
-    step = _WARP_BLOCK * lattice.resolution
-    left, bottom, right, top = transform_bounds(file.crs, lattice.crs, *file.bounds, densify_pts=21)
-    column, row = (_WARP_BLOCK * math.floor(edge / step) for edge in (left, -top))
-    width = _WARP_BLOCK * math.ceil(right / step) - column
-    height = _WARP_BLOCK * math.ceil(-bottom / step) - row
-    r0, r1 = max(window.row, row), min(window.row + window.height, row + height)
-    c0, c1 = max(window.column, column), min(window.column + window.width, column + width)
-    if r0 >= r1 or c0 >= c1:
-        return
-    if nodata is None:
-        # No pixel holds it: it only makes the warp leave what the file does not reach empty.
-        nodata = math.nan if np.issubdtype(np.dtype(file.dtypes[0]), np.floating) else fill
-    x_scale, y_scale = _scale(file, lattice)
-    # No more is warped than the window needs: GDAL fills whole blocks of a warp.
-    row, column = (_WARP_STEP * (edge // _WARP_STEP) for edge in (r0, c0))
-    height, width = (
-        _WARP_STEP * -(-(end - start) // _WARP_STEP) for start, end in ((row, r1), (column, c1))
-    )
-    with WarpedVRT(
-        file,
-        crs=lattice.crs,
-        transform=lattice.transform(Window(row, column, height, width)),
-        width=width,
-        height=height,
-        resampling=resampling,
-        tolerance=_WARP_TOLERANCE,
-        src_nodata=nodata,
-        nodata=fill,
-        dtype=str(out.dtype),
-        XSCALE=x_scale,
-        YSCALE=y_scale,
-    ) as warped:
-        block = warped.read(1, window=RasterWindow(c0 - column, r0 - row, c1 - c0, r1 - r0))
-    out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block
-
-
-def _scale(file: rasterio.DatasetReader, lattice: Lattice) -> tuple[float, float]:
-    """Lattice pixels to a file's pixel along its rows and columns, at the file's centre."""
-    place = file.transform
-    left = place.c + place.a * (file.width / 2)
-    top = place.f + place.e * (file.height / 2)
-    corners = ([left, left + place.a, left], [top, top, top + place.e])
-    x, y = transform(file.crs, lattice.crs, *corners)
-    return (
-        math.hypot(x[1] - x[0], y[1] - y[0]) / lattice.resolution,
-        math.hypot(x[2] - x[0], y[2] - y[0]) / lattice.resolution,
-    )

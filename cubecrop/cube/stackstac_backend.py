@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cubecrop.cube.backend import as_readings, extent_of, only_raises, sources_of
+from cubecrop.cube.backend import as_readings, extent_of, only_raises, reach_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
 from cubecrop.cube.read import Layer, Source, read_layer
 from cubecrop.errors import SchemaError
@@ -50,7 +50,11 @@ class StackstacBackend:
         lattice = lattice_of(grid)
         bounds = tuple(grid.boundingbox)
         items = [_plain_item(scene, layer, lattice, bounds) for scene in scenes]
-        sources = {s.href: s for scene in scenes for s in sources_of(scene, layer.bands)}
+        sources = {
+            source.href: (source, reach_of(extent_of(scene, source.asset, lattice.crs), lattice))
+            for scene in scenes
+            for source in sources_of(scene, layer.bands)
+        }
         stack: da.Array = stackstac.stack(
             items,
             assets=list(layer.bands),
@@ -84,11 +88,11 @@ class _LayerReader:
         *,
         url: str,
         spec: Any,  # noqa: ANN401 (stackstac.raster_spec.RasterSpec, not imported at load time)
-        sources: Mapping[str, Source],
+        sources: Mapping[str, tuple[Source, Window]],
         layer: Layer,
         **_: object,  # stackstac's own reading options, which `layer` replaces
     ) -> None:
-        self.source = sources[url]
+        self.source, self.reach = sources[url]
         self.layer = layer
         self.lattice = Lattice(f"EPSG:{spec.epsg}", float(spec.resolutions_xy[0]))
         self.row = round(-spec.bounds[3] / self.lattice.resolution)
@@ -102,7 +106,7 @@ class _LayerReader:
             int(window.height),
             int(window.width),
         )
-        return read_layer(self.source, self.layer, self.lattice, place)
+        return read_layer(self.source, self.layer, self.lattice, place, reach=self.reach)
 
     def close(self) -> None:
         """Nothing stays open."""

@@ -8,9 +8,9 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from cubecrop.cube.backend import sources_of
+from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
-from cubecrop.cube.read import Source, read_window
+from cubecrop.cube.mosaic import Tile, read_mosaic
 from cubecrop.schema import TERRAIN_UNITS, TERRAIN_VARIABLES, Scene
 
 if TYPE_CHECKING:
@@ -42,16 +42,12 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, chunks: Chunks) -> x
         Float32: elevation m, slope degree, sine and cosine of the aspect (clockwise from
         north, towards which the slope falls; both 0 on flat ground).
     """
-    sources = tuple(
-        source
-        for scene in sorted(scenes, key=lambda one: one.id)
-        for source in sources_of(scene, ["elevation"])
-    )
+    lattice = lattice_of(grid)
     terrain = da.map_blocks(
         _read_block,
-        sources=sources,
-        lattice=lattice_of(grid),
-        origin=lattice_of(grid).window(grid),
+        tiles=_tiles(scenes, lattice),
+        lattice=lattice,
+        origin=lattice.window(grid),
         chunks=((len(TERRAIN_VARIABLES),), *chunks),
         dtype=np.float32,
         meta=np.empty((0, 0, 0), np.float32),
@@ -66,9 +62,24 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, chunks: Chunks) -> x
     )
 
 
+def _tiles(scenes: Sequence[Scene], lattice: Lattice) -> tuple[Tile, ...]:
+    """The files, in an order that does not depend on that of the scenes."""
+    return tuple(
+        Tile(
+            source=source,
+            # By its footprint a file may reach further than that.
+            reach=reach_of(extent_of(scene, source.asset, lattice.crs), lattice)
+            if scene.assets[source.asset].bounds
+            else None,
+        )
+        for scene in sorted(scenes, key=lambda one: (one.id, one.assets["elevation"].href))
+        for source in sources_of(scene, ["elevation"])
+    )
+
+
 def _read_block(
     *,
-    sources: tuple[Source, ...],
+    tiles: tuple[Tile, ...],
     lattice: Lattice,
     origin: Window,
     block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]],
@@ -76,22 +87,9 @@ def _read_block(
     (_, _), (r0, r1), (c0, c1) = block_info[None]["array-location"]
     # One pixel more on each side, so that slopes do not depend on where chunks meet.
     window = Window(origin.row + r0, origin.column + c0, r1 - r0, c1 - c0).grown(1)
-    elevation = np.full((window.height, window.width), np.nan, dtype=np.float32)
-    for source in sources:
-        if not (missing := np.isnan(elevation)).any():
-            break
-        # Heights are a surface: a coarser grid is interpolated even where pixels nest, or
-        # slopes would be stairs.
-        tile = read_window(
-            source,
-            lattice,
-            window,
-            dtype=np.float32,
-            fill=float("nan"),
-            resampling="bilinear",
-            replicate=False,
-        )
-        elevation[missing] = tile[missing]
+    # Heights are a surface: a coarser grid is interpolated even where pixels nest, or slopes
+    # would be stairs.
+    elevation = read_mosaic(tiles, lattice, window)
     return np.stack([elevation[1:-1, 1:-1], *slope_and_aspect(elevation, lattice.resolution)])
 
 

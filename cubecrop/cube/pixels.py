@@ -1,0 +1,212 @@
+"""Pixels of a file with all that is missing told from values, before anything is resampled.
+
+What a pixel is must not depend on how it is read: missing is what the file or the item calls
+nodata, what the file masks, and what the kind of band cannot hold. It is decided here, on the
+file's own pixels, for straight reading and for warps alike.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from rasterio.io import MemoryFile
+from rasterio.windows import Window as RasterWindow
+
+from cubecrop.cube.grid import Window
+from cubecrop.cube.headers import has_mask
+from cubecrop.cube.kinds import KINDS, Kind
+from cubecrop.errors import ReadError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import rasterio
+    from numpy.typing import NDArray
+
+    from cubecrop.cube.read import Source
+
+__all__ = ["as_raster", "read_pixels"]
+
+#: Pixels of a file's block up to which whole blocks are looked at.
+_LARGEST_BLOCK: Final = 2**22
+#: Pixels of a block that are too few to tell what a file holds.
+_FEW: Final = 9
+#: Side of the blocks of a raster in memory.
+_SIDE: Final = 256
+
+
+def read_pixels(
+    file: rasterio.DatasetReader,
+    source: Source,
+    place: Window,
+    *,
+    dtype: np.dtype[Any],
+    fill: float,
+) -> NDArray[Any]:
+    """Read pixels of a file, with a fill where they are missing.
+
+    Parameters
+    ----------
+    file, source
+        The open file, and what its item says of it.
+    place : Window
+        Rows and columns within the file.
+    dtype, fill
+        Type of what is given, and what stands for missing pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        (height, width) of ``dtype``.
+
+    Raises
+    ------
+    ReadError
+        A block of the file holds numbers that no product of its kind has.
+    """
+    kind = KINDS.get(source.kind)
+    unit = _whole_blocks(file, place) if kind is not None and kind.absurd else place
+    raw = file.read(1, window=_in_rasterio(unit))
+    missing = _missing(raw, file, source, kind, fill=fill)
+    if has_mask(file):
+        missing = _either(missing, file.read_masks(1, window=_in_rasterio(unit)) == 0)
+    if kind is not None:
+        if kind.absurd is not None:
+            _judge(raw, missing, kind, (file, source, unit), fill=fill)
+        missing = _either(missing, kind.impossible(raw))
+    part = place.within(unit)
+    values = _cast(raw[part], dtype)
+    return values if missing is None else np.where(missing[part], dtype.type(fill), values)
+
+
+@contextmanager
+def as_raster(
+    file: rasterio.DatasetReader, values: NDArray[Any], place: Window, *, fill: float
+) -> Iterator[str]:
+    """Name of a raster in memory with a file's grid and CRS, that holds some of its pixels.
+
+    It is sparse, and has the whole grid: a part with a corner of its own would make the
+    arithmetic of a warp, and so its rounding, depend on the part.
+    """
+    with MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=file.width, height=file.height, count=1, dtype=values.dtype,
+            crs=file.crs, transform=file.transform, nodata=fill, tiled=True, blockxsize=_SIDE,
+            blockysize=_SIDE, sparse_ok=True, bigtiff="IF_SAFER",
+        ) as raster:  # fmt: skip
+            raster.write(values, 1, window=_in_rasterio(place))
+        yield memory.name
+
+
+def _whole_blocks(file: rasterio.DatasetReader, place: Window) -> Window:
+    """The blocks of a file that a window meets: they are decoded anyway.
+
+    What is judged by blocks is judged alike whatever the window.
+    """
+    rows, columns = file.block_shapes[0]
+    if rows * columns > _LARGEST_BLOCK:
+        return place
+    top, left = place.row // rows * rows, place.column // columns * columns
+    bottom = min(file.height, -(-(place.row + place.height) // rows) * rows)
+    right = min(file.width, -(-(place.column + place.width) // columns) * columns)
+    return Window(top, left, bottom - top, right - left)
+
+
+def _in_rasterio(window: Window) -> RasterWindow:
+    return RasterWindow(window.column, window.row, window.width, window.height)
+
+
+def _missing(
+    raw: NDArray[Any],
+    file: rasterio.DatasetReader,
+    source: Source,
+    kind: Kind | None,
+    *,
+    fill: float,
+) -> NDArray[np.bool_] | None:
+    """Pixels that the file, the item or the kind calls missing; None where there is none.
+
+    Those that hold the fill already are left out.
+    """
+    codes = {source.nodata} if source.nodata is not None else set()
+    own = file.nodata
+    if own is not None and (kind is None or own not in kind.kept):
+        codes.add(own)
+    if kind is not None:
+        codes.update(kind.missing)
+    missing = None
+    for code in codes - {fill}:
+        if (here := _equal(raw, code)) is not None:
+            missing = _either(missing, here)
+    if raw.dtype.kind == "f" and not (known := np.isfinite(raw)).all():
+        missing = _either(missing, ~known)
+    return missing
+
+
+def _equal(raw: NDArray[Any], code: float) -> NDArray[np.bool_] | None:
+    """Where a number stands, None where it does not."""
+    if not math.isfinite(code):
+        return None  # of floating point numbers these are always missing
+    number: object = code
+    if raw.dtype.kind != "f":
+        limits = np.iinfo(raw.dtype)
+        if not (float(code).is_integer() and limits.min <= code <= limits.max):
+            return None
+        number = int(code)
+    with np.errstate(over="ignore"):
+        here = np.asarray(raw == raw.dtype.type(number))
+    return here if here.any() else None
+
+
+def _either(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a | b
+
+
+def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Values in another type; what an 8-bit type cannot hold becomes 254, which is no class."""
+    if dtype == np.uint8 and values.dtype != np.uint8:
+        values = np.where((values < 0) | (values > 255), 254, values)
+    return values.astype(dtype, copy=False)
+
+
+def _judge(
+    raw: NDArray[Any],
+    missing: NDArray[np.bool_] | None,
+    kind: Kind,
+    where: tuple[rasterio.DatasetReader, Source, Window],
+    *,
+    fill: float,
+) -> None:
+    """Raise where more than half of what a block holds is of another product."""
+    lowest, highest = kind.absurd or (-math.inf, math.inf)
+    with np.errstate(invalid="ignore"):
+        absurd = (raw < lowest) | (raw > highest)
+    if not absurd.any():
+        return
+    missing = (raw == fill) if missing is None else missing | (raw == fill)
+    absurd &= ~missing
+    file, source, unit = where
+    rows, columns = file.block_shapes[0]
+    if rows * columns > _LARGEST_BLOCK:
+        rows, columns = raw.shape
+    for row in range(0, raw.shape[0], rows):
+        for column in range(0, raw.shape[1], columns):
+            part = slice(row, row + rows), slice(column, column + columns)
+            bad = int(np.count_nonzero(absurd[part]))
+            if bad < _FEW:
+                continue
+            seen = int(np.count_nonzero(~missing[part]))
+            if 2 * bad > seen:
+                found = raw[part][absurd[part]]
+                raise ReadError(
+                    f"asset {source.asset!r} of item {source.item!r} "
+                    f"({source.href.split('?')[0]}) holds numbers from {found.min():g} to "
+                    f"{found.max():g} in {bad} of {seen} pixels of its block at row "
+                    f"{unit.row + row}, column {unit.column + column}; expected "
+                    f"{kind.expected}, {lowest:g} to {highest:g}. {kind.cure}"
+                )
