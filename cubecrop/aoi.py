@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from cubecrop import circle
 from cubecrop.errors import AoiError
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ class Aoi:
     """One geometry and its CRS.
 
     A table of parcels becomes the bounding box of the table in the table's own CRS, so
-    that a grid in that CRS fits it exactly.
+    that a grid in that CRS fits it exactly. Longitudes run on across the 180th meridian and
+    may leave ±180; `lonlat` is cut there.
     """
 
     geometry: BaseGeometry
@@ -37,17 +39,19 @@ class Aoi:
 
     def to_crs(self, crs: str) -> Aoi:
         """Reproject; straight edges are cut fine enough to stay within a metre of the truth."""
-        if pyproj.CRS.from_user_input(crs) == pyproj.CRS.from_user_input(self.crs):
+        target = pyproj.CRS.from_user_input(crs)
+        if target == pyproj.CRS.from_user_input(self.crs):
             return self
         left, bottom, right, top = self.geometry.bounds
         # In its own coordinates: those that a message tells are worked out here.
+        told = f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, "
         failure = AoiError(
-            f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, has no "
-            f"coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
+            f"{told}has no coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
         )
         if not has_place([self.geometry])[0]:
             raise failure
-        step = max(right - left, top - bottom) / 64
+        bounds = shapely.bounds(shapely.get_parts(self.geometry))
+        step = float(np.nanmax(np.ptp(bounds.reshape(-1, 2, 2), axis=1))) / 64
         transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         moved = shapely.transform(
             shapely.segmentize(self.geometry, step) if step > 0 else self.geometry,
@@ -55,22 +59,47 @@ class Aoi:
         )
         if not np.isfinite(moved.bounds).all():
             raise failure
+        if target.is_geographic:
+            moved = circle.unwrap(moved)
+            if _is_around_a_pole(moved):
+                raise AoiError(
+                    f"{told}lies around a pole or the globe, which no bbox in degrees holds. Take "
+                    "an area beside it."
+                )
         return Aoi(moved, crs)
 
     @property
     def lonlat(self) -> BaseGeometry:
-        """The geometry in longitude and latitude, degrees."""
-        return self.to_crs(LONLAT).geometry
+        """The geometry in degrees, longitudes within ±180, split at the 180th meridian."""
+        return circle.cut(self.to_crs(LONLAT).geometry)
 
     @property
-    def bbox(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees."""
-        west, south, east, north = self.lonlat.bounds
-        return west, south, east, north
+    def centre(self) -> shapely.Point:
+        """Centroid in degrees, of a geometry across the 180th meridian too."""
+        point = circle.unwrap(self.to_crs(LONLAT).geometry).centroid
+        return shapely.Point(float(circle.wrap(point.x)), point.y)
+
+    @property
+    def bbox(self) -> circle.BBox:
+        """(west, south, east, north) in degrees; west > east across the 180th meridian."""
+        west, south, east, north = circle.unwrap(self.to_crs(LONLAT).geometry).bounds
+        if -180 <= west and east <= 180:
+            return west, south, east, north
+        return float(circle.wrap(west)), south, float(circle.wrap(east)), north
 
     def __str__(self) -> str:
         west, south, east, north = self.bbox
         return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def _is_around_a_pole(shape: BaseGeometry) -> bool:
+    """Whether a shape in degrees still jumps where it was unwrapped."""
+    rings = shapely.get_rings(shape)
+    if len(rings) == 0:
+        return False
+    coordinates, owner = shapely.get_coordinates(rings, return_index=True)
+    far = np.abs(np.diff(coordinates[:, 0])) > 180
+    return bool((far & (np.diff(owner) == 0)).any())
 
 
 def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
@@ -89,7 +118,9 @@ def parse_aoi(aoi: object) -> Aoi:
     ----------
     aoi : sequence of float, shapely geometry, GeoDataFrame, GeoSeries, str or Path
         A bbox (west, south, east, north) in degrees, also as text ``"3.0,50.8,3.1,50.9"``;
-        a geometry in degrees; a table with a CRS; or the path of a vector file.
+        a geometry in degrees; a table with a CRS; or the path of a vector file. Longitudes
+        may be those of 0 to 360. An area across the 180th meridian has a bbox of west > east
+        (RFC 7946), and a geometry whose edges jump there, or that is split there.
 
     Returns
     -------
@@ -109,7 +140,8 @@ def parse_aoi(aoi: object) -> Aoi:
     if isinstance(aoi, gpd.GeoDataFrame | gpd.GeoSeries):
         return _from_table(aoi)
     if isinstance(aoi, BaseGeometry):
-        return _checked(Aoi(aoi))
+        found = _checked(Aoi(aoi))
+        return replace(found, geometry=circle.unwrap(found.geometry))
     if isinstance(aoi, Sequence | np.ndarray) and len(aoi) == 4:
         try:
             west, south, east, north = (float(value) for value in aoi)
@@ -118,13 +150,7 @@ def parse_aoi(aoi: object) -> Aoi:
                 f"bbox is {list(aoi)!r}, expected four numbers in degrees: west, "
                 "south, east, north."
             ) from error
-        if not (west < east and south < north):  # also where one is NaN
-            raise AoiError(
-                f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
-                "north) with west < east and south < north. An area across the 180th "
-                "meridian is two areas."
-            )
-        return _checked(Aoi(shapely.box(west, south, east, north)))
+        return _from_bbox(west, south, east, north)
     raise AoiError(
         f"area of interest is a {type(aoi).__name__}, expected a bbox (west, south, east, "
         "north), a shapely geometry in degrees, a GeoDataFrame or the path of a vector file."
@@ -179,6 +205,18 @@ def _bbox_from_text(text: str) -> list[float] | None:
     return values if len(values) == 4 else None
 
 
+def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
+    """A bbox, also across the 180th meridian; one whose west and east are swapped raises."""
+    across = west > east and east + 360 - west <= 180
+    if not ((west < east or across) and south < north):  # also where one is NaN
+        raise AoiError(
+            f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
+            "north) with west < east and south < north. Only across the 180th meridian is west "
+            "more than east, as in (179.9, -17, -179.9, -16.5)."
+        )
+    return _checked(Aoi(shapely.box(west, south, east + 360 if across else east, north)))
+
+
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
@@ -186,7 +224,35 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     shapes = shapes[has_place(shapes)]
     if len(shapes) == 0:
         raise AoiError("the table holds no geometry that is not empty.")
-    return _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
+    box = _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
+    if table.crs.is_geographic:
+        return _on_the_circle(shapes, box)
+    if not _spans_half_the_globe(box):
+        return box
+    # In a CRS that is cut at the 180th meridian, parcels beside it lie at both ends.
+    return _on_the_circle(shapes.to_crs(LONLAT), box)
+
+
+def _on_the_circle(shapes: gpd.GeoSeries, box: Aoi) -> Aoi:
+    """The smaller box of shapes in degrees: that of their table, or one across the meridian."""
+    bounds = circle.bounds_of(shapes.to_numpy())
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    if len(bounds) == 0:
+        return box
+    west, east = circle.arc_of(bounds[:, 0], bounds[:, 2])
+    if -180 <= west and east <= 180:
+        return box
+    across = shapely.box(west, bounds[:, 1].min(), east, bounds[:, 3].max())
+    return Aoi(across, shapes.crs.to_string())
+
+
+def _spans_half_the_globe(box: Aoi) -> bool:
+    lonlat = pyproj.Transformer.from_crs(box.crs, LONLAT, always_xy=True)
+    west, _, east, _ = box.geometry.bounds
+    middle = box.geometry.centroid.y
+    lon, _ = lonlat.transform(np.linspace(west, east, 65), np.full(65, middle))
+    lon = np.unwrap(lon[np.isfinite(lon)], period=360)
+    return len(lon) > 0 and bool(np.ptp(lon) > 180)
 
 
 def _checked(aoi: Aoi) -> Aoi:
@@ -198,7 +264,8 @@ def _checked(aoi: Aoi) -> Aoi:
         )
     if pyproj.CRS.from_user_input(aoi.crs).is_geographic:
         west, south, east, north = aoi.geometry.bounds
-        if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
+        inside = west >= -360 and east <= 360 and east - west <= 360
+        if not (inside and south >= -90 and north <= 90):
             hint = (
                 " Longitude and latitude look swapped: give (west, south, east, north)."
                 if west >= -90 and east <= 90 and south >= -180 and north <= 180
@@ -206,6 +273,6 @@ def _checked(aoi: Aoi) -> Aoi:
             )
             raise AoiError(
                 f"area of interest spans x {west} to {east}, y {south} to {north}, expected "
-                f"longitudes within ±180 and latitudes within ±90.{hint}"
+                f"longitudes within ±180 (or 0 to 360) and latitudes within ±90.{hint}"
             )
     return aoi
