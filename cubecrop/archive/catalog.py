@@ -9,20 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pystac
 import pystac.stac_io
+import shapely
 
+from cubecrop import circle
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
-from cubecrop.archive.extent import footprint_of, span_of
+from cubecrop.archive.extent import collection_of, footprint_of, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    import shapely
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
 
@@ -154,8 +155,9 @@ class FileArchive:
     ) -> Iterator[Mapping[str, Any]]:
         """Items of the collections that meet an area (degrees) and an interval."""
         wanted = set(collections)
+        shapely.prepare(area)
         for item in self.records:
-            if item.get("collection") not in wanted:
+            if collection_of(item) not in wanted:
                 continue
             if interval is not None and not _overlaps(span_of(item), interval):
                 continue
@@ -165,14 +167,14 @@ class FileArchive:
     def extent(self, collections: Iterable[str]) -> Extent | None:
         """Where and when the collections have items."""
         wanted = set(collections)
-        chosen = [item for item in self.records if item.get("collection") in wanted]
+        chosen = [item for item in self.records if collection_of(item) in wanted]
         if not chosen:
             return None
-        boxes = [footprint_of(item).bounds for item in chosen]
         spans = [span_of(item) for item in chosen]
-        west, south, east, north = zip(*boxes, strict=True)
+        places = np.array([circle.unwrap(footprint_of(item)).bounds for item in chosen])
+        west, east = circle.arc_of(places[:, 0], places[:, 2])
         return Extent(
-            (min(west), min(south), max(east), max(north)),
+            (west, float(places[:, 1].min()), float(circle.wrap(east)), float(places[:, 3].max())),
             min(span[0] for span in spans),
             max(span[1] for span in spans),
         )
