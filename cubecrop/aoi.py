@@ -14,7 +14,7 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from cubecrop import circle
+from cubecrop.circle import BBox, arc_of, bounds_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import AoiError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Aoi:
         if not np.isfinite(moved.bounds).all():
             raise failure
         if target.is_geographic:
-            moved = circle.unwrap(moved)
+            moved = unwrap(moved)
             if _is_around_a_pole(moved):
                 raise AoiError(
                     f"{told}lies around a pole or the globe, which no bbox in degrees holds. Take "
@@ -71,21 +71,21 @@ class Aoi:
     @property
     def lonlat(self) -> BaseGeometry:
         """The geometry in degrees, longitudes within ±180, split at the 180th meridian."""
-        return circle.cut(self.to_crs(LONLAT).geometry)
+        return cut_at_180(self.to_crs(LONLAT).geometry)
 
     @property
     def centre(self) -> shapely.Point:
         """Centroid in degrees, of a geometry across the 180th meridian too."""
-        point = circle.unwrap(self.to_crs(LONLAT).geometry).centroid
-        return shapely.Point(float(circle.wrap(point.x)), point.y)
+        point = unwrap(self.to_crs(LONLAT).geometry).centroid
+        return shapely.Point(float(wrap(point.x)), point.y)
 
     @property
-    def bbox(self) -> circle.BBox:
+    def bbox(self) -> BBox:
         """(west, south, east, north) in degrees; west > east across the 180th meridian."""
-        west, south, east, north = circle.unwrap(self.to_crs(LONLAT).geometry).bounds
-        if -180 <= west and east <= 180:
+        west, south, east, north = unwrap(self.to_crs(LONLAT).geometry).bounds
+        if west >= -180 and east <= 180:
             return west, south, east, north
-        return float(circle.wrap(west)), south, float(circle.wrap(east)), north
+        return float(wrap(west)), south, float(wrap(east)), north
 
     def __str__(self) -> str:
         west, south, east, north = self.bbox
@@ -141,7 +141,7 @@ def parse_aoi(aoi: object) -> Aoi:
         return _from_table(aoi)
     if isinstance(aoi, BaseGeometry):
         found = _checked(Aoi(aoi))
-        return replace(found, geometry=circle.unwrap(found.geometry))
+        return replace(found, geometry=unwrap(found.geometry))
     if isinstance(aoi, Sequence | np.ndarray) and len(aoi) == 4:
         try:
             west, south, east, north = (float(value) for value in aoi)
@@ -235,12 +235,12 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
 
 def _on_the_circle(shapes: gpd.GeoSeries, box: Aoi) -> Aoi:
     """The smaller box of shapes in degrees: that of their table, or one across the meridian."""
-    bounds = circle.bounds_of(shapes.to_numpy())
+    bounds = bounds_of(shapes.to_numpy())
     bounds = bounds[np.isfinite(bounds).all(axis=1)]
     if len(bounds) == 0:
         return box
-    west, east = circle.arc_of(bounds[:, 0], bounds[:, 2])
-    if -180 <= west and east <= 180:
+    west, east = arc_of(bounds[:, 0], bounds[:, 2])
+    if west >= -180 and east <= 180:
         return box
     across = shapely.box(west, bounds[:, 1].min(), east, bounds[:, 3].max())
     return Aoi(across, shapes.crs.to_string())

@@ -20,8 +20,18 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 __all__ = [
-    "BBox", "arc_of", "arcs_meet", "bbox_of", "box_of", "bounds_of", "cut", "difference",
-    "halves_of", "unwrap", "wrap",
+    "BBox",
+    "arc_of",
+    "arcs_meet",
+    "bbox_around",
+    "bbox_of",
+    "bounds_of",
+    "box_of",
+    "cut_at_180",
+    "degrees_between",
+    "halves_of",
+    "unwrap",
+    "wrap",
 ]  # fmt: skip
 
 #: (west, south, east, north) in degrees; west > east across the 180th meridian.
@@ -41,7 +51,7 @@ def wrap(longitude: ArrayLike) -> NDArray[np.float64]:
     return np.where(np.abs(values) <= _HALF, values, turned)
 
 
-def difference(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
+def degrees_between(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
     """Degrees between longitudes, 0 to 180, the shorter way round."""
     apart = np.abs(np.asarray(one, np.float64) - np.asarray(other, np.float64)) % _TURN
     return np.minimum(apart, _TURN - apart)
@@ -71,7 +81,9 @@ def arc_of(west: ArrayLike, east: ArrayLike) -> tuple[float, float]:
     return float(first[widest]), float(before[widest] + _TURN)
 
 
-def arcs_meet(one: tuple[ArrayLike, ArrayLike], other: tuple[ArrayLike, ArrayLike]) -> NDArray[np.bool_]:
+def arcs_meet(
+    one: tuple[ArrayLike, ArrayLike], other: tuple[ArrayLike, ArrayLike]
+) -> NDArray[np.bool_]:
     """Whether arcs (west, east) share a longitude; west > east is across the meridian."""
     (west, east), (left, right) = (
         (np.asarray(w, np.float64), np.asarray(e, np.float64)) for w, e in (one, other)
@@ -98,6 +110,13 @@ def bbox_of(shape: BaseGeometry) -> BBox:
     west, east = arc_of(bounds[:, 0], bounds[:, 2])
     low, high = float(np.nanmin(bounds[:, 1])), float(np.nanmax(bounds[:, 3]))
     return west, low, float(wrap(east)), high
+
+
+def bbox_around(boxes: Sequence[Sequence[float]]) -> BBox:
+    """The smallest bbox that holds all of some, at least one."""
+    west, south, east, north = np.asarray(boxes, dtype=np.float64).T
+    start, end = arc_of(west, np.where(east < west, east + _TURN, east))
+    return start, float(south.min()), float(wrap(end)), float(north.max())
 
 
 def halves_of(bbox: BBox) -> list[BBox]:
@@ -137,7 +156,7 @@ def unwrap(shape: BaseGeometry) -> BaseGeometry:
     return _joined(list(moved))
 
 
-def cut(shape: BaseGeometry) -> BaseGeometry:
+def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
     """A shape in degrees, unwrapped or not, within ±180 and split at the meridian."""
     parts = _without_jumps(shape)
     bounds = shapely.bounds(parts)

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import xarray as xr
 
-from cubecrop import circle
+from cubecrop.circle import BBox, bbox_of
 from cubecrop.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -195,9 +195,9 @@ class Scene:
         return self.start
 
     @property
-    def bbox(self) -> circle.BBox:
+    def bbox(self) -> BBox:
         """(west, south, east, north) of the footprint, degrees; west > east across 180."""
-        return circle.bbox_of(self.footprint)
+        return bbox_of(self.footprint)
 
     @property
     def files(self) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 import pystac
 import shapely
 
-from cubecrop import circle
 from cubecrop.archive.base import Extent, Interval, refuse_password
 from cubecrop.archive.extent import collection_of, footprint_of, identity_of
 from cubecrop.archive.providers import LOCAL, Provider
+from cubecrop.circle import bbox_around, bbox_of, halves_of
 from cubecrop.errors import ArchiveError, UnsupportedItemError
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class StacApiArchive:
         area: shapely.Geometry,
         window: Interval | None,
     ) -> list[dict[str, Any]]:
-        found = []
+        found: list[dict[str, Any]] = []
         # Across the 180th meridian twice: servers read a bbox of west > east in several ways.
-        for box in circle.halves_of(circle.bbox_of(area)):
+        for box in halves_of(bbox_of(area)):
             search = client.search(collections=collections, bbox=box, datetime=window, limit=250)
             found += search.items_as_dicts()
         return found
@@ -94,7 +94,7 @@ class StacApiArchive:
                 spans += collection.extent.temporal.intervals
         if not boxes:
             return None
-        bbox = circle.bbox_of(shapely.union_all([circle.box_of(box) for box in boxes]))
+        bbox = bbox_around(boxes)
         now = dt.datetime.now(dt.UTC)
         starts = [span[0] or dt.datetime(1970, 1, 1, tzinfo=dt.UTC) for span in spans]
         ends = [span[1] or now for span in spans]

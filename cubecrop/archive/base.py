@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
-from cubecrop import circle
+from cubecrop.circle import BBox, box_of
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ class Extent:
     The bbox has west > east where it runs across the 180th meridian.
     """
 
-    bbox: circle.BBox
+    bbox: BBox
     start: dt.datetime
     end: dt.datetime
 
     @property
     def area(self) -> shapely.Geometry:
         """The bbox as a polygon, or as two beside the 180th meridian."""
-        return circle.box_of(self.bbox)
+        return box_of(self.bbox)
 
     def __str__(self) -> str:
         west, south, east, north = self.bbox

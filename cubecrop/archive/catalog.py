@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-import numpy as np
 import pystac
 import pystac.stac_io
 import shapely
 
-from cubecrop import circle
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
 from cubecrop.archive.extent import collection_of, footprint_of, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
+from cubecrop.circle import bbox_around, bbox_of
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -171,10 +170,8 @@ class FileArchive:
         if not chosen:
             return None
         spans = [span_of(item) for item in chosen]
-        places = np.array([circle.unwrap(footprint_of(item)).bounds for item in chosen])
-        west, east = circle.arc_of(places[:, 0], places[:, 2])
         return Extent(
-            (west, float(places[:, 1].min()), float(circle.wrap(east)), float(places[:, 3].max())),
+            bbox_around([bbox_of(footprint_of(item)) for item in chosen]),
             min(span[0] for span in spans),
             max(span[1] for span in spans),
         )

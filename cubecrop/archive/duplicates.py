@@ -76,8 +76,10 @@ def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
         # An item may be listed twice, as where pages of an answer overlap.
         key = (scene.collection, scene.modality, scene.start, scene.generated, scene.baseline)
         unique.setdefault((*key, _unsigned(scene), scene.id, scene.footprint.wkb), scene)
-    tiled = [s for s in unique.values() if s.modality in SERIES and s.tile]
-    return _by_tile(tiled) + _by_moment(s for s in unique.values() if s not in tiled)
+    sorts: dict[bool, list[Scene]] = {True: [], False: []}
+    for scene in unique.values():
+        sorts[scene.modality in SERIES and bool(scene.tile)].append(scene)
+    return _by_tile(sorts[True]) + _by_moment(sorts[False])
 
 
 def _unsigned(scene: Scene) -> tuple[str, ...]:

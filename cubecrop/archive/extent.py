@@ -14,8 +14,8 @@ import shapely
 import shapely.errors
 from shapely.geometry import shape
 
-from cubecrop import circle
 from cubecrop.archive.identity import code_of, utc
+from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import UnsupportedItemError
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
     """
     name = name_of(item)
     image = _is_image(item)
-    stated, wrong = [], []
+    stated: list[tuple[str, BaseGeometry]] = []
+    wrong: list[tuple[str, BaseGeometry | None]] = []
     for what, read in (("geometry", _geometry), ("bbox", _box)):
         try:
             if (found := read(item.get(what), image=image)) is not None:
@@ -132,17 +133,17 @@ def _box(raw: object, *, image: bool) -> BaseGeometry | None:  # noqa: ARG001 (a
     west, south, east, north = (*numbers[:2], *numbers[len(numbers) // 2 :][:2])
     if not np.isfinite(numbers).all():
         raise ValueError("its numbers are not finite")
-    return circle.box_of((west, south, east, north))
+    return box_of((west, south, east, north))
 
 
 def _is_in_degrees(found: BaseGeometry) -> bool:
     west, south, east, north = found.bounds
     # Half a pixel of an elevation model lies beyond the edge of the globe.
-    return west >= -361 and east <= 361 and south >= -90.1 and north <= 90.1
+    return bool(west >= -361 and east <= 361 and south >= -90.1 and north <= 90.1)
 
 
 def _settled(found: BaseGeometry) -> BaseGeometry:
-    return _mended(circle.cut(found))
+    return _mended(cut_at_180(found))
 
 
 def _mended(found: BaseGeometry) -> BaseGeometry:
@@ -188,18 +189,18 @@ def _held_against_files(
 def _meet(one: BaseGeometry, other: BaseGeometry) -> bool:
     if one.intersects(other):
         return True
-    (west, south, east, north), (left, bottom, right, top) = map(circle.bbox_of, (one, other))
-    beside = circle.arcs_meet((west - _NEAR, east + _NEAR), (left, right))
+    (west, south, east, north), (left, bottom, right, top) = map(bbox_of, (one, other))
+    beside = arcs_meet((west - _NEAR, east + _NEAR), (left, right))
     return bool(beside) and south - _NEAR <= top and bottom - _NEAR <= north
 
 
 def _width(place: BaseGeometry) -> float:
-    west, _, east, _ = circle.unwrap(place).bounds
+    west, _, east, _ = unwrap(place).bounds
     return float(east - west)
 
 
 def _told(place: BaseGeometry) -> str:
-    west, south, east, north = circle.bbox_of(place)
+    west, south, east, north = bbox_of(place)
     return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
 
 
@@ -245,7 +246,7 @@ def _in_degrees(bounds: tuple[float, float, float, float], code: str) -> BaseGeo
     if not np.isfinite(np.concatenate([lon, lat])).all():
         return None
     lon = np.unwrap(lon, period=2 * _HALF_TURN)
-    return circle.cut(shapely.box(lon.min(), lat.min(), lon.max(), lat.max()))
+    return cut_at_180(shapely.box(lon.min(), lat.min(), lon.max(), lat.max()))
 
 
 @functools.lru_cache(maxsize=512)
@@ -281,5 +282,5 @@ def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 
 def solar_day(moment: dt.datetime, footprint: BaseGeometry) -> dt.date:
     """Local date: UTC + longitude / 15 h, at the middle of a footprint."""
-    longitude = float(circle.wrap(circle.unwrap(footprint).centroid.x))
+    longitude = float(wrap(unwrap(footprint).centroid.x))
     return (moment + dt.timedelta(hours=longitude / 15)).date()

@@ -176,13 +176,14 @@ def _as_declared(
         told = "what its bands declare proves nothing in its collection"
         if proves:
             without = [key for key, offsets in found.items() if not offsets]
-            told = f"its bands declare the offsets {sorted(every)}, and {without} none"
+            some = f"declare the offsets {sorted(every)}" if every else "declare no offset"
+            told = f"its bands {some}" + (f" ({without} none)" if every and without else "")
         raise UnsupportedItemError(
-            f"item {name!r} is of processing baseline {baseline}, which no ESA product has (Sen2Cor "
-            "run at home writes such ones): nobody can tell whether reflectance is offset by -0.1, "
-            f"and {told}. State it in the item, `raster:bands: [{{'scale': 0.0001, 'offset': -0.1}}]` "
-            "(or 0 where the L1C was of a baseline before 04.00) in every band, or use ESA's "
-            "product of the same acquisition."
+            f"item {name!r} is of processing baseline {baseline}, which no ESA product has "
+            "(Sen2Cor run at home writes such ones): nobody can tell whether reflectance is offset "
+            f"by -0.1, and {told}. State it in every band of the item, as `raster:bands: "
+            "[{'scale': 0.0001, 'offset': -0.1}]` (0 where the L1C was of a baseline before "
+            "04.00), or use ESA's product of the same acquisition."
         )
     seen = check_declared(bands, name, scale=rule.scale, offsets={0.0, _BASELINE_OFFSET})
     flag = _flag(item["properties"], name)

@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import shapely
 
-from cubecrop import circle
 from cubecrop.archive.base import Extent
 from cubecrop.archive.extent import footprint_of
 from cubecrop.archive.identity import cloud_cover_of
+from cubecrop.circle import bbox_of
 from cubecrop.errors import ArchiveError
 from cubecrop.files import new_file
 
@@ -214,7 +214,7 @@ def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
         "id": str(item["id"]),
         "collection": str(item.get("collection")),
         "geometry": shapely.geometry.mapping(footprint),
-        "bbox": list(circle.bbox_of(footprint)),
+        "bbox": list(bbox_of(footprint)),
         "properties": {
             **{key: stated[key] for key in _DATES if key in stated},
             "platform": str(stated.get("platform", "")),
