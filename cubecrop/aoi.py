@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
+#: Points above which an area's edges are not cut one by one.
+_MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +52,9 @@ class Aoi:
         )
         if not has_place([self.geometry])[0]:
             raise failure
-        bounds = shapely.bounds(shapely.get_parts(self.geometry))
-        step = float(np.nanmax(np.ptp(bounds.reshape(-1, 2, 2), axis=1))) / 64
         transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         moved = shapely.transform(
-            shapely.segmentize(self.geometry, step) if step > 0 else self.geometry,
+            _with_short_edges(self.geometry),
             lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])),
         )
         if not np.isfinite(moved.bounds).all():
@@ -90,6 +90,29 @@ class Aoi:
     def __str__(self) -> str:
         west, south, east, north = self.bbox
         return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def _with_short_edges(shape: BaseGeometry) -> BaseGeometry:
+    """A shape whose edges are no longer than a 64th of its largest part."""
+    bounds = shapely.bounds(shapely.get_parts(shape))
+    step = float(np.nanmax(np.ptp(bounds.reshape(-1, 2, 2), axis=1))) / 64
+    if not step > 0:
+        return shape
+    if shapely.get_num_coordinates(shape) > _MANY:
+        # Cutting edges takes time with the square of their number.
+        edges = np.diff(shapely.get_coordinates(shape), axis=0)
+        if np.hypot(*edges.T).max() <= step:
+            return shape
+        return _with_short_edges(_few(shape))
+    return shapely.segmentize(shape, step)
+
+
+def _few(shape: BaseGeometry) -> BaseGeometry:
+    """The hull of a shape of very many points, thinned to a millionth of its width."""
+    hull = shape.convex_hull
+    west, south, east, north = hull.bounds
+    thin = hull.simplify(max(east - west, north - south) / 1e6, preserve_topology=False)
+    return thin if shapely.get_num_coordinates(thin) <= _MANY else shape.envelope
 
 
 def _is_around_a_pole(shape: BaseGeometry) -> bool:

@@ -30,6 +30,7 @@ __all__ = [
     "cut_at_180",
     "degrees_between",
     "halves_of",
+    "mended",
     "unwrap",
     "wrap",
 ]  # fmt: skip
@@ -39,8 +40,11 @@ BBox = tuple[float, float, float, float]
 
 _HALF: Final = 180.0
 _TURN: Final = 360.0
-#: Points from which an outline that is not valid is taken by its hull.
-_MANY: Final = 1000
+#: Points above which an outline is taken by its hull, above which one that is not valid is, and
+#: above which that is mended by the faster method: time grows with the square of the crossings.
+_VERY_MANY: Final = 20_000
+_MANY: Final = 400
+_SOME: Final = 60
 
 
 def wrap(longitude: ArrayLike) -> NDArray[np.float64]:
@@ -164,10 +168,7 @@ def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
         return shape
     shape = unwrap(shape)
     west, south, east, north = shape.bounds
-    if not shape.is_valid:
-        # Mending takes time with the square of the crossings; a hull is as good a place.
-        many = shapely.get_num_coordinates(shape) > _MANY
-        shape = shape.convex_hull if many else shapely.make_valid(shape)
+    shape = mended(shape)
     pieces: list[BaseGeometry] = []
     for turn in range(int((west + _HALF) // _TURN), int((east + _HALF) // _TURN) + 1):
         edge = turn * _TURN
@@ -177,6 +178,18 @@ def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
         whole = [one for one in found if shape.area == 0 or one.area > 0]
         pieces += shapely.transform(whole, lambda xy, edge=edge: xy - [edge, 0.0]).tolist()
     return _joined(pieces) if pieces else shape
+
+
+def mended(shape: BaseGeometry) -> BaseGeometry:
+    """A valid shape, in a time that no outline of a stranger makes long."""
+    count = shapely.get_num_coordinates(shape)
+    if count > _VERY_MANY:  # to look whether it is valid takes long as well
+        return shape.convex_hull
+    if shape.is_valid:
+        return shape
+    if count > _MANY:
+        return shape.convex_hull
+    return shapely.make_valid(shape, method="linework" if count <= _SOME else "structure")
 
 
 def _without_jumps(shape: BaseGeometry) -> NDArray[np.object_]:

@@ -15,7 +15,7 @@ import shapely
 
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
-from cubecrop.archive.extent import collection_of, footprint_of, span_of
+from cubecrop.archive.extent import collection_of, footprint_of, lighter, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.circle import bbox_around, bbox_of
@@ -180,7 +180,7 @@ class FileArchive:
 def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], ...]:
     kind = json.loads(path.read_text(encoding="utf-8")).get("type")
     if kind == "FeatureCollection":
-        items = list(pystac.ItemCollection.from_file(str(path)).items)
+        items = list(pystac.ItemCollection.from_file(str(path), stac_io=reader).items)
         for item in items:
             if not item.get_self_href():  # assets are told relative to the collection's folder
                 item.set_self_href(_supposed_href(item, path))
@@ -209,6 +209,9 @@ class _ConfinedIO(pystac.stac_io.DefaultStacIO):
     def read_text_from_href(self, href: str) -> str:
         self.latest = _confine(href, self.folder, "the catalog links to")
         return super().read_text_from_href(href)
+
+    def read_json(self, source: Any, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        return lighter(super().read_json(source, *args, **options))
 
 
 def _confine(href: str, folder: Path, what: str) -> str:

@@ -12,22 +12,31 @@ import numpy as np
 import pyproj
 import shapely
 import shapely.errors
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
 from cubecrop.archive.identity import code_of, utc
-from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, unwrap, wrap
+from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, mended, unwrap, wrap
 from cubecrop.errors import UnsupportedItemError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["collection_of", "footprint_of", "identity_of", "name_of", "solar_day", "span_of"]
+__all__ = [
+    "collection_of",
+    "footprint_of",
+    "identity_of",
+    "lighter",
+    "name_of",
+    "solar_day",
+    "span_of",
+]
 
 _HALF_TURN: Final = 180.0
-#: Points above which an outline is taken by its hull, and those above which one that is not
-#: valid is: mending takes time with the square of the crossings.
-_MANY: Final = 20_000
-_MANY_CROSSED: Final = 500
+#: Points above which an outline is taken by its hull: those of ESA's have a few dozen.
+_MANY: Final = 10_000
+#: In which the farthest point is taken for a hull.
+_DIRECTIONS: Final = 32
 #: Degrees by which what an item says of its place may differ.
 _NEAR: Final = 0.01
 _CURE: Final = "Mend the item, or leave it out of the archive."
@@ -105,24 +114,67 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
     west, _, east, _ = found.bounds
     # What spans the globe runs from edge to edge, and not across the meridian.
     inside = west >= -_HALF_TURN and east <= _HALF_TURN
-    return _mended(found) if inside else _settled(found)
+    return mended(found) if inside else _settled(found)
 
 
 def _geometry(raw: object, *, image: bool) -> BaseGeometry | None:
     """A footprint as its GeoJSON has it, in a form that costs no more than it is worth."""
     if not raw:
         return None
+    if (numbers := _many_points(raw)) is not None:
+        return _outline(numbers, image=image)
     found = shape(raw)
     numbers = shapely.get_coordinates(found)
     if found.is_empty or not np.isfinite(numbers).all():
         raise ValueError("it is empty" if found.is_empty else "its coordinates are not finite")
-    if len(numbers) > _MANY or (len(numbers) > _MANY_CROSSED and not found.is_valid):
-        # Both sides of the meridian apart, or the hull would go round the globe.
-        sides = [numbers[numbers[:, 0] < 0], numbers[numbers[:, 0] >= 0]]
-        apart = np.ptp(numbers[:, 0]) > _HALF_TURN and image
-        hulls = [shapely.multipoints(one).convex_hull for one in sides if apart and len(one)]
-        return shapely.MultiPolygon(hulls) if hulls else shapely.multipoints(numbers).convex_hull
     return found
+
+
+def _many_points(raw: object) -> NDArray[np.float64] | None:
+    """Points of the rings of a (multi)polygon, (point, 2), where they are very many, else None."""
+    kind, parts = raw["type"], raw["coordinates"]  # type: ignore[index]
+    if kind not in {"Polygon", "MultiPolygon"}:
+        return None
+    rings = parts if kind == "Polygon" else [ring for part in parts for ring in part]
+    if sum(map(len, rings)) <= _MANY:
+        return None
+    points = np.concatenate([np.array(ring, dtype=np.float64)[:, :2] for ring in rings])
+    if not np.isfinite(points).all():
+        raise ValueError("its coordinates are not finite")
+    return points
+
+
+def _outline(points: NDArray[np.float64], *, image: bool) -> BaseGeometry:
+    """A hull of points, a hundredth of its width too wide at most."""
+    apart = image and np.ptp(points[:, 0]) > _HALF_TURN
+    # Both sides of the meridian apart, or the hull would go round the globe.
+    west = points[:, 0] < 0
+    sides = [points[west], points[~west]] if apart else [points]
+    hulls = [_hull(one) for one in sides if len(one)]
+    return hulls[0] if len(hulls) == 1 else shapely.MultiPolygon(hulls)
+
+
+def _hull(points: NDArray[np.float64]) -> BaseGeometry:
+    angles = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
+    farthest = [points[(points @ [np.cos(a), np.sin(a)]).argmax()] for a in angles]
+    hull = shapely.multipoints(np.array(farthest)).convex_hull
+    west, south, east, north = hull.bounds
+    return hull.buffer(max(east - west, north - south) / 100, quad_segs=1)
+
+
+def lighter(content: dict[str, Any]) -> dict[str, Any]:
+    """JSON of an item or of several, with an outline of very many points by its hull.
+
+    Libraries copy an item point by point, several times.
+    """
+    if isinstance(features := content.get("features"), list):
+        return {**content, "features": [lighter(f) if isinstance(f, dict) else f for f in features]}
+    try:
+        points = _many_points(content.get("geometry"))
+        hull = None if points is None else _outline(points, image=_is_image(content))
+    except _UNREADABLE:
+        return content  # told with the item's name where it is placed
+    return content if hull is None else {**content, "geometry": mapping(hull)}
 
 
 def _box(raw: object, *, image: bool) -> BaseGeometry | None:  # noqa: ARG001 (as of _geometry)
@@ -143,11 +195,7 @@ def _is_in_degrees(found: BaseGeometry) -> bool:
 
 
 def _settled(found: BaseGeometry) -> BaseGeometry:
-    return _mended(cut_at_180(found))
-
-
-def _mended(found: BaseGeometry) -> BaseGeometry:
-    return found if found.is_valid else shapely.make_valid(found)
+    return mended(cut_at_180(found))
 
 
 def _held_against_files(
