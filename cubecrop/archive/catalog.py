@@ -210,6 +210,14 @@ class _ConfinedIO(pystac.stac_io.DefaultStacIO):
         self.latest = _confine(href, self.folder, "the catalog links to")
         return super().read_text_from_href(href)
 
+    def json_loads(self, txt: str, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        try:
+            return super().json_loads(txt, *args, **options)
+        except ValueError:
+            # Half a character in a text is told with the item's name, as far as it is read.
+            found: dict[str, Any] = json.loads(txt)
+            return found
+
     def read_json(self, source: Any, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         return lighter(super().read_json(source, *args, **options))
 
