@@ -8,7 +8,6 @@ import json
 import os
 import re
 import unicodedata
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -74,7 +73,7 @@ def write_item(
         datetime=None,
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
-        properties={**_properties(facts), "cubecrop:lost": [asdict(loss) for loss in lost]},
+        properties={**_properties(facts), "cubecrop:lost": [loss.told() for loss in lost]},
         stac_extensions=list(_EXTENSIONS),
         assets=_assets(facts, counts),
     )
