@@ -190,9 +190,8 @@ SWAPPED = {"type": "Polygon", "coordinates": [[[y, x] for x, y in PLACE.footprin
         {"geometry": METRES, "bbox": list(PLACE.bounds)},
         {"bbox": list(PLACE.bounds)},
         {"geometry": SWAPPED},
-        {"geometry": None, "bbox": list(PLACE.bounds)},
     ],
-    ids=["geometry", "both", "bbox", "swapped", "bbox alone"],
+    ids=["geometry", "both", "bbox", "swapped"],
 )
 @pytest.mark.parametrize("wrong", [1, 2])
 def test_footprints_in_metres_are_placed_by_what_is_right(tmp_path, change, wrong):

@@ -107,8 +107,6 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
     if wrong and wrong[0][1] is None and wrong[0][0].startswith("geometry"):
         raise UnsupportedItemError(f"item {name!r} has no usable {wrong[0][0]}. {_CURE}")
     if not stated and not wrong:
-        if image and (files := _files_of(item)) is not None:
-            return files
         raise UnsupportedItemError(f"item {name!r} has no usable geometry or bbox. {_CURE}")
     if image or not stated:
         return _held_against_files(item, stated, wrong)
