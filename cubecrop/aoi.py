@@ -12,6 +12,7 @@ import pyproj
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from cubecrop.circle import BBox, arc_of, bounds_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
 from cubecrop.vector import from_geojson, read_vector
@@ -19,6 +20,8 @@ from cubecrop.vector import from_geojson, read_vector
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
+#: Points above which an area's edges are not cut one by one.
+_MANY = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,8 @@ class Aoi:
     """One geometry and its CRS.
 
     A table of parcels becomes the bounding box of the table in the table's own CRS, so
-    that a grid in that CRS fits it exactly.
+    that a grid in that CRS fits it exactly. Longitudes run on across the 180th meridian and
+    may leave ±180; `lonlat` is cut there.
     """
 
     geometry: BaseGeometry
@@ -34,40 +38,88 @@ class Aoi:
 
     def to_crs(self, crs: str) -> Aoi:
         """Reproject; straight edges are cut fine enough to stay within a metre of the truth."""
-        if pyproj.CRS.from_user_input(crs) == pyproj.CRS.from_user_input(self.crs):
+        target = pyproj.CRS.from_user_input(crs)
+        if target == pyproj.CRS.from_user_input(self.crs):
             return self
         left, bottom, right, top = self.geometry.bounds
         # In its own coordinates: those that a message tells are worked out here.
+        told = f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, "
         failure = AoiError(
-            f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, has no "
-            f"coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
+            f"{told}has no coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
         )
         if not has_place([self.geometry])[0]:
             raise failure
-        step = max(right - left, top - bottom) / 64
         transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
         moved = shapely.transform(
-            shapely.segmentize(self.geometry, step) if step > 0 else self.geometry,
+            _with_short_edges(self.geometry),
             lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])),
         )
         if not np.isfinite(moved.bounds).all():
             raise failure
+        if target.is_geographic:
+            moved = unwrap(moved)
+            if _is_around_a_pole(moved):
+                raise AoiError(
+                    f"{told}lies around a pole or the globe, which no bbox in degrees holds. Take "
+                    "an area beside it."
+                )
         return Aoi(moved, crs)
 
     @property
     def lonlat(self) -> BaseGeometry:
-        """The geometry in longitude and latitude, degrees."""
-        return self.to_crs(LONLAT).geometry
+        """The geometry in degrees, longitudes within ±180, split at the 180th meridian."""
+        return cut_at_180(self.to_crs(LONLAT).geometry)
 
     @property
-    def bbox(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) in degrees."""
-        west, south, east, north = self.lonlat.bounds
-        return west, south, east, north
+    def centre(self) -> shapely.Point:
+        """Centroid in degrees, of a geometry across the 180th meridian too."""
+        point = unwrap(self.to_crs(LONLAT).geometry).centroid
+        return shapely.Point(float(wrap(point.x)), point.y)
+
+    @property
+    def bbox(self) -> BBox:
+        """(west, south, east, north) in degrees; west > east across the 180th meridian."""
+        west, south, east, north = unwrap(self.to_crs(LONLAT).geometry).bounds
+        if west >= -180 and east <= 180:
+            return west, south, east, north
+        return float(wrap(west)), south, float(wrap(east)), north
 
     def __str__(self) -> str:
         west, south, east, north = self.bbox
         return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def _with_short_edges(shape: BaseGeometry) -> BaseGeometry:
+    """A shape whose edges are no longer than a 64th of its largest part."""
+    bounds = shapely.bounds(shapely.get_parts(shape))
+    step = float(np.nanmax(np.ptp(bounds.reshape(-1, 2, 2), axis=1))) / 64
+    if not step > 0:
+        return shape
+    if shapely.get_num_coordinates(shape) > _MANY:
+        # Cutting edges takes time with the square of their number.
+        edges = np.diff(shapely.get_coordinates(shape), axis=0)
+        if np.hypot(*edges.T).max() <= step:
+            return shape
+        return _with_short_edges(_few(shape))
+    return shapely.segmentize(shape, step)
+
+
+def _few(shape: BaseGeometry) -> BaseGeometry:
+    """The hull of a shape of very many points, thinned to a millionth of its width."""
+    hull = shape.convex_hull
+    west, south, east, north = hull.bounds
+    thin = hull.simplify(max(east - west, north - south) / 1e6, preserve_topology=False)
+    return thin if shapely.get_num_coordinates(thin) <= _MANY else shape.envelope
+
+
+def _is_around_a_pole(shape: BaseGeometry) -> bool:
+    """Whether a shape in degrees still jumps where it was unwrapped."""
+    rings = shapely.get_rings(shape)
+    if len(rings) == 0:
+        return False
+    coordinates, owner = shapely.get_coordinates(rings, return_index=True)
+    far = np.abs(np.diff(coordinates[:, 0])) > 180
+    return bool((far & (np.diff(owner) == 0)).any())
 
 
 def parse_aoi(aoi: object) -> Aoi:
@@ -79,7 +131,9 @@ def parse_aoi(aoi: object) -> Aoi:
         A bbox (west, south, east, north) in degrees, also as text ``"3.0,50.8,3.1,50.9"``;
         a geometry in degrees; a table with a CRS; a GeoJSON object (geometry, Feature or
         FeatureCollection) as a dict, or what has a ``__geo_interface__``, such as a pystac
-        item; or the path of a vector file, see `cubecrop.vector.read_vector`.
+        item; or the path of a vector file, see `cubecrop.vector.read_vector`. Longitudes may
+        be those of 0 to 360. An area across the 180th meridian has a bbox of west > east
+        (RFC 7946), and a geometry whose edges jump there, or that is split there.
 
     Returns
     -------
@@ -112,13 +166,7 @@ def parse_aoi(aoi: object) -> Aoi:
                 f"bbox is {list(aoi)!r}, expected four numbers in degrees: west, "
                 "south, east, north."
             ) from error
-        if not (west < east and south < north):  # also where one is NaN
-            raise AoiError(
-                f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
-                "north) with west < east and south < north. An area across the 180th "
-                "meridian is two areas."
-            )
-        return _checked(Aoi(shapely.box(west, south, east, north)))
+        return _from_bbox(west, south, east, north)
     raise AoiError(
         f"area of interest is a {type(aoi).__name__}, expected a bbox (west, south, east, "
         "north), a shapely geometry in degrees, a GeoDataFrame, a GeoJSON dict or the path of a "
@@ -139,7 +187,20 @@ def _from_geometry(geometry: BaseGeometry, crs: str = LONLAT) -> Aoi:
     plain = plain_shapes([geometry])[0]
     if plain is None or plain.bounds != geometry.bounds:  # a line beside polygons counts too
         plain = shapely.box(*geometry.bounds)
-    return Aoi(plain, area.crs)
+    is_lonlat = pyproj.CRS.from_user_input(area.crs).is_geographic
+    return Aoi(unwrap(plain) if is_lonlat else plain, area.crs)
+
+
+def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
+    """A bbox, also across the 180th meridian; one whose west and east are swapped raises."""
+    across = west > east and east + 360 - west <= 180
+    if not ((west < east or across) and south < north):  # also where one is NaN
+        raise AoiError(
+            f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
+            "north) with west < east and south < north. Only across the 180th meridian is west "
+            "more than east, as in (179.9, -17, -179.9, -16.5)."
+        )
+    return _checked(Aoi(shapely.box(west, south, east + 360 if across else east, north)))
 
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
@@ -149,7 +210,35 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     shapes = shapes[has_place(shapes)]
     if len(shapes) == 0:
         raise AoiError("the table holds no geometry that is not empty.")
-    return _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
+    box = _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
+    if table.crs.is_geographic:
+        return _on_the_circle(shapes, box)
+    if not _spans_half_the_globe(box):
+        return box
+    # In a CRS that is cut at the 180th meridian, parcels beside it lie at both ends.
+    return _on_the_circle(shapes.to_crs(LONLAT), box)
+
+
+def _on_the_circle(shapes: gpd.GeoSeries, box: Aoi) -> Aoi:
+    """The smaller box of shapes in degrees: that of their table, or one across the meridian."""
+    bounds = bounds_of(shapes.to_numpy())
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    if len(bounds) == 0:
+        return box
+    west, east = arc_of(bounds[:, 0], bounds[:, 2])
+    if west >= -180 and east <= 180:
+        return box
+    across = shapely.box(west, bounds[:, 1].min(), east, bounds[:, 3].max())
+    return Aoi(across, shapes.crs.to_string())
+
+
+def _spans_half_the_globe(box: Aoi) -> bool:
+    lonlat = pyproj.Transformer.from_crs(box.crs, LONLAT, always_xy=True)
+    west, _, east, _ = box.geometry.bounds
+    middle = box.geometry.centroid.y
+    lon, _ = lonlat.transform(np.linspace(west, east, 65), np.full(65, middle))
+    lon = np.unwrap(lon[np.isfinite(lon)], period=360)
+    return len(lon) > 0 and bool(np.ptp(lon) > 180)
 
 
 def _checked(aoi: Aoi) -> Aoi:
@@ -161,7 +250,8 @@ def _checked(aoi: Aoi) -> Aoi:
         )
     if pyproj.CRS.from_user_input(aoi.crs).is_geographic:
         west, south, east, north = aoi.geometry.bounds
-        if not (west >= -180 and east <= 180 and south >= -90 and north <= 90):
+        inside = west >= -360 and east <= 360 and east - west <= 360
+        if not (inside and south >= -90 and north <= 90):
             hint = (
                 " Longitude and latitude look swapped: give (west, south, east, north)."
                 if west >= -90 and east <= 90 and south >= -180 and north <= 180
@@ -169,6 +259,6 @@ def _checked(aoi: Aoi) -> Aoi:
             )
             raise AoiError(
                 f"area of interest spans x {west} to {east}, y {south} to {north}, expected "
-                f"longitudes within ±180 and latitudes within ±90.{hint}"
+                f"longitudes within ±180 (or 0 to 360) and latitudes within ±90.{hint}"
             )
     return aoi

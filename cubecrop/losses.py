@@ -8,7 +8,7 @@ from worker to writer as results of tasks, whatever the scheduler.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 import dask.array as da
@@ -30,6 +30,7 @@ __all__ = [
     "Reading",
     "check_on_error",
     "constant",
+    "count_items",
     "switch",
     "tolerate",
 ]
@@ -43,11 +44,27 @@ _SWITCH: Final = "cubecrop-on-error-"
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Loss:
-    """A scene that could not be read, in part or whole: item, asset and the error's words."""
+    """A scene that could not be read, in part or whole: item, asset and the error's words.
+
+    ``file`` tells items of one id apart, and is not written anywhere.
+    """
 
     item: str
     asset: str
     error: str
+    file: str = field(default="", compare=False, repr=False)
+
+    def told(self) -> dict[str, str]:
+        """What is written of it."""
+        return {"item": self.item, "asset": self.asset, "error": self.error}
+
+
+def count_items(lost: Iterable[Loss]) -> int:
+    """How many items some losses are of; of one id, as many as one asset has files."""
+    files: dict[str, dict[str, set[str]]] = {}
+    for loss in lost:
+        files.setdefault(loss.item, {}).setdefault(loss.asset, set()).add(loss.file)
+    return sum(max(map(len, assets.values())) for assets in files.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,8 +168,8 @@ def _losses_of(reading: Reading) -> tuple[Loss, ...]:
 
 def _joined(found: Iterable[Iterable[Loss]]) -> list[Loss]:
     """One loss an item and asset: blocks of one file fail with words of their own."""
-    unique: Mapping[tuple[str, str], Loss] = {
-        (loss.item, loss.asset): loss for losses in found for loss in losses
+    unique: Mapping[tuple[str, str, str], Loss] = {
+        (loss.item, loss.asset, loss.file): loss for losses in found for loss in losses
     }
     return sorted(unique.values())
 

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 import xarray as xr
 
+from cubecrop.circle import BBox, bbox_of
 from cubecrop.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -201,10 +202,14 @@ class Scene:
         return self.start
 
     @property
-    def bbox(self) -> tuple[float, float, float, float]:
-        """(west, south, east, north) of the footprint, degrees."""
-        west, south, east, north = self.footprint.bounds
-        return west, south, east, north
+    def bbox(self) -> BBox:
+        """(west, south, east, north) of the footprint, degrees; west > east across 180."""
+        return bbox_of(self.footprint)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Where its assets are, in the order of their names: two items of one id differ here."""
+        return tuple(self.assets[name].href for name in sorted(self.assets))
 
 
 def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None:

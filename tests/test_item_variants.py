@@ -137,7 +137,7 @@ READ = {
     **{
         f"raw, baseline {text}": (PC, stating(text), {"asset.offset": offset, "asset.scale": 1e-4})
         for text, offset in (("00.01", 0), ("02.14", 0), ("03.01", 0), ("04.00", -0.1),
-                             ("05.12", -0.1), ("5.0", -0.1), ("99.99", -0.1))
+                             ("05.12", -0.1), ("5.0", -0.1))
     },
     "baseline in the product's name": (PC, having(**{BASELINE: ...}), {"asset.offset": -0.1}),
     "cdse, version in the id": (CDSE, having(**{"processing:version": ...}),
@@ -157,9 +157,9 @@ READ = {
                                  "platform": "sentinel-2b"}),
     "CRS on assets": (PC, crs_on_assets, {"crs": "EPSG:32613"}),
     "CRS under both keys": (PC, having(**{"proj:code": "EPSG:32613"}), {"crs": "EPSG:32613"}),
-    "CRS as a text": (PC, having(**{"proj:epsg": "32733"}), {"crs": "EPSG:32733"}),
-    "CRS code alone, south": (PC, having(**{"proj:epsg": None, "proj:code": "EPSG:32760"}),
-                              {"crs": "EPSG:32760"}),
+    "CRS as a text": (PC, having(**{"proj:epsg": "32613"}), {"crs": "EPSG:32613"}),
+    "CRS code alone": (PC, having(**{"proj:epsg": None, "proj:code": "EPSG:32613"}),
+                       {"crs": "EPSG:32613"}),
     **{
         f"datetime {text}": (PC, having(datetime=text), {"iso": iso})
         for text, iso in (

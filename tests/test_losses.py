@@ -12,6 +12,7 @@ from samples import make_samples
 import cubecrop
 from cubecrop.cube import rasterio_backend
 from cubecrop.errors import ReadError, SchemaError
+from cubecrop.losses import Loss, count_items
 from cubecrop.schema import Status
 from cubecrop.testing import Optical, Place, Radar, season_scenes, write_archive
 from cubecrop.training import TrainConfig, fit
@@ -199,3 +200,17 @@ def test_no_band_is_read_of_a_scene_without_a_clear_pixel(tmp_path, monkeypatch)
     assert len([asset for item, asset in names if item == "clear"]) == 11
     assert (found["status"][1] != Status.CLEAR).all()
     assert np.isnan(found["reflectance"][1]).all()
+
+
+def test_items_of_one_id_are_counted_as_the_two_that_they_are():
+    def loss(item, asset, file):
+        return Loss(item=item, asset=asset, error="gone", file=file)
+
+    lost = [
+        loss("A", "B02", "1"),
+        loss("A", "B02", "2"),
+        loss("A", "B03", "3"),
+        loss("B", "B02", "4"),
+    ]
+    assert count_items(lost) == 3
+    assert lost[0].told() == {"item": "A", "asset": "B02", "error": "gone"}

@@ -253,7 +253,13 @@ def test_an_image_across_the_antimeridian_has_the_day_of_where_it_is():
         ring = [[west, 0], [east, 0], [east, 1], [west, 1], [west, 0]]
         shape = geometry or {"type": "Polygon", "coordinates": [ring]}
         properties = {**item["properties"], "datetime": "2018-06-01T23:30:00Z"}
-        return normalise_item({**item, "geometry": shape, "properties": properties})
+        # Without what else places it.
+        assets = {
+            key: {name: value for name, value in asset.items() if not name.startswith("proj:")}
+            for key, asset in item["assets"].items()
+        }
+        stated = {"bbox": None, "geometry": shape, "properties": properties, "assets": assets}
+        return normalise_item({**item, **stated})
 
     east = [[[[179.5, 0], [180, 0], [180, 1], [179.5, 1], [179.5, 0]]]]
     west = [[[[-180, 0], [-179.9, 0], [-179.9, 1], [-180, 1], [-180, 0]]]]

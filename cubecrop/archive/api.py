@@ -13,8 +13,9 @@ import pystac
 import shapely
 
 from cubecrop.archive.base import Extent, Interval, refuse_password
-from cubecrop.archive.extent import footprint_of
+from cubecrop.archive.extent import collection_of, footprint_of, identity_of
 from cubecrop.archive.providers import LOCAL, Provider
+from cubecrop.circle import bbox_around, bbox_of, halves_of
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError, UnsupportedItemError
 
@@ -61,11 +62,13 @@ class StacApiArchive:
             wanted = [collection for collection in wanted if collection in known]
         if not wanted:
             return
+        shapely.prepare(area)
         seen = set()
         for window in _months(interval):
             found = self._ask(partial(self._search, client, wanted, area, window))
             for item in found:
-                key = str(item.get("collection")), str(item.get("id"))
+                # By what it says too: a file that is served may have two of one id.
+                key = collection_of(item), str(item.get("id")), identity_of(item)
                 if key in seen:
                     continue
                 seen.add(key)
@@ -81,9 +84,12 @@ class StacApiArchive:
         area: shapely.Geometry,
         window: Interval | None,
     ) -> list[dict[str, Any]]:
-        box = shapely.bounds(area).tolist()
-        search = client.search(collections=collections, bbox=box, datetime=window, limit=250)
-        return list(search.items_as_dicts())
+        found: list[dict[str, Any]] = []
+        # Across the 180th meridian twice: servers read a bbox of west > east in several ways.
+        for box in halves_of(bbox_of(area)):
+            search = client.search(collections=collections, bbox=box, datetime=window, limit=250)
+            found += search.items_as_dicts()
+        return found
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
         """Where and when the collections say they have items."""
@@ -96,12 +102,12 @@ class StacApiArchive:
                 spans += collection.extent.temporal.intervals
         if not boxes:
             return None
-        west, south, east, north = zip(*boxes, strict=True)
+        bbox = bbox_around(boxes)
         now = dt.datetime.now(dt.UTC)
         starts = [span[0] or dt.datetime(1970, 1, 1, tzinfo=dt.UTC) for span in spans]
         ends = [span[1] or now for span in spans]
         return Extent(
-            (min(west), min(south), max(east), max(north)),
+            bbox,
             min(map(_aware, starts)),
             max(map(_aware, ends)),
         )

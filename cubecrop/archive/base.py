@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
+from cubecrop.circle import BBox, box_of
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
@@ -23,11 +24,23 @@ Interval = tuple[dt.datetime, dt.datetime]
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where and when an archive has items: a bbox in degrees and an interval, UTC."""
+    """Where and when an archive has items: a bbox in degrees and an interval, UTC.
 
-    bbox: tuple[float, float, float, float]
+    The bbox has west > east where it runs across the 180th meridian.
+    """
+
+    bbox: BBox
     start: dt.datetime
     end: dt.datetime
+
+    @property
+    def area(self) -> shapely.Geometry:
+        """The bbox as a polygon, or as two beside the 180th meridian."""
+        return box_of(self.bbox)
+
+    def __str__(self) -> str:
+        west, south, east, north = self.bbox
+        return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
 
 
 @runtime_checkable

@@ -12,19 +12,19 @@ from urllib.parse import unquote, urlsplit
 
 import pystac
 import pystac.stac_io
+import shapely
 
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
-from cubecrop.archive.extent import footprint_of, span_of
+from cubecrop.archive.extent import collection_of, footprint_of, lighter, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
+from cubecrop.circle import bbox_around, bbox_of
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-
-    import shapely
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
 
@@ -164,8 +164,9 @@ class FileArchive:
     ) -> Iterator[Mapping[str, Any]]:
         """Items of the collections that meet an area (degrees) and an interval."""
         wanted = set(collections)
+        shapely.prepare(area)
         for item in self.records:
-            if item.get("collection") not in wanted:
+            if collection_of(item) not in wanted:
                 continue
             if interval is not None and not _overlaps(span_of(item), interval):
                 continue
@@ -175,14 +176,12 @@ class FileArchive:
     def extent(self, collections: Iterable[str]) -> Extent | None:
         """Where and when the collections have items."""
         wanted = set(collections)
-        chosen = [item for item in self.records if item.get("collection") in wanted]
+        chosen = [item for item in self.records if collection_of(item) in wanted]
         if not chosen:
             return None
-        boxes = [footprint_of(item).bounds for item in chosen]
         spans = [span_of(item) for item in chosen]
-        west, south, east, north = zip(*boxes, strict=True)
         return Extent(
-            (min(west), min(south), max(east), max(north)),
+            bbox_around([bbox_of(footprint_of(item)) for item in chosen]),
             min(span[0] for span in spans),
             max(span[1] for span in spans),
         )
@@ -191,7 +190,7 @@ class FileArchive:
 def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], ...]:
     kind = json.loads(path.read_text(encoding="utf-8")).get("type")
     if kind == "FeatureCollection":
-        items = list(pystac.ItemCollection.from_file(str(path)).items)
+        items = list(pystac.ItemCollection.from_file(str(path), stac_io=reader).items)
         for item in items:
             if not item.get_self_href():  # assets are told relative to the collection's folder
                 item.set_self_href(_supposed_href(item, path))
@@ -220,6 +219,17 @@ class _ConfinedIO(pystac.stac_io.DefaultStacIO):
     def read_text_from_href(self, href: str) -> str:
         self.latest = _confine(href, self.folder, "the catalog links to")
         return super().read_text_from_href(href)
+
+    def json_loads(self, txt: str, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        try:
+            return super().json_loads(txt, *args, **options)
+        except ValueError:
+            # Half a character in a text is told with the item's name, as far as it is read.
+            found: dict[str, Any] = json.loads(txt)
+            return found
+
+    def read_json(self, source: Any, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
+        return lighter(super().read_json(source, *args, **options))
 
 
 def _confine(href: str, folder: Path, what: str) -> str:

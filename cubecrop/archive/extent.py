@@ -3,24 +3,47 @@
 from __future__ import annotations
 
 import datetime as dt
-import math
-from collections.abc import Iterable, Mapping
+import functools
+import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+import pyproj
 import shapely
 import shapely.errors
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
 
-from cubecrop.archive.identity import utc
+from cubecrop.archive.identity import code_of, utc
+from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, mended, unwrap, wrap
 from cubecrop.errors import UnsupportedItemError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-__all__ = ["footprint_of", "name_of", "solar_day", "span_of"]
+__all__ = [
+    "collection_of",
+    "footprint_of",
+    "identity_of",
+    "lighter",
+    "name_of",
+    "solar_day",
+    "span_of",
+]
 
-#: Degrees: a footprint of one satellite image that is wider crosses the antimeridian.
 _HALF_TURN: Final = 180.0
+#: Points above which an outline is taken by its hull: those of ESA's have a few dozen.
+_MANY: Final = 10_000
+#: In which the farthest point is taken for a hull.
+_DIRECTIONS: Final = 32
+#: Degrees by which what an item says of its place may differ.
+_NEAR: Final = 0.01
+_CURE: Final = "Mend the item, or leave it out of the archive."
+_UNREADABLE: Final = (
+    KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError,
+    shapely.errors.ShapelyError, pyproj.exceptions.ProjError,
+)  # fmt: skip
 
 
 def name_of(item: Mapping[str, Any]) -> str:
@@ -28,62 +51,264 @@ def name_of(item: Mapping[str, Any]) -> str:
     return str(item.get("id", "without id"))
 
 
-def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
-    """Where an item lies, in degrees: its geometry, or its bbox where it has none.
+def collection_of(item: Mapping[str, Any]) -> str | None:
+    """The id of an item's collection, None where it has none; raises where that is no text."""
+    collection = item.get("collection")
+    if collection is not None and not isinstance(collection, str):
+        raise UnsupportedItemError(
+            f"item {name_of(item)!r} has collection {_short(collection)}, expected the id of one "
+            f"collection. {_CURE}"
+        )
+    return collection
 
-    An image whose ring runs across the antimeridian is cut there into two parts.
+
+def identity_of(item: Mapping[str, Any]) -> str:
+    """What an item says of its image, as one text: one item listed twice has it twice.
+
+    Without links and signatures, which may differ from answer to answer.
+    """
+    assets = item.get("assets")
+    found = assets if isinstance(assets, Mapping) else {}
+    hrefs = {
+        str(key): str(asset.get("href")).split("?")[0]
+        for key, asset in found.items()
+        if isinstance(asset, Mapping)
+    }
+    return json.dumps([item.get("properties"), hrefs], sort_keys=True, default=str)
+
+
+def _short(value: object) -> str:
+    told = repr(value)
+    return told if len(told) <= 80 else f"{told[:77]}..."
+
+
+def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
+    """Where an item lies, in degrees and split at the 180th meridian.
+
+    That is its geometry, or its bbox where it has none. Of an image, both are held against
+    the bounds and the CRS of its files, as far as the item states them: what lies elsewhere,
+    or is in metres, gives way to what is right.
+
+    Raises
+    ------
+    UnsupportedItemError
+        Nothing tells where the item lies, or what it says contradicts itself.
     """
     name = name_of(item)
+    image = _is_image(item)
+    stated: list[tuple[str, BaseGeometry]] = []
+    wrong: list[tuple[str, BaseGeometry | None]] = []
+    for what, read in (("geometry", _geometry), ("bbox", _box)):
+        try:
+            if (found := read(item.get(what), image=image)) is not None:
+                (stated if _is_in_degrees(found) else wrong).append((what, found))
+        except _UNREADABLE as error:
+            wrong.append((f"{what} ({type(error).__name__}: {error})", None))
+    if wrong and wrong[0][1] is None and wrong[0][0].startswith("geometry"):
+        raise UnsupportedItemError(f"item {name!r} has no usable {wrong[0][0]}. {_CURE}")
+    if not stated and not wrong:
+        raise UnsupportedItemError(f"item {name!r} has no usable geometry or bbox. {_CURE}")
+    if image or not stated:
+        return _held_against_files(item, stated, wrong)
+    found = stated[0][1]
+    west, _, east, _ = found.bounds
+    # What spans the globe runs from edge to edge, and not across the meridian.
+    inside = west >= -_HALF_TURN and east <= _HALF_TURN
+    return mended(found) if inside else _settled(found)
+
+
+def _geometry(raw: object, *, image: bool) -> BaseGeometry | None:
+    """A footprint as its GeoJSON has it, in a form that costs no more than it is worth."""
+    if not raw:
+        return None
+    if (numbers := _many_points(raw)) is not None:
+        return _outline(numbers, image=image)
+    found = shape(raw)
+    numbers = shapely.get_coordinates(found)
+    if found.is_empty or not np.isfinite(numbers).all():
+        raise ValueError("it is empty" if found.is_empty else "its coordinates are not finite")
+    return found
+
+
+def _many_points(raw: object) -> NDArray[np.float64] | None:
+    """Points of the rings of a (multi)polygon, (point, 2), where they are very many, else None."""
+    kind, parts = raw["type"], raw["coordinates"]  # type: ignore[index]
+    if kind not in {"Polygon", "MultiPolygon"}:
+        return None
+    rings = parts if kind == "Polygon" else [ring for part in parts for ring in part]
+    if sum(map(len, rings)) <= _MANY:
+        return None
+    points = np.concatenate([np.array(ring, dtype=np.float64)[:, :2] for ring in rings])
+    if not np.isfinite(points).all():
+        raise ValueError("its coordinates are not finite")
+    return points
+
+
+def _outline(points: NDArray[np.float64], *, image: bool) -> BaseGeometry:
+    """A hull of points, a hundredth of its width too wide at most."""
+    apart = image and np.ptp(points[:, 0]) > _HALF_TURN
+    # Both sides of the meridian apart, or the hull would go round the globe.
+    west = points[:, 0] < 0
+    sides = [points[west], points[~west]] if apart else [points]
+    hulls = [_hull(one) for one in sides if len(one)]
+    return hulls[0] if len(hulls) == 1 else shapely.MultiPolygon(hulls)
+
+
+def _hull(points: NDArray[np.float64]) -> BaseGeometry:
+    angles = np.linspace(0, 2 * np.pi, _DIRECTIONS, endpoint=False)
+    farthest = [points[(points @ [np.cos(a), np.sin(a)]).argmax()] for a in angles]
+    hull = shapely.multipoints(np.array(farthest)).convex_hull
+    west, south, east, north = hull.bounds
+    return hull.buffer(max(east - west, north - south) / 100, quad_segs=1)
+
+
+def lighter(content: dict[str, Any]) -> dict[str, Any]:
+    """JSON of an item or of several, with an outline of very many points by its hull.
+
+    Libraries copy an item point by point, several times.
+    """
+    if isinstance(features := content.get("features"), list):
+        return {**content, "features": [lighter(f) if isinstance(f, dict) else f for f in features]}
     try:
-        geometry = item.get("geometry")
-        footprint = shape(geometry) if geometry else _box(item["bbox"])
-        numbers = shapely.get_coordinates(footprint).ravel()
-        usable = not footprint.is_empty and all(map(math.isfinite, numbers))
-    except (
-        KeyError, IndexError, TypeError, ValueError, AttributeError, shapely.errors.ShapelyError,
-    ) as error:  # fmt: skip
-        raise UnsupportedItemError(
-            f"item {name!r} has no usable geometry or bbox: {error}."
-        ) from error
-    if not usable:
-        raise UnsupportedItemError(f"item {name!r} has an empty geometry.")
-    if _is_image(item):
-        footprint = _cut_at_antimeridian(footprint)
-    return footprint if footprint.is_valid else shapely.make_valid(footprint)
+        points = _many_points(content.get("geometry"))
+        hull = None if points is None else _outline(points, image=_is_image(content))
+    except _UNREADABLE:
+        return content  # told with the item's name where it is placed
+    return content if hull is None else {**content, "geometry": mapping(hull)}
 
 
-def _box(bbox: Iterable[float]) -> BaseGeometry:
-    """A bbox in two or three dimensions; west of it is beyond east across the antimeridian."""
-    numbers = [float(number) for number in bbox]
+def _box(raw: object, *, image: bool) -> BaseGeometry | None:  # noqa: ARG001 (as of _geometry)
+    """A bbox in two or three dimensions; west of it is beyond east across the meridian."""
+    if raw is None:
+        return None
+    numbers = [float(number) for number in raw]  # type: ignore[attr-defined]
     west, south, east, north = (*numbers[:2], *numbers[len(numbers) // 2 :][:2])
-    if west > east:
-        east += 360
-    return _cut_at_antimeridian(shapely.box(west, south, east, north))
+    if not np.isfinite(numbers).all():
+        raise ValueError("its numbers are not finite")
+    return box_of((west, south, east, north))
+
+
+def _is_in_degrees(found: BaseGeometry) -> bool:
+    west, south, east, north = found.bounds
+    # Half a pixel of an elevation model lies beyond the edge of the globe.
+    return bool(west >= -361 and east <= 361 and south >= -90.1 and north <= 90.1)
+
+
+def _settled(found: BaseGeometry) -> BaseGeometry:
+    return mended(cut_at_180(found))
+
+
+def _held_against_files(
+    item: Mapping[str, Any],
+    stated: list[tuple[str, BaseGeometry]],
+    wrong: list[tuple[str, BaseGeometry | None]],
+) -> BaseGeometry:
+    """The first of what an item states of its place that its files' bounds agree with."""
+    places = [(what, _settled(found)) for what, found in stated]
+    files = _files_of(item)
+    name = name_of(item)
+    if files is not None:
+        for _, place in places:
+            if _meet(place, files):
+                # A band around the globe is what some write of an image across the meridian.
+                return files if _width(place) > _HALF_TURN else place
+        if not places:
+            return files  # nothing in degrees contradicts them
+        raise UnsupportedItemError(
+            f"item {name!r} has {' and '.join(what for what, _ in places)} at "
+            f"{_told(places[0][1])}, but its proj: fields place its files at {_told(files)}. "
+            f"Longitude and latitude may be swapped, or the CRS be another. {_CURE}"
+        )
+    if not places:
+        told = ", ".join(w if found is None else f"{w} of {found.bounds}" for w, found in wrong)
+        raise UnsupportedItemError(
+            f"item {name!r} has {told}, expected degrees of longitude and latitude, and states no "
+            f"bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). {_CURE}"
+        )
+    if len(places) > 1 and not _meet(places[0][1], places[1][1]):
+        raise UnsupportedItemError(
+            f"item {name!r} has geometry at {_told(places[0][1])} and bbox at "
+            f"{_told(places[1][1])}, expected one place. Longitude and latitude may be swapped in "
+            f"one of them. {_CURE}"
+        )
+    return places[0][1]
+
+
+def _meet(one: BaseGeometry, other: BaseGeometry) -> bool:
+    if one.intersects(other):
+        return True
+    (west, south, east, north), (left, bottom, right, top) = map(bbox_of, (one, other))
+    beside = arcs_meet((west - _NEAR, east + _NEAR), (left, right))
+    return bool(beside) and south - _NEAR <= top and bottom - _NEAR <= north
+
+
+def _width(place: BaseGeometry) -> float:
+    west, _, east, _ = unwrap(place).bounds
+    return float(east - west)
+
+
+def _told(place: BaseGeometry) -> str:
+    west, south, east, north = bbox_of(place)
+    return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
+
+
+def _files_of(item: Mapping[str, Any]) -> BaseGeometry | None:
+    """Rectangle of an item's files in degrees, as one of them or the item states it."""
+    properties, assets = item.get("properties"), item.get("assets")
+    of_item = properties if isinstance(properties, Mapping) else {}
+    of_assets = list(assets.values()) if isinstance(assets, Mapping) else []
+    for one in (*of_assets, of_item):
+        if not isinstance(one, Mapping):
+            continue
+        try:
+            code = code_of(one) or code_of(of_item)
+            if code is not None and (bounds := _bounds(one)) is not None:
+                return _in_degrees(bounds, code)
+        except _UNREADABLE:
+            continue  # told where the field is read for good
+    return None
+
+
+def _bounds(stated: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
+    size, transform, bbox = (stated.get(f"proj:{key}") for key in ("shape", "transform", "bbox"))
+    if size is not None and transform is not None:
+        rows, columns = map(float, size)
+        dx, skew_x, left, skew_y, dy, top = map(float, transform[:6])
+        if not skew_x and not skew_y:
+            return left, top + dy * rows, left + dx * columns, top
+    if bbox is None:
+        return None
+    numbers = list(map(float, bbox))
+    left, bottom, right, top = (*numbers[:2], *numbers[len(numbers) // 2 :][:2])
+    return left, bottom, right, top
+
+
+def _in_degrees(bounds: tuple[float, float, float, float], code: str) -> BaseGeometry | None:
+    left, bottom, right, top = bounds
+    transformer, projected = _to_degrees(code)
+    if not projected:
+        return None  # what radar geometry declares is no place
+    x = np.array([left, (left + right) / 2, right, right, right, (left + right) / 2, left, left])
+    y = np.array([bottom, bottom, bottom, (bottom + top) / 2, top, top, top, (bottom + top) / 2])
+    lon, lat = transformer.transform(x, y)
+    if not np.isfinite(np.concatenate([lon, lat])).all():
+        return None
+    lon = np.unwrap(lon, period=2 * _HALF_TURN)
+    return cut_at_180(shapely.box(lon.min(), lat.min(), lon.max(), lat.max()))
+
+
+@functools.lru_cache(maxsize=512)
+def _to_degrees(code: str) -> tuple[pyproj.Transformer, bool]:
+    crs = pyproj.CRS.from_user_input(code)
+    return pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True), crs.is_projected
 
 
 def _is_image(item: Mapping[str, Any]) -> bool:
     """Whether an item is of a satellite, and so narrow; weather may span the globe."""
     properties = item.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
-    names = properties.get("platform"), properties.get("constellation")
+    names = properties.get("platform"), properties.get("constellation"), item.get("collection")
     return any(str(name).lower().startswith("sentinel") for name in names)
-
-
-def _cut_at_antimeridian(footprint: BaseGeometry) -> BaseGeometry:
-    parts = []
-    for part in shapely.get_parts(footprint):
-        west, _, east, _ = part.bounds
-        if east - west > _HALF_TURN:
-            part = shapely.transform(part, lambda xy: xy + (xy < 0) * [360.0, 0.0])
-        if part.bounds[2] <= _HALF_TURN:
-            parts.append(part)
-            continue
-        part = part if part.is_valid else shapely.make_valid(part)
-        here = part.intersection(shapely.box(-180, -90, 180, 90))
-        there = part.intersection(shapely.box(180, -90, 540, 90))
-        parts += [here, shapely.transform(there, lambda xy: xy - [360.0, 0.0])]
-    whole = [part for part in parts if not part.is_empty]
-    return whole[0] if len(whole) == 1 else shapely.union_all(whole)
 
 
 def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
@@ -97,7 +322,7 @@ def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
     last = properties.get("end_datetime") or moment
     try:
         return utc(str(first)), utc(str(last))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise UnsupportedItemError(
             f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r})."
         ) from error
@@ -105,10 +330,5 @@ def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 
 def solar_day(moment: dt.datetime, footprint: BaseGeometry) -> dt.date:
     """Local date: UTC + longitude / 15 h, at the middle of a footprint."""
-    west, _, east, _ = footprint.bounds
-    wide = east - west > _HALF_TURN
-    if wide and (east - west < 2 * _HALF_TURN or len(shapely.get_parts(footprint)) > 1):
-        # Two parts on either side of the antimeridian have their mean at Greenwich.
-        footprint = shapely.transform(footprint, lambda xy: xy + (xy < 0) * [360.0, 0.0])
-    longitude = (footprint.centroid.x + _HALF_TURN) % (2 * _HALF_TURN) - _HALF_TURN
+    longitude = float(wrap(unwrap(footprint).centroid.x))
     return (moment + dt.timedelta(hours=longitude / 15)).date()

@@ -10,12 +10,11 @@ where baseline, flag and declared metadata disagree, the item is refused.
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from cubecrop.archive.identity import baseline_of
+from cubecrop.archive.identity import baseline_of, is_esas, read_baseline
 from cubecrop.errors import UnsupportedItemError
 
 if TYPE_CHECKING:
@@ -78,7 +77,10 @@ def harmonise(
     if rule.offset == "none":
         check_declared(bands, name, scale=rule.scale, offsets={0.0})
         return Harmonisation(scale=rule.scale, offset=0.0)
-    baseline, since = _baseline(item, name)
+    stated = _baseline(item, name)
+    if stated is None:
+        return _as_declared(item, rule, bands, name)
+    baseline, since = stated
     flag = _flag(item["properties"], name)
     originals = rule.offset == "flag" and _are_originals(bands, name)
     shifted = _is_shifted(rule, baseline, since, flag, originals, name)
@@ -101,7 +103,14 @@ def declared(asset: Mapping[str, Any], what: str) -> set[float]:
     places += (asset.get("bands") or ())[:1]
     found = [place.get(key) for place in places for key in (what, f"raster:{what}")]
     found += [asset.get(f"raster:{what}"), asset.get(what)]
-    return {float(value) for value in found if value is not None}
+    return {_number(value, what) for value in found if value is not None}
+
+
+def _number(value: object, what: str) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} is {value!r}, expected a number") from error
 
 
 def check_declared(
@@ -123,29 +132,73 @@ def check_declared(
     return seen
 
 
-def _baseline(item: Mapping[str, Any], name: str) -> tuple[str, bool]:
-    """Processing baseline, and whether ESA adds the offset from it on."""
-    stated, named = (_number(text) for text in baseline_of(item))
-    text = baseline_of(item)[0] or baseline_of(item)[1]
-    found = stated if baseline_of(item)[0] else named
+def _baseline(item: Mapping[str, Any], name: str) -> tuple[str, bool] | None:
+    """Processing baseline, and whether ESA adds the offset from it on; None of none of ESA's."""
+    text, label = baseline_of(item)
+    named = read_baseline(label)
+    text = text or label
+    found = read_baseline(text)
     if found is None:
         raise UnsupportedItemError(
             f"item {name!r} has processing baseline {text!r} (s2:processing_baseline, "
             "processing:version), expected a number such as '05.00': without it nobody can "
             f"tell whether reflectance is offset by -0.1. {_CURE}"
         )
+    if not all(is_esas(one) for one in (found, named) if one is not None):
+        return None
     since = found >= _OFFSET_BASELINE
     if named is not None and (named >= _OFFSET_BASELINE) != since:
         raise UnsupportedItemError(
             f"item {name!r} states processing baseline {text}, but its product's name says "
-            f"{baseline_of(item)[1]}; one has an offset of -0.1 and the other has not. {_CURE}"
+            f"{label}; one has an offset of -0.1 and the other has not. {_CURE}"
         )
     return f"{found[0]:02d}.{found[1]:02d}", since
 
 
-def _number(text: str) -> tuple[int, int] | None:
-    match = re.fullmatch(r"(\d{1,2})\.(\d{1,2})", text)
-    return (int(match[1]), int(match[2])) if match else None
+def _as_declared(
+    item: Mapping[str, Any],
+    rule: CollectionRule,
+    bands: Mapping[str, Mapping[str, Any]],
+    name: str,
+) -> Harmonisation:
+    """Scale and offset of a baseline that no ESA product has: what all bands declare alike.
+
+    Sen2Cor run at home writes such ones, and adds the offset or not as its L1C asks for.
+    """
+    stated, label = baseline_of(item)
+    numbers = [one for one in map(read_baseline, (stated, label)) if one is not None]
+    home = next(one for one in numbers if not is_esas(one))
+    baseline = f"{home[0]:02d}.{home[1]:02d}"
+    found = {key: declared(asset, "offset") for key, asset in bands.items()}
+    every = set().union(*found.values())
+    proves = rule.offset == "baseline" and not rule.declares_offset
+    if not proves or len(every) != 1 or not all(found.values()):
+        told = "what its bands declare proves nothing in its collection"
+        if proves:
+            without = [key for key, offsets in found.items() if not offsets]
+            some = f"declare the offsets {sorted(every)}" if every else "declare no offset"
+            told = f"its bands {some}" + (f" ({without} none)" if every and without else "")
+        raise UnsupportedItemError(
+            f"item {name!r} is of processing baseline {baseline}, which no ESA product has "
+            "(Sen2Cor run at home writes such ones): nobody can tell whether reflectance is offset "
+            f"by -0.1, and {told}. State it in every band of the item, as `raster:bands: "
+            "[{'scale': 0.0001, 'offset': -0.1}]` (0 where the L1C was of a baseline before "
+            "04.00), or use ESA's product of the same acquisition."
+        )
+    seen = check_declared(bands, name, scale=rule.scale, offsets={0.0, _BASELINE_OFFSET})
+    flag = _flag(item["properties"], name)
+    (offset,) = seen
+    if flag and offset:
+        raise UnsupportedItemError(
+            f"item {name!r} has boa_offset_applied: true, and its bands declare the offset "
+            f"{offset:g}: nobody can tell whether it is to be applied. {_CURE}"
+        )
+    return Harmonisation(
+        scale=rule.scale,
+        offset=_BASELINE_OFFSET if offset else 0.0,
+        reason=f"offset {offset:g}: declared by all bands (baseline {baseline}, none of ESA's)",
+        baseline=baseline,
+    )
 
 
 def _flag(properties: Mapping[str, Any], name: str) -> bool | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "baseline_of", "datatake_of", "generated_of", "is_l1c", "platform_of", "product_of",
+    "Baseline", "baseline_of", "cloud_cover_of", "code_of", "datatake_of", "generated_of",
+    "is_esas", "is_l1c", "newness", "platform_of", "product_of", "read_baseline",
     "relative_orbit_of", "tile_of", "utc",
 ]  # fmt: skip
 
@@ -25,9 +27,19 @@ _GENERATED: Final = ("s2:generation_time", "processing:datetime", "sentinel2:gen
 _TILES: Final = ("s2:mgrs_tile", "grid:code", "sentinel:mgrs")
 
 
+#: What tools write where they know nothing.
+_NOTHING: Final = {"", "n/a", "na", "nan", "none", "null", "unknown", "-"}
+#: ESA's baselines of L2A are 00.01 to 05.12 so far; Sen2Cor run at home writes 99.99 and 99.33,
+#: whatever the L1C it was given.
+_MADE_AT_HOME: Final = 10
+
+#: Major and minor number of a processing baseline.
+Baseline = tuple[int, int]
+
+
 def utc(text: str) -> dt.datetime:
     """A moment in UTC; with a space for the "T", in lower case and without a zone too."""
-    moment = dt.datetime.fromisoformat(text.upper())
+    moment = dt.datetime.fromisoformat(text.strip().upper())
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
@@ -41,10 +53,38 @@ def is_l1c(item: Mapping[str, Any]) -> bool:
     return "_MSIL1C_" in product_of(item)
 
 
-def baseline_of(item: Mapping[str, Any]) -> tuple[str, str]:
+def baseline_of(item: Mapping[str, Any]) -> tuple[object, str]:
     """Processing baseline as stated, and as the product's name has it (``_N0500_``); "" = not."""
     named = re.search(r"_N(\d\d)(\d\d)_", product_of(item))
-    return _first(item["properties"], _BASELINES), f"{named[1]}.{named[2]}" if named else ""
+    properties = item["properties"]
+    stated = next((properties[key] for key in _BASELINES if _says(properties.get(key))), "")
+    return stated, f"{named[1]}.{named[2]}" if named else ""
+
+
+def read_baseline(stated: object) -> Baseline | None:
+    """Read a baseline: "05.10", "N0510", or the number 5.1, of which 5.10 is left; None = is none.
+
+    ESA writes two digits behind the point, so that a single one has lost a zero on its way
+    through a number.
+    """
+    if isinstance(stated, bool):
+        return None
+    if isinstance(stated, float):
+        stated = f"{stated:.2f}" if abs(stated - round(stated, 2)) < 1e-5 else ""
+    text = str(stated).strip().upper()
+    match = re.fullmatch(r"(\d{1,2})(?:\.(\d{1,2}))?", text) or re.fullmatch(r"N(\d\d)(\d\d)", text)
+    return (int(match[1]), int((match[2] or "0").ljust(2, "0"))) if match else None
+
+
+def is_esas(baseline: Baseline) -> bool:
+    """Whether ESA makes products of a baseline; any other says nothing of what a DN means."""
+    return baseline[0] < _MADE_AT_HOME
+
+
+def newness(baseline: str, generated: str) -> tuple[bool, str, str]:
+    """What of two processings of one acquisition is the newer, as something to sort by."""
+    number = read_baseline(baseline)
+    return number is None or is_esas(number), baseline, generated
 
 
 def tile_of(item: Mapping[str, Any]) -> str:
@@ -52,14 +92,15 @@ def tile_of(item: Mapping[str, Any]) -> str:
     properties = item["properties"]
     texts = [str(properties[key]) for key in _TILES if properties.get(key)]
     for prefix in ("mgrs", "sentinel"):
-        parts = [properties.get(f"{prefix}:{k}") for k in ("utm_zone", "latitude_band")]
-        parts.append(properties.get(f"{prefix}:grid_square"))
+        zone = properties.get(f"{prefix}:utm_zone")
+        zone = int(zone) if isinstance(zone, float) and zone.is_integer() else zone
+        parts = [zone, *(properties.get(f"{prefix}:{k}") for k in ("latitude_band", "grid_square"))]
         if all(part is not None for part in parts):
             texts.append("".join(map(str, parts)))
     if match := re.search(r"_T(\d{2}[A-Z]{3})_", product_of(item)):
         texts.append(match[1])
     for text in texts:
-        if match := re.fullmatch(r"(?:MGRS-|T)?(\d{1,2})([C-X][A-Z]{2})", text):
+        if match := re.fullmatch(r"(?:MGRS-|T)?(\d{1,2})([C-X][A-Z]{2})", text.strip().upper()):
             return match[1].zfill(2) + match[2]
     return ""
 
@@ -74,20 +115,70 @@ def datatake_of(item: Mapping[str, Any]) -> str:
 
 
 def relative_orbit_of(item: Mapping[str, Any]) -> int | None:
-    """Relative orbit as stated or as the product's name has it (``_R051_``)."""
+    """Relative orbit as stated or as the product's name has it (``_R051_``).
+
+    Raises
+    ------
+    ValueError
+        What is stated is no number of an orbit.
+    """
     stated = item["properties"].get("sat:relative_orbit")
-    if stated is None:
+    if not _says(stated):
         match = re.search(r"_R(\d{3})_", product_of(item))
-        stated = match[1] if match else None
-    try:
-        return int(stated)
-    except (TypeError, ValueError):
+        return int(match[1]) if match else None
+    match = re.fullmatch(r"[Rr]?(\d{1,4})(?:\.0*)?", str(stated).strip())
+    if match is None:
+        raise ValueError(f"sat:relative_orbit is {stated!r}, expected a number such as 51")
+    return int(match[1])
+
+
+def cloud_cover_of(item: Mapping[str, Any]) -> float | None:
+    """Percent of cloud, None where it is not known, or stated as what no share can be.
+
+    Raises
+    ------
+    ValueError
+        What is stated is no number.
+    """
+    stated = item["properties"].get("eo:cloud_cover")
+    if not _says(stated):
         return None
+    try:
+        cover = float(stated)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"eo:cloud_cover is {stated!r}, expected percent") from error
+    # Some write -1 or 9999 for "not known".
+    return cover if 0 <= cover <= 100 else None
+
+
+def code_of(stated: Mapping[str, Any]) -> str | None:
+    """CRS under its key of projection 2 (``proj:code``) or 1 (``proj:epsg``); None = not stated.
+
+    Raises
+    ------
+    ValueError
+        Both are stated, and are not one CRS.
+    """
+    raw = {key: stated[key] for key in ("proj:code", "proj:epsg") if _says(stated.get(key))}
+    codes = {_crs_text(value) for value in raw.values()}
+    if len(codes) > 1:
+        told = " and ".join(f"{key} {value!r}" for key, value in raw.items())
+        raise ValueError(f"{told}, expected one CRS")
+    return codes.pop() if codes else None
+
+
+def _crs_text(value: object) -> str:
+    """A CRS as "EPSG:32631", also where it is a number, or a number as text."""
+    text = str(value).strip()
+    match = re.fullmatch(r"(?i:urn:ogc:def:crs:EPSG:[^:]*:|EPSG:)?(\d+)(?:\.0*)?", text)
+    return f"EPSG:{int(match[1])}" if match and not isinstance(value, bool) else text
 
 
 def platform_of(item: Mapping[str, Any]) -> str:
     """Satellite, such as ``sentinel-2a``; "" where none is stated."""
     stated = str(item["properties"].get("platform") or "").lower()
+    if short := re.fullmatch(r"s(?:entinel)?[-_ ]?([12])[-_ ]?([a-z])", stated.strip()):
+        return f"sentinel-{short[1]}{short[2]}"
     match = re.match(r"S([12])([A-Z])_", product_of(item))
     return stated or (f"sentinel-{match[1]}{match[2].lower()}" if match else "")
 
@@ -111,3 +202,10 @@ def _iso(text: str) -> str:
 
 def _first(properties: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((str(properties[key]) for key in keys if properties.get(key) is not None), "")
+
+
+def _says(value: object) -> bool:
+    """Whether a property holds something: no null, NaN or word for "not known"."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return False
+    return not isinstance(value, str) or value.strip().lower() not in _NOTHING

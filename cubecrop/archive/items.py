@@ -12,10 +12,18 @@ import pyproj
 import pystac
 import shapely.errors
 
-from cubecrop.archive.extent import footprint_of, name_of, solar_day, span_of
+from cubecrop.archive.extent import (
+    collection_of,
+    footprint_of,
+    name_of,
+    solar_day,
+    span_of,
+)  # fmt: skip
 from cubecrop.archive.grid import Grid, grid_of
 from cubecrop.archive.harmonise import Harmonisation, declared, harmonise
 from cubecrop.archive.identity import (
+    cloud_cover_of,
+    code_of,
     datatake_of,
     generated_of,
     is_l1c,
@@ -31,7 +39,7 @@ from cubecrop.archive.providers import (
     check_provider,
     tell_provider,
 )  # fmt: skip
-from cubecrop.archive.refusal import is_zarr, why_not, why_not_an_item, zarr_asset
+from cubecrop.archive.refusal import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
 
@@ -78,8 +86,9 @@ def normalise_item(
     name = name_of(item)
     if why := why_not_an_item(item):
         raise UnsupportedItemError(f"item {name!r} {why}")
+    collection_of(item)
     try:
-        return _scene(item, _provider(provider, item), name)
+        return _encodable(_scene(item, _provider(provider, item), name))
     except UnsupportedItemError:
         raise
     except (
@@ -89,6 +98,22 @@ def normalise_item(
         raise UnsupportedItemError(
             f"item {name!r} is malformed: {type(error).__name__}: {error}. {_MEND}"
         ) from error
+
+
+def _encodable(scene: Scene) -> Scene:
+    """A scene whose texts any file can hold; raises where one has half a character."""
+    texts = {
+        "collection": scene.collection, "links": scene.href or "", "platform": scene.platform,
+        "sat:orbit_state": scene.orbit_state, "calibration": scene.calibration,
+        **{f"href of {band}": asset.href for band, asset in scene.assets.items()},
+    }  # fmt: skip
+    for what, text in texts.items():
+        if not is_text(text):
+            raise UnsupportedItemError(
+                f"item {scene.id!r} has in {what} {text!r}, which holds half a character (a lone "
+                f"surrogate). {_MEND}"
+            )
+    return scene
 
 
 def _as_json(item: pystac.Item) -> dict[str, Any]:
@@ -136,7 +161,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         orbit_state=str(properties.get("sat:orbit_state") or "").lower(),
         relative_orbit=relative_orbit_of(item),
         calibration=str(properties.get("calibration", rule.calibration)).lower(),
-        cloud_cover=properties.get("eo:cloud_cover"),
+        cloud_cover=cloud_cover_of(item),
         provider=row.name,
         harmonisation=decided.reason,
         offset_unverified=decided.unverified,
@@ -271,17 +296,12 @@ def _crs(
     return str(crs.to_string())
 
 
-def _code(stated: Mapping[str, Any], name: str) -> object:
-    """CRS under its key of projection 2 (``proj:code``) or 1 (``proj:epsg``); None = not stated."""
-    code, epsg = stated.get("proj:code"), stated.get("proj:epsg")
-    if epsg is None:
-        return code
-    if code is not None and str(code).upper() != f"EPSG:{epsg}":
-        raise UnsupportedItemError(
-            f"item {name!r} has proj:code {code!r} and proj:epsg {epsg!r}, expected one CRS. "
-            f"{_MEND}"
-        )
-    return f"EPSG:{epsg}"
+def _code(stated: Mapping[str, Any], name: str) -> str | None:
+    """CRS as an item or an asset states it; None = not stated."""
+    try:
+        return code_of(stated)
+    except ValueError as error:
+        raise UnsupportedItemError(f"item {name!r} has {error}. {_MEND}") from error
 
 
 def _asset(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["why_not", "why_not_an_item"]
+__all__ = ["is_text", "is_zarr", "why_not", "why_not_an_item", "zarr_asset"]
 
 #: Pattern of the collection, the id and the product type of an item, to a reason and a cure.
 _REASONS: Final = tuple(
@@ -92,7 +92,18 @@ def why_not_an_item(item: Mapping[str, Any]) -> str:
         return f"has type {kind!r}, expected a STAC Item ('Feature')."
     if not isinstance(item.get("id"), str) or not item["id"]:
         return f"has id {item.get('id')!r}, expected a text: scenes are told apart by it."
+    if not is_text(item["id"]):
+        return "has half a character (a lone surrogate) in its id, which no file can hold."
     return ""
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written to a file: it has no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_zarr(item: Mapping[str, Any]) -> bool:

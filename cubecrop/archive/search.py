@@ -13,7 +13,7 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive.catalog import Archive, open_archive
-from cubecrop.archive.identity import utc
+from cubecrop.archive.duplicates import resolve_duplicates
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
 from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
@@ -23,15 +23,9 @@ from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
 
 __all__ = ["Scenes", "search"]
-
-#: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
-_SAME_FOOTPRINT = 0.95
-#: A satellite sees a tile again 100 minutes later at the soonest, so that what lies closer is
-#: of one pass; a datatake starts up to half an hour before its last tile.
-_HALF_ORBIT = dt.timedelta(minutes=50)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +155,7 @@ def search(
         )
 
     found: list[Scene] = []
+    lonlat = area.lonlat
     if weather is not None and "weather" not in wanted:
         raise SchemaError(
             f"weather={str(weather)!r} names a source, but modalities are {list(wanted)}. Add "
@@ -170,10 +165,10 @@ def search(
         if modality == "weather" and weather is not None:
             found += _search_weather(weather, area, season)
         else:
-            found += _search_modality(source, modality, area.lonlat, season)
+            found += _search_modality(source, modality, lonlat, season)
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
         raise NoScenesError(_why_nothing(source, area, season, wanted))
-    kept, superseded = _resolve_duplicates(found, list(source.provider.collections))
+    kept, superseded = resolve_duplicates(found, list(source.provider.collections))
     return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
 
@@ -236,89 +231,13 @@ def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
     return not {band.upper() for band in SENTINEL1_BANDS} <= {str(one).upper() for one in stated}
 
 
-def _resolve_duplicates(
-    scenes: Iterable[Scene], preference: Sequence[str] = ()
-) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
-    """Keep the newest processing of each acquisition; complementary halves both stay.
-
-    Of equally new ones, that of the collection which ``preference`` names first stays.
-    """
-    kept: list[Scene] = []
-    superseded: list[Scene] = []
-    ranks = {collection: -i for i, collection in enumerate(preference)}
-
-    def newness(scene: Scene) -> tuple[str, str, int, str]:
-        rank = ranks.get(scene.collection, -len(ranks))
-        return scene.baseline, scene.generated, rank, scene.id
-
-    for group in _acquisitions(scenes):
-        group.sort(key=newness, reverse=True)
-        for i, scene in enumerate(group):
-            # By one newer scene alone, which an area that meets this one meets too: what
-            # several cover together would depend on the area that was searched.
-            old = any(_replaces(newer, scene) for newer in group[:i])
-            (superseded if old else kept).append(scene)
-    order = {modality: i for i, modality in enumerate(MODALITIES)}
-
-    def by_time(scene: Scene) -> tuple[int, dt.datetime, str]:
-        return order[scene.modality], scene.start, scene.id
-
-    return tuple(sorted(kept, key=by_time)), tuple(sorted(superseded, key=by_time))
-
-
-def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
-    """Scenes that show the same tile from the same pass of the same satellite."""
-    unique = {(scene.collection, scene.id): scene for scene in scenes}
-    groups: dict[tuple[str, ...], list[Scene]] = {}
-    later: list[Scene] = []
-    for scene in unique.values():
-        if not scene.tile:
-            # Without a tile nothing says that two files show one acquisition.
-            groups[scene.modality, scene.collection, scene.id] = [scene]
-        elif not scene.datatake:
-            later.append(scene)
-        else:
-            pass_ = (scene.modality, scene.platform, scene.tile, scene.datatake)
-            groups.setdefault(pass_, []).append(scene)
-    for scene in sorted(later, key=lambda s: s.start):
-        tile = (scene.modality, scene.platform, scene.tile)
-        for key, group in groups.items():
-            start = utc(key[3]) if len(key) > 3 and key[3] else group[-1].start
-            if key[:3] == tile and abs(scene.start - start) < _HALF_ORBIT:
-                group.append(scene)
-                break
-        else:
-            groups[*tile, "", scene.id] = [scene]
-    return list(groups.values())
-
-
-def _replaces(newer: Scene, older: Scene) -> bool:
-    """Whether a newer scene shows the same product, or nearly all that an older one does."""
-    if _same_product(older, newer):
-        return True
-    if older.footprint.area == 0:
-        return bool(older.footprint.intersects(newer.footprint))
-    shared = older.footprint.intersection(newer.footprint).area
-    return bool(shared / older.footprint.area >= _SAME_FOOTPRINT)
-
-
-def _same_product(scene: Scene, other: Scene) -> bool:
-    """Whether two collections show one product, though they may outline it differently."""
-    made = scene.baseline, scene.generated
-    twins = bool(scene.generated) and made == (other.baseline, other.generated)
-    return twins and scene.collection != other.collection
-
-
 def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
     collections = [c for m in wanted if m in SERIES for c in source.provider.collections_of(m)]
     start = f"archive {source.name} has no Sentinel scene for {area} in season {season}. "
     extent = source.extent(collections)
     if extent is None:
         return start + f"It has no item of the collections {collections}."
-    coverage = shapely.box(*extent.bbox)
-    west, south, east, north = extent.bbox
-    where = f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
-    if coverage.intersects(area.lonlat):
+    if extent.area.intersects(area.lonlat):
         return start + (
             f"It covers the area from {extent.start:%Y-%m-%d} to {extent.end:%Y-%m-%d}; "
             "choose a year within."
@@ -326,7 +245,7 @@ def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modal
     swapped = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
     hint = (
         "Longitude and latitude look swapped: give (west, south, east, north)."
-        if coverage.intersects(swapped)
+        if extent.area.intersects(swapped)
         else "Choose an area within."
     )
-    return start + f"It covers {where}. {hint}"
+    return start + f"It covers {extent}. {hint}"

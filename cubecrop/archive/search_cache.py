@@ -15,6 +15,8 @@ import shapely
 
 from cubecrop.archive.base import Extent
 from cubecrop.archive.extent import footprint_of
+from cubecrop.archive.identity import cloud_cover_of
+from cubecrop.circle import bbox_of
 from cubecrop.display import plain
 from cubecrop.errors import ArchiveError
 from cubecrop.files import new_file
@@ -210,18 +212,17 @@ def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) ->
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
     """What every item of a catalogue has in one form, since a table has one type a column."""
     stated, footprint = item["properties"], footprint_of(item)
-    cloud = stated.get("eo:cloud_cover")
     return {
         "type": "Feature",
         "stac_version": str(item.get("stac_version", "1.0.0")),
         "id": str(item["id"]),
         "collection": str(item.get("collection")),
         "geometry": shapely.geometry.mapping(footprint),
-        "bbox": list(footprint.bounds),
+        "bbox": list(bbox_of(footprint)),
         "properties": {
             **{key: stated[key] for key in _DATES if key in stated},
             "platform": str(stated.get("platform", "")),
-            "eo:cloud_cover": None if cloud is None else float(cloud),
+            "eo:cloud_cover": cloud_cover_of(item),
         },
         "links": [],
         "assets": {key: {"href": str(asset.get("href"))} for key, asset in item["assets"].items()},

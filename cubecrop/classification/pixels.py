@@ -11,6 +11,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
+from cubecrop.circle import degrees_between
 from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
@@ -177,7 +178,7 @@ def _nearest_cells(weather: xr.DataArray, season: xr.DataTree, like: xr.DataArra
         lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
         lon, lat = lonlat.transform(*np.meshgrid(x[columns], y[rows]))
         row = np.abs(np.asarray(lat)[..., None] - latitudes).argmin(axis=-1)
-        column = np.abs(np.asarray(lon)[..., None] - longitudes).argmin(axis=-1)
+        column = degrees_between(np.asarray(lon)[..., None], longitudes).argmin(axis=-1)
         return np.asarray(row * len(longitudes) + column)
 
     def lazy_block(block_info: Any = None) -> NDArray[np.int64]:  # noqa: ANN401

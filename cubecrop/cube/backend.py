@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import shapely
 from rasterio.warp import transform_bounds
 
 from cubecrop.cube.grid import Lattice, Window
@@ -172,8 +173,14 @@ def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, f
     """Bounds of a file in a CRS, from the item's metadata, grown by two of its pixels."""
     bounds, source = scene.assets[band].bounds, scene.crs
     if bounds is None or source is None:
-        bounds, source = scene.footprint.bounds, "EPSG:4326"
-    left, bottom, right, top = _reproject(bounds, source, crs)
+        source = "EPSG:4326"
+        # Part by part: those beside the 180th meridian are next to each other in a zone.
+        parts = [one.bounds for one in shapely.get_parts(scene.footprint)]
+        edges = np.array([_reproject(part, source, crs) for part in parts])
+        left, bottom = edges[:, :2].min(axis=0).tolist()
+        right, top = edges[:, 2:].max(axis=0).tolist()
+    else:
+        left, bottom, right, top = _reproject(bounds, source, crs)
     margin = 0.0 if source == crs else 60.0
     return left - margin, bottom - margin, right + margin, top + margin
 

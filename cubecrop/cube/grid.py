@@ -211,9 +211,8 @@ def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
 
 def _target_crs(aoi: Aoi, crs: str | None) -> str:
     if crs is None:
-        centre = aoi.lonlat.centroid
         try:
-            target = gpd.GeoSeries([centre], crs="EPSG:4326").estimate_utm_crs()
+            target = gpd.GeoSeries([aoi.centre], crs="EPSG:4326").estimate_utm_crs()
         except RuntimeError as error:
             raise AoiError(
                 f"area of interest {aoi} lies where there is no UTM zone, which reach from 80 "

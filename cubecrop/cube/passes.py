@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cubecrop.archive.identity import newness
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -41,7 +43,7 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
     Returns
     -------
     tuple of Pass
-        Members are sorted by newness of processing, time and id: newer pixels are shown
+        Members are sorted by newness of processing, time, id and files: newer pixels are shown
         before older ones, and the order of the scenes changes nothing. The time is that of
         the datatake where the item tells it (all tiles of a pass share it), else of the
         earliest scene.
@@ -54,12 +56,12 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
         tracks.setdefault(key, []).append(index)
     passes = []
     for key, track in tracks.items():
-        for members in _split(sorted(track, key=lambda i: (scenes[i].start, scenes[i].id)), scenes):
+        for members in _split(sorted(track, key=lambda i: _by_time(scenes[i])), scenes):
             first = scenes[members[0]]
             newest = sorted(members, key=lambda i: _made(scenes[i]), reverse=True)
             _, state, number = key
             passes.append(Pass(_time(first), tuple(newest), state, number))
-    return tuple(sorted(passes, key=lambda one: (one.time, scenes[one.members[0]].id)))
+    return tuple(sorted(passes, key=lambda one: (one.time, *_by_time(scenes[one.members[0]]))))
 
 
 def _orbits(scenes: Sequence[Scene]) -> dict[tuple[str, str], tuple[str, int | None]]:
@@ -75,8 +77,12 @@ def _orbits(scenes: Sequence[Scene]) -> dict[tuple[str, str], tuple[str, int | N
     return orbits
 
 
-def _made(scene: Scene) -> tuple[str, str]:
-    return scene.baseline, scene.generated
+def _made(scene: Scene) -> tuple[bool, str, str]:
+    return newness(scene.baseline, scene.generated)
+
+
+def _by_time(scene: Scene) -> tuple[object, ...]:
+    return scene.start, scene.id, scene.files
 
 
 def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:

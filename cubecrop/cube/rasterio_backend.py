@@ -183,7 +183,10 @@ def _read_files(
         except ReadError as error:
             if on_error == "raise":
                 raise
-            return scene, Loss(item=place.source.item, asset=place.source.asset, error=str(error))
+            one_file = place.source
+            return scene, Loss(
+                item=one_file.item, asset=one_file.asset, error=str(error), file=one_file.href
+            )
         return None
 
     found = _each(read, todo, at_once=FILES_AT_ONCE if _any_remote(todo) else 1)

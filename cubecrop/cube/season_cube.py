@@ -163,7 +163,7 @@ def _build(
         nodes["weather"] = weather_child(weather, found.season, found.aoi.bbox)
     used = sorted(
         (s for s in found if s.modality == "weather" or s in scenes[s.modality]),
-        key=lambda scene: (scene.modality, scene.start, scene.id),
+        key=lambda scene: (scene.modality, scene.start, scene.id, scene.files),
     )
     root = place.assign_attrs(
         **found.season.attrs,

@@ -160,6 +160,13 @@ def _cropped(
     store: xr.Dataset, season: Season, bbox: tuple[float, float, float, float], where: str
 ) -> xr.Dataset:
     west, south, east, north = bbox
+    if east < west:
+        east += 360
+    # Around the area, so that its cells run on across the 180th meridian.
+    longitude = store["longitude"].to_numpy()
+    away = longitude - (west + east) / 2
+    turns = (away < -180).astype(longitude.dtype) - (away > 180).astype(longitude.dtype)
+    store = store.assign_coords(longitude=("longitude", longitude + 360 * turns))
     time = pd.DatetimeIndex(store["time"].to_numpy()).as_unit("ns").to_numpy()
     # The midnight after the last day ends its last hour.
     first, last = np.datetime64(season.start, "ns"), np.datetime64(season.end, "ns") + DAY
@@ -180,8 +187,8 @@ def _cells(
     centres: NDArray[np.float64], low: float, high: float, where: str, what: str
 ) -> NDArray[np.intp]:
     """Cells that cover an interval and one more on each side, ascending."""
-    order = np.argsort(centres)
-    edges = centres[order]
+    # One of cells that are there twice, as at both ends of a store from -180 to 180.
+    edges, order = np.unique(centres, return_index=True)
     reach = float(np.diff(edges).max()) if len(edges) > 1 else _ALONE
     if low > edges[-1] + reach or high < edges[0] - reach:
         raise SchemaError(

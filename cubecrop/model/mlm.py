@@ -6,10 +6,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-import shapely
 import torch
 from shapely.geometry import mapping
 
+from cubecrop.circle import bbox_around, box_of
 from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
     not recorded.
     """
     boxes = model.training.bboxes or ((-180.0, -90.0, 180.0, 90.0),)
-    area = shapely.box(*shapely.union_all([shapely.box(*box) for box in boxes]).bounds)
+    bbox = bbox_around(boxes)
     years = model.training.years or (2000,)
     window = model.season_window or ((0, 1, 1), (0, 12, 31))
     (before, month, day), (after, last_month, last_day) = window
@@ -35,8 +35,8 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
         "stac_version": "1.1.0",
         "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.4.0/schema.json"],
         "id": f"cubecrop-{model.digest[:16]}",
-        "geometry": mapping(area),
-        "bbox": list(area.bounds),
+        "geometry": mapping(box_of(bbox)),
+        "bbox": list(bbox),
         "properties": {
             "title": model.name,
             "datetime": None,

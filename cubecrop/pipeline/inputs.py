@@ -11,6 +11,7 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import season_for
+from cubecrop.circle import arcs_meet, bounds_of, wrap
 from cubecrop.cube import Clouds, Composite, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
@@ -112,7 +113,7 @@ def season_of_model(year: int, season: Season | None, model: CropModel, area: Ao
 
 def _is_other_hemisphere(area: Aoi, usual: Season, model: CropModel) -> bool:
     """Whether an area and what a model learned from lie on two sides of the equator."""
-    here = area.lonlat.centroid.y
+    here = area.centre.y
     there = [(south + north) / 2 for _, south, _, north in model.training.bboxes]
     if there:
         near = abs(here) <= _TROPICS and min(map(abs, there)) <= _TROPICS
@@ -176,10 +177,12 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
     extent = _extent(source)
     if extent is None or not placed.any():
         return placed
-    bounds = parcels.geometry[placed].to_crs("EPSG:4326").bounds.to_numpy()
-    finite = np.isfinite(bounds).all(axis=1)
-    boxes = shapely.box(*np.where(finite[:, None], bounds, 0).T)
-    placed[placed] = finite & shapely.intersects(shapely.box(*extent.bbox), boxes)
+    bounds = bounds_of(parcels.geometry[placed].to_crs("EPSG:4326").to_numpy())
+    west, south, east, north = extent.bbox
+    with np.errstate(invalid="ignore"):  # of parcels that have no place in degrees
+        inside = arcs_meet((west, east), (bounds[:, 0], bounds[:, 2]))
+        inside &= (bounds[:, 1] <= north) & (bounds[:, 3] >= south)
+    placed[placed] = np.isfinite(bounds).all(axis=1) & inside
     return placed
 
 
@@ -192,10 +195,12 @@ def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | None
     try:
         grid_for(area, resolution=resolution, crs=crs)
     except AoiError as error:
-        west, south, east, north = parcels.geometry.to_crs("EPSG:4326").bounds.to_numpy().T
+        lonlat = parcels.geometry.to_crs("EPSG:4326").to_numpy()
+        west, south, east, north = bounds_of(lonlat).T
         x, y = (west + east) / 2, (south + north) / 2
-        # Of the median, which a few far away do not move.
-        middle = np.full_like(x, np.median(x)), np.full_like(y, np.median(y))
+        # Of the median, which a few far away do not move; on the circle, from the first one.
+        turned = x[0] + wrap(x - x[0])
+        middle = np.full_like(x, np.median(turned)), np.full_like(y, np.median(y))
         kilometres = pyproj.Geod(ellps="WGS84").inv(*middle, x, y)[2] / 1000
         order = np.argsort(-kilometres)[:3]
         order = order[kilometres[order] > _NEAR * resolution / 1000]
@@ -217,13 +222,9 @@ def where_they_are(parcels: gpd.GeoDataFrame, source: Archive) -> str:
     area, extent = parse_aoi(placed), _extent(source)
     if extent is None:
         return f"they lie at {area}"
-    west, south, east, north = extent.bbox
-    text = (
-        f"they lie at {area}, the archive covers lon {west:.4f} to {east:.4f}, "
-        f"lat {south:.4f} to {north:.4f}"
-    )
+    text = f"they lie at {area}, the archive covers {extent}"
     turned = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
-    swapped = shapely.box(*extent.bbox).intersects(turned)
+    swapped = extent.area.intersects(turned)
     return f"{text}; longitude and latitude look swapped" if swapped else text
 
 

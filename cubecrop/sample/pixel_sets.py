@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
+import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from cubecrop.circle import degrees_between, wrap
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import plain_parcels, read_parcels
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import geopandas as gpd
     from numpy.typing import NDArray
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
@@ -98,20 +99,20 @@ def sample_pixel_sets(
         chunks=_chunks(season),
     )
 
+    lon, lat = _points(table, shapes, crs_of(season))
     nodes = {}
     for child in season.children:
         if child == "weather":
-            nodes[child] = _weather(season[child].dataset, table)
+            nodes[child] = _weather(season[child].dataset, lon, lat)
         else:
             nodes[child] = _gathered(season[child].dataset, child, places)
-    points = table.geometry.representative_point().to_crs("EPSG:4326")
     root = xr.Dataset(
         {"geometry": (("parcel", "feature"), _features(shapes, places.cover))},
         coords={
             "parcel": table["id"].to_numpy(),
             "feature": list(GEOMETRY_FEATURES),
-            "lon": ("parcel", points.x.to_numpy(), {"units": "degrees_east"}),
-            "lat": ("parcel", points.y.to_numpy(), {"units": "degrees_north"}),
+            "lon": ("parcel", lon, {"units": "degrees_east"}),
+            "lat": ("parcel", lat, {"units": "degrees_north"}),
             "pixel_count": ("parcel", places.counts),
         },
         attrs={**season.attrs, "n_pixels": n_pixels, "seed": seed},
@@ -251,13 +252,30 @@ def _gather_block(
     return np.ascontiguousarray(np.moveaxis(out, 1, -1))  # (parcel, …, pixel)
 
 
-def _weather(child: xr.Dataset, table: gpd.GeoDataFrame) -> xr.Dataset:
-    """Weather of the cell nearest to each parcel; NaN where none is near."""
+def _points(
+    table: gpd.GeoDataFrame, shapes: NDArray[np.object_], crs: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of a point in each parcel, degrees; ``shapes`` are in the cube's CRS.
+
+    A parcel whose own coordinates jump at the 180th meridian is taken from the cube's CRS.
+    """
     points = table.geometry.representative_point().to_crs("EPSG:4326")
-    index, near = {}, np.ones(len(table), dtype=bool)
-    for axis, values in (("latitude", points.y), ("longitude", points.x)):
+    lon, lat = points.x.to_numpy(), points.y.to_numpy()
+    bounds = table.geometry.bounds
+    across = table.crs.is_geographic & (bounds["maxx"] - bounds["minx"] > 180).to_numpy()
+    if across.any():
+        inner = gpd.GeoSeries(shapes[across], crs=crs).representative_point().to_crs("EPSG:4326")
+        lon, lat = lon.copy(), lat.copy()
+        lon[across], lat[across] = inner.x.to_numpy(), inner.y.to_numpy()
+    return wrap(lon), lat
+
+
+def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> xr.Dataset:
+    """Weather of the cell nearest to each parcel; NaN where none is near."""
+    index, near = {}, np.ones(len(lon), dtype=bool)
+    for axis, values in (("latitude", lat), ("longitude", lon)):
         cells = child[axis].to_numpy()
-        distance = np.abs(values.to_numpy()[:, None] - cells[None, :])
+        distance = degrees_between(values[:, None], cells[None, :])
         distance = np.nan_to_num(distance, nan=np.inf)
         index[axis] = xr.DataArray(distance.argmin(axis=1), dims="parcel")
         near &= distance.min(axis=1) <= _FARTHEST_CELL

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cubecrop.circle import arc_of, wrap
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import (
     WEATHER,
@@ -325,7 +326,10 @@ def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str
 def _bboxes(
     trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """(west, south, east, north) in degrees of each tree's parcels that were learned from."""
+    """(west, south, east, north) in degrees of each tree's parcels that were learned from.
+
+    Across the 180th meridian west > east.
+    """
     used = {one for part in sets for one in part.ids}
     boxes = []
     for tree in trees:
@@ -336,9 +340,9 @@ def _bboxes(
         known = np.array(learned) & np.isfinite(lon + lat)
         if known.any():
             lon, lat = lon[known], lat[known]
-            west, south, east, north = (
-                round(float(edge), 4) for edge in (lon.min(), lat.min(), lon.max(), lat.max())
-            )
+            west, east = arc_of(lon, lon)
+            edges = (west, lat.min(), float(wrap(east)), lat.max())
+            west, south, east, north = (round(float(edge), 4) for edge in edges)
             boxes.append((west, south, east, north))
     return tuple(boxes)
 

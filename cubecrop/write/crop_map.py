@@ -12,7 +12,7 @@ import numpy as np
 
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
-from cubecrop.losses import tolerate
+from cubecrop.losses import count_items, tolerate
 from cubecrop.nomenclature import NODATA, TOO_FEW
 from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
@@ -184,15 +184,15 @@ def _with_medians(
 
 def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
     """Raise where more scenes were lost than may be."""
-    names = sorted({loss.item for loss in lost})
-    if len(names) <= max_lost * len(items):
+    count = count_items(lost)
+    if count <= max_lost * len(items):
         return
     told = "\n".join(f"  {loss.error}" for loss in lost[:_TOLD])
     more = f"\n  and {len(lost) - _TOLD} more files" if len(lost) > _TOLD else ""
     raise ReadError(
-        f"{len(names)} of {len(items)} items could not be read, more than max_lost={max_lost:g} "
+        f"{count} of {len(items)} items could not be read, more than max_lost={max_lost:g} "
         f"allows; nothing was written.\n{told}{more}\nTry again later, or allow for it: "
-        f"`write_map(..., max_lost={math.ceil(100 * len(names) / max(len(items), 1)) / 100:g})`."
+        f"`write_map(..., max_lost={math.ceil(100 * count / max(len(items), 1)) / 100:g})`."
     )
 
 

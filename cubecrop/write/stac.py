@@ -5,16 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import os
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+import numpy as np
+import pyproj
 import pystac
 import shapely
-from rasterio.warp import transform_geom
 
+from cubecrop.circle import bbox_of, cut_at_180, unwrap
 from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Crop, Nomenclature
 from cubecrop.texts import json_text, slug, without_paths
 from cubecrop.write.facts import VERSION, MapFacts
@@ -22,7 +23,6 @@ from cubecrop.write.facts import VERSION, MapFacts
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from cubecrop.losses import Loss
@@ -139,7 +139,7 @@ def _slug(crop: Crop, value: int, taken: set[str]) -> str:
 def _told(facts: MapFacts, lost: Sequence[Loss]) -> list[dict[str, str]]:
     """What was lost and why, without paths of this machine."""
     local = [path for href in facts.item_hrefs if (path := _local(href)) is not None]
-    return [{**asdict(loss), "error": without_paths(loss.error, local)} for loss in lost]
+    return [{**loss.told(), "error": without_paths(loss.error, local)} for loss in lost]
 
 
 def _properties(facts: MapFacts) -> dict[str, Any]:
@@ -216,17 +216,14 @@ def _outline(facts: MapFacts) -> tuple[dict[str, Any], list[float]]:
     left, bottom, right, top = facts.bounds
     box = shapely.box(left, bottom, right, top)
     pieces = shapely.segmentize(box, max(right - left, top - bottom) / _EDGE_PIECES)
-    lonlat = shapely.geometry.shape(
-        transform_geom(facts.crs, "EPSG:4326", shapely.geometry.mapping(pieces))
+    to_degrees = pyproj.Transformer.from_crs(facts.crs, "EPSG:4326", always_xy=True)
+    lonlat = shapely.transform(
+        pieces, lambda xy: np.column_stack(to_degrees.transform(xy[:, 0], xy[:, 1]))
     )
-    shape = shapely.transform(
-        shapely.simplify(lonlat, _OUTLINE_TOLERANCE), lambda xy: xy.round(_OUTLINE_DECIMALS)
-    )
-    west, south, east, north = shape.bounds
-    if isinstance(shape, shapely.MultiPolygon):
-        west = min(part.bounds[0] for part in shape.geoms if part.bounds[0] > 0)
-        east = max(part.bounds[2] for part in shape.geoms if part.bounds[2] < 0)
-    return shapely.geometry.mapping(shape), [west, south, east, north]
+    # Thinned while it is one piece: a cut outline has points on the meridian to be kept.
+    whole = shapely.simplify(unwrap(lonlat), _OUTLINE_TOLERANCE)
+    shape = shapely.transform(cut_at_180(whole), lambda xy: xy.round(_OUTLINE_DECIMALS))
+    return shapely.geometry.mapping(shape), list(bbox_of(shape))
 
 
 def _identity(facts: MapFacts) -> str:

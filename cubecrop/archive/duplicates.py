@@ -1,0 +1,144 @@
+"""Which scenes show one acquisition, and which of them is the newest."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Final
+
+from cubecrop.archive.identity import newness, utc
+from cubecrop.schema import MODALITIES, SERIES, Scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["resolve_duplicates"]
+
+#: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
+_SAME_FOOTPRINT: Final = 0.95
+#: A satellite sees a tile again 100 minutes later at the soonest, so that what lies closer is
+#: of one pass; a datatake starts up to half an hour before its last tile.
+_HALF_ORBIT: Final = dt.timedelta(minutes=50)
+#: Scenes without a tile that start so close together may be of one acquisition: the slices of
+#: a radar pass follow each other every 25 seconds.
+_ONE_MOMENT: Final = dt.timedelta(seconds=5)
+
+
+def resolve_duplicates(
+    scenes: Iterable[Scene], preference: Sequence[str] = ()
+) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
+    """Keep the newest processing of each acquisition; complementary halves both stay.
+
+    Parameters
+    ----------
+    scenes : iterable of Scene
+        In any order, which changes nothing. An id may stand for several images, and one image
+        for several items.
+    preference : sequence of str
+        Of equally new ones, that of the collection which stands first here stays.
+
+    Returns
+    -------
+    tuple
+        The scenes that stay and those that are superseded, each in order of time.
+    """
+    kept: list[Scene] = []
+    superseded: list[Scene] = []
+    ranks = {collection: -i for i, collection in enumerate(preference)}
+
+    def by_newness(scene: Scene) -> tuple[object, ...]:
+        rank = ranks.get(scene.collection, -len(ranks))
+        return (*newness(scene.baseline, scene.generated), rank, *_by_name(scene))
+
+    for group in _acquisitions(scenes):
+        group.sort(key=by_newness, reverse=True)
+        for i, scene in enumerate(group):
+            # By one newer scene alone, which an area that meets this one meets too: what
+            # several cover together would depend on the area that was searched.
+            old = any(_replaces(newer, scene) for newer in group[:i])
+            (superseded if old else kept).append(scene)
+    order = {modality: i for i, modality in enumerate(MODALITIES)}
+
+    def by_time(scene: Scene) -> tuple[object, ...]:
+        return (order[scene.modality], scene.start, *_by_name(scene))
+
+    return tuple(sorted(kept, key=by_time)), tuple(sorted(superseded, key=by_time))
+
+
+def _by_name(scene: Scene) -> tuple[object, ...]:
+    """What tells scenes apart that are equal in all else, the same in every order of items."""
+    return scene.id, scene.files, scene.href or "", scene.footprint.wkb
+
+
+def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes that may show one acquisition: one place, from one pass of one satellite."""
+    unique: dict[tuple[object, ...], Scene] = {}
+    for scene in sorted(scenes, key=_by_name):
+        # An item may be listed twice, as where pages of an answer overlap.
+        key = (scene.collection, scene.modality, scene.start, scene.generated, scene.baseline)
+        unique.setdefault((*key, _unsigned(scene), scene.id, scene.footprint.wkb), scene)
+    sorts: dict[bool, list[Scene]] = {True: [], False: []}
+    for scene in unique.values():
+        sorts[scene.modality in SERIES and bool(scene.tile)].append(scene)
+    return _by_tile(sorts[True]) + _by_moment(sorts[False])
+
+
+def _unsigned(scene: Scene) -> tuple[str, ...]:
+    """Where a scene's files are, without signatures, which differ from answer to answer."""
+    return tuple(href.split("?")[0] for href in scene.files)
+
+
+def _by_tile(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes of the same tile from the same pass of the same satellite."""
+    groups: dict[tuple[str, ...], list[Scene]] = {}
+    later: list[Scene] = []
+    for scene in scenes:
+        if not scene.datatake:
+            later.append(scene)
+        else:
+            pass_ = (scene.modality, scene.platform, scene.tile, scene.datatake)
+            groups.setdefault(pass_, []).append(scene)
+    for scene in sorted(later, key=lambda s: (s.start, *_by_name(s))):
+        tile = (scene.modality, scene.platform, scene.tile)
+        for key, group in groups.items():
+            start = utc(key[3]) if key[3] else group[-1].start
+            if key[:3] == tile and abs(scene.start - start) < _HALF_ORBIT:
+                group.append(scene)
+                break
+        else:
+            groups[*tile, "", str(len(groups))] = [scene]
+    return list(groups.values())
+
+
+def _by_moment(scenes: Iterable[Scene]) -> list[list[Scene]]:
+    """Scenes without a tile: of satellites by the moment, of the rest by collection and id."""
+    groups: dict[tuple[object, ...], list[list[Scene]]] = {}
+    for scene in sorted(scenes, key=lambda s: (s.start, *_by_name(s))):
+        if scene.modality in SERIES:
+            # Tiles of two zones, seen at one moment, overlap and are not one image.
+            zone = scene.crs if scene.modality == "sentinel2" else ""
+            key: tuple[object, ...] = (scene.modality, scene.platform, zone)
+        else:
+            key = (scene.modality, scene.collection, scene.id, scene.start, scene.end)
+        found = groups.setdefault(key, [])
+        if found and scene.start - found[-1][0].start <= _ONE_MOMENT:
+            found[-1].append(scene)
+        else:
+            found.append([scene])
+    return [group for found in groups.values() for group in found]
+
+
+def _replaces(newer: Scene, older: Scene) -> bool:
+    """Whether a newer scene shows the same product, or nearly all that an older one does."""
+    if _same_product(older, newer):
+        return True
+    if older.footprint.area == 0:
+        return bool(older.footprint.intersects(newer.footprint))
+    shared = older.footprint.intersection(newer.footprint).area
+    return bool(shared / older.footprint.area >= _SAME_FOOTPRINT)
+
+
+def _same_product(scene: Scene, other: Scene) -> bool:
+    """Whether two collections show one product, though they may outline it differently."""
+    made = scene.baseline, scene.generated
+    twins = bool(scene.generated) and made == (other.baseline, other.generated)
+    return twins and scene.collection != other.collection and bool(scene.tile)
