@@ -10,9 +10,12 @@ from typing import Literal
 
 from cubecrop.errors import SeasonError
 
-__all__ = ["Hemisphere", "Season"]
+__all__ = ["Hemisphere", "Season", "Window", "windows_alike"]
 
 Hemisphere = Literal["north", "south"]
+#: First and last day as (years from the harvest year, month, day); 29 February is the last
+#: day of February in every year.
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 # (years before the harvest year, month, day). Winter crops are sown from September in
 # the north; maize and sugar beet leave the field in October. South is half a year earlier.
@@ -77,18 +80,20 @@ class Season:
             )
 
     @property
-    def window(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    def window(self) -> Window:
         """First and last day as (years from the harvest year, month, day).
 
-        Two seasons of different years with the same window hold comparable series.
+        Two seasons of different years with the same window hold comparable series. The last
+        day of February is told as the 29th, also in a year that has none.
         """
-        return (
-            (self.start.year - self.year, self.start.month, self.start.day),
-            (self.end.year - self.year, self.end.month, self.end.day),
-        )
+        return self._from_harvest(self.start), self._from_harvest(self.end)
 
-    def with_window(self, window: tuple[tuple[int, int, int], tuple[int, int, int]]) -> Season:
-        """The same year's season in a `window`; one that ends on 29 February ends on the last."""
+    def _from_harvest(self, day: dt.date) -> tuple[int, int, int]:
+        ends_february = day.month == 2 and (day + dt.timedelta(days=1)).month == 3
+        return day.year - self.year, day.month, 29 if ends_february else day.day
+
+    def with_window(self, window: Window) -> Season:
+        """The same year's season in a `window`; 29 February is the last day of that month."""
         start, end = (
             dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
             for year, month, day in ((self.year + away, *rest) for away, *rest in window)
@@ -111,3 +116,18 @@ class Season:
 
     def __str__(self) -> str:
         return f"{self.year} ({self.start} to {self.end})"
+
+
+def windows_alike(one: Window, other: Window) -> bool:
+    """Whether two windows are the same but for 28 and 29 February.
+
+    A window that holds 28 February may have been taken from a year without a 29th.
+    """
+    return _without_leap_day(one) == _without_leap_day(other)
+
+
+def _without_leap_day(window: Window) -> Window:
+    start, end = (
+        (years, month, 28 if (month, day) == (2, 29) else day) for years, month, day in window
+    )
+    return start, end
