@@ -207,7 +207,7 @@ def test_a_season_to_the_end_of_february_is_the_same_in_every_year(model, tmp_pa
     told = json.loads((tmp_path / "model" / "model.json").read_text())["properties"]
     assert told["end_datetime"] == f"{FEBRUARIES[learnt][1]}T23:59:59Z"
     other.attrs["season_end"] = f"{2021 - learnt}-03-01"
-    with pytest.raises(ModelMismatchError, match="to 03-01, .*to the end of February"):
+    with pytest.raises(ModelMismatchError, match=r"to 03-01, .*to the end of February"):
         again.check(other)
 
 

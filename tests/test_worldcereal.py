@@ -114,10 +114,10 @@ def test_radar_has_a_floor_and_no_power_is_missing(tmp_path, form, number, decib
         columns = {"SAR-VH-ts0-20m": [number, 1000], "SAR-VH-ts1-20m": [1000, 1000]}
         table, label = wide_table(**columns), "CT"
     radar = read(tmp_path, table, label)["sentinel1"]
-    vv, vh = radar["backscatter"].values[0, 0, :, 0]
+    vv, vh = radar["backscatter"].to_numpy()[0, 0, :, 0]
     np.testing.assert_allclose(vh, decibel, rtol=1e-6)
     assert np.isfinite(vv)
-    assert radar["valid"].values[0, 0, 0] == np.isfinite(decibel)
+    assert radar["valid"].to_numpy()[0, 0, 0] == np.isfinite(decibel)
 
 
 def test_numbers_that_nothing_measures_are_missing(tmp_path):
@@ -130,14 +130,14 @@ def test_numbers_that_nothing_measures_are_missing(tmp_path):
         "DEM-slo-20m": [90.5, 90.5, 90.0],
     })  # fmt: skip
     samples = read(tmp_path, table)
-    blue = samples["sentinel2/reflectance"].sel(band="B02").values[..., 0]
+    blue = samples["sentinel2/reflectance"].sel(band="B02").to_numpy()[..., 0]
     np.testing.assert_allclose(blue, [[3.2767, np.nan], [np.nan, np.nan]], rtol=1e-6)
-    valid = samples["sentinel2/valid"].values[..., 0]
+    valid = samples["sentinel2/valid"].to_numpy()[..., 0]
     assert valid.tolist() == [[True, False], [False, False]]
-    weather = samples["weather/weather"].transpose("variable", "parcel", "time").values
+    weather = samples["weather/weather"].transpose("variable", "parcel", "time").to_numpy()
     np.testing.assert_allclose(weather[0], [[np.nan, np.nan], [np.nan, 350]])
     np.testing.assert_allclose(weather[1], [[np.nan, 655.33 / 28], [np.nan, 0]], rtol=1e-6)
-    terrain = samples["terrain/terrain"].values[..., 0]
+    terrain = samples["terrain/terrain"].to_numpy()[..., 0]
     np.testing.assert_array_equal(terrain, [[np.nan, np.nan], [-3, 90]])
 
 
