@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 import cubecrop
 from cubecrop.errors import CubecropError, LabelError
 from cubecrop.season import Season
+from cubecrop.terminal import Terminal, lenient_streams
 
 if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
     from pandas import DataFrame
+    from rich.console import Console
 
 __all__ = ["main"]
+
+#: Columns that every table fits in.
+_WIDTH = 80
 
 app = App(
     name="cubecrop",
@@ -59,12 +63,15 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier resu
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1."""
-    try:
-        app()
-    except CubecropError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        print(error, file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
-        sys.exit(1)
+    with lenient_streams():
+        try:
+            app(sys.argv[1:], console=Terminal(), error_console=Terminal(stderr=True))
+        except CubecropError as error:
+            console = Terminal(stderr=True)
+            console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+            # No markup, since paths hold brackets, and no line that is cut to the terminal's.
+            console.out(error, highlight=False)
+            sys.exit(1)
 
 
 @app.command
@@ -392,7 +399,10 @@ def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) ->
 
 def _console() -> Console:
     """Where results are told; numbers in a sentence are not coloured."""
-    return Console(highlight=False)
+    console = Terminal(highlight=False)
+    # A table that is cut to a narrower terminal loses columns; lines that are too long wrap.
+    console.width = max(console.width, _WIDTH)
+    return console
 
 
 def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:
