@@ -272,9 +272,9 @@ def _series(
     """A parcel's days and its values (day, channel, pixel), scaled and normalised."""
     raw = _load(file).astype(np.float64)
     days, which = np.unique(dates, return_inverse=True)
-    seen: NDArray[np.bool_] = np.isfinite(raw).all(axis=1)  # (date, pixel)
+    seen = np.asarray(np.isfinite(raw).all(axis=1))  # (date, pixel)
     if raw.shape[1] > 1:
-        seen = seen & (raw != 0).any(axis=1)
+        seen &= (raw != 0).any(axis=1)
     values = raw * scale
     if normalisation is None:
         return days, _of_each_day(values, seen, which, len(days))
