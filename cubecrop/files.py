@@ -9,6 +9,7 @@ import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cubecrop.checks import check_flag
 from cubecrop.errors import CubecropError, OutputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
     OutputError
         Naming ``out`` and what to do about it.
     """
+    check_flag("overwrite", overwrite)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, expected a folder to write to. Name another one.")
     held = sorted(out.iterdir()) if out.is_dir() else []

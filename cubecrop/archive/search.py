@@ -16,15 +16,16 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.identity import utc
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
-from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
-from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
+from cubecrop.archive.weather import WEATHER_SOURCES, open_weather, weather_store
+from cubecrop.checks import check_names
+from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["Scenes", "search"]
+__all__ = ["Scenes", "as_modalities", "search", "season_for"]
 
 #: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
 _SAME_FOOTPRINT = 0.95
@@ -128,21 +129,14 @@ def search(
     UnsupportedItemError
         An item that was found cannot be used; the message names it.
     """
+    wanted = as_modalities(modalities)
+    if weather is not None:
+        weather = open_weather(weather, wanted)
     area = parse_aoi(aoi)
     season = season_for(season, area)
     source = open_archive(archive, cache=cache)
-    wanted = tuple(modalities)
-    if set(wanted) - set(MODALITIES):
-        raise SchemaError(
-            f"modalities are {modalities!r}, expected some of {list(MODALITIES)} in a tuple."
-        )
 
     found: list[Scene] = []
-    if weather is not None and "weather" not in wanted:
-        raise SchemaError(
-            f"weather={str(weather)!r} names a source, but modalities are {list(wanted)}. Add "
-            "'weather' to them, or leave the source out, as for a model that takes no weather."
-        )
     for modality in wanted:
         if modality == "weather" and weather is not None:
             found += _search_weather(weather, area, season)
@@ -152,6 +146,11 @@ def search(
         raise NoScenesError(_why_nothing(source, area, season, wanted))
     kept, superseded = _resolve_duplicates(found, list(source.provider.collections))
     return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
+
+
+def as_modalities(modalities: object) -> tuple[Modality, ...]:
+    """Modalities as a tuple; raises `SchemaError` where one is not known, or there is none."""
+    return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:
@@ -166,13 +165,7 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
     """Weather of another source than the imagery's, a store or an archive."""
     if isinstance(weather, str | Path) and (store := weather_store(weather, season)) is not None:
         return [store]
-    try:
-        source = open_archive(weather)
-    except ArchiveError as error:
-        raise ArchiveError(
-            f"weather={str(weather)!r} is no source of weather: expected one of "
-            f"{sorted(WEATHER_SOURCES)}, a Zarr store, or an archive ({error})"
-        ) from error
+    source = open_archive(weather)
     found = list(_search_modality(source, "weather", area.lonlat, season))
     if not found:
         raise NoScenesError(

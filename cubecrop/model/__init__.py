@@ -19,7 +19,13 @@ from cubecrop.model.calibration import Calibration, tempered
 from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
-from cubecrop.model.predict import Predictor, as_batch, one_thread, usable_device
+from cubecrop.model.predict import (
+    Predictor,
+    as_batch,
+    check_device_name,
+    one_thread,
+    usable_device,
+)
 from cubecrop.model.record import TrainingRecord, window_text
 from cubecrop.model.reference import ModelReference, reference_to
 from cubecrop.model.series import Batch, Series
@@ -46,6 +52,7 @@ __all__ = [
     "WeatherArrays",
     "as_batch",
     "assemble",
+    "check_device_name",
     "days_since_start",
     "in_window",
     "mean_over_pixels",

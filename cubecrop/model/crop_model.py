@@ -285,6 +285,10 @@ class CropModel:
             The folder is not a model, is damaged, or was changed after it was written.
         """
         folder = Path(path)
+        if folder.name in MODEL_FILES and folder.is_file():
+            raise ModelFormatError(
+                f"{folder} is a file of a model; give the folder that holds it, {folder.parent}."
+            )
         if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
             raise ModelFormatError(
                 f"{folder} is not a model: it lacks {missing}. Train one with "

@@ -10,7 +10,8 @@ import pyproj
 import shapely
 
 from cubecrop.aoi import has_place, parse_aoi
-from cubecrop.cube import Clouds, Composite, clouds_name
+from cubecrop.checks import check_flag
+from cubecrop.cube import Clouds, Composite, check_cube_options, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
@@ -19,7 +20,7 @@ from cubecrop.errors import (
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, NetworkOptions
+from cubecrop.model import CropModel, NetworkOptions, check_device_name
 from cubecrop.schema import SERIES, Modality
 from cubecrop.season import Season
 
@@ -34,6 +35,7 @@ __all__ = [
     "as_model",
     "as_season",
     "beside_satellites",
+    "check_options",
     "check_reach",
     "clouds_for",
     "composite_for",
@@ -55,7 +57,25 @@ def as_season(year: int, season: Season | None) -> Season | int:
         raise SeasonError(
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
-    return season if season is not None else year
+    return season if season is not None else Season(year).year
+
+
+def check_options(
+    *,
+    resolution: float,
+    crs: str | int | None,
+    chunks: int | None,
+    device: str | None,
+    composite: Composite | None = None,
+    clouds: Clouds = "scl",
+    progress: bool = True,
+) -> None:
+    """Raise unless options are of the right kind, before an archive is asked."""
+    check_cube_options(
+        resolution=resolution, crs=crs, chunks=chunks, composite=composite, clouds=clouds
+    )
+    check_device_name(device)
+    check_flag("progress", progress)
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:
@@ -120,7 +140,7 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
     return placed
 
 
-def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | None) -> None:
+def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | int | None) -> None:
     """Raise where parcels lie too far apart for the cube that spans them, naming the farthest.
 
     An archive of the whole globe holds a parcel at mistaken coordinates too.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.archive import Archive, open_archive
+from cubecrop.archive import Archive, open_archive, open_weather
 from cubecrop.classification import (
     classify_pixel_sets,
     classify_pixels,
@@ -17,6 +17,7 @@ from cubecrop.cube import open_season
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
+    check_options,
     check_reach,
     clouds_for,
     composite_for,
@@ -47,7 +48,7 @@ def classify(
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
@@ -73,8 +74,8 @@ def classify(
         Other dates than the default of the harvest year.
     resolution : float, default 10
         Pixel size in metres.
-    crs : str, optional
-        A projected CRS in metres; by default the UTM zone of the area's centre.
+    crs : str or int, optional
+        A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
         Chunk side in pixels; by default what fits in 512 MB.
     device : str, optional
@@ -102,6 +103,7 @@ def classify(
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
+    check_options(resolution=resolution, crs=crs, chunks=chunks, device=device)
     cube = open_season(
         aoi,
         as_season(year, season),
@@ -125,7 +127,7 @@ def classify_parcels(
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
@@ -164,9 +166,15 @@ def classify_parcels(
         As for `classify`.
     """
     crop_model = as_model(model)
+    when = as_season(year, season)
+    check_options(
+        resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
+        clouds=clouds_for(crop_model, clouds),
+    )  # fmt: skip
+    if weather is not None:
+        weather = open_weather(weather, modalities_for(crop_model))
     table = read_parcels(parcels)
     source = open_archive(archive)
-    when = as_season(year, season)
     within = within_archive(table, source)
     if not within.any():
         found = nothing_found(table, crop_model)

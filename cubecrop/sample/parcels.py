@@ -7,6 +7,7 @@ from pathlib import Path
 import geopandas as gpd
 
 from cubecrop.aoi import read_vector
+from cubecrop.checks import told
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
 
@@ -103,6 +104,8 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     LabelError
         The column is not there, or is the geometry.
     """
+    if not isinstance(label, str):
+        raise LabelError(f"label is {told(label)}, expected the name of a column.")
     shapes = parcels.geometry.name
     if label not in parcels.columns or label == shapes:
         columns = sorted(str(c) for c in parcels.columns if c != shapes)

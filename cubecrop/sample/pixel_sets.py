@@ -14,6 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from cubecrop.aoi import has_place
+from cubecrop.checks import check_number, check_whole
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.parcels import read_parcels
@@ -83,9 +84,10 @@ def sample_pixel_sets(
     Garnot et al. 2020, arXiv:1911.07757.
     """
     check_season_cube(season)
+    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
+    seed = check_whole("seed", seed, least=0)
+    inset = check_number("inset", inset, least=0, what="metres, 0 or more", error=SchemaError)
     table = _placed(read_parcels(parcels))
-    if not isinstance(n_pixels, int) or n_pixels < 1:
-        raise SchemaError(f"n_pixels is {n_pixels!r}, expected a whole number above 0.")
     shapes, pixels = _zones(season, table, inset)
     places = _place(season, pixels, table["id"].tolist(), n_pixels, seed)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cubecrop.checks import check_flag, check_share
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import tolerate
@@ -86,8 +87,8 @@ def write_map(
         class of the nomenclature.
     """
     facts = MapFacts.of(dataset)
-    if not 0 <= max_lost <= 1:
-        raise SchemaError(f"max_lost is {max_lost!r}, expected a share from 0 to 1.")
+    max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
+    check_flag("progress", progress)
     folder = Path(out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(

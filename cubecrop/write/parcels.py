@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import geopandas as gpd
 import pyarrow as pa
 
+from cubecrop.checks import check_flag
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
 
@@ -60,6 +61,7 @@ def write_parcels(
 
 def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """Raise unless a parcel table can be written to a path; before hours of work, say."""
+    check_flag("overwrite", overwrite)
     target = Path(path)
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(
