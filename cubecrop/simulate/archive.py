@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from cubecrop.simulate.products import optical_jobs, radar_jobs, write_terrain, 
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
 from cubecrop.simulate.stac import write_catalog
 from cubecrop.simulate.world import World, grow_world
+from cubecrop.staging import remove_leftovers_in, staging_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,13 +124,9 @@ def simulate_archive(
     target = Path(out)
     _check_free(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is one rename on one file system.
-        with tempfile.TemporaryDirectory(
-            dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True
-        ) as temporary:
-            root = Path(temporary) / "archive"
-            root.mkdir()
+        with staging_for(target) as part:
+            root = part / "archive"  # pystac takes a folder whose name has a point for a file
+            root.mkdir(parents=True)
             _write_archive(root, chosen, seed=seed, progress=progress)
             _check_free(target)
             if target.exists():
@@ -196,8 +192,10 @@ def _check(chosen: Preset, seed: int) -> None:
 
 
 def _check_free(target: Path) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
+    if target.is_dir():
+        remove_leftovers_in(target)
+        if not any(target.iterdir()):
+            return
     if target.exists() or target.is_symlink():
         seen = "holds files already" if target.is_dir() else "is not a folder"
         raise OutputError(
