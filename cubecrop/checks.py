@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = [
-    "check_flag", "check_folder", "check_names", "check_number", "check_share", "check_whole",
-    "told",
+    "check_flag", "check_folder", "check_names", "check_number", "check_path", "check_share",
+    "check_whole", "told",
 ]  # fmt: skip
 
 #: A value that takes longer to tell is told by its type.
@@ -106,13 +106,18 @@ def check_names(
     return tuple(dict.fromkeys(known))
 
 
+def check_path(name: str, value: object, *, error: type[CubecropError] = ArgumentError) -> Path:
+    """Give a path; raise where a value is none."""
+    if not isinstance(value, str | os.PathLike):
+        raise error(f"{name} is {told(value)}, expected a path.")
+    return Path(value)
+
+
 def check_folder(name: str, value: object) -> None:
     """Raise unless a value is None or the path of a folder that is there or can be made."""
     if value is None:
         return
-    if not isinstance(value, str | os.PathLike):
-        raise ArgumentError(f"{name} is {told(value)}, expected the path of a folder.")
-    folder = Path(value).expanduser()
+    folder = check_path(name, value).expanduser()
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{name} is {folder}, which is a file; expected a folder. Name another.")
     parent = next((one for one in folder.absolute().parents if one.exists()), None)

@@ -57,6 +57,8 @@ class Season:
 
     def __post_init__(self) -> None:
         try:
+            if isinstance(self.year, bool):
+                raise TypeError
             object.__setattr__(self, "year", operator.index(self.year))
         except TypeError:
             raise SeasonError(f"harvest year is {self.year!r}, expected a whole number.") from None
@@ -65,7 +67,7 @@ class Season:
                 f"harvest year is {self.year!r}, expected one from 1982 to 2100, as in "
                 "`Season(2018)`."
             )
-        if self.hemisphere not in _WINDOWS:
+        if not isinstance(self.hemisphere, str) or self.hemisphere not in _WINDOWS:
             raise SeasonError(f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'.")
         for name, default in zip(("start", "end"), _WINDOWS[self.hemisphere], strict=True):
             given = getattr(self, name)
@@ -94,10 +96,16 @@ class Season:
 
     def with_window(self, window: Window) -> Season:
         """The same year's season in a `window`; 29 February is the last day of that month."""
-        start, end = (
-            dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
-            for year, month, day in ((self.year + away, *rest) for away, *rest in window)
-        )
+        try:
+            start, end = (
+                dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
+                for year, month, day in ((self.year + away, *rest) for away, *rest in window)
+            )
+        except (TypeError, ValueError) as error:
+            raise SeasonError(
+                f"season window is {window!r}, expected two days as (years from the harvest year, "
+                "month, day), as in `Season(2018).window`."
+            ) from error
         return Season(self.year, start=start, end=end, hemisphere=self.hemisphere)
 
     @property

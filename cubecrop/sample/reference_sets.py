@@ -16,14 +16,15 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import json
+from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import LabelError, ReadError, SchemaError
+from cubecrop.checks import check_number, check_path, check_whole, told
+from cubecrop.errors import LabelError, ReadError, SchemaError, SeasonError
 from cubecrop.nomenclature import label_text
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
@@ -31,6 +32,7 @@ from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -104,19 +106,18 @@ def read_pixel_set_folder(
     ----------
     Garnot et al. 2020, arXiv:1911.07757.
     """
-    folder = Path(path)
-    if sensor not in _BANDS or n_pixels < 1:
-        raise SchemaError(
-            f"sensor is {sensor!r} and n_pixels {n_pixels}, expected one of {sorted(_BANDS)} and 1 "
-            "or more."
-        )
+    folder = check_path("path", path, error=ReadError)
+    if not isinstance(sensor, str) or sensor not in _BANDS:
+        raise SchemaError(f"sensor is {told(sensor)}, expected one of {sorted(_BANDS)}.")
+    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
+    scale = check_number("scale", scale, what="a number", error=SchemaError)
+    if season is not None and not isinstance(season, Season):
+        raise SeasonError(f"season is {told(season)}, expected a Season, as in `Season(2018)`.")
     files = _files(folder)
     ids = list(files)
     labels = _labels(folder, label, ids)
     dates = _dates(folder, ids)
-    names = tuple(bands) if bands is not None else _BANDS[sensor]
-    if len(set(names)) < len(names):
-        raise SchemaError(f"bands are {list(names)}, expected each once.")
+    names = _BANDS[sensor] if bands is None else _names(bands)
     counts = _pixel_counts(files, dates, names)
     time = np.unique(np.concatenate(list(dates.values())))
     season = season or _season_of(time)
@@ -152,6 +153,15 @@ def read_pixel_set_folder(
     return xr.DataTree.from_dict({"/": root, sensor: node}, name="pixel_sets")
 
 
+def _names(bands: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(bands, str) or not isinstance(bands, Iterable):
+        raise SchemaError(f"bands is {told(bands)}, expected a list of names.")
+    names = tuple(bands)
+    if len(set(map(str, names))) < len(names) or not all(isinstance(one, str) for one in names):
+        raise SchemaError(f"bands are {list(names)}, expected names, each once.")
+    return names
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """The series by id, in order of their ids: as numbers where all are numbers."""
     data = folder / "DATA"
@@ -172,7 +182,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _labels(folder: Path, label: str, ids: Sequence[str]) -> list[str | None]:
     """A nomenclature's labels, one a parcel, None where it has none."""
     nomenclatures = _json(folder, "labels.json")
-    if not isinstance(nomenclatures.get(label), dict):
+    if not isinstance(label, str) or not isinstance(nomenclatures.get(label), dict):
         raise LabelError(
             f"{folder}/META/labels.json has no nomenclature {label!r}; choose among "
             f"{sorted(nomenclatures)}."

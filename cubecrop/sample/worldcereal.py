@@ -21,13 +21,13 @@ Backscatter of 2 to 44 is below -50 dB, and is raised to it as that of archives 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import SchemaError
+from cubecrop.checks import check_path
+from cubecrop.errors import ReadError, SchemaError
 from cubecrop.nomenclature import label_text
 from cubecrop.sample.extraction_table import (
     TERRAIN_COLUMNS,
@@ -41,6 +41,7 @@ from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, WEATHER_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -118,7 +119,7 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     Van Tricht et al. 2023, doi:10.5194/essd-15-5491-2023. That wide steps have 30 days, and
     that precipitation is a sum, was measured against daily AgERA5 in Flanders.
     """
-    path = Path(path)
+    path = check_path("path", path, error=ReadError)
     table = read_table(path, label)
     year = _harvest_year(path.name, table)
     table = table.before(np.datetime64(f"{year + 1}-01-01"))

@@ -9,7 +9,6 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
@@ -17,6 +16,7 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
+from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, SimulationError
 from cubecrop.season import Season
 from cubecrop.simulate.land import declare, parcel_table
@@ -29,6 +29,7 @@ from cubecrop.staging import remove_leftovers_in, staging_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pystac
 
@@ -119,9 +120,10 @@ def simulate_archive(
         "wrong_labels": wrong_labels,
         "sentinel_1b": sentinel_1b,
     }
+    target = check_path("out", out)
+    check_flag("progress", progress)
     chosen = replace(find_preset(preset), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     _check(chosen, seed)
-    target = Path(out)
     _check_free(target)
     try:
         with staging_for(target) as part:
@@ -164,6 +166,7 @@ def _check(chosen: Preset, seed: int) -> None:
     _check_number(chosen.wrong_labels, "wrong_labels", Real, "a number")
     _check_number(chosen.cloudiness, "cloudiness", Real, "a number")
     _check_number(seed, "seed", Integral, "a whole number")
+    check_flag("sentinel_1b", chosen.sentinel_1b)
     for name in chosen.regions:
         make_grid(find_region(name), chosen.size_km)
     for year in chosen.years:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cubecrop.checks import check_flag, check_share
+from cubecrop.checks import check_flag, check_path, check_share
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import tolerate
@@ -22,6 +21,7 @@ from cubecrop.write.stac import write_item
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def write_map(
     facts = MapFacts.of(dataset)
     max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
     check_flag("progress", progress)
-    folder = Path(out)
+    folder = check_path("out", out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(
         [dataset["crop_type"].data, dataset["confidence"].data], lose=max_lost > 0

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
 import pyarrow as pa
 
-from cubecrop.checks import check_flag
+from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
 
 if TYPE_CHECKING:
     import os
+    from pathlib import Path
 
 __all__ = ["check_parcel_path", "write_parcels"]
 
@@ -62,7 +62,7 @@ def write_parcels(
 def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """Raise unless a parcel table can be written to a path; before hours of work, say."""
     check_flag("overwrite", overwrite)
-    target = Path(path)
+    target = check_path("path", path)
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(
             f"{target} ends in {target.suffix!r}, expected '.parquet': parcels are written as "
