@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cubecrop.proj_data import leave_unusable_proj_data
+
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from cubecrop.simulate import simulate_archive
     from cubecrop.training import TrainConfig, fit
     from cubecrop.write import plot_map, plot_timeline, write_map, write_parcels
+
+leave_unusable_proj_data()  # before any library of these looks for it
 
 _HOMES = {
     "Archive": "archive",

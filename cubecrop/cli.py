@@ -17,12 +17,17 @@ from rich.text import Text
 import cubecrop
 from cubecrop.errors import CubecropError, LabelError
 from cubecrop.season import Season
+from cubecrop.terminal import Terminal, lenient_streams
 from cubecrop.texts import place_name, printable
 
 if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
     from pandas import DataFrame
+    from rich.console import Console
 
 __all__ = ["main"]
+
+#: Columns that every table fits in.
+_WIDTH = 80
 
 app = App(
     name="cubecrop",
@@ -71,13 +76,16 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier resu
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1."""
-    warnings.formatwarning = _warning_text  # type: ignore[assignment]
-    try:
-        app()
-    except CubecropError as error:
-        Console(stderr=True).print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-        print(printable(error), file=sys.stderr)  # noqa: T201 (no markup: paths hold brackets)
-        sys.exit(1)
+    with lenient_streams():
+        warnings.formatwarning = _warning_text  # type: ignore[assignment]
+        try:
+            app(sys.argv[1:], console=Terminal(), error_console=Terminal(stderr=True))
+        except CubecropError as error:
+            console = Terminal(stderr=True)
+            console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
+            # No markup, since paths hold brackets, and no line that is cut to the terminal's.
+            console.out(printable(error), highlight=False)
+            sys.exit(1)
 
 
 def _warning_text(message: Warning | str, *_: object) -> str:
@@ -441,7 +449,7 @@ def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) ->
     return table
 
 
-class _Console(Console):
+class _Console(Terminal):
     """A console to which words are words: no markup, no emoji by name, no command to it."""
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
@@ -451,7 +459,10 @@ class _Console(Console):
 
 def _console() -> Console:
     """Where results are told; numbers in a sentence are not coloured."""
-    return _Console(highlight=False)
+    console = _Console(highlight=False)
+    # A table that is cut to a narrower terminal loses columns; lines that are too long wrap.
+    console.width = max(console.width, _WIDTH)
+    return console
 
 
 def _print_calibration(console: Console, model: cubecrop.CropModel) -> None:

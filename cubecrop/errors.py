@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "AoiError",
     "ArchiveError",
+    "ArgumentError",
     "CubecropError",
     "DeviceError",
     "LabelError",
@@ -28,6 +29,10 @@ __all__ = [
 
 class CubecropError(Exception):
     """Base class of every error that cubecrop raises on purpose."""
+
+
+class ArgumentError(CubecropError, ValueError):
+    """An argument of another kind than expected, or out of its range."""
 
 
 class AoiError(CubecropError, ValueError):

@@ -6,16 +6,18 @@ import glob
 import os
 import shutil
 import uuid
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cubecrop.checks import check_flag
 from cubecrop.errors import CubecropError, OutputError
+from cubecrop.staging import remove_leftovers_in, staging_for
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-__all__ = ["check_free", "hidden_beside", "new_file", "new_folder"]
+__all__ = ["check_free", "new_file", "new_folder"]
 
 #: Random hexadecimal digits in a hidden name.
 _RANDOM = 12
@@ -38,8 +40,11 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
     OutputError
         Naming ``out`` and what to do about it.
     """
+    check_flag("overwrite", overwrite)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, expected a folder to write to. Name another one.")
+    if out.is_dir():
+        remove_leftovers_in(out)
     held = sorted(out.iterdir()) if out.is_dir() else []
     if held and not overwrite:
         cure = (
@@ -67,8 +72,8 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
 
     Both lie on one file system, so that the change of name is one step. When the block
     raises, the hidden folder is removed and ``out`` stays as it was. A folder that is replaced
-    steps aside under a hidden name first; one that a process left aside when it was killed is
-    removed by the next that writes ``out``.
+    steps aside under a hidden name first. What a process left beside ``out`` when it was killed
+    is removed by the next that writes ``out``.
 
     Parameters
     ----------
@@ -86,20 +91,18 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
         ``out`` is taken, or the file system refuses.
     """
     out = out.resolve()
-    staging = hidden_beside(out, "part")
     try:
-        staging.mkdir(parents=True)
-        yield staging
-        check_free(out, files=files, overwrite=overwrite)
-        _publish(staging, out)
+        with staging_for(out) as staging:
+            staging.mkdir()
+            yield staging
+            check_free(out, files=files, overwrite=overwrite)
+            _publish(staging, out)
     except OSError as error:
         if isinstance(error, CubecropError):
             raise
         raise OutputError(
             f"{out} cannot be written: {error}. Free some space there or name another folder."
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 @contextmanager
@@ -116,34 +119,25 @@ def new_file(path: Path, *, cure: str) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        The hidden file, to be written within the block; gone after it, whatever happens.
+        Where to write it within the block, the file itself; gone after it, whatever happens.
 
     Raises
     ------
     OutputError
         The file system refuses.
     """
-    part = hidden_beside(path, "part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield part
-        part.replace(path)
+        with staging_for(path) as part:
+            yield part
+            part.replace(path)
     except OSError as error:
         if isinstance(error, CubecropError):
             raise
         raise OutputError(f"{path} cannot be written: {error}. {cure}") from error
-    finally:
-        with suppress(OSError):  # where no file can be, there is none to remove
-            part.unlink()
-
-
-def hidden_beside(path: Path, ending: str) -> Path:
-    """Make a hidden name beside ``path`` that no other run uses."""
-    return path.with_name(f".{path.name}.{uuid.uuid4().hex[:_RANDOM]}.{ending}")
 
 
 def _publish(staging: Path, out: Path) -> None:
-    old = hidden_beside(out, "old")
+    old = out.with_name(f".{out.name}.{uuid.uuid4().hex[:_RANDOM]}.old")
     if out.exists():
         out.rename(old)
     try:

@@ -11,9 +11,12 @@ from typing import Literal
 from cubecrop.display import day_text, html_table
 from cubecrop.errors import SeasonError
 
-__all__ = ["Hemisphere", "Season"]
+__all__ = ["Hemisphere", "Season", "Window", "windows_alike"]
 
 Hemisphere = Literal["north", "south"]
+#: First and last day as (years from the harvest year, month, day); 29 February is the last
+#: day of February in every year.
+Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 # (years before the harvest year, month, day). Winter crops are sown from September in
 # the north; maize and sugar beet leave the field in October. South is half a year earlier.
@@ -55,6 +58,8 @@ class Season:
 
     def __post_init__(self) -> None:
         try:
+            if isinstance(self.year, bool):
+                raise TypeError
             object.__setattr__(self, "year", operator.index(self.year))
         except TypeError:
             raise SeasonError(f"harvest year is {self.year!r}, expected a whole number.") from None
@@ -63,7 +68,7 @@ class Season:
                 f"harvest year is {self.year!r}, expected one from 1982 to 2100, as in "
                 "`Season(2018)`."
             )
-        if self.hemisphere not in _WINDOWS:
+        if not isinstance(self.hemisphere, str) or self.hemisphere not in _WINDOWS:
             raise SeasonError(f"hemisphere is {self.hemisphere!r}, expected 'north' or 'south'.")
         for name, default in zip(("start", "end"), _WINDOWS[self.hemisphere], strict=True):
             given = getattr(self, name)
@@ -78,22 +83,30 @@ class Season:
             )
 
     @property
-    def window(self) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    def window(self) -> Window:
         """First and last day as (years from the harvest year, month, day).
 
-        Two seasons of different years with the same window hold comparable series.
+        Two seasons of different years with the same window hold comparable series. The last
+        day of February is told as the 29th, also in a year that has none.
         """
-        return (
-            (self.start.year - self.year, self.start.month, self.start.day),
-            (self.end.year - self.year, self.end.month, self.end.day),
-        )
+        return self._from_harvest(self.start), self._from_harvest(self.end)
 
-    def with_window(self, window: tuple[tuple[int, int, int], tuple[int, int, int]]) -> Season:
-        """The same year's season in a `window`; one that ends on 29 February ends on the last."""
-        start, end = (
-            dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
-            for year, month, day in ((self.year + away, *rest) for away, *rest in window)
-        )
+    def _from_harvest(self, day: dt.date) -> tuple[int, int, int]:
+        ends_february = day.month == 2 and (day + dt.timedelta(days=1)).month == 3
+        return day.year - self.year, day.month, 29 if ends_february else day.day
+
+    def with_window(self, window: Window) -> Season:
+        """The same year's season in a `window`; 29 February is the last day of that month."""
+        try:
+            start, end = (
+                dt.date(year, month, min(day, calendar.monthrange(year, month)[1]))
+                for year, month, day in ((self.year + away, *rest) for away, *rest in window)
+            )
+        except (TypeError, ValueError) as error:
+            raise SeasonError(
+                f"season window is {window!r}, expected two days as (years from the harvest year, "
+                "month, day), as in `Season(2018).window`."
+            ) from error
         return Season(self.year, start=start, end=end, hemisphere=self.hemisphere)
 
     @property
@@ -117,3 +130,18 @@ class Season:
 
     def __str__(self) -> str:
         return f"{self.year} ({self.start} to {self.end})"
+
+
+def windows_alike(one: Window, other: Window) -> bool:
+    """Whether two windows are the same but for 28 and 29 February.
+
+    A window that holds 28 February may have been taken from a year without a 29th.
+    """
+    return _without_leap_day(one) == _without_leap_day(other)
+
+
+def _without_leap_day(window: Window) -> Window:
+    start, end = (
+        (years, month, 28 if (month, day) == (2, 29) else day) for years, month, day in window
+    )
+    return start, end

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pystac
@@ -10,7 +11,7 @@ import pytest
 from samples import CROPS, make_samples
 
 from cubecrop.errors import ModelFormatError, ModelMismatchError, OutputError, SchemaError
-from cubecrop.model import CropModel, reference_to
+from cubecrop.model import CropModel, reference_to, season_of
 from cubecrop.training import TrainConfig, fit
 
 
@@ -179,6 +180,42 @@ def test_another_season_window_is_refused_but_another_year_is_not(model):
     samples.attrs.update(season_start="2021-01-01")
     with pytest.raises(ModelMismatchError, match="01-01"):
         model.check(samples)
+
+
+FEBRUARIES = (("2019-03-01", "2020-02-29"), ("2020-03-01", "2021-02-28"))
+
+
+@pytest.mark.parametrize("learnt", [0, 1])
+def test_a_season_to_the_end_of_february_is_the_same_in_every_year(model, tmp_path, learnt):
+    samples, _ = make_samples()
+    seasons = []
+    for year, (start, end) in zip((2020, 2021), FEBRUARIES, strict=True):
+        one = samples.copy()
+        one.attrs |= {"season_year": year, "season_start": start, "season_end": end}
+        for name in ("sentinel2", "sentinel1"):
+            node = one[name].to_dataset()
+            days = node["time"] - np.datetime64("2017-09-01", "ns")
+            one[name] = type(one)(node.assign_coords(time=np.datetime64(start, "ns") + days))
+        seasons.append(one)
+    record = replace(model.training, years=(2020 + learnt,))
+    mine = replace(model, season_window=season_of(seasons[learnt]).window, training=record)
+    other = seasons[1 - learnt]
+    np.testing.assert_array_equal(mine.predict_proba(other), mine.predict_proba(seasons[learnt]))
+    again = CropModel.load(mine.save(tmp_path / "model"))
+    assert again.season_window == ((-1, 3, 1), (0, 2, 29))
+    again.check(other)
+    told = json.loads((tmp_path / "model" / "model.json").read_text())["properties"]
+    assert told["end_datetime"] == f"{FEBRUARIES[learnt][1]}T23:59:59Z"
+    other.attrs["season_end"] = f"{2021 - learnt}-03-01"
+    with pytest.raises(ModelMismatchError, match=r"to 03-01, .*to the end of February"):
+        again.check(other)
+
+
+def test_a_season_whose_dates_are_none_is_told():
+    samples, _ = make_samples()
+    samples.attrs["season_end"] = "2018-02-29"
+    with pytest.raises(SchemaError, match=r"'2018-02-29'.*YYYY-MM-DD"):
+        season_of(samples)
 
 
 def test_a_sensor_that_is_not_there_is_refused(model):

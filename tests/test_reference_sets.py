@@ -93,6 +93,77 @@ def test_what_systems_leave_behind_and_unknown_shapes(tmp_path):
     np.testing.assert_array_equal(tree["geometry"], [[1, np.nan], [3, 4]])
 
 
+TWICE = [20170105, 20170615, 20170105, 20170308]  # of one tile, then of another
+
+
+def test_the_dates_of_a_second_tile_are_sorted_in_with_their_data(tmp_path):
+    first = series(2)
+    dates = {"1": DATES, "2": [*TWICE[:2], *DATES[2:], *TWICE[2:]]}
+    second = np.concatenate([series(2, seed=2), series(2, seed=3)])[:6]
+    folder = write(tmp_path, {"1": first, "2": second}, dates=dates)
+    tree = read_pixel_set_folder(folder, label="crops")
+    time = tree["sentinel2"]["time"].values.astype("datetime64[D]").astype(str).tolist()
+    assert time == ["2017-01-05", "2017-03-08", "2017-06-15", "2017-08-20"]
+    found = tree["sentinel2/reflectance"].values
+    np.testing.assert_array_equal(found[0], first)
+    # Of 5 January and 15 June, which come twice, what stands first in the file.
+    np.testing.assert_array_equal(found[1], second[[0, 5, 1, 3]])
+
+
+@pytest.mark.parametrize("missing", [0, np.nan])
+def test_of_a_day_that_comes_twice_each_pixel_is_what_was_seen(tmp_path, missing):
+    array = np.ones((4, 2, 3)) * np.array([10, 20, 30, 40])[:, None, None]
+    array[0, :, 1] = missing  # of the first tile on 5 January
+    array[[0, 2], :, 2] = missing  # of both
+    array[1, 0, 0] = 0  # in one channel: a dark pixel
+    folder = write(tmp_path, {"1": array}, dates=TWICE)
+    tree = read_pixel_set_folder(folder, label="crops", bands=["B04", "B08"])
+    found = tree["sentinel2/reflectance"].values[0]  # (5 January, 8 March, 15 June)
+    np.testing.assert_array_equal(found[:, 1, :2], [[10, 30], [40, 40], [20, 20]])
+    assert found[2, 0, 0] == 0
+    assert np.isnan(found[0, :, 2]).all()
+    valid = tree["sentinel2/valid"].values[0]
+    assert valid.tolist() == [[True, True, False], [True, True, True], [True, True, True]]
+
+
+def test_one_list_of_dates_for_all_may_repeat_too(tmp_path):
+    arrays = {"1": series(2), "2": series(1, seed=1)}
+    # Keys that number dates are numbers: "10" comes after "2".
+    dates = {str(i + 8): day for i, day in enumerate(TWICE)}
+    tree = read_pixel_set_folder(write(tmp_path, arrays, dates=dates), label="crops")
+    found = tree["sentinel2/reflectance"].values
+    np.testing.assert_array_equal(found[0], arrays["1"][[0, 3, 1]])
+    np.testing.assert_array_equal(found[1, :, :, :1], arrays["2"][[0, 3, 1]])
+
+
+def test_normalisation_follows_the_dates_of_the_file_or_the_days(tmp_path):
+    array = series(2).astype(np.float64)
+    folder = write(tmp_path, {"1": array}, dates=TWICE)
+    mean, deviation = np.arange(40).reshape(4, 10), np.arange(1, 41).reshape(4, 10)
+    tree = read_pixel_set_folder(folder, label="crops", normalisation=(mean, deviation))
+    expected = ((array - mean[..., None]) / deviation[..., None])[[0, 3, 1]]
+    np.testing.assert_allclose(tree["sentinel2/reflectance"][0], expected, rtol=1e-6)
+    three = mean[:3], deviation[:3]  # of 5 January, 8 March, 15 June
+    tree = read_pixel_set_folder(folder, label="crops", normalisation=three)
+    expected = (array[[0, 3, 1]] - three[0][..., None]) / three[1][..., None]
+    np.testing.assert_allclose(tree["sentinel2/reflectance"][0], expected, rtol=1e-6)
+    with pytest.raises(SchemaError, match=r"\(2, 10\).*\(4, 10\) as 1\.npy"):
+        read_pixel_set_folder(folder, label="crops", normalisation=(mean[:2], deviation[:2]))
+
+
+def test_bad_parcels_are_told_together_with_what_to_do(tmp_path):
+    arrays = {str(i): series(2) for i in range(6)}
+    arrays |= {"1": series(2, 3), "3": series(2, channels=9)}
+    folder = write(tmp_path, arrays)
+    (folder / "DATA" / "5.npy").write_bytes(b"")
+    with pytest.raises(SchemaError, match=r"(?s)3 of 6 parcels.*1\.npy.*3\.npy.*5\.npy") as error:
+        read_pixel_set_folder(folder, label="crops")
+    assert "out of DATA" in str(error.value)
+    for key in ("1", "3", "5"):
+        (folder / "DATA" / f"{key}.npy").unlink()
+    assert read_pixel_set_folder(folder, label="crops").sizes["parcel"] == 3
+
+
 def test_normalisation_of_three_shapes(tmp_path):
     array = series(2).astype(np.float32)
     folder = write(tmp_path, {"1": array})
@@ -130,7 +201,7 @@ def test_a_network_learns_from_it(tmp_path):
     ("change", "error", "says"),
     [
         ({"dates": DATES[:3]}, SchemaError, "expected numbers of 3 dates"),
-        ({"dates": [20170105, 20170105, 20170615, 20170820]}, SchemaError, "do not rise"),
+        ({"dates": {"1": DATES, "2": []}}, SchemaError, "parcel 2 has no date"),
         ({"dates": ["5 January 2017"] * 4}, SchemaError, "YYYYMMDD"),
         ({"dates": {"1": DATES}}, SchemaError, "no dates of the parcels"),
         ({"features": {"1": [1], "2": [1, 2]}}, SchemaError, "1, 2"),

@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from cubecrop.errors import SeasonError
-from cubecrop.season import Season
+from cubecrop.season import Season, windows_alike
 
 
 def test_default_windows():
@@ -25,6 +25,34 @@ def test_windows_of_two_years_compare():
     assert Season(2018, end=dt.date(2018, 7, 1)).window != Season(2018).window
     assert Season(2018) == Season(2018)
     assert len({Season(2018), Season(2018), Season(2019)}) == 2
+
+
+def february(year, first=None, last=None):
+    """A season from February, by default its last day, to the last day of the next February."""
+    start = first or dt.date(year - 1, 3, 1) - dt.timedelta(days=1)
+    return Season(year, start=start, end=last or dt.date(year, 3, 1) - dt.timedelta(days=1))
+
+
+def test_the_last_day_of_february_is_the_same_in_every_year():
+    leap, common = february(2020), february(2021)
+    assert (leap.start, leap.end) == (dt.date(2019, 2, 28), dt.date(2020, 2, 29))
+    assert (common.start, common.end) == (dt.date(2020, 2, 29), dt.date(2021, 2, 28))
+    assert leap.window == common.window == ((-1, 2, 29), (0, 2, 29))
+    for year in (2019, 2020, 2021, 2022, 2024):
+        assert Season(year).with_window(leap.window) == february(year)
+        assert february(year).with_window(february(year).window) == february(year)
+
+
+def test_windows_to_28_and_29_february_are_alike():
+    day_before = february(2020, last=dt.date(2020, 2, 28))
+    assert day_before.window[1] == (0, 2, 28)
+    assert day_before.with_window(day_before.window) == day_before
+    assert windows_alike(day_before.window, february(2021).window)
+    assert windows_alike(february(2021).window, day_before.window)
+    for last in (dt.date(2021, 2, 27), dt.date(2021, 3, 1)):
+        assert not windows_alike(february(2021).window, february(2021, last=last).window)
+    first = february(2020, first=dt.date(2019, 2, 27))
+    assert not windows_alike(first.window, february(2020).window)
 
 
 @pytest.mark.parametrize(

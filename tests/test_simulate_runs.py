@@ -144,6 +144,8 @@ def test_killed_run_leaves_no_archive(tmp_path):
         process.wait()
     assert any(tmp_path.rglob("*.tif"))
     assert not (tmp_path / "out").exists()
+    simulate_archive(tmp_path / "out", size_km=0.5, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
 @pytest.mark.parametrize("size", [0, 0.4, 21, float("nan"), "2.5"])

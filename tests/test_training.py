@@ -163,6 +163,23 @@ def test_sets_may_differ_in_bands_steps_and_season(tmp_path, swap):
         again.predict_proba(moved)
 
 
+def test_years_to_the_end_of_february_are_learned_together():
+    one, labels = make_samples(n=15)
+    one.attrs |= {"season_start": "2017-03-01", "season_end": "2018-02-28"}
+    other = one.copy()
+    other.attrs |= {
+        "season_year": 2020, "season_start": "2019-03-01", "season_end": "2020-02-29",
+    }  # fmt: skip
+    for name in ("sentinel2", "sentinel1"):
+        node = other[name].to_dataset()
+        other[name] = xr.DataTree(node.assign_coords(time=node["time"] + np.timedelta64(730, "D")))
+    model = fit([one, other], [labels, labels], config=QUICK)
+    assert model.season_window == ((-1, 3, 1), (0, 2, 29))
+    assert model.training.windows == ()
+    found = model.predict_proba(one)
+    np.testing.assert_array_equal(found, model.predict_proba(other))
+
+
 def test_seasons_that_differ_have_no_common_thermal_time():
     one, labels = make_samples(n=6)
     other, more = make_samples(n=6, seed=5)

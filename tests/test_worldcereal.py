@@ -94,6 +94,53 @@ def test_long_values_by_hand(tmp_path):
     np.testing.assert_array_equal(radar["valid"][..., 0], [[True, True], [False, False]])
 
 
+@pytest.mark.parametrize(
+    ("number", "decibel"),
+    [
+        (0, np.nan),
+        (1, np.nan),  # what has no power at all is clipped to it
+        (2, -50),
+        (44, -50),
+        (45, 20 * np.log10(45) - 83),  # -49.94
+        (65534, 20 * np.log10(65534) - 83),  # 13.33
+        (65535, np.nan),
+    ],
+)
+@pytest.mark.parametrize("form", ["long", "wide"])
+def test_radar_has_a_floor_and_no_power_is_missing(tmp_path, form, number, decibel):
+    if form == "long":
+        table, label = long_table(**{"S1-SIGMA0-VH": [number, 1000, 65535]}), "crop"
+    else:
+        columns = {"SAR-VH-ts0-20m": [number, 1000], "SAR-VH-ts1-20m": [1000, 1000]}
+        table, label = wide_table(**columns), "CT"
+    radar = read(tmp_path, table, label)["sentinel1"]
+    vv, vh = radar["backscatter"].to_numpy()[0, 0, :, 0]
+    np.testing.assert_allclose(vh, decibel, rtol=1e-6)
+    assert np.isfinite(vv)
+    assert radar["valid"].to_numpy()[0, 0, 0] == np.isfinite(decibel)
+
+
+def test_numbers_that_nothing_measures_are_missing(tmp_path):
+    table = long_table(**{
+        "S2-L2A-B02": [32767, 32768, 65534],
+        "S2-L2A-B03": [1086, 54496, 100],
+        "AGERA5-temperature-mean": [65534, 14999, 35000],
+        "AGERA5-precipitation-flux": [65534, 65533, 0],
+        "DEM-alt-20m": [-9999.0, -9999.0, -3.0],
+        "DEM-slo-20m": [90.5, 90.5, 90.0],
+    })  # fmt: skip
+    samples = read(tmp_path, table)
+    blue = samples["sentinel2/reflectance"].sel(band="B02").to_numpy()[..., 0]
+    np.testing.assert_allclose(blue, [[3.2767, np.nan], [np.nan, np.nan]], rtol=1e-6)
+    valid = samples["sentinel2/valid"].to_numpy()[..., 0]
+    assert valid.tolist() == [[True, False], [False, False]]
+    weather = samples["weather/weather"].transpose("variable", "parcel", "time").to_numpy()
+    np.testing.assert_allclose(weather[0], [[np.nan, np.nan], [np.nan, 350]])
+    np.testing.assert_allclose(weather[1], [[np.nan, 655.33 / 28], [np.nan, 0]], rtol=1e-6)
+    terrain = samples["terrain/terrain"].to_numpy()[..., 0]
+    np.testing.assert_array_equal(terrain, [[np.nan, np.nan], [-3, 90]])
+
+
 def test_weather_and_terrain_by_hand(tmp_path):
     samples = read(tmp_path, long_table())
     weather = samples["weather"]["weather"]

@@ -6,10 +6,10 @@ from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
-from cubecrop.archive.search import Scenes, search, season_for
+from cubecrop.archive.search import Scenes, as_modalities, search, season_for
 from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.archive.seen import LOW_CLOUD, availability
-from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource
+from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource, open_weather
 from cubecrop.errors import UnsupportedItemError
 
 __all__ = [
@@ -24,9 +24,11 @@ __all__ = [
     "StacApiArchive",
     "UnsupportedItemError",
     "WeatherSource",
+    "as_modalities",
     "availability",
     "normalise_item",
     "open_archive",
+    "open_weather",
     "search",
     "season_for",
 ]

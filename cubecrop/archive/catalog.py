@@ -19,6 +19,7 @@ from cubecrop.archive.base import Archive, Extent, Interval
 from cubecrop.archive.extent import collection_of, footprint_of, lighter, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
 from cubecrop.archive.search_cache import CachedArchive
+from cubecrop.checks import check_folder
 from cubecrop.circle import bbox_around, bbox_of
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError
@@ -67,6 +68,7 @@ def open_archive(
     ArchiveError
         Nothing is there, or what is there is not STAC.
     """
+    check_folder("cache", cache)
     if not isinstance(source, str | Path):
         archive: Archive = source
         if not isinstance(source, Archive):

@@ -16,16 +16,17 @@ from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.duplicates import resolve_duplicates
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import LOCAL
-from cubecrop.archive.weather import WEATHER_SOURCES, weather_store
+from cubecrop.archive.weather import WEATHER_SOURCES, open_weather, weather_store
+from cubecrop.checks import check_names
 from cubecrop.display import block, html_table, plain
-from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
+from cubecrop.errors import NoScenesError, SchemaError
 from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Scenes", "search"]
+__all__ = ["Scenes", "as_modalities", "search", "season_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,22 +146,15 @@ def search(
     UnsupportedItemError
         An item that was found cannot be used; the message names it.
     """
+    wanted = as_modalities(modalities)
+    if weather is not None:
+        weather = open_weather(weather, wanted)
     area = parse_aoi(aoi)
     season = season_for(season, area)
     source = open_archive(archive, cache=cache)
-    wanted = tuple(modalities)
-    if set(wanted) - set(MODALITIES):
-        raise SchemaError(
-            f"modalities are {modalities!r}, expected some of {list(MODALITIES)} in a tuple."
-        )
 
     found: list[Scene] = []
     lonlat = area.lonlat
-    if weather is not None and "weather" not in wanted:
-        raise SchemaError(
-            f"weather={str(weather)!r} names a source, but modalities are {list(wanted)}. Add "
-            "'weather' to them, or leave the source out, as for a model that takes no weather."
-        )
     for modality in wanted:
         if modality == "weather" and weather is not None:
             found += _search_weather(weather, area, season)
@@ -172,11 +166,16 @@ def search(
     return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
 
+def as_modalities(modalities: object) -> tuple[Modality, ...]:
+    """Modalities as a tuple; raises `SchemaError` where one is not known, or there is none."""
+    return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
+
+
 def season_for(season: Season | int, area: Aoi) -> Season:
     """A season as it is, or the default one of a harvest year in the area's hemisphere."""
     if isinstance(season, Season):
         return season
-    south = area.lonlat.centroid.y < 0
+    south = area.centre.y < 0
     return Season(season, hemisphere="south" if south else "north")
 
 
@@ -184,13 +183,7 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
     """Weather of another source than the imagery's, a store or an archive."""
     if isinstance(weather, str | Path) and (store := weather_store(weather, season)) is not None:
         return [store]
-    try:
-        source = open_archive(weather)
-    except ArchiveError as error:
-        raise ArchiveError(
-            f"weather={str(weather)!r} is no source of weather: expected one of "
-            f"{sorted(WEATHER_SOURCES)}, a Zarr store, or an archive ({error})"
-        ) from error
+    source = open_archive(weather)
     found = list(_search_modality(source, "weather", area.lonlat, season))
     if not found:
         raise NoScenesError(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
+from cubecrop.checks import check_number
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SERIES
 
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
     from cubecrop.schema import Scene
     from cubecrop.season import Season
 
-__all__ = ["LOW_CLOUD", "Gap", "availability", "gaps_between", "is_low_cloud", "series_names"]
+__all__ = [
+    "LOW_CLOUD", "Gap", "availability", "check_low_cloud", "gaps_between", "is_low_cloud",
+    "series_names",
+]  # fmt: skip
 
 #: Percent of cloud in a whole scene up to which it likely shows the ground.
 LOW_CLOUD: Final = 20.0
@@ -58,8 +62,7 @@ def availability(scenes: Scenes, *, low_cloud: float = LOW_CLOUD) -> pd.DataFram
     SchemaError
         ``low_cloud`` is no percentage.
     """
-    if not 0 <= low_cloud <= 100:
-        raise SchemaError(f"low_cloud is {low_cloud!r}, expected percent from 0 to 100.")
+    check_low_cloud(low_cloud)
     rows = []
     for modality in SERIES:
         series = series_names(s for s in scenes if s.modality == modality)
@@ -68,6 +71,13 @@ def availability(scenes: Scenes, *, low_cloud: float = LOW_CLOUD) -> pd.DataFram
             rows.append(_row(f"{_TITLES[modality]}, all", every, scenes.season, low_cloud))
         rows += [_row(name, members, scenes.season, low_cloud) for name, members in series.items()]
     return pd.DataFrame(rows, columns=list(_COLUMNS))
+
+
+def check_low_cloud(low_cloud: object) -> None:
+    """Raise unless a limit of cloud is a number of percent."""
+    what = "percent from 0 to 100"
+    if check_number("low_cloud", low_cloud, least=0, what=what, error=SchemaError) > 100:
+        raise SchemaError(f"low_cloud is {low_cloud!r}, expected {what}.")
 
 
 def series_names(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:

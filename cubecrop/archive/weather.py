@@ -10,16 +10,18 @@ from urllib.parse import urlsplit
 
 import shapely
 
-from cubecrop.archive.base import refuse_password
-from cubecrop.errors import ArchiveError
+from cubecrop.archive.base import Archive, refuse_password
+from cubecrop.archive.catalog import open_archive
+from cubecrop.checks import told
+from cubecrop.errors import ArchiveError, SchemaError
 from cubecrop.schema import Accumulation, Asset, Scene
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from cubecrop.season import Season
 
-__all__ = ["WEATHER_SOURCES", "WeatherSource", "weather_store"]
+__all__ = ["WEATHER_SOURCES", "WeatherSource", "open_weather", "weather_store"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,48 @@ WEATHER_SOURCES: Final[Mapping[str, WeatherSource]] = {
 }
 
 
+def open_weather(weather: object, modalities: Collection[str]) -> str | Path | Archive:
+    """A source of weather: a store by its name, an archive opened.
+
+    Parameters
+    ----------
+    weather : str, Path or Archive
+        See `cubecrop.search`.
+    modalities : collection of str
+        What is looked for; weather must be among it.
+
+    Returns
+    -------
+    str, Path or Archive
+        As it is, or the archive that it names.
+
+    Raises
+    ------
+    ArchiveError
+        It is no source of weather.
+    SchemaError
+        No weather is looked for.
+    """
+    if "weather" not in modalities:
+        raise SchemaError(
+            f"weather={str(weather)!r} names a source, but modalities are {list(modalities)}. Add "
+            "'weather' to them, or leave the source out, as for a model that takes no weather."
+        )
+    if isinstance(weather, Archive):
+        return weather
+    known = f"expected one of {sorted(WEATHER_SOURCES)}, a Zarr store, or an archive"
+    if not isinstance(weather, str | Path):
+        raise ArchiveError(f"weather is {told(weather)}, {known}.")
+    if _store_address(weather) is not None:
+        return weather
+    try:
+        return open_archive(weather)
+    except ArchiveError as error:
+        raise ArchiveError(
+            f"weather={str(weather)!r} is no source of weather: {known} ({error})"
+        ) from error
+
+
 def weather_store(source: str | Path, season: Season) -> Scene | None:
     """A Zarr store as a scene, or None where a name is that of an archive.
 
@@ -81,6 +125,27 @@ def weather_store(source: str | Path, season: Season) -> Scene | None:
         The address is of a kind that is not read, or holds a password.
     """
     text = str(source)
+    row = WEATHER_SOURCES.get(text)
+    url = _store_address(source)
+    if url is None:
+        return None
+    return Scene(
+        id=text,
+        collection="",
+        modality="weather",
+        start=dt.datetime.combine(season.start, dt.time(), dt.UTC),
+        end=dt.datetime.combine(season.end, dt.time(), dt.UTC),
+        solar_day=season.start,
+        footprint=shapely.box(-180, -90, 180, 90),
+        assets={"weather": Asset(href=url)},
+        accumulation=row.accumulation if row else "",
+        provider=text if row else "",
+    )
+
+
+def _store_address(source: str | Path) -> str | None:
+    """Where a Zarr store is, None where a name is that of an archive."""
+    text = str(source)
     refuse_password(text)
     row = WEATHER_SOURCES.get(text)
     url = row.url if row else text
@@ -96,18 +161,7 @@ def weather_store(source: str | Path, season: Season) -> Scene | None:
         )
     elif scheme not in {"http", "https"}:
         url = str(Path(url.removeprefix("file://")).expanduser().resolve())
-    return Scene(
-        id=text,
-        collection="",
-        modality="weather",
-        start=dt.datetime.combine(season.start, dt.time(), dt.UTC),
-        end=dt.datetime.combine(season.end, dt.time(), dt.UTC),
-        solar_day=season.start,
-        footprint=shapely.box(-180, -90, 180, 90),
-        assets={"weather": Asset(href=url)},
-        accumulation=row.accumulation if row else "",
-        provider=text if row else "",
-    )
+    return url
 
 
 def _is_store(text: str) -> bool:

@@ -6,6 +6,7 @@ from cubecrop.cube.backend import Backend
 from cubecrop.cube.clouds import CloudMask, Clouds, clouds_name, valid_share
 from cubecrop.cube.composites import Composite
 from cubecrop.cube.odc_backend import OdcBackend
+from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.season_cube import open_season
 from cubecrop.cube.stackstac_backend import StackstacBackend
@@ -18,6 +19,7 @@ __all__ = [
     "OdcBackend",
     "RasterioBackend",
     "StackstacBackend",
+    "check_cube_options",
     "clouds_name",
     "open_season",
     "valid_share",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cubecrop.checks import check_number
 from cubecrop.cube.neighbours import grown
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError, UnsupportedItemError
@@ -69,7 +70,8 @@ class CloudMask:
     halo: float = DILATION
 
     def __post_init__(self) -> None:
-        if not callable(self.function) or not 0 <= self.halo <= 10_000:
+        halo = check_number("halo", self.halo, what="0 to 10,000 metres", error=SchemaError)
+        if not callable(self.function) or not 0 <= halo <= 10_000:
             raise SchemaError(
                 f"cloud mask has function {self.function!r} and halo {self.halo!r}, expected a "
                 "function and 0 to 10,000 metres."

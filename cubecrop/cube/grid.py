@@ -18,14 +18,15 @@ import pyproj
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from cubecrop.checks import check_number, told
 from cubecrop.errors import AoiError, SchemaError
 
 if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
 __all__ = [
-    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "chunk_shape", "cut", "grid_for",
-    "lattice_of",
+    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "check_crs", "check_resolution",
+    "chunk_shape", "cut", "grid_for", "lattice_of",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as Dask has them.
@@ -103,7 +104,7 @@ def lattice_of(grid: GeoBox) -> Lattice:
     return Lattice(str(grid.crs), float(grid.transform.a))
 
 
-def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> GeoBox:
+def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) -> GeoBox:
     """The bounding rectangle of an area, snapped outward to the lattice.
 
     Parameters
@@ -112,8 +113,8 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
         The area.
     resolution : float, default 10
         Pixel size in metres.
-    crs : str, optional
-        A projected CRS in metres; by default the UTM zone of the area's centre.
+    crs : str or int, optional
+        A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
 
     Returns
     -------
@@ -126,8 +127,7 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | None = None) -> Geo
     SchemaError
         The CRS is not projected in metres, or the resolution not positive.
     """
-    if not resolution > 0 or not math.isfinite(resolution):
-        raise SchemaError(f"resolution is {resolution!r}, expected metres above 0.")
+    resolution = check_resolution(resolution)
     target = _target_crs(aoi, crs)
     left, bottom, right, top = aoi.to_crs(target).geometry.bounds
     # A thousandth of a pixel of slack keeps a rectangle that lies on the lattice but for
@@ -209,7 +209,7 @@ def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     return y, x
 
 
-def _target_crs(aoi: Aoi, crs: str | None) -> str:
+def _target_crs(aoi: Aoi, crs: str | int | None) -> str:
     if crs is None:
         try:
             target = gpd.GeoSeries([aoi.centre], crs="EPSG:4326").estimate_utm_crs()
@@ -219,14 +219,29 @@ def _target_crs(aoi: Aoi, crs: str | None) -> str:
                 "degrees south to 84 north. Name a projected CRS in metres, `crs='EPSG:3413'` "
                 "or another."
             ) from error
-    else:
-        try:
-            target = pyproj.CRS.from_user_input(crs)
-        except pyproj.exceptions.CRSError as error:
-            raise SchemaError(
-                f"crs {crs!r} is not known: {error}. Give a projected CRS in metres, such as "
-                "'EPSG:32631', or leave `crs` out for the UTM zone of the area."
-            ) from error
+        return f"EPSG:{target.to_epsg()}"
+    return check_crs(crs)
+
+
+def check_resolution(resolution: object) -> float:
+    """Raise unless a resolution is a finite number of metres above 0."""
+    return check_number("resolution", resolution, above=0, what="metres above 0", error=SchemaError)
+
+
+def check_crs(crs: object) -> str:
+    """A CRS as text; raises unless it is projected, in metres, with an EPSG code.
+
+    The code alone will do, as a number or as text.
+    """
+    try:
+        # pyproj takes an int for a code, and neither text nor NumPy's.
+        is_code = isinstance(crs, np.integer) or (isinstance(crs, str) and crs.strip().isdecimal())
+        target = pyproj.CRS.from_user_input(int(crs) if is_code else crs)  # type: ignore[call-overload]
+    except (pyproj.exceptions.CRSError, TypeError) as error:
+        raise SchemaError(
+            f"crs {told(crs)} is not known: {error}. Give a projected CRS in metres, such as "
+            "'EPSG:32631', or leave `crs` out for the UTM zone of the area."
+        ) from error
     code = target.to_epsg()
     metres = target.is_projected and target.axis_info[0].unit_name in {"metre", "meter"}
     if code is None or not metres:

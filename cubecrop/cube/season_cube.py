@@ -6,24 +6,31 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import dask.array as da
-import numpy as np
 import rioxarray  # noqa: F401 (registers the .rio accessor)
 import shapely
 import xarray as xr
 
 from cubecrop.aoi import Aoi, parse_aoi
-from cubecrop.archive import Archive, Scenes, open_archive, search, season_for
+from cubecrop.archive import (
+    Archive,
+    Scenes,
+    as_modalities,
+    open_archive,
+    open_weather,
+    search,
+    season_for,
+)
 from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, meeting
 from cubecrop.cube.clouds import Clouds, clouds_name
 from cubecrop.cube.composites import Composite, composite_child
 from cubecrop.cube.grid import Chunks, chunk_shape, cut, grid_for, pixel_centres
+from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
-from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.losses import OnError, check_on_error
+from cubecrop.errors import NoScenesError
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.texts import place_name
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from odc.geo.geobox import GeoBox
 
+    from cubecrop.losses import OnError
     from cubecrop.season import Season
 
 __all__ = ["open_season"]
@@ -47,7 +55,7 @@ def open_season(
     archive: str | Path | Archive,
     modalities: Iterable[Modality] = MODALITIES,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     composite: Composite | None = None,
     backend: Backend | None = None,
@@ -72,8 +80,8 @@ def open_season(
         at all is found.
     resolution : float, default 10
         Pixel size in metres.
-    crs : str, optional
-        A projected CRS in metres; by default the UTM zone of the area's centre.
+    crs : str or int, optional
+        A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
         Chunk side in pixels; by default the largest chunks whose decoded series fit in 512 MB,
         cut as the blocks of most files lie.
@@ -106,12 +114,17 @@ def open_season(
     ReadError
         When computed: a file cannot be read; the message names the item and the asset.
     """
+    check_cube_options(
+        resolution=resolution, crs=crs, chunks=chunks, composite=composite, clouds=clouds,
+        backend=backend, on_error=on_error,
+    )  # fmt: skip
+    modalities = as_modalities(modalities)
+    if weather is not None:
+        weather = open_weather(weather, modalities)
     area = parse_aoi(aoi)
     season = season_for(season, area)
     grid = grid_for(area, resolution=resolution, crs=crs)
     source = open_archive(archive)
-    if chunks is not None and not (isinstance(chunks, int | np.integer) and chunks > 0):
-        raise SchemaError(f"chunks is {chunks!r}, expected the side of a chunk in pixels.")
     try:
         # The rectangle of the cube, not the area: its corners may reach further.
         found = search(
@@ -126,7 +139,7 @@ def open_season(
         grid,
         None if chunks is None else int(chunks),
         composite,
-        _Stacking(backend or RasterioBackend(), check_on_error(on_error), clouds),
+        _Stacking(backend or RasterioBackend(), on_error, clouds),
     )
 
 

@@ -21,7 +21,13 @@ from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, Sensor
 from cubecrop.model.crop_model import CropModel
 from cubecrop.model.networks import CropNetwork, Outputs
 from cubecrop.model.part_scores import BASELINE, PartScores, difference, part_scores
-from cubecrop.model.predict import Predictor, as_batch, one_thread, usable_device
+from cubecrop.model.predict import (
+    Predictor,
+    as_batch,
+    check_device_name,
+    one_thread,
+    usable_device,
+)
 from cubecrop.model.record import TrainingRecord, window_text
 from cubecrop.model.reference import ModelReference, reference_to
 from cubecrop.model.series import Batch, Series
@@ -51,6 +57,7 @@ __all__ = [
     "as_batch",
     "assemble",
     "calibration_text",
+    "check_device_name",
     "days_since_start",
     "difference",
     "in_window",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import SchemaError
+from cubecrop.errors import SchemaError, SeasonError
 from cubecrop.model.config import WEATHER
 from cubecrop.model.thermal import degree_days, thermal_time
 from cubecrop.schema import SERIES, check_pixel_sets
@@ -110,6 +110,14 @@ def season_of(tree: xr.DataTree) -> Season:
         raise SchemaError(
             f"the tree has no attribute {error}, so its season is unknown. Make it with "
             "`cubecrop.open_season(...)` or set season_year, season_start and season_end."
+        ) from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, SeasonError):
+            raise
+        told = {key: tree.attrs[key] for key in ("season_year", "season_start", "season_end")}
+        raise SchemaError(
+            f"the tree has the attributes {told}, expected a year and two dates as YYYY-MM-DD "
+            f"({error})."
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, cast, get_args
 
+from cubecrop.checks import check_number, check_share, check_whole, told
 from cubecrop.errors import ModelFormatError
 from cubecrop.schema import SERIES
 
@@ -31,6 +32,8 @@ _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
     "gru": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
     "transformer": {"attention_width": 128, "heads": 4, "key_width": 1, "temporal_mlp": (128,)},
 }
+#: Sizes and the least that each may be.
+_LEAST: Final = {"embedding": 1, "attention_width": 0, "heads": 1, "key_width": 1}
 #: Sizes that a temporal encoder does not have.
 _NOT_TAKEN: Final = {
     "tempcnn": ("heads", "key_width"), "gru": ("heads", "key_width"),
@@ -131,6 +134,7 @@ class NetworkOptions:
                 raise ModelFormatError(
                     f"{name} is {getattr(self, name)!r}, expected one of {list(get_args(known))}."
                 )
+        self._check_kinds()
         if (
             not self.statistics
             or len(set(self.statistics)) != len(self.statistics)
@@ -152,12 +156,32 @@ class NetworkOptions:
                 )
         if not self.pixel_mlp:
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
-        if not (0 <= self.dropout < 1 and 0 <= self.attention_dropout < 1 and self.period > 0):
-            raise ModelFormatError("dropout must be 0 to below 1, and period above 0.")
-        if self.thermal_step and not 1 <= self.thermal_step < float("inf"):
+        for name in ("dropout", "attention_dropout"):
+            check_share(name, getattr(self, name), error=ModelFormatError)
+        check_number("period", self.period, above=0, what="above 0", error=ModelFormatError)
+        check_number("thermal_step", self.thermal_step, what="degree days", error=ModelFormatError)
+        if self.thermal_step and self.thermal_step < 1:
             raise ModelFormatError(
                 f"thermal_step is {self.thermal_step}, expected 0, or 1 degree day or more."
             )
+
+    def _check_kinds(self) -> None:
+        """Raise unless flags are flags and sizes whole numbers; a list becomes a tuple."""
+        for name in ("weather", "terrain", "geometry", "auxiliary"):
+            if type(value := getattr(self, name)) is not bool:
+                raise ModelFormatError(f"{name} is {told(value)}, expected True or False.")
+        for name, least in _LEAST.items():
+            if (value := getattr(self, name)) is not None or name == "embedding":
+                check_whole(name, value, least=least, error=ModelFormatError)
+        for name in ("pixel_mlp", "set_mlp", "temporal_mlp", "decoder", "statistics"):
+            value = getattr(self, name)
+            if name == "temporal_mlp" and value is None:
+                continue
+            if not isinstance(value, tuple | list):
+                raise ModelFormatError(f"{name} is {told(value)}, expected a tuple.")
+            object.__setattr__(self, name, tuple(value))
+            for width in value if name != "statistics" else ():
+                check_whole(f"a width of {name}", width, least=1, error=ModelFormatError)
 
     @property
     def takes_weather(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from cubecrop.checks import check_path
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import season_of
@@ -320,7 +321,7 @@ class CropModel:
         OutputError
             The folder is taken or cannot be written.
         """
-        folder = Path(path)
+        folder = check_path("path", path)
         check_free(folder, files=MODEL_FILES, overwrite=overwrite)
         with new_folder(folder, files=MODEL_FILES, overwrite=overwrite) as staging:
             for name, content in packed(self).items():
@@ -336,7 +337,11 @@ class CropModel:
         ModelFormatError
             The folder is not a model, is damaged, or was changed after it was written.
         """
-        folder = Path(path)
+        folder = check_path("path", path, error=ModelFormatError)
+        if folder.name in MODEL_FILES and folder.is_file():
+            raise ModelFormatError(
+                f"{folder} is a file of a model; give the folder that holds it, {folder.parent}."
+            )
         if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
             raise ModelFormatError(
                 f"{folder} is not a model: it lacks {missing}. Train one with "

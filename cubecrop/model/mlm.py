@@ -11,6 +11,7 @@ from shapely.geometry import mapping
 
 from cubecrop.circle import bbox_around, box_of
 from cubecrop.schema import SERIES
+from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from cubecrop.model.crop_model import CropModel
@@ -28,7 +29,7 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
     bbox = bbox_around(boxes)
     years = model.training.years or (2000,)
     window = model.season_window or ((0, 1, 1), (0, 12, 31))
-    (before, month, day), (after, last_month, last_day) = window
+    first, last = (Season(year).with_window(window) for year in (min(years), max(years)))
     bands = [{"name": band} for sensor in model.config.sensors for band in sensor.bands]
     return {
         "type": "Feature",
@@ -40,8 +41,8 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
         "properties": {
             "title": model.name,
             "datetime": None,
-            "start_datetime": f"{min(years) + before}-{month:02d}-{day:02d}T00:00:00Z",
-            "end_datetime": f"{max(years) + after}-{last_month:02d}-{last_day:02d}T23:59:59Z",
+            "start_datetime": f"{first.start}T00:00:00Z",
+            "end_datetime": f"{last.end}T23:59:59Z",
             "license": model.licence,
             "mlm:name": _slug(model.name),
             "mlm:architecture": (

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from cubecrop.checks import told
 from cubecrop.errors import DeviceError
 from cubecrop.model.calibration import tempered
 from cubecrop.model.folding import fold
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from cubecrop.model.arrays import SampleArrays, SensorArrays
     from cubecrop.model.networks import CropNetwork
 
-__all__ = ["Predictor", "as_batch", "one_thread", "usable_device"]
+__all__ = ["Predictor", "as_batch", "check_device_name", "one_thread", "usable_device"]
 
 #: Work in one go on a processor, in pixels on dates; a date costs as much as some of its pixels.
 #: Encoders cut it into pieces that stay in the cache. A graphics card wants more at once.
@@ -30,6 +32,7 @@ _ROWS = {"cpu": 65536, "cuda": 1_000_000}
 _A_DATE = 7
 #: Members come in multiples of these, so that kernels need no padding.
 _EVEN = 16
+_DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 #: Just under the largest block, of 32 MiB, that glibc learns from; see mallopt(3).
 _LARGE_BLOCK = 30 * 2**20
 
@@ -42,6 +45,7 @@ def usable_device(device: str | None = None) -> str:
     DeviceError
         The device is not there.
     """
+    check_device_name(device)
     n = torch.cuda.device_count() if torch.cuda.is_available() else 0
     there = ["cpu", *(["cuda"] if n else []), *(f"cuda:{i}" for i in range(n))]
     if device is None:
@@ -52,6 +56,15 @@ def usable_device(device: str | None = None) -> str:
             "of them, or none."
         )
     return device
+
+
+def check_device_name(device: object) -> None:
+    """Raise `DeviceError` unless a device has a name that torch may know, here or on a worker."""
+    if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
+        raise DeviceError(
+            f"device is {told(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a graphics "
+            "card where there is one."
+        )
 
 
 @contextmanager

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from cubecrop.season import Window
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 __all__ = ["TrainingRecord", "Window", "read_window", "window_text"]
-
-#: First and last day as (years from the harvest year, month, day).
-Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,10 +55,13 @@ class TrainingRecord:
 def read_window(raw: Sequence[Sequence[int]]) -> Window:
     """A window from JSON types; TypeError or ValueError where it is none."""
     (from_year, from_month, from_day), (to_year, to_month, to_day) = raw
-    return (
+    window = (
         (int(from_year), int(from_month), int(from_day)),
         (int(to_year), int(to_month), int(to_day)),
     )
+    for years, month, day in window:
+        dt.date(2000 + 4 * years, month, day)  # of leap years: 29 February is every year's last
+    return window
 
 
 def window_text(window: Window) -> str:
@@ -66,6 +69,7 @@ def window_text(window: Window) -> str:
 
     def day(one: tuple[int, int, int]) -> str:
         year = "" if one[0] == 0 else f" of the year {one[0]:+d}"
-        return f"{one[1]:02d}-{one[2]:02d}{year}"
+        known = "the end of February" if one[1:] == (2, 29) else f"{one[1]:02d}-{one[2]:02d}"
+        return known + year
 
     return f"{day(window[0])} to {day(window[1])}"

@@ -18,6 +18,7 @@ from cubecrop.model.arrays import (
 from cubecrop.model.config import WEATHER
 from cubecrop.model.record import window_text
 from cubecrop.schema import SERIES
+from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig, SensorConfig
@@ -32,9 +33,10 @@ def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False)
 
     See `cubecrop.model.CropModel.check`.
     """
-    if model.season_window is not None and (window := season_of(data).window) not in {
-        model.season_window, *model.training.windows
-    }:  # fmt: skip
+    if model.season_window is not None and not any(
+        windows_alike(window := season_of(data).window, one)
+        for one in (model.season_window, *model.training.windows)
+    ):
         raise ModelMismatchError(
             f"data spans the season {window_text(window)}, the model was trained on "
             f"{window_text(model.season_window)}. Open the season with the same window, which "
@@ -176,7 +178,9 @@ def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> 
 
 def select_bands(model: CropModel, tree: xr.DataTree) -> xr.DataTree:
     """The tree with each sensor's bands in the model's order, and in its season window."""
-    if model.season_window is not None and season_of(tree).window != model.season_window:
+    if model.season_window is not None and not windows_alike(
+        season_of(tree).window, model.season_window
+    ):
         tree = in_window(tree, model.season_window)
     bands = {s.name: list(s.bands) for s in model.config.sensors}
     nodes = {"/": tree.to_dataset()}

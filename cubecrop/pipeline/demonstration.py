@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import geopandas as gpd
@@ -11,6 +10,7 @@ import numpy as np
 import rasterio
 from rasterio.features import rasterize
 
+from cubecrop.checks import check_path
 from cubecrop.files import check_free
 from cubecrop.metrics import Scores, scores
 from cubecrop.nomenclature import NODATA
@@ -21,6 +21,8 @@ from cubecrop.simulate import simulate_archive
 from cubecrop.write import write_map, write_parcels
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from cubecrop.model import CropModel
@@ -79,7 +81,7 @@ def demo(
     OutputError
         The folder is taken.
     """
-    folder = Path(out)
+    folder = check_path("out", out)
     check_free(folder, files=(), overwrite=False)
     archive = simulate_archive(
         folder / "archive", preset="demo", seed=seed, size_km=size_km, progress=progress

@@ -11,8 +11,9 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import season_for
+from cubecrop.checks import check_flag
 from cubecrop.circle import arcs_meet, bounds_of, wrap
-from cubecrop.cube import Clouds, Composite, clouds_name
+from cubecrop.cube import Clouds, Composite, check_cube_options, clouds_name
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
@@ -22,10 +23,10 @@ from cubecrop.errors import (
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, NetworkOptions, window_text
+from cubecrop.model import CropModel, NetworkOptions, check_device_name, window_text
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES, Modality
-from cubecrop.season import Hemisphere, Season
+from cubecrop.season import Hemisphere, Season, windows_alike
 from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ __all__ = [
     "as_nomenclature",
     "as_season",
     "beside_satellites",
+    "check_options",
     "check_reach",
     "clouds_for",
     "composite_for",
@@ -66,7 +68,25 @@ def as_season(year: int, season: Season | None) -> Season | int:
         raise SeasonError(
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
-    return season if season is not None else year
+    return season if season is not None else Season(year).year
+
+
+def check_options(
+    *,
+    resolution: float,
+    crs: str | int | None,
+    chunks: int | None,
+    device: str | None,
+    composite: Composite | None = None,
+    clouds: Clouds = "scl",
+    progress: bool = True,
+) -> None:
+    """Raise unless options are of the right kind, before an archive is asked."""
+    check_cube_options(
+        resolution=resolution, crs=crs, chunks=chunks, composite=composite, clouds=clouds
+    )
+    check_device_name(device)
+    check_flag("progress", progress)
 
 
 def as_nomenclature(
@@ -97,7 +117,8 @@ def season_of_model(year: int, season: Season | None, model: CropModel, area: Ao
     usual = season_for(as_season(year, season), area)
     if season is not None or model.season_window is None:
         return usual
-    if usual.window in {model.season_window, *model.training.windows}:
+    windows = (model.season_window, *model.training.windows)
+    if any(windows_alike(usual.window, one) for one in windows):
         return usual
     found = usual.with_window(model.season_window)
     if _is_other_hemisphere(area, usual, model):
@@ -186,7 +207,7 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
     return placed
 
 
-def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | None) -> None:
+def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | int | None) -> None:
     """Raise where parcels lie too far apart for the cube that spans them, naming the farthest.
 
     An archive of the whole globe holds a parcel at mistaken coordinates too.

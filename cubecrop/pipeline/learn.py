@@ -11,14 +11,17 @@ import numpy as np
 import xarray as xr
 
 from cubecrop import __version__
-from cubecrop.archive import Archive, open_archive
+from cubecrop.archive import Archive, open_archive, open_weather
+from cubecrop.checks import check_folder, check_names, check_whole
 from cubecrop.cube import open_season
-from cubecrop.errors import LabelError, NoScenesError, ParcelError
+from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
+from cubecrop.model import usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import (
     as_nomenclature,
     as_season,
     beside_satellites,
+    check_options,
     check_reach,
     where_they_are,
     within_archive,
@@ -37,8 +40,8 @@ from cubecrop.sample import (
     sample_pixel_sets,
     split_parcels,
 )
-from cubecrop.schema import Modality, crs_of
-from cubecrop.training import TrainConfig, fit
+from cubecrop.schema import SERIES, Modality, crs_of
+from cubecrop.training import TrainConfig, as_config, fit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +77,7 @@ def train(
     weather: str | Path | Archive | None = None,
     seed: int = 0,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     device: str | None = None,
     checkpoint: str | Path | None = None,
@@ -135,6 +138,19 @@ def train(
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`.
     """
+    config = as_config(config)
+    check_options(
+        resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
+        composite=composite, clouds=clouds,
+    )  # fmt: skip
+    when = as_season(year, season)
+    modalities = _modalities(sensors, config)
+    if weather is not None:
+        weather = open_weather(weather, modalities)
+    check_whole("seed", seed, least=0)
+    check_folder("checkpoint", checkpoint)
+    check_folder("cache", cache)
+    usable_device(device)
     table = read_parcels(parcels)
     texts = labels_of(table, label)
     listed = as_nomenclature(nomenclature, texts)
@@ -143,7 +159,6 @@ def train(
         table = table.assign(**{label: texts})
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
     _classes(texts, label, "", listed)  # before anything is asked of an archive
-    config = config or TrainConfig()
     places = plain_parcels(table)
     source = open_archive(archive)
     labelled = _labelled_within(places, part, source)
@@ -153,9 +168,9 @@ def train(
     check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
     cube = open_season(
         places.iloc[labelled],
-        as_season(year, season),
+        when,
         archive=source,
-        modalities=(*sensors, *beside_satellites(config.network)),
+        modalities=modalities,
         resolution=resolution,
         crs=crs,
         chunks=chunks,
@@ -163,6 +178,7 @@ def train(
         clouds=clouds,
         weather=weather,
     )
+    _check_found(cube, config, source)
     chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
     samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
@@ -194,6 +210,27 @@ def train(
     return scored(
         model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
     )
+
+
+def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
+    """What a cube is to hold; raises where the config promises another sensor."""
+    chosen = check_names("sensors", sensors, tuple(SERIES), error=SchemaError)
+    if unknown := sorted(set(config.may_be_missing) - set(chosen)):
+        raise LabelError(
+            f"may_be_missing names {unknown}, expected some of the sensors {list(chosen)}."
+        )
+    return (*chosen, *beside_satellites(config.network))  # type: ignore[arg-type]
+
+
+def _check_found(cube: xr.DataTree, config: TrainConfig, source: Archive) -> None:
+    """Raise where an archive lacks what the network is to take, before pixels are read."""
+    wanted = {*beside_satellites(config.network), *config.may_be_missing}
+    if lacking := sorted(wanted - set(cube.children)):
+        raise SchemaError(
+            f"archive {source.name} has no {' and no '.join(lacking)} of the parcels and the "
+            "season, which the config names. Use another archive, `weather=...` for weather, or a "
+            "TrainConfig without."
+        )
 
 
 def _classes(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.archive import Archive, open_archive, open_weather
 from cubecrop.classification import (
     classify_pixel_sets,
     classify_pixels,
@@ -18,6 +18,7 @@ from cubecrop.cube import open_season
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
+    check_options,
     check_reach,
     clouds_for,
     composite_for,
@@ -50,7 +51,7 @@ def classify(
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
@@ -77,8 +78,8 @@ def classify(
         Other dates than those of the harvest year that the model was trained on.
     resolution : float, default 10
         Pixel size in metres.
-    crs : str, optional
-        A projected CRS in metres; by default the UTM zone of the area's centre.
+    crs : str or int, optional
+        A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
         Chunk side in pixels; by default what fits in 512 MB.
     device : str, optional
@@ -110,6 +111,7 @@ def classify(
     """
     crop_model = as_model(model)
     as_season(year, season)  # before a file is read
+    check_options(resolution=resolution, crs=crs, chunks=chunks, device=device)
     area = parse_aoi(aoi)
     cube = open_season(
         area,
@@ -134,7 +136,7 @@ def classify_parcels(
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float = 10,
-    crs: str | None = None,
+    crs: str | int | None = None,
     chunks: int | None = None,
     device: str | None = None,
     clouds: Clouds | None = None,
@@ -177,10 +179,16 @@ def classify_parcels(
         As for `classify`.
     """
     crop_model = as_model(model)
+    as_season(year, season)  # before a file is read
+    check_options(
+        resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
+        clouds=clouds_for(crop_model, clouds),
+    )  # fmt: skip
+    if weather is not None:
+        weather = open_weather(weather, modalities_for(crop_model))
     table = read_parcels(parcels)
     places = plain_parcels(table)
     source = open_archive(archive)
-    as_season(year, season)
     within = within_archive(places, source)
     if not within.any():
         found = nothing_found(table, crop_model)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.errors import LabelError
+from cubecrop.checks import check_share, told
+from cubecrop.errors import LabelError, ReadError
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import scored
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
-from cubecrop.training import TrainConfig, fit
+from cubecrop.training import TrainConfig, check_fit_options, fit
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,8 +64,14 @@ def train_table(
     ReadError, SchemaError, ParcelError
         The table is damaged or of another form.
     """
-    if not 0 <= held_out < 1:
-        raise LabelError(f"held_out is {held_out!r}, expected a share from 0 to below 1.")
+    check_share("held_out", held_out, error=LabelError)
+    check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
+                      progress=progress)  # fmt: skip
+    if not isinstance(table, str | Path):
+        raise ReadError(
+            f"table is {told(table)}, expected the path of a Parquet file or of a folder with "
+            "DATA and META. Pixel sets in memory are for `cubecrop.fit`."
+        )
     samples = _read(Path(table), label)
     truth: list[str | None] = samples["label"].to_numpy().tolist()
     listed = as_nomenclature(nomenclature, truth)

@@ -12,7 +12,7 @@ import shapely
 import xarray as xr
 
 from cubecrop.errors import OutputError
-from cubecrop.files import hidden_beside
+from cubecrop.staging import staging_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,20 +94,18 @@ def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.
     if (kept := _read(home)) is not None:
         return kept
     samples = make()
-    part = hidden_beside(home, "part")
     try:
-        part.mkdir(parents=True)
-        _write(samples, part / _STORE)
-        (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
-        if home.exists():  # damaged, or another process was faster
-            shutil.rmtree(home)
-        part.rename(home)
+        with staging_for(home) as part:
+            part.mkdir()
+            _write(samples, part / _STORE)
+            (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
+            if home.exists():  # damaged, or another process was faster
+                shutil.rmtree(home)
+            part.rename(home)
     except OSError as error:
         raise OutputError(
             f"{home} cannot be written: {error}. Free some space, or name another cache."
         ) from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return samples
 
 

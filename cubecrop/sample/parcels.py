@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
 import numpy as np
 
+from cubecrop.checks import told
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
 from cubecrop.shapes import plain_shapes
@@ -173,8 +173,8 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
         A column stands twice.
     """
     check_names(parcels)
-    if not isinstance(label, Hashable):
-        raise LabelError(f"label is {label!r}, expected the name of one column.")
+    if not isinstance(label, str):
+        raise LabelError(f"label is {told(label)}, expected the name of a column.")
     aside = ("id", parcels.geometry.name)
     if label not in parcels.columns or label in aside:
         columns = sorted(str(c) for c in parcels.columns if c not in aside)

@@ -12,6 +12,7 @@ import xarray as xr
 from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from cubecrop.checks import check_number, check_whole
 from cubecrop.circle import degrees_between, wrap
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
@@ -85,9 +86,10 @@ def sample_pixel_sets(
     Garnot et al. 2020, arXiv:1911.07757.
     """
     check_season_cube(season)
+    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
+    seed = check_whole("seed", seed, least=0)
+    inset = check_number("inset", inset, least=0, what="metres, 0 or more", error=SchemaError)
     table = plain_parcels(read_parcels(parcels))
-    if not isinstance(n_pixels, int) or n_pixels < 1:
-        raise SchemaError(f"n_pixels is {n_pixels!r}, expected a whole number above 0.")
     # Again in the cube's CRS, where edges may touch that did not before.
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
     places = place_pixels(

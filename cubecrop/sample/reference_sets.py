@@ -4,6 +4,11 @@
 an id for each of several nomenclatures; ``META/dates.json`` the dates as YYYYMMDD (YYYY-MM-DD is
 read too), one list for all parcels or one a parcel; ``META/geomfeat.json``, which may be absent,
 numbers an id.
+
+A parcel on two tiles has the dates of one after those of the other, and days of both twice. The
+series is brought into the order of its dates; of one day each pixel is what the first series in
+the file that saw it has. A pixel that is 0 in all of several channels was not seen: that is the
+no-data of Sentinel-2.
 """
 
 from __future__ import annotations
@@ -11,20 +16,23 @@ from __future__ import annotations
 import calendar
 import datetime as dt
 import json
-from pathlib import Path
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import LabelError, ReadError, SchemaError
+from cubecrop.checks import check_number, check_path, check_whole, told
+from cubecrop.errors import LabelError, ReadError, SchemaError, SeasonError
 from cubecrop.nomenclature import label_text
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -35,6 +43,8 @@ _ATTRS = {
     "sentinel2": {"long_name": "surface reflectance"},
     "sentinel1": {"long_name": "radar backscatter"},
 }
+#: Parcels that an error tells of.
+_TOLD = 3
 _Days = dict[str, "NDArray[np.datetime64]"]
 
 
@@ -67,7 +77,8 @@ def read_pixel_set_folder(
         from the first date's month to the last date's.
     normalisation : (mean, deviation), optional
         Each one number, (channel,) or (date, channel): values become (value - mean) /
-        deviation. By default they are taken as they are.
+        deviation. By default they are taken as they are. Dates are a parcel's in the order of
+        its file, or, where these are not so many, its days in the order of time.
     scale : float, default 1
         Values are multiplied by it before: 1e-4 makes reflectance of Sentinel-2's numbers.
     n_pixels : int, default 256
@@ -78,8 +89,8 @@ def read_pixel_set_folder(
     xarray.DataTree
         Pixel sets (see `cubecrop.schema`): ``SENSOR/… (parcel, time, band, pixel)`` float32 on
         all dates of all parcels, ``valid`` False on those that a parcel does not have, where
-        a number is not finite, and at padding. Root: ``label (parcel)`` text or None;
-        ``geometry (parcel, feature)``, where there is ``geomfeat.json``; coord
+        a number is not finite or all channels are 0, and at padding. Root: ``label (parcel)``
+        text or None; ``geometry (parcel, feature)``, where there is ``geomfeat.json``; coord
         ``pixel_count``.
 
     Raises
@@ -95,31 +106,29 @@ def read_pixel_set_folder(
     ----------
     Garnot et al. 2020, arXiv:1911.07757.
     """
-    folder = Path(path)
-    if sensor not in _BANDS or n_pixels < 1:
-        raise SchemaError(
-            f"sensor is {sensor!r} and n_pixels {n_pixels}, expected one of {sorted(_BANDS)} and 1 "
-            "or more."
-        )
+    folder = check_path("path", path, error=ReadError)
+    if not isinstance(sensor, str) or sensor not in _BANDS:
+        raise SchemaError(f"sensor is {told(sensor)}, expected one of {sorted(_BANDS)}.")
+    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
+    scale = check_number("scale", scale, what="a number", error=SchemaError)
+    if season is not None and not isinstance(season, Season):
+        raise SeasonError(f"season is {told(season)}, expected a Season, as in `Season(2018)`.")
     files = _files(folder)
     ids = list(files)
     labels = _labels(folder, label, ids)
     dates = _dates(folder, ids)
-    names = tuple(bands) if bands is not None else _BANDS[sensor]
-    if len(set(names)) < len(names):
-        raise SchemaError(f"bands are {list(names)}, expected each once.")
-    shapes = {key: _shape(file, len(dates[key]), names) for key, file in files.items()}
+    names = _BANDS[sensor] if bands is None else _names(bands)
+    counts = _pixel_counts(files, dates, names)
     time = np.unique(np.concatenate(list(dates.values())))
     season = season or _season_of(time)
     _check_inside(time, season, folder)
-    counts = np.array([shapes[key][2] for key in ids], dtype=np.int64)
     drawn = draw_positions(counts, hash_ids(ids, 0), min(n_pixels, max(1, int(counts.max()))))
     # (parcel, time, band, pixel)
     values = np.full((len(ids), len(time), len(names), drawn.shape[1]), np.nan, np.float32)
     for row, key in enumerate(ids):
-        series = _series(files[key], normalisation, scale)[:, :, drawn[row][drawn[row] >= 0]]
-        where = np.searchsorted(time, dates[key])
-        values[row, where, :, : series.shape[2]] = series
+        days, series = _series(files[key], dates[key], normalisation, scale)
+        series = series[:, :, drawn[row][drawn[row] >= 0]]
+        values[row, np.searchsorted(time, days), :, : series.shape[2]] = series
     node = xr.Dataset(
         {
             SERIES[sensor]: (("parcel", "time", "band", "pixel"), values, _ATTRS[sensor]),
@@ -144,6 +153,15 @@ def read_pixel_set_folder(
     return xr.DataTree.from_dict({"/": root, sensor: node}, name="pixel_sets")
 
 
+def _names(bands: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(bands, str) or not isinstance(bands, Iterable):
+        raise SchemaError(f"bands is {told(bands)}, expected a list of names.")
+    names = tuple(bands)
+    if len(set(map(str, names))) < len(names) or not all(isinstance(one, str) for one in names):
+        raise SchemaError(f"bands are {list(names)}, expected names, each once.")
+    return names
+
+
 def _files(folder: Path) -> dict[str, Path]:
     """The series by id, in order of their ids: as numbers where all are numbers."""
     data = folder / "DATA"
@@ -164,7 +182,7 @@ def _files(folder: Path) -> dict[str, Path]:
 def _labels(folder: Path, label: str, ids: Sequence[str]) -> list[str | None]:
     """A nomenclature's labels, one a parcel, None where it has none."""
     nomenclatures = _json(folder, "labels.json")
-    if not isinstance(nomenclatures.get(label), dict):
+    if not isinstance(label, str) or not isinstance(nomenclatures.get(label), dict):
         raise LabelError(
             f"{folder}/META/labels.json has no nomenclature {label!r}; choose among "
             f"{sorted(nomenclatures)}."
@@ -211,10 +229,9 @@ def _days(raw: object, where: str) -> NDArray[np.datetime64]:
         raise SchemaError(
             f"{where} does not hold dates as YYYYMMDD or YYYY-MM-DD: {error}."
         ) from error
-    found = np.array(days, dtype="datetime64[D]")
-    if len(found) == 0 or (np.diff(found) <= np.timedelta64(0)).any():
-        raise SchemaError(f"{where} has dates that do not rise one after the other: {days[:5]}.")
-    return found
+    if not days:
+        raise SchemaError(f"{where} has no date, expected one or more as YYYYMMDD.")
+    return np.array(days, dtype="datetime64[D]")
 
 
 def _load(file: Path) -> NDArray[Any]:
@@ -222,6 +239,26 @@ def _load(file: Path) -> NDArray[Any]:
         return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise ReadError(f"{file} cannot be read as an array of numbers: {error}.") from error
+
+
+def _pixel_counts(
+    files: Mapping[str, Path], dates: _Days, bands: Sequence[str]
+) -> NDArray[np.int64]:
+    """Pixels of each parcel; raises one error for all parcels that are not as they should be."""
+    counts, faults = [], []
+    for key, file in files.items():
+        try:
+            counts.append(_shape(file, len(dates[key]), bands)[2])
+        except (ReadError, SchemaError) as error:
+            faults.append(error)
+    if not faults:
+        return np.array(counts, dtype=np.int64)
+    told = "\n".join(f"  {error}" for error in faults[:_TOLD])
+    more = f"\n  and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+    raise type(faults[0])(
+        f"{len(faults)} of {len(files)} parcels cannot be read:\n{told}{more}\nMend them, or take "
+        "their files out of DATA to go on with the others."
+    )
 
 
 def _shape(file: Path, n_dates: int, bands: Sequence[str]) -> tuple[int, int, int]:
@@ -237,26 +274,58 @@ def _shape(file: Path, n_dates: int, bands: Sequence[str]) -> tuple[int, int, in
 
 
 def _series(
-    file: Path, normalisation: tuple[ArrayLike, ArrayLike] | None, scale: float
-) -> NDArray[np.float64]:
-    """A parcel's values (date, channel, pixel), scaled and normalised."""
-    values = _load(file).astype(np.float64) * scale
+    file: Path,
+    dates: NDArray[np.datetime64],
+    normalisation: tuple[ArrayLike, ArrayLike] | None,
+    scale: float,
+) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
+    """A parcel's days and its values (day, channel, pixel), scaled and normalised."""
+    raw = _load(file).astype(np.float64)
+    days, which = np.unique(dates, return_inverse=True)
+    seen = np.asarray(np.isfinite(raw).all(axis=1))  # (date, pixel)
+    if raw.shape[1] > 1:
+        seen &= (raw != 0).any(axis=1)
+    values = raw * scale
     if normalisation is None:
-        return values
+        return days, _of_each_day(values, seen, which, len(days))
+    mean, deviation, by_day = _normalisation(file, normalisation, values.shape, len(days))
+    if by_day:
+        return days, (_of_each_day(values, seen, which, len(days)) - mean) / deviation
+    return days, _of_each_day((values - mean) / deviation, seen, which, len(days))
+
+
+def _of_each_day(
+    values: NDArray[np.float64], seen: NDArray[np.bool_], which: NDArray[np.intp], n_days: int
+) -> NDArray[np.float64]:
+    """Values (day, channel, pixel) of the first of a day's dates on which a pixel was seen."""
+    out = np.full((n_days, *values.shape[1:]), np.nan)
+    for date in reversed(range(len(values))):  # so that the first of a day stays
+        day = out[which[date]]
+        out[which[date]] = np.where(seen[date], values[date], day)
+    return out
+
+
+def _normalisation(
+    file: Path, given: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...], n_days: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
+    """Mean, deviation, and whether they are of a parcel's days and not of its file's dates."""
     try:
-        mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in normalisation)
+        mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in given)
     except (TypeError, ValueError) as error:
         raise SchemaError(f"normalisation is not a mean and a deviation: {error}.") from error
-    try:
-        shape = np.broadcast_shapes(mean.shape, deviation.shape, values.shape)
-    except ValueError:
-        shape = ()
-    if shape != values.shape or not (deviation > 0).all():
-        raise SchemaError(
-            f"normalisation has shapes {mean.shape[:-1]} and {deviation.shape[:-1]}, expected (), "
-            f"{values.shape[1:2]} or {values.shape[:2]}, and deviations above 0."
-        )
-    return np.asarray((values - mean) / deviation)
+    for n in (shape[0], n_days):
+        target = (n, *shape[1:])
+        with suppress(ValueError):
+            if (
+                np.broadcast_shapes(mean.shape, deviation.shape, target) == target
+                and (deviation > 0).all()
+            ):
+                return mean, deviation, n != shape[0]
+    raise SchemaError(
+        f"normalisation has shapes {mean.shape[:-1]} and {deviation.shape[:-1]}, expected (), "
+        f"{shape[1:2]} or {shape[:2]} as {file.name} has dates and channels, and deviations above "
+        "0."
+    )
 
 
 def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:

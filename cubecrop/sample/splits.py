@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from cubecrop.checks import check_share, check_whole
 from cubecrop.errors import LabelError
 from cubecrop.sample.draw import hash_ids
 from cubecrop.sample.parcels import check_parcels, labels_of
@@ -48,8 +49,8 @@ def split_parcels(
         The column is not there, or the share is out of range.
     """
     check_parcels(parcels)
-    if not 0 <= held_out < 1:
-        raise LabelError(f"held_out is {held_out!r}, expected a share from 0 to below 1.")
+    check_share("held_out", held_out, error=LabelError)
+    check_whole("seed", seed, least=0)
     labels = np.array([text or "" for text in labels_of(parcels, label)])
     rank = hash_ids(parcels["id"].tolist(), "split", seed)
     part = np.where(labels == "", "unlabelled", "train").astype(object)

@@ -11,20 +11,23 @@ mean temperature           DN / 100 K
 precipitation              DN / 100 mm, summed over the step; here by the days of the step
 =========================  ==============================================================
 
-Zero is missing where it cannot be a measurement: reflectance when all bands of a native
-resolution are 0 (the no-data of Sentinel-2 itself, a third of the wide form's winter),
-backscatter (minus infinity) and temperature (0 K, in tables that end before their dates).
+A number that cannot be a measurement is missing too: reflectance when all bands of a native
+resolution are 0 (the no-data of Sentinel-2 itself, a third of the wide form's winter) or above
+the 15 bits of a product; backscatter of 0 and of 1, to which the encoding clips no power at all;
+temperature below 150 K and above 350 K (0 K in tables that end before their dates); precipitation
+of 65534, to which the encoding clips more; elevation and slope that are none on Earth.
+Backscatter of 2 to 44 is below -50 dB, and is raised to it as that of archives is.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import SchemaError
+from cubecrop.checks import check_path
+from cubecrop.errors import ReadError, SchemaError
 from cubecrop.nomenclature import label_text
 from cubecrop.sample.extraction_table import (
     TERRAIN_COLUMNS,
@@ -38,12 +41,25 @@ from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, WEATHER_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
 __all__ = ["read_worldcereal"]
 
 _TERRAIN_UNITS: Final = {"elevation": "m", "slope": "degree"}
+#: Least and greatest that can be measured; what lies without is a code for missing.
+_TERRAIN_RANGE: Final = {"elevation": (-500, 9000), "slope": (0, 90)}
+#: A product of Sentinel-2 has numbers of 15 bits.
+_LARGEST_REFLECTANCE: Final = 2**15 - 1
+#: The radar encoding clips to this, -83 dB, also where there was no power at all.
+_NO_POWER: Final = 1
+#: Backscatter below which nothing is told apart, dB, as in season cubes.
+_RADAR_FLOOR: Final = -50
+#: Air temperatures near the ground, K times 100: the records are 184 and 330 K.
+_TEMPERATURES: Final = (15000, 35000)
+#: The encoding of weather clips to this.
+_HIGHEST: Final = 65534
 #: Bands by native resolution: tiles are cut, and so lack data, a resolution at a time.
 _RESOLUTIONS: Final = (
     ("B02", "B03", "B04", "B08"),
@@ -103,7 +119,7 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     Van Tricht et al. 2023, doi:10.5194/essd-15-5491-2023. That wide steps have 30 days, and
     that precipitation is a sum, was measured against daily AgERA5 in Flanders.
     """
-    path = Path(path)
+    path = check_path("path", path, error=ReadError)
     table = read_table(path, label)
     year = _harvest_year(path.name, table)
     table = table.before(np.datetime64(f"{year + 1}-01-01"))
@@ -157,13 +173,17 @@ def _harvest_year(name: str, table: ExtractionTable) -> int:
 
 
 def _sentinel2(table: ExtractionTable) -> xr.Dataset | None:
-    numbers = dict(table.numbers)
+    numbers = {
+        band: np.where(table.numbers[band] > _LARGEST_REFLECTANCE, np.nan, table.numbers[band])
+        for band in SENTINEL2_BANDS
+        if band in table.numbers
+    }
     for group in _RESOLUTIONS:
         if here := [band for band in group if band in numbers]:
             empty = np.all([~(numbers[band] > 0) for band in here], axis=0)
             numbers.update({band: np.where(empty, np.nan, numbers[band]) for band in here})
     values: dict[str, NDArray[np.float64]] = {
-        band: numbers[band] / 10000 for band in SENTINEL2_BANDS if band in numbers
+        band: number / 10000 for band, number in numbers.items()
     }
     attrs = {"units": "1", "long_name": "surface reflectance"}
     return _satellite(table, "reflectance", values, attrs)
@@ -173,8 +193,8 @@ def _sentinel1(table: ExtractionTable) -> xr.Dataset | None:
     values = {}
     for band in SENTINEL1_BANDS:
         if band in table.numbers:
-            number = np.where(table.numbers[band] > 0, table.numbers[band], np.nan)
-            values[band] = 20 * np.log10(number) - 83
+            number = np.where(table.numbers[band] > _NO_POWER, table.numbers[band], np.nan)
+            values[band] = np.maximum(20 * np.log10(number) - 83, _RADAR_FLOOR)
     attrs = {"units": "dB", "long_name": "radar backscatter", "calibration": "sigma0"}
     return _satellite(table, "backscatter", values, attrs)
 
@@ -202,9 +222,9 @@ def _satellite(
 def _weather(table: ExtractionTable) -> xr.Dataset | None:
     values = {}
     if (kelvin := table.numbers.get("temperature_mean")) is not None:
-        values["temperature_mean"] = np.where(kelvin > 0, kelvin, np.nan) / 100
+        values["temperature_mean"] = _within(kelvin, *_TEMPERATURES) / 100
     if (total := table.numbers.get("precipitation")) is not None:
-        values["precipitation"] = total / 100 / table.days
+        values["precipitation"] = _within(total, 0, _HIGHEST - 1) / 100 / table.days
     names = [name for name, series in values.items() if np.isfinite(series).any()]
     if not names:
         return None
@@ -228,7 +248,9 @@ def _weather(table: ExtractionTable) -> xr.Dataset | None:
 
 def _terrain(table: ExtractionTable) -> xr.Dataset | None:
     values = {
-        TERRAIN_COLUMNS[str(column)]: present(table.about[column])
+        (name := TERRAIN_COLUMNS[str(column)]): _within(
+            present(table.about[column]), *_TERRAIN_RANGE[name]
+        )
         for column in table.about.columns
         if column in TERRAIN_COLUMNS
     }
@@ -243,6 +265,11 @@ def _terrain(table: ExtractionTable) -> xr.Dataset | None:
             "units": ("variable", [_TERRAIN_UNITS[name] for name in names]),
         },
     )
+
+
+def _within(numbers: NDArray[np.float64], least: float, greatest: float) -> NDArray[np.float64]:
+    """Numbers from the least to the greatest, NaN elsewhere."""
+    return np.where((numbers >= least) & (numbers <= greatest), numbers, np.nan)
 
 
 def _root(name: str, table: ExtractionTable, label: str, year: int) -> xr.Dataset:

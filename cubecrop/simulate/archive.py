@@ -5,17 +5,16 @@ from __future__ import annotations
 import datetime as dt
 import math
 import os
-import tempfile
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
 import pandas as pd
 
+from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, SimulationError
 from cubecrop.progress import progress_bar
 from cubecrop.season import Season
@@ -25,9 +24,11 @@ from cubecrop.simulate.products import optical_jobs, radar_jobs, write_terrain, 
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
 from cubecrop.simulate.stac import write_catalog
 from cubecrop.simulate.world import World, grow_world
+from cubecrop.staging import remove_leftovers_in, staging_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pystac
 
@@ -118,18 +119,15 @@ def simulate_archive(
         "wrong_labels": wrong_labels,
         "sentinel_1b": sentinel_1b,
     }
+    target = check_path("out", out)
+    check_flag("progress", progress)
     chosen = replace(find_preset(preset), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     _check(chosen, seed)
-    target = Path(out)
     _check_free(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the target, so that the last step is one rename on one file system.
-        with tempfile.TemporaryDirectory(
-            dir=target.parent, prefix=f".{target.name}.", ignore_cleanup_errors=True
-        ) as temporary:
-            root = Path(temporary) / "archive"
-            root.mkdir()
+        with staging_for(target) as part:
+            root = part / "archive"  # pystac takes a folder whose name has a point for a file
+            root.mkdir(parents=True)
             _write_archive(root, chosen, seed=seed, progress=progress)
             _check_free(target)
             if target.exists():
@@ -167,6 +165,7 @@ def _check(chosen: Preset, seed: int) -> None:
     _check_number(chosen.wrong_labels, "wrong_labels", Real, "a number")
     _check_number(chosen.cloudiness, "cloudiness", Real, "a number")
     _check_number(seed, "seed", Integral, "a whole number")
+    check_flag("sentinel_1b", chosen.sentinel_1b)
     for name in chosen.regions:
         make_grid(find_region(name), chosen.size_km)
     for year in chosen.years:
@@ -195,8 +194,10 @@ def _check(chosen: Preset, seed: int) -> None:
 
 
 def _check_free(target: Path) -> None:
-    if target.is_dir() and not any(target.iterdir()):
-        return
+    if target.is_dir():
+        remove_leftovers_in(target)
+        if not any(target.iterdir()):
+            return
     if target.exists() or target.is_symlink():
         seen = "holds files already" if target.is_dir() else "is not a folder"
         raise OutputError(

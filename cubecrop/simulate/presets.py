@@ -55,7 +55,7 @@ def find_preset(name: str) -> Preset:
     SimulationError
         There is no such preset.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise SimulationError(
             f"preset is {name!r}, expected one of {list(PRESETS)}, as in "
             "`simulate_archive(out, preset='demo')`."

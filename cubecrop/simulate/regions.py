@@ -143,7 +143,11 @@ def make_grid(region: Region, size_km: float) -> Grid:
     AoiError
         The size is not a number from 0.5 to 20.
     """
-    if not isinstance(size_km, int | float) or not 0.5 <= size_km <= 20:
+    if (
+        isinstance(size_km, bool)
+        or not isinstance(size_km, int | float)
+        or not 0.5 <= size_km <= 20
+    ):
         raise AoiError(
             f"size_km is {size_km!r}, expected a number from 0.5 to 20, as in "
             "`simulate_archive(out, size_km=2.5)`."

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cubecrop.training.config import TrainConfig
+from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.forest import Forest, fit_forest
-from cubecrop.training.loop import fit
+from cubecrop.training.loop import check_fit_options, fit
 
-__all__ = ["Forest", "TrainConfig", "fit", "fit_forest"]
+__all__ = ["Forest", "TrainConfig", "as_config", "check_fit_options", "fit", "fit_forest"]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cubecrop.errors import OutputError
-from cubecrop.files import hidden_beside
+from cubecrop.files import new_file
+from cubecrop.staging import remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,8 +55,7 @@ class Checkpoint:
                 f"{self.folder} cannot be made: {error}. Name another folder as checkpoint."
             ) from error
         for name in (STATE, METRICS):
-            for left in self.folder.glob(f".{name}.*.part"):  # of a training killed as it wrote
-                left.unlink(missing_ok=True)
+            remove_leftovers(self.folder / name)
 
     def load(self) -> dict[str, Any] | None:
         """The state after the last whole epoch, None before the first. Executes nothing."""
@@ -103,14 +103,7 @@ def metrics_table(rows: Sequence[Mapping[str, float]]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    part = hidden_beside(path, "part")
-    try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error}. Free some space there.") from error
-    finally:
-        part.unlink(missing_ok=True)
+    with new_file(path, cure="Free some space there.") as part, part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
+from cubecrop.checks import check_names, check_number, check_share, check_whole, told
 from cubecrop.errors import LabelError
 from cubecrop.model import WEATHER, NetworkOptions
 from cubecrop.schema import SERIES
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["TrainConfig"]
+__all__ = ["TrainConfig", "as_config"]
 
 Precision = Literal["float32", "bfloat16"]
+
+#: Settings that may be None.
+_OPTIONAL: Final = {"epochs", "patience", "validation"}
+_SHARES: Final = (
+    "warm_up", "label_smoothing", "small_sets", "sensor_dropout", "validation", "alpha",
+)  # fmt: skip
+_NOT_NEGATIVE: Final = (
+    "weight_decay", "focal", "class_balance", "auxiliary", "jitter", "offset", "shift_days",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,38 +122,21 @@ class TrainConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise LabelError(f"epochs is {self.epochs}, expected 1 or more.")
-        if self.patience is not None and self.patience < 1:
-            raise LabelError(f"patience is {self.patience}, expected 1 epoch or more, or None.")
-        if self.batch_size < 2 or self.n_pixels < 1:
+        if not isinstance(self.network, NetworkOptions):
             raise LabelError(
-                f"batch_size is {self.batch_size} and n_pixels {self.n_pixels}, expected at "
-                "least 2 and 1."
+                f"network is {told(self.network)}, expected NetworkOptions, as in "
+                "`TrainConfig(network=NetworkOptions(fusion='late'))`."
             )
-        if unknown := sorted(set(self.date_dropout) - {*SERIES, WEATHER}):
-            raise LabelError(
-                f"date_dropout names {unknown}, expected some of {[*SERIES, WEATHER]}."
-            )
-        shares = {
-            "warm_up": self.warm_up,
-            "label_smoothing": self.label_smoothing,
-            "small_sets": self.small_sets,
-            "sensor_dropout": self.sensor_dropout,
-            "validation": self.validation or 0.0,
-            "alpha": self.alpha,
-            **{f"date_dropout[{k}]": v for k, v in self.date_dropout.items()},
-        }
-        for name, share in shares.items():
-            if not 0 <= share <= 1 or (name != "small_sets" and share == 1):
-                raise LabelError(f"{name} is {share}, expected 0 to below 1.")
-        for name in ("weight_decay", "focal", "class_balance", "auxiliary", "jitter", "offset",
-                     "shift_days"):  # fmt: skip
-            if not (0 <= getattr(self, name) < float("inf")):
-                raise LabelError(f"{name} is {getattr(self, name)}, expected 0 or more.")
-        for name in ("learning_rate", "clip_norm"):
-            if not getattr(self, name) > 0:
-                raise LabelError(f"{name} is {getattr(self, name)}, expected more than 0.")
+        for name, least in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("n_pixels", 1)):
+            if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
+                check_whole(name, value, least=least, error=LabelError)
+        self._check_numbers()
+        missing = check_names(
+            "may_be_missing", self.may_be_missing, tuple(SERIES), empty=True, error=LabelError
+        )
+        object.__setattr__(self, "may_be_missing", missing)
+        if type(self.compile) is not bool:
+            raise LabelError(f"compile is {told(self.compile)}, expected True or False.")
         if bool(self.auxiliary) != self.network.auxiliary:
             raise LabelError(
                 f"auxiliary is {self.auxiliary} and network.auxiliary {self.network.auxiliary}; "
@@ -157,7 +148,40 @@ class TrainConfig:
                 f"precision is {self.precision!r}, expected one of {get_args(Precision)}."
             )
 
+    def _check_numbers(self) -> None:
+        """Raise unless shares are shares, and other numbers within their ranges."""
+        dropped: object = self.date_dropout
+        known = [*SERIES, WEATHER]
+        if not isinstance(dropped, Mapping) or not set(dropped) <= set(known):
+            raise LabelError(
+                f"date_dropout is {told(dropped)}, expected shares of some of {known}, as in "
+                "`date_dropout={'sentinel2': 0.4}`."
+            )
+        shares = {f"date_dropout[{sensor!r}]": share for sensor, share in dropped.items()}
+        shares |= {name: getattr(self, name) for name in _SHARES}
+        for name, share in shares.items():
+            if share is not None or name not in _OPTIONAL:
+                check_share(name, share, whole=name == "small_sets", error=LabelError)
+        for name in _NOT_NEGATIVE:
+            check_number(name, getattr(self, name), least=0, what="0 or more", error=LabelError)
+        for name in ("learning_rate", "clip_norm"):
+            check_number(name, getattr(self, name), above=0, what="more than 0", error=LabelError)
+
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model's record."""
         plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
         return plain
+
+
+def as_config(config: object) -> TrainConfig:
+    """A config as it is, the default one for None; raises where it is of another kind."""
+    if config is None:
+        return TrainConfig()
+    if not isinstance(config, TrainConfig):
+        example = ", ".join(f"{key}={value!r}" for key, value in config.items()) if (
+            isinstance(config, Mapping) and all(isinstance(key, str) for key in config)
+        ) else "epochs=40"  # fmt: skip
+        raise LabelError(
+            f"config is {told(config)}, expected a TrainConfig, as in `TrainConfig({example})`."
+        )
+    return config

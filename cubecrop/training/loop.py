@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from cubecrop.checks import check_flag, check_folder, check_whole, told
 from cubecrop.circle import arc_of, wrap
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import (
@@ -29,7 +30,7 @@ from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.texts import place_name
 from cubecrop.training.calibration import calibrate
 from cubecrop.training.checkpoint import Checkpoint
-from cubecrop.training.config import TrainConfig
+from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
 from cubecrop.training.hold_out import hold_out
 from cubecrop.training.optimise import Course, optimise, predict
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-__all__ = ["fit"]
+__all__ = ["check_fit_options", "fit"]
 
 
 def fit(
@@ -105,7 +106,14 @@ def fit(
     OutputError
         ``checkpoint`` holds another training, or cannot be written.
     """
-    config = config or TrainConfig()
+    config = as_config(config)
+    check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
+                      progress=progress)  # fmt: skip
+    if nomenclature is not None and not isinstance(nomenclature, Nomenclature):
+        raise LabelError(
+            f"nomenclature is {told(nomenclature)}, expected a Nomenclature, as in "
+            "`Nomenclature.from_names(['maize', 'wheat'])`."
+        )
     trees, texts = as_lists(samples, labels)
     sensors = sensors_together(trees, config.may_be_missing)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
@@ -145,6 +153,22 @@ def fit(
     if found is None:
         return model
     return model.with_calibration(calibrate(*found, alpha=config.alpha))
+
+
+def check_fit_options(
+    *,
+    config: TrainConfig | None,
+    seed: int,
+    device: str | None,
+    checkpoint: str | Path | None,
+    progress: bool,
+) -> None:
+    """Raise unless options are such as `fit` takes, before samples are read."""
+    as_config(config)
+    check_whole("seed", seed, least=0)
+    usable_device(device)
+    check_folder("checkpoint", checkpoint)
+    check_flag("progress", progress)
 
 
 def _origin(

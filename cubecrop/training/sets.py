@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from cubecrop.checks import told
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import WEATHER, SampleArrays, sample_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
@@ -97,6 +98,16 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
     """Pair samples and labels, one tree or several, and check their lengths."""
     if isinstance(samples, xr.DataTree):
         samples, labels = [samples], [labels]
+    if not _is_list(samples) or not all(isinstance(tree, xr.DataTree) for tree in samples):
+        raise SchemaError(
+            f"samples is {told(samples)}, expected pixel sets, as of `cubecrop.sample_pixel_sets`, "
+            "or a list of them."
+        )
+    if not _is_list(labels) or not all(_is_list(part) for part in labels):
+        raise LabelError(
+            f"labels is {told(labels)}, expected a list with a label a parcel, and of several "
+            "samples a list of such lists."
+        )
     if len(samples) != len(labels) or not samples:
         raise LabelError(f"{len(samples)} samples and {len(labels)} lists of labels do not pair.")
     texts = []
@@ -114,6 +125,10 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
             )
         texts.append(found)
     return list(samples), texts
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
 
 
 def training_set(

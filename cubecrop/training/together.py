@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING
 from cubecrop.errors import SchemaError
 from cubecrop.model import NetworkOptions, SensorConfig, in_window, season_of, window_text
 from cubecrop.schema import SERIES
+from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     import xarray as xr
+
+    from cubecrop.season import Window
 
 __all__ = ["as_one_season", "sensors_alike", "sensors_together"]
 
@@ -28,7 +31,7 @@ def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list
         Windows differ and the network needs thermal time, a sum from the season's start.
     """
     windows = {season_of(tree).window for tree in trees}
-    if len(windows) == 1:
+    if all(windows_alike(one, season_of(trees[0]).window) for one in windows):
         return list(trees)
     if options.needs_thermal_time:
         seen = [window_text(one) for one in sorted(windows)]
@@ -79,13 +82,21 @@ def sensors_alike(trees: Sequence[xr.DataTree]) -> list[str]:
     _check(trees)
     about = {
         "sensors": [", ".join(name for name in SERIES if name in t.children) for t in trees],
-        "season windows": [window_text(season_of(tree).window) for tree in trees],
+        "season windows": _windows_text([season_of(tree).window for tree in trees]),
         "composites": [str(tree.attrs.get("composite", "")) for tree in trees],
     }
     for what, seen in about.items():
         if len(set(seen)) > 1:
             raise SchemaError(f"samples have the {what} {seen}, expected the same in all.")
     return [name for name in SERIES if name in trees[0].children]
+
+
+def _windows_text(windows: Sequence[Window]) -> list[str]:
+    """Windows for people, those that are alike under one name."""
+    return [
+        window_text(next(other for other in windows if windows_alike(one, other)))
+        for one in windows
+    ]
 
 
 def _check(trees: Sequence[xr.DataTree]) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import dask.array as da
 import numpy as np
 
+from cubecrop.checks import check_flag, check_path, check_share
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import count_items, tolerate
@@ -29,6 +29,7 @@ from cubecrop.write.stac import write_item
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -107,9 +108,9 @@ def write_map(
         class of the nomenclature.
     """
     facts = MapFacts.of(dataset)
-    if not 0 <= max_lost <= 1:
-        raise SchemaError(f"max_lost is {max_lost!r}, expected a share from 0 to 1.")
-    folder = Path(out)
+    max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
+    check_flag("progress", progress)
+    folder = check_path("out", out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(
         [dataset["crop_type"].data, dataset["confidence"].data, _clear_counts(dataset)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
@@ -11,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from cubecrop.errors import OutputError
-from cubecrop.files import hidden_beside
 from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
@@ -35,7 +33,7 @@ def check_geopackage(table: gpd.GeoDataFrame, target: Path) -> None:
 def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> None:
     """Write a table to a hidden file that is to become a GeoPackage.
 
-    SQLite's journals stay in a folder of their own, which goes with them.
+    SQLite's journals lie beside it, in the hidden folder that goes with it.
 
     Parameters
     ----------
@@ -55,10 +53,8 @@ def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> No
     names = [str(name) for name in lawful.columns]
     told = {str(key): value if isinstance(value, str) else json.dumps(value)
             for key, value in table.attrs.items()}  # fmt: skip
-    folder = hidden_beside(part, "folder")
-    folder.mkdir(parents=True)
+    made = part.with_name("made.gpkg")
     try:
-        made = folder / "made.gpkg"
         lawful.to_file(
             made,
             driver="GPKG",
@@ -77,8 +73,6 @@ def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> No
             f"{target} cannot be written: {error}. Write '{target.stem}.parquet', or give each "
             "column values of one type that a GeoPackage holds: text, numbers, dates."
         ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _layer(target: Path) -> str:

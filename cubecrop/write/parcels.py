@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import geopandas as gpd
 import pyarrow as pa
 
+from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
 from cubecrop.vector import check_names
@@ -116,7 +117,8 @@ def _is_json(value: object) -> bool:
 
 def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """Raise unless a parcel table can be written to a path; before hours of work, say."""
-    target = Path(path)
+    check_flag("overwrite", overwrite)
+    target = check_path("path", path)
     if target.suffix.lower() not in _SUFFIXES:
         raise OutputError(
             f"{target} ends in {target.suffix!r}, expected '.parquet' or '.gpkg': parcels are "

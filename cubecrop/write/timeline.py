@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cubecrop.archive.seen import LOW_CLOUD, gaps_between, is_low_cloud, series_names
+from cubecrop.archive.seen import (
+    LOW_CLOUD,
+    check_low_cloud,
+    gaps_between,
+    is_low_cloud,
+    series_names,
+)
 from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.files import new_file
 from cubecrop.texts import place_name
@@ -72,6 +78,7 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
 
     from cubecrop.write.figure import Figure
 
+    check_low_cloud(low_cloud)
     series = series_names(scenes)
     if not series:
         raise NoScenesError(

@@ -1,0 +1,147 @@
+"""Hidden places that killed processes leave, and those that living ones need."""
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from cubecrop import staging
+from cubecrop.files import check_free, new_file, new_folder
+from cubecrop.staging import remove_leftovers, remove_leftovers_in, staging_for
+
+# Writes into its place, says so, and waits to be killed.
+HELD = """
+import sys, time
+from pathlib import Path
+from cubecrop.staging import staging_for
+with staging_for(Path(sys.argv[1])) as part:
+    part.mkdir()
+    (part / "half").write_text("half")
+    print("there", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder():
+    """Start processes that hold a place; those still there are killed at the end."""
+    started = []
+
+    def start(out):
+        process = subprocess.Popen(
+            [sys.executable, "-c", HELD, str(out)], stdout=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        assert process.stdout.readline() == "there\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_next_that_writes_removes_what_a_killed_process_left(tmp_path, holder):
+    out = tmp_path / "map[1].old"
+    process = holder(out)
+    other = tmp_path / ".map[1].old.mine.part"  # of nobody we know
+    other.mkdir()
+    with new_folder(out, files=(), overwrite=False) as part:
+        assert len(names(tmp_path)) == 3
+        (part / "whole").touch()
+    # The living process still has its place.
+    assert (tmp_path / ".map[1].old.0.part" / "map[1].old.part" / "half").exists()
+    process.kill()
+    process.wait()
+    remove_leftovers(out)
+    assert names(tmp_path) == [other.name, "map[1].old"]
+
+
+def test_a_killed_process_leaves_nothing_to_who_writes_a_file(tmp_path, holder):
+    out = tmp_path / "table.csv"
+    first, second = holder(out), holder(out)
+    assert names(tmp_path) == [".table.csv.0.part", ".table.csv.1.part"]
+    second.kill()
+    second.wait()
+    with new_file(out, cure="Name another.") as part:
+        part.write_text("mine")
+    assert names(tmp_path) == [".table.csv.0.part", "table.csv"]
+    first.kill()
+    first.wait()
+    with new_file(out, cure="Name another.") as part:
+        part.write_text("again")
+    assert names(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_that_holds_only_what_was_left_is_free(tmp_path, holder):
+    # A demo is killed while it makes `demo/archive`.
+    process = holder(tmp_path / "demo" / "archive")
+    with pytest.raises(OSError, match="archive"):
+        check_free(tmp_path / "demo", files=(), overwrite=False)
+    process.kill()
+    process.wait()
+    check_free(tmp_path / "demo", files=(), overwrite=False)
+    assert names(tmp_path / "demo") == []
+
+
+def left(folder, machine, age):
+    """A place that nobody locks, of some machine, last written to so many seconds ago."""
+    place = folder / ".map.0.part"
+    (place / "map.part").mkdir(parents=True)
+    (place / "owner").write_bytes(machine)
+    for path in (*place.rglob("*"), place):
+        os.utime(path, (time.time() - age,) * 2)
+    return place
+
+
+@pytest.mark.parametrize("lock", [True, False])
+@pytest.mark.parametrize(
+    ("mine", "days", "goes"),
+    [(True, 0, True), (False, 1, False), (False, 3, True), (True, 3, True)],
+)
+def test_places_of_other_machines_go_with_age(tmp_path, monkeypatch, lock, mine, days, goes):
+    if not lock:  # a file system, or a system, that has none: age alone tells
+        monkeypatch.setattr(staging, "_lock", lambda *_, **__: None)
+        goes = days > 2
+    machine = staging._machine() if mine else b"another"
+    place = left(tmp_path, machine, days * 24 * 3600)
+    remove_leftovers(tmp_path / "map")
+    assert place.exists() == (not goes)
+    with new_folder(tmp_path / "map", files=(), overwrite=False) as part:
+        (part / "whole").touch()
+    assert place.exists() == (not goes)
+
+
+def test_a_place_written_to_of_late_is_kept_however_old(tmp_path):
+    place = left(tmp_path, b"another", 9 * 24 * 3600)
+    (place / "map.part" / "tile").touch()
+    remove_leftovers_in(tmp_path)
+    assert place.exists()
+
+
+def test_a_process_killed_before_it_said_who_it_is_leaves_nothing(tmp_path):
+    (tmp_path / ".map.0.part").mkdir()
+    with staging_for(tmp_path / "map"):
+        assert names(tmp_path) == [".map.0.part"]
+    assert names(tmp_path) == []
+
+
+def test_many_who_write_one_name_at_once_do_not_meet(tmp_path):
+    def write(number):
+        for _ in range(20):
+            with staging_for(tmp_path / "one") as part:
+                part.mkdir()  # fails where another has the same place
+                (part / "file").write_text(str(number))
+                assert (part / "file").read_text() == str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert names(tmp_path) == []
