@@ -1,13 +1,14 @@
 """What a department would take, worked out from a region that is small enough to measure.
 
-``python -m benchmarks.department`` simulates square regions with every date of a season, and on each
-of them runs four steps, each in a process of its own: reading the parcels' pixels, `cubecrop.train`,
-`cubecrop.classify_parcels` and `cubecrop.classify` with writing. It prints processor seconds and peak
-memory of each, and then what follows for a larger area by proportion: reading, parcels and map by
-square kilometres, the training of a network by the parcels that it learns from.
+``python -m benchmarks.department`` simulates square regions with every date of a season, and runs
+four steps on each of them, each in a process of its own: reading the parcels' pixels,
+`cubecrop.train`, `cubecrop.classify_parcels` and `cubecrop.classify` with writing. It prints
+processor seconds and peak memory of each, and then what follows for a larger area by proportion:
+reading, parcels and map by square kilometres, the training of a network by the parcels that it
+learns from.
 
-The second table is arithmetic, not a measurement. It holds for an archive on a local disk; one
-behind a network adds waiting, and the reading of one that is compressed otherwise costs otherwise.
+The second table is arithmetic, not a measurement. It holds for an archive on a local disk. One
+behind a network adds waiting, and files that are compressed otherwise take otherwise long.
 """
 
 from __future__ import annotations
