@@ -262,7 +262,7 @@ def test_canada(benchmarks, tmp_path, capsys):
 def tiny_region(monkeypatch):
     """`simulate_archive` makes an archive of few dates and sixteen parcels of two crops."""
 
-    def make(out: Path, **_: object) -> Path:
+    def make(out: Path, *, n_parcels: int = 16, **_: object) -> Path:
         place = Place(height=40, width=40)
         write_archive(out, season_scenes(2024, place=place))
         corners = [
@@ -272,7 +272,7 @@ def tiny_region(monkeypatch):
             {"id": range(16), "crop:name": ["wheat", "maize"] * 8},
             geometry=[box(x, y, x + 80, y + 80) for x, y in corners],
             crs=place.crs,
-        )
+        )[:n_parcels]
         for name in ("parcels", "truth"):
             table.to_parquet(out / f"{name}-2024.parquet")
         return out
@@ -283,7 +283,7 @@ def tiny_region(monkeypatch):
 def test_learning(benchmarks, tiny_region, tmp_path, capsys):
     learning = importlib.import_module("benchmarks.learning")
     out, figure = tmp_path / "learning.csv", tmp_path / "learning.png"
-    arguments = ["--table", _points(tmp_path / "table.parquet"), "--out", out, "--seeds", 2]
+    arguments = ["--table", _points(tmp_path / "table.parquet"), "--out", out, "--seeds", 1]
     arguments += ["--epochs", 1, "--sizes", 10, 500, "--figure", figure]
     learning.main([str(one) for one in arguments])
     assert "random forest" in capsys.readouterr().out
@@ -293,7 +293,7 @@ def test_learning(benchmarks, tiny_region, tmp_path, capsys):
     assert set(rows.loc[rows["protocol"] == "canada", "n_train"]) == {10, 72}
     assert set(rows.loc[rows["protocol"] == "simulated", "n_train"]) == {10, 12}
     assert set(rows.loc[rows["protocol"] == "simulated", "n_test"]) == {4}
-    assert len(rows) == 2 * 2 * 2 * 2
+    assert len(rows) == 2 * 2 * 2  # source, size, method
     before = out.read_text("utf-8")
     learning.main([str(one) for one in arguments])
     assert out.read_text("utf-8") == before, "what is done is not done again"
@@ -324,26 +324,34 @@ def test_department(benchmarks, tiny_region, monkeypatch, capsys):
         return subprocess.CompletedProcess(command, 0, told.getvalue())
 
     monkeypatch.setattr(module.subprocess, "run", here)
-    module.main(["--sizes-km", "0.4", "--epochs", "1"])
-    assert done == ["read", "train", "parcels", "map"]
+    parcels = iter((8, 16))
+    make = cubecrop.simulate_archive
+    monkeypatch.setattr(
+        cubecrop, "simulate_archive", lambda out, **_: make(out, n_parcels=next(parcels))
+    )
+    module.main(["--sizes-km", "0.4", "0.2", "--epochs", "1"])
+    assert done == ["read", "train", "parcels", "map"] * 2
     told = capsys.readouterr().out
     assert "Measured" in told
     assert "6,000 km2" in told
 
 
-def test_a_department_is_worked_out_by_proportion():
+def test_a_department_is_worked_out_from_two_regions():
     module = importlib.import_module("benchmarks.department")
 
-    def cost(cpu: float, held: float = 0) -> object:
-        return module.Cost(cpu=cpu, wall=cpu, peak=500, held=held)
+    def region(size_km: float, parcels: int, disk: float, *cpu: float) -> object:
+        steps = {
+            name: module.Cost(cpu=seconds, wall=seconds, peak=400 + 5 * parcels, held=parcels)
+            for name, seconds in zip(module.STEPS, cpu, strict=True)
+        }
+        return module.Region(size_km=size_km, parcels=parcels, disk=disk, steps=steps)
 
-    steps = {"read": cost(36, 100), "train": cost(176), "parcels": cost(72), "map": cost(144)}
-    region = module.Region(size_km=2, parcels=100, disk=40, steps=steps)
-    rows = module.department(region, area=400, learned=700)
-    assert rows == [
-        ("archive on disk", "", "4 GB"),
-        ("train: read the parcels' pixels", "1.0", "1.0 GB"),  # 36 s of 4 km2, 100 times
-        ("train: learn from 700 parcels", "0.4", ""),  # 140 s for 70 parcels
+    small = region(1, 25, 10, 5, 100, 10, 20)
+    large = region(2, 100, 40, 41, 181, 82, 164)
+    assert module.department(small, large, area=300, learned=700) == [
+        ("archive", "", "3 GB on disk"),  # 30 MB of 3 km2, 100 times
+        ("train: read", "1.0", "1.0 GB of pixel sets"),  # 36 s; 1,000 parcels of 1 MB
+        ("train: learn from 700 parcels", "0.4", "5.0 GB at the peak"),  # 140 s for 70 parcels
         ("classify_parcels", "2.0", ""),
-        ("classify and write_map", "4.0", "0.0 GB"),  # 4 million pixels of 5 bytes
+        ("classify, write_map", "4.0", ""),
     ]
