@@ -155,7 +155,8 @@ def test_demo_of_several_seeds_says_their_range(benchmarks, monkeypatch, capsys)
     benchmarks("demonstration", "Demo")
     module = importlib.import_module("benchmarks.demonstration")
 
-    def run(seed: int, size_km: float) -> dict[str, object]:
+    def run(seed: int, size_km: float, kernels: str | None) -> dict[str, object]:
+        assert kernels in (None, "avx2")
         both = {"network": [0.8 + 0.05 * seed, 0.7], "forest": [0.8, 0.6 + 0.1 * seed]}
         return {"held": 80 + seed, "pixels": size_km, "cpu": 60, "peak": 1800, **both}
 
@@ -167,6 +168,8 @@ def test_demo_of_several_seeds_says_their_range(benchmarks, monkeypatch, capsys)
     assert "81 to 82" in told
     assert "0.85 to 0.90 / 0.70 to 0.70" in told
     assert "0.80 to 0.80 / 0.70 to 0.80" in told
+    module.main(["--seeds", "3", "--kernels", "avx2"])
+    assert "3, avx2" in capsys.readouterr().out
 
 
 def test_the_demo_is_measured_at_the_size_that_it_has():
