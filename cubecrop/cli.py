@@ -371,14 +371,13 @@ def _demo_told(model: cubecrop.CropModel) -> str:
     """What the scores of a demo say and do not say."""
     learnt, held = (round(model.scores[part]["n"]) for part in ("train", "held out"))
     return (
-        f"Two methods learnt the same {learnt} parcels, as declared, and were scored on the same "
-        f"{held} others: cubecrop's network, and a random forest on monthly means of each parcel. "
-        f"One parcel more or less is {100 / held:.1f} % of accuracy, and the rounding of another "
-        "processor moves the network by a few parcels, so that either may come out ahead here. "
-        "With so few parcels a forest is hard to beat. On real data, 2,395 points of Canada, they "
-        "are alike in accuracy (0.81, forest 0.80). The network is ahead in macro-F1, which counts "
-        "rare crops like common ones (0.72, forest 0.64), and more so in a region that neither "
-        "has seen (0.50, forest 0.35; 0.45, forest 0.25). See docs/results.md."
+        f"The network and a random forest (on monthly means) learnt the same {learnt} parcels and "
+        f"were scored on the same {held} others. One parcel is {100 / held:.1f} % of accuracy, and "
+        "another processor's rounding moves the network by a few parcels: either may come out "
+        "ahead, and with so few parcels a forest is hard to beat. On 2,395 real points of Canada "
+        "they are alike in accuracy (0.81, forest 0.80); the network is ahead in macro-F1, which "
+        "counts rare crops like common ones (0.72, forest 0.64), and more so in a region that "
+        "neither has seen (0.50, forest 0.35; 0.45, forest 0.25). See docs/results.md."
     )
 
 
