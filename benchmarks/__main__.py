@@ -44,7 +44,7 @@ TARGETS = {
     ("OpenSeason", "track_tasks"): 20_000,
     ("OpenSeason", "track_tasks_run"): 5000,
     ("Demo", "track_duration"): 120,
-    ("Demo", "track_peak"): 2000,
+    ("Demo", "track_peak"): 2500,
     ("Simulate", "track_duration"): 25,
     ("Simulate", "track_peak"): 1000,
     ("Simulate", "track_peak_twice_the_side"): 1000,

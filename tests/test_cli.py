@@ -1,9 +1,12 @@
 """The command line as a person uses it."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import geopandas as gpd
 import pytest
@@ -51,6 +54,28 @@ def test_a_bbox_west_of_greenwich_is_an_argument(place):
             ["search", "--aoi", "-3.0,50.8,-2.9,50.9", "--year", "2024", "--archive", str(place)],
             exit_on_error=False, result_action="return_value",
         )  # fmt: skip
+
+
+def test_the_demo_says_what_its_scores_mean():
+    scores = {"train": {"n": 198.0}, "held out": {"n": 80.0}}
+    told = cli._demo_told(SimpleNamespace(scores=scores))
+    assert "the same 198 parcels" in told
+    assert "the same 80 others" in told
+    assert "1.2 % of accuracy" in told
+
+
+def test_what_the_demo_says_of_real_data_is_what_was_measured():
+    told = cli._demo_told(SimpleNamespace(scores={"train": {"n": 2}, "held out": {"n": 1}}))
+    page = Path(__file__).parents[1] / "docs" / "results.md"
+    if not page.exists():
+        pytest.skip("the page is not there, as in a source distribution")
+    rows = page.read_text("utf-8").splitlines()
+    found = [float(number) for number in re.findall(r"0\.\d\d", told)]
+    for method, said in (("network", found[::2]), ("random forest", found[1::2])):
+        row = next(row for row in rows if row.startswith(f"| {method} | 5 |"))
+        accuracy = re.findall(r"(\.\d+) /", row)[0]
+        measured = [float(number) for number in (accuracy, *re.findall(r"/ (\.\d+)", row))]
+        assert said == [pytest.approx(one, abs=0.0051) for one in measured]
 
 
 @pytest.mark.slow

@@ -3,9 +3,11 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
@@ -106,7 +108,67 @@ def test_commands_in_readme_and_docs_are_understood():
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith("cubecrop ")]
     assert len(lines) >= 5
     for line in lines:
-        app.parse_args(shlex.split(line)[1:], print_error=False, exit_on_error=False)
+        words = shlex.split(line.replace("$year", "2024"))[1:]
+        app.parse_args(words, print_error=False, exit_on_error=False)
+
+
+def _blocks(page: str, language: str) -> list[str]:
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def years(tmp_path, monkeypatch) -> Path:
+    """Three years of few dates; the west grows other crops than the east, in turns."""
+    place = Place(height=40, width=40)
+    scenes = [scene for year in (2022, 2023, 2024) for scene in season_scenes(year, place=place)]
+    for i, one in enumerate(scenes):
+        if isinstance(one, Optical):
+            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
+    write_archive(tmp_path / "archive", scenes)
+    corners = [(i, j) for i in range(4) for j in range(4)]
+    boxes = [
+        box(x, y, x + 80, y + 80)
+        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
+    ]
+    crops = ["wheat" if i < 2 else "maize" for i, _ in corners]
+    table = gpd.GeoDataFrame({"id": range(16), "crop:name": crops}, geometry=boxes, crs=place.crs)
+    for year in (2022, 2023, 2024):
+        table.to_parquet(tmp_path / f"parcels-{year}.parquet")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="the page's loop is one of bash")
+def test_the_loop_over_years_runs(years, capsys):
+    """The shell runs the page's loop; what it would call is then called here."""
+    from cubecrop.cli import app
+
+    (loop,) = _blocks("several-years.md", "sh")
+    record = "cubecrop() { printf '%s\\0' \"$@\"; printf '\\n'; }\n"
+    said = subprocess.run(
+        ["bash", "-euc", record + loop], capture_output=True, text=True, check=True
+    )
+    calls = [line.split("\0")[:-1] for line in said.stdout.splitlines()]
+    assert [words[0] for words in calls] == ["train", *("classify-parcels", "classify") * 2]
+    for words in calls:
+        few = ["--epochs", "1"] if words[0] == "train" else []
+        app([*words, *few], result_action="return_value")
+    for year in (2023, 2024):
+        table = gpd.read_parquet(years / f"classified-{year}.parquet")
+        assert (table["status"] == "predicted").all()
+        assert (years / f"map-{year}" / "crop_type.tif").exists()
+
+
+def test_the_network_of_several_years_runs(years, monkeypatch, capsys):
+    short = partial(cubecrop.fit, config=cubecrop.TrainConfig(epochs=1))
+    monkeypatch.setattr(cubecrop, "fit", short)
+    text = "".join(_blocks("several-years.md", "python"))
+    names: dict[str, object] = {}
+    exec(text, names)
+    assert [len(tree["parcel"]) for tree in names["samples"]] == [16, 16]
+    assert names["model"].training.years == (2022, 2023)
+    assert "of 16 parcels of 2024 are as declared" in capsys.readouterr().out
 
 
 def test_every_error_is_in_the_table_with_its_builtin():

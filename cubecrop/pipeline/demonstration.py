@@ -53,7 +53,7 @@ def demo(
     out: str | Path = "cubecrop-demo",
     *,
     seed: int = 0,
-    size_km: float = 2.5,
+    size_km: float = 3.0,
     progress: bool = True,
 ) -> DemoResult:
     """Simulate an archive, train on part of its parcels, classify the rest, map the area.
@@ -67,8 +67,9 @@ def demo(
         ``demo.png``. Must be missing or empty.
     seed : int, default 0
         Same seed: same archive, same model, same map.
-    size_km : float, default 2.5
-        Side of the simulated area.
+    size_km : float, default 3.0
+        Side of the simulated area. At 3 km about 280 parcels lie in it, of which the model
+        learns from 200.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 

@@ -55,7 +55,7 @@ def simulate_archive(
     Weather drives growth, growth drives what Sentinel-1 and Sentinel-2 see, rain drives cloud;
     see the page on the simulator for what is in it, how it compares with real seasons, and what
     it cannot tell. The form is that of the Planetary Computer. Writes at once; memory is below
-    1 GB at 2.5 km, and so is the disk: about 70 MB a region and year.
+    1 GB at 3 km, and so is the disk: about 100 MB a region and year.
 
     Two runs with the same arguments and library versions write the same bytes, whatever the
     threads; a region's images do not depend on the regions beside it. Years of one seed and
@@ -66,7 +66,7 @@ def simulate_archive(
     out : path
         Folder to make; it must not exist, or be empty.
     preset : {"demo", "regions", "years", "cloudy", "no-sentinel-1b"}, default "demo"
-        Where the arguments that are None come from: one region and year of 2.5 km; three
+        Where the arguments that are None come from: one region and year of 3 km; three
         regions; three years; more cloud; no descending track.
     regions : sequence of str, optional
         Among "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes".

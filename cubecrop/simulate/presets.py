@@ -32,7 +32,7 @@ class Preset:
 
     regions: tuple[str, ...] = ("flanders",)
     years: tuple[int, ...] = (2024,)
-    size_km: float = 2.5
+    size_km: float = 3.0
     cloudiness: float = 0.0
     wrong_labels: float = 0.03
     sentinel_1b: bool = True
