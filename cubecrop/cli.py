@@ -5,29 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import warnings
-from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 import cubecrop
 from cubecrop.errors import CubecropError, LabelError
+from cubecrop.printing import demo_text, found_table, plain_console, print_calibration
 from cubecrop.season import Season
 from cubecrop.terminal import Terminal, lenient_streams
-from cubecrop.texts import place_name, printable
+from cubecrop.texts import printable
 
 if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
-    from pandas import DataFrame
     from rich.console import Console
 
 __all__ = ["main"]
-
-#: Columns that every table fits in.
-_WIDTH = 80
 
 app = App(
     name="cubecrop",
@@ -105,9 +98,9 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0, verbose: Verbose =
         Same seed, same result.
     """
     result = cubecrop.demo(out, seed=seed)
-    console = _console()
+    console = plain_console()
     _print_scores(console, result.model, verbose=verbose)
-    console.print(_demo_told(result.model))
+    console.print(demo_text(result.model))
     console.print(
         f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
         "are right, by the crops that really grew. The archive is simulated; what its scores say "
@@ -148,9 +141,9 @@ def search(
         aoi, _season(year, start, end) or year, archive=archive, weather=weather, cache=cache
     )
     found = cubecrop.availability(scenes, low_cloud=low_cloud)
-    console = _console()
+    console = plain_console()
     if len(found):
-        console.print(_found_table(scenes, found, low_cloud))
+        console.print(found_table(scenes, found, low_cloud))
         console.print(
             "A gap is days on end without an acquisition; of Sentinel-2, without one of at most "
             f"{low_cloud:g} % cloud in the whole scene."
@@ -266,14 +259,14 @@ def train(
             cache=cache,
         )
     model.save(out, overwrite=overwrite)
-    console = _console()
+    console = plain_console()
     _print_scores(console, model, verbose=verbose)
     if nomenclature is not None:
         console.print(
             f"The model tells apart the {len(model.nomenclature)} crops of {nomenclature.name} "
             "that a parcel has; any other crop of the list is left out."
         )
-    _print_calibration(console, model)
+    print_calibration(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")
 
 
@@ -325,8 +318,8 @@ def classify_parcels(
         allow_gaps=allow_gaps,
     )
     cubecrop.write_parcels(table, out, columns=columns, overwrite=overwrite)
-    console = _console()
-    _print_calibration(console, crop_model)
+    console = plain_console()
+    print_calibration(console, crop_model)
     for line in predicted_text(table["status"].tolist()):
         console.print(line)
     console.print(f"Written to {out}")
@@ -384,8 +377,8 @@ def classify(
         allow_gaps=allow_gaps,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
-    console = _console()
-    _print_calibration(console, crop_model)
+    console = plain_console()
+    print_calibration(console, crop_model)
     for line in mapped_text(out / "item.json"):
         console.print(line)
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
@@ -421,72 +414,7 @@ def simulate(
     cubecrop.simulate_archive(
         out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
     )
-    _console().print(f"Written to {out}")
-
-
-def _demo_told(model: cubecrop.CropModel) -> str:
-    """What the scores of a demo say and do not say."""
-    learnt, held = (round(model.scores[part]["n"]) for part in ("train", "held out"))
-    return (
-        f"The network and a random forest (on monthly means) learnt the same {learnt} parcels and "
-        f"were scored on the same {held} others. One parcel is {100 / held:.1f} % of accuracy, and "
-        "another processor's rounding moves the network by a few parcels: either may come out "
-        "ahead, and with so few parcels a forest is hard to beat. On 2,395 real points of Canada "
-        "they are alike in accuracy (0.81, forest 0.80); the network is ahead in macro-F1, which "
-        "counts rare crops like common ones (0.72, forest 0.64), and more so in a region that "
-        "neither has seen (0.50, forest 0.35; 0.45, forest 0.25). See docs/results.md."
-    )
-
-
-def _found_table(scenes: cubecrop.Scenes, found: DataFrame, low_cloud: float) -> Table:
-    """What was found, narrow enough for a terminal of 80 columns."""
-    table = Table(
-        title=f"{place_name(scenes.archive)}, season {scenes.season}",
-        box=None,
-        padding=(0, 1, 0, 0),
-    )
-    table.add_column("series", no_wrap=True)
-    for column in ("scenes", "dates", f"≤ {low_cloud:g} %\ncloud", "median\ncloud"):
-        table.add_column(column, justify="right")
-    table.add_column("first,\nlast", no_wrap=True)
-    table.add_column("longest\ngap, from", no_wrap=True)
-    for row in found.to_dict("records"):
-        clouds, gap = row["cloud_cover"], row["longest_gap"]
-        table.add_row(
-            str(row["series"]),
-            str(row["scenes"]),
-            str(row["dates"]),
-            str(row["low_cloud_dates"]) if row["modality"] == "sentinel2" else "",
-            "" if isnan(clouds) else f"{clouds:.0f} %",
-            f"{row['first']}\n{row['last']}",
-            f"{gap} days\n{row['gap_start']}" if gap else "",
-        )
-    return table
-
-
-class _Console(Terminal):
-    """A console to which words are words: no markup, no emoji by name, no command to it."""
-
-    def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
-        options |= {"markup": False, "emoji": False}
-        return super().render_str(printable(text), **options)
-
-
-def _console() -> Console:
-    """Where results are told; numbers in a sentence are not coloured."""
-    console = _Console(highlight=False)
-    # A table that is cut to a narrower terminal loses columns; lines that are too long wrap.
-    console.width = max(console.width, _WIDTH)
-    return console
-
-
-def _print_calibration(console: Console, model: cubecrop.CropModel) -> None:
-    """Say what a confidence is worth, where nothing says that it is a probability."""
-    if model.calibration is None:
-        console.print(
-            "The model is uncalibrated: by its confidence parcels and pixels can be ranked, but "
-            "0.9 does not mean that nine in ten are right."
-        )
+    plain_console().print(f"Written to {out}")
 
 
 def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:

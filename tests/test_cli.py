@@ -13,7 +13,7 @@ import pytest
 import shapely
 
 import cubecrop
-from cubecrop import cli
+from cubecrop import cli, printing
 from cubecrop.errors import LabelError, ModelMismatchError, NoScenesError, OutputError
 
 
@@ -58,14 +58,14 @@ def test_a_bbox_west_of_greenwich_is_an_argument(place):
 
 def test_the_demo_says_what_its_scores_mean():
     scores = {"train": {"n": 198.0}, "held out": {"n": 80.0}}
-    told = cli._demo_told(SimpleNamespace(scores=scores))
+    told = printing.demo_text(SimpleNamespace(scores=scores))
     assert "the same 198 parcels" in told
     assert "the same 80 others" in told
     assert "1.2 % of accuracy" in told
 
 
 def test_what_the_demo_says_of_real_data_is_what_was_measured():
-    told = cli._demo_told(SimpleNamespace(scores={"train": {"n": 2}, "held out": {"n": 1}}))
+    told = printing.demo_text(SimpleNamespace(scores={"train": {"n": 2}, "held out": {"n": 1}}))
     page = Path(__file__).parents[1] / "docs" / "results.md"
     if not page.exists():
         pytest.skip("the page is not there, as in a source distribution")

@@ -128,13 +128,17 @@ def test_bounds_off_the_geometry_are_named_and_the_item_not_left_out(folder):
         item["properties"]["proj:bbox"] = item["bbox"]
 
     edit(folder, "sentinel-2-l2a/*/*.json", in_degrees)
-    with pytest.raises(UnsupportedItemError, match="does not touch"):
+    with pytest.raises(
+        UnsupportedItemError,
+        match="its proj: fields place its files at",
+    ):
         open_season(area(PLACE), 2018, archive=folder)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "told"),
-    [("proj:shape", [0, 60], "above 0"), ("proj:bbox", [5, 0, 5, 0], "left < right"),
+    [("proj:shape", [0, 60], "above 0"),
+     ("proj:bbox", [5, 0, 5, 0], "item 'S2A.*proj: fields place its files"),
      ("proj:bbox", ["nan", 0, 5, 9], "left < right")],
 )  # fmt: skip
 def test_grids_that_no_file_has_are_refused(folder, key, value, told):
@@ -143,7 +147,7 @@ def test_grids_that_no_file_has_are_refused(folder, key, value, told):
         item["assets"]["B02"][key] = value
 
     edit(folder, "sentinel-2-l2a/*/*.json", change)
-    with pytest.raises(UnsupportedItemError, match=f"asset 'B02' of item .*{told}"):
+    with pytest.raises(UnsupportedItemError, match=told):
         open_season(area(PLACE), 2018, archive=folder)
 
 

@@ -13,7 +13,7 @@ from test_cli import ask, run
 from test_train_table import extraction
 
 import cubecrop
-from cubecrop import cli
+from cubecrop import cli, printing
 from cubecrop.errors import ArchiveError, LabelError, ModelFormatError, OutputError
 from cubecrop.pipeline import learn
 from cubecrop.testing import Optical, Place, season_scenes, write_archive
@@ -175,15 +175,15 @@ def test_columns_that_a_file_cannot_hold_are_told_before_an_archive_is_asked(fol
 
 def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    monkeypatch.setattr(cli, "app", lambda: None)
+    monkeypatch.setattr(cli, "app", lambda *_, **__: None)
     cli.main()
     told = warnings.formatwarning(UserWarning("item \x1b[2Jx"), UserWarning, "file.py", 3)
     assert told == "warning: item x\n"
 
 
 def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
-    console = cli._console()
-    table = cli.Table(title="[red]title[/] :star:")
+    console = printing.plain_console()
+    table = printing.Table(title="[red]title[/] :star:")
     table.add_column("[bold]a[/]")
     table.add_row("\x1b[31mx\x1b[0m\u202e :star: [link=http://a.b]")
     console.print(table)
@@ -196,7 +196,7 @@ def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
 
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
-    def fail():
+    def fail(*_, **__):
         raise ArchiveError("item \x1b[2Jx\u202e of [bold]a\n  b")
 
     monkeypatch.setattr(cli, "app", fail)

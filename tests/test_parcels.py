@@ -81,5 +81,5 @@ def test_labels_that_are_none_are_refused():
         labels_of(parcels, "geometry")
     with pytest.raises(LabelError, match="holds values that are no labels"):
         labels_of(parcels, "crop")
-    with pytest.raises(LabelError, match="expected the name of one column"):
+    with pytest.raises(LabelError, match="expected the name of a column"):
         labels_of(parcels, ["crop"])

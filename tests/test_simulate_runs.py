@@ -188,4 +188,4 @@ def test_progress_goes_to_standard_error_alone(tmp_path, monkeypatch, capsys):
     simulate_archive(tmp_path / "shown", size_km=0.5)
     out, err = capsys.readouterr()
     assert out == ""
-    assert "simulating" in err
+    assert "Simulating" in err

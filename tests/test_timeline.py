@@ -150,13 +150,13 @@ def test_the_command_writes_table_and_picture(scenes, tmp_path, capsys):
 def test_the_table_fits_a_terminal_of_80_columns(scenes):
     from rich.console import Console
 
-    from cubecrop import cli
+    from cubecrop import printing
 
     down = [dataclasses.replace(one, orbit_state="descending") for one in scenes.of("sentinel1")]
     both = dataclasses.replace(scenes, scenes=(*scenes, *down))
     text = io.StringIO()
     found = cubecrop.availability(both)
-    Console(width=80, file=text).print(cli._found_table(both, found, 20))
+    Console(width=80, file=text).print(printing.found_table(both, found, 20))
     assert "Sentinel-1 descending R161" in text.getvalue()
     assert "…" not in text.getvalue()
 

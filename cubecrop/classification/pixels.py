@@ -131,20 +131,26 @@ def _as_map(
                 _blocks(pixel_confidence, columns.data, np.float32, n_classes=n),
                 {"long_name": "probability of the mapped crop", "units": "1", **grid},
             ),
-            "probability": columns.isel(crop=slice(n))
-            .transpose("crop", "y", "x")
-            .assign_attrs(long_name="probability", units="1", **grid),
-            "clear_dates": columns.isel(crop=slice(n, None))
-            .rename(crop="sensor")
-            .transpose("sensor", "y", "x")
-            .astype(np.uint16)
-            .assign_attrs(long_name="dates with a valid observation", units="1", **grid),
+            "probability": (
+                ("crop", "y", "x"),
+                _planes(columns.data, slice(0, n), np.float32),
+                {"long_name": "probability", "units": "1", **grid},
+            ),
+            "clear_dates": (
+                ("sensor", "y", "x"),
+                _planes(columns.data, slice(n, n + len(present)), np.uint16),
+                {"long_name": "dates with a valid observation", "units": "1", **grid},
+            ),
         },
         attrs={**map_attrs(season, model), "coverage": _coverage_text(season, present)},
     )
     dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(
-        crop=names, sensor=list(present), spatial_ref=season["spatial_ref"]
+        y=season["y"],
+        x=season["x"],
+        crop=names,
+        sensor=list(present),
+        spatial_ref=season["spatial_ref"],
     )
 
 
@@ -223,6 +229,25 @@ def _blocks(function: Callable[..., Any], columns: Any, dtype: type, **options: 
         return function(columns, **options)
     return da.map_blocks(
         function, columns, drop_axis=2, dtype=dtype, meta=np.empty((0, 0), dtype), **options
+    )
+
+
+def _planes(columns: Any, part: slice, dtype: type) -> Any:  # noqa: ANN401
+    """Some of the last axis of (y, x, …) as the first axis, in another type: one task a block."""
+
+    def planes(block: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.moveaxis(block[..., part], -1, 0).astype(dtype))
+
+    if not isinstance(columns, da.Array):
+        return planes(columns)
+    return da.map_blocks(
+        planes,
+        columns,
+        drop_axis=2,
+        new_axis=0,
+        chunks=((part.stop - part.start,), *columns.chunks[:2]),
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
     )
 
 

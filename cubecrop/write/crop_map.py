@@ -119,7 +119,12 @@ def write_map(
     crop_type, confidence, clear, lost = compute(
         *arrays, report, description="Mapping crops", progress=progress
     )
-    facts = replace(facts, coverage=_with_medians(facts.coverage, dataset, clear))
+    facts = replace(
+        facts,
+        coverage=_with_medians(facts.coverage, dataset, clear),
+        # A legend names what is there, and nothing that could have been.
+        marks=tuple(mark for mark in facts.marks if (crop_type == mark[0]).any()),
+    )
     _check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, n_classes=len(facts.nomenclature))
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:

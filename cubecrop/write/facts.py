@@ -124,13 +124,8 @@ class MapFacts:
     @property
     def entries(self) -> list[tuple[int, str, str]]:
         """Value, name and colour of each class and mark; nodata is none of them."""
-        found = {TOO_FEW: (TOO_FEW, "Too few observations", TOO_FEW_COLOUR)}
-        found |= {mark[0]: mark for mark in self.marks}
         crops = enumerate(self.nomenclature.crops)
-        return [
-            *((value, crop.name, crop.colour) for value, crop in crops),
-            *(found[value] for value in sorted(found)),
-        ]
+        return [*((value, crop.name, crop.colour) for value, crop in crops), *self.marks]
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -188,15 +183,17 @@ def _nomenclature(text: object) -> Nomenclature:
 
 
 def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[tuple[int, str, str], ...]:
-    """Codes of a flag table that are neither classes nor nodata."""
+    """Codes of a flag table that are neither classes nor nodata, and that of too few dates."""
     values = np.atleast_1d(np.asarray(attrs.get("flag_values", ()), dtype=object)).tolist()
     meanings = str(attrs.get("flag_meanings", "")).split()
     if len(values) != len(meanings):  # a name with other blanks than spaces
         meanings = meanings[len(meanings) - len(values) :]
+    named = {TOO_FEW: "too_few_observations"}
+    named |= {int(value): meaning for value, meaning in zip(values, meanings, strict=False)}
     return tuple(
-        (int(value), meaning.replace("_", " ").capitalize(), _MARK_COLOURS.get(value, _OTHER_MARK))
-        for value, meaning in zip(values, meanings, strict=False)
-        if n_classes <= int(value) < NODATA
+        (value, meaning.replace("_", " ").capitalize(), _MARK_COLOURS.get(value, _OTHER_MARK))
+        for value, meaning in sorted(named.items())
+        if n_classes <= value < NODATA
     )
 
 
