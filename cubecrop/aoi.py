@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from cubecrop.circle import BBox, arc_of, bounds_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
-from cubecrop.vector import from_geojson, read_vector
+from cubecrop.vector import check_names, from_geojson, read_vector
 
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
@@ -143,6 +143,8 @@ def parse_aoi(aoi: object) -> Aoi:
     ------
     AoiError
         Empty, without CRS, out of the range of degrees, or of an unknown kind.
+    ParcelError
+        A table has a column twice.
     """
     if isinstance(aoi, Aoi):
         return aoi
@@ -204,6 +206,8 @@ def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
+    if isinstance(table, gpd.GeoDataFrame):
+        check_names(table)  # of two geometry columns of one name neither is found
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
     shapes = table.geometry

@@ -10,7 +10,7 @@ import pytest
 import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi, read_vector
-from cubecrop.errors import AoiError, CubecropError
+from cubecrop.errors import AoiError, CubecropError, ParcelError
 
 BBOX = (3.0, 50.8, 3.1, 50.9)
 
@@ -31,6 +31,12 @@ BBOX = (3.0, 50.8, 3.1, 50.9)
 )
 def test_every_form_means_the_same_place(given):
     assert parse_aoi(given).bbox == pytest.approx(BBOX)
+
+
+def test_a_table_with_two_geometries_of_one_name_is_refused_by_name():
+    table = gpd.GeoDataFrame({"other": [1]}, geometry=[shapely.box(*BBOX)], crs=4326)
+    with pytest.raises(ParcelError, match=r"\['geometry'\] more than once"):
+        parse_aoi(table.rename(columns={"other": "geometry"}))
 
 
 SQUARE = shapely.geometry.mapping(shapely.box(*BBOX))

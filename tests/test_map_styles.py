@@ -128,16 +128,20 @@ def test_a_map_without_a_value_is_written(tmp_path):
 
 
 def test_codes_that_the_flags_name_beside_the_classes_are_shown(tmp_path):
-    dataset = fake_map(random_classes(8, 8))
+    values = random_classes(8, 8)
+    values[0, 0] = 254
+    confidence = np.where(values < 254, 0.5, np.nan).astype("float32")
+    dataset = fake_map(values, confidence)
     dataset["crop_type"].attrs.update(
-        flag_values=np.array([0, 1, 2, 3, 254, NODATA], "uint8"),
-        flag_meanings="Grassland Maize_(grain) Potatoes Winter_wheat too_few_observations no_data",
+        flag_values=np.array([0, 1, 2, 3, 253, 254, NODATA], "uint8"),
+        flag_meanings="Grassland Maize_(grain) Potatoes Winter_wheat unknown too_few_observations "
+        "no_data",
     )
     facts = MapFacts.of(dataset)
-    assert [mark[:2] for mark in facts.marks] == [(254, "Too few observations")]
+    assert [mark[:2] for mark in facts.marks] == [(253, "Unknown"), (254, "Too few observations")]
     out = write_map(dataset, tmp_path / "map")
     assert palette(out)[254][0] == "Too few observations"
-    assert NODATA not in palette(out)
+    assert not {253, NODATA} & set(palette(out))  # no pixel is of these
     with rasterio.open(out / "crop_type.tif") as raster:
         assert {value for value, colour in raster.colormap(1).items() if colour[3]} == {
             0, 1, 2, 3, 254,
