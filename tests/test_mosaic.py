@@ -1,16 +1,22 @@
 """Tiles of an elevation model are one surface, and no value depends on chunks."""
 
+import json
+
 import numpy as np
 import pyproj
 import pytest
 import rasterio
+import shapely
 from affine import Affine
 from files import edit
 
 from cubecrop import open_season
-from cubecrop.cube.grid import Lattice, Window
+from cubecrop.aoi import Aoi
+from cubecrop.archive import normalise_item
+from cubecrop.cube.grid import Lattice, Window, grid_for, pixel_centres
 from cubecrop.cube.mosaic import Tile, read_mosaic
 from cubecrop.cube.read import Source, read_window
+from cubecrop.cube.terrain import terrain_child
 from cubecrop.testing import Elevation, Optical, Place, write_archive
 
 SECOND = 1 / 3600
@@ -195,3 +201,33 @@ def test_no_resolution_makes_values_depend_on_the_window(noisy, resolution, crs)
                 found = read(noisy[name], lattice, part)
                 expected = whole[row : row + height, column : column + width]
                 np.testing.assert_array_equal(found, expected, err_msg=name)
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32760", "EPSG:32701", "EPSG:3832"])
+def test_tiles_on_both_sides_of_the_180th_meridian_are_one_surface(tmp_path, crs):
+    """As Copernicus' tiles are called: one ends at 180 degrees, the next begins at -180."""
+
+    def surface(lon, lat):
+        return 100 + (lon % 360 - 180) * 20_000 + (lat + 16.8) * 8_000
+
+    top = -16.8 + 20 * SECOND
+    tiles = {"E179": tile(180 - 40 * SECOND, top), "W180": tile(-180, top)}
+    to_utm = pyproj.Transformer.from_crs(4326, 32760, always_xy=True)
+    x, y = (round(v, -1) for v in to_utm.transform(180.0, -16.8))
+    write_tiles(tmp_path, tiles, surface)
+    scenes = [
+        normalise_item(json.loads(path.read_text()) | {"assets": assets})
+        for path in sorted(tmp_path.glob("cop-dem-glo-30/*/*.json"))
+        for assets in [{"data": {"href": str(path.parent / "data.tif")}}]
+    ]
+    grid = grid_for(Aoi(shapely.box(x - 300, y - 300, x + 300, y + 300), "EPSG:32760"), crs=crs)
+    whole = terrain_child(scenes, grid, chunks=tuple((n,) for n in grid.shape))["terrain"].values
+    y, x = pixel_centres(grid)
+    lon, lat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(*np.meshgrid(x, y))
+    assert ((lon < 0).any(), (lon > 0).any()) == (True, True)
+    assert np.abs(whole[0] - surface(lon, lat)).max() < 0.05
+    assert np.ptp(whole[1]) < 0.1
+    cut_in_two = ((grid.shape[0],), (grid.shape[1] // 2, grid.shape[1] - grid.shape[1] // 2))
+    np.testing.assert_array_equal(
+        terrain_child(scenes, grid, chunks=cut_in_two)["terrain"].values, whole
+    )

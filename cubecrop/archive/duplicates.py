@@ -131,6 +131,9 @@ def _replaces(newer: Scene, older: Scene) -> bool:
     """Whether a newer scene shows the same product, or nearly all that an older one does."""
     if _same_product(older, newer):
         return True
+    one, other = (newness(scene.baseline, scene.generated) for scene in (newer, older))
+    if older.modality in SERIES and not older.tile and one == other:
+        return False  # nothing tells a copy from the other half of an image
     if older.footprint.area == 0:
         return bool(older.footprint.intersects(newer.footprint))
     shared = older.footprint.intersection(newer.footprint).area

@@ -10,10 +10,13 @@ gets a rim of pixels that are interpolated from the others before it is warped.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+import pyproj
 import rasterio
 from affine import Affine
 from rasterio.enums import Resampling
@@ -25,7 +28,13 @@ from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import check_file
 from cubecrop.cube.neighbours import grown
 from cubecrop.cube.pixels import read_pixels
-from cubecrop.cube.warp import footing, footing_of, lattice_squares, warp_square
+from cubecrop.cube.warp import (
+    footing,
+    footing_of,
+    geotransform,
+    lattice_squares,
+    warp_square,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,16 +163,16 @@ def _part(source: Source, lattice: Lattice, window: Window) -> _Sheet | None:
         if found is None:
             return None
         values = read_pixels(file, source, found.place, dtype=_FLOAT, fill=math.nan)
-        grid, row, column = _grid_of(file)
+        grid, row, column = _grid_of(file, lattice)
         place = found.place
         return _Sheet(grid=grid, row=row + place.row, column=column + place.column, values=values)
 
     return with_file(source, read)
 
 
-def _grid_of(file: rasterio.DatasetReader) -> tuple[_Grid, int, int]:
+def _grid_of(file: rasterio.DatasetReader, lattice: Lattice) -> tuple[_Grid, int, int]:
     """The grid of a file, and the row and column of its corner."""
-    own = file.transform
+    own = geotransform(file, lattice)
     size = float(f"{own.a:.12g}"), float(f"{-own.e:.12g}")
     corner = own.c / size[0], -own.f / size[1]
     phase = tuple(round(edge % 1, 6) % 1 for edge in corner)
@@ -296,13 +305,39 @@ def _warped(
         if found is None or np.isnan(block := sheet.cut(found.place, values)).all():
             continue
         place = found.place
+        own, anchored = _placed(crs, sheet.grid.transform(place.row, place.column), place.width)
         with MemoryFile() as memory:
             with memory.open(
                 driver="GTiff", width=place.width, height=place.height, count=1, dtype="float32",
-                crs=crs, transform=sheet.grid.transform(place.row, place.column), nodata=math.nan,
+                transform=anchored, nodata=math.nan,
             ) as raster:  # fmt: skip
                 raster.write(block, 1)
             with memory.open() as raster:
-                part = warp_square(raster, lattice, square, found.scale, math.nan, resampling)
+                part = warp_square(
+                    raster, lattice, square, found.scale, math.nan, resampling, crs=own
+                )
         out[square.within(window)] = part[window.within(square)]
     return out
+
+
+def _placed(crs: rasterio.crs.CRS, anchored: Affine, width: int) -> tuple[rasterio.crs.CRS, Affine]:
+    """CRS and geotransform of pixels; beyond 180 degrees, counted from the 180th meridian.
+
+    GDAL gives longitudes within ±180, and finds no pixel of what lies beyond.
+    """
+    left, right = anchored.c, anchored.c + width * anchored.a
+    if not crs.is_geographic or (left >= -180 and right <= 180):
+        return crs, anchored
+    moved = Affine.translation(-180.0 if right > 180 else 180.0, 0) * anchored
+    return _from_180(crs.to_wkt()), moved
+
+
+@lru_cache(maxsize=16)
+def _from_180(wkt: str) -> rasterio.crs.CRS:
+    """A CRS in degrees whose longitudes count from the 180th meridian."""
+    described = pyproj.CRS.from_wkt(wkt).to_wkt("WKT1_GDAL")
+    turned = re.sub(
+        r'PRIMEM\["[^"]*",[^\[\]]*(,AUTHORITY\[[^\]]*\])?\]', 'PRIMEM["180",180]', described
+    )
+    # Its number would stand for the CRS as it was.
+    return rasterio.crs.CRS.from_wkt(re.sub(r',AUTHORITY\["EPSG","\d+"\]\]$', "]", turned))

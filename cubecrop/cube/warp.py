@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyproj
 import rasterio
 from affine import Affine
 from rasterio.vrt import WarpedVRT
@@ -25,10 +26,10 @@ from cubecrop.cube.grid import Lattice, Window
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
     from rasterio.enums import Resampling
 
-__all__ = ["Footing", "footing", "footing_of", "lattice_squares", "warp_square"]
+__all__ = ["Footing", "footing", "footing_of", "geotransform", "lattice_squares", "warp_square"]
 
 #: Side in pixels of the squares that are warped: smaller ones cost more for a chunk, larger
 #: ones for a parcel.
@@ -61,7 +62,7 @@ def footing(
     ``margin`` is pixels of the file more on each side.
     """
     whole = Window(0, 0, *file.shape)
-    grid = tuple(file.transform)[:6]
+    grid = tuple(geotransform(file, lattice))[:6]
     found = footing_of(file.crs.to_wkt(), grid, lattice, window, margin=margin, whole=whole)
     if found is None or not found.place.meets(whole):
         return None
@@ -70,6 +71,32 @@ def footing(
     bottom = min(place.row + place.height, file.height)
     right = min(place.column + place.width, file.width)
     return Footing(place=Window(row, column, bottom - row, right - column), scale=found.scale)
+
+
+def geotransform(file: rasterio.DatasetReader, lattice: Lattice) -> Affine:
+    """Geotransform of a file; of one in degrees, on the turn of the globe that a lattice is on.
+
+    So files on both sides of the 180th meridian lie beside each other.
+    """
+    own: Affine = file.transform
+    if not file.crs.is_geographic:
+        return own
+    middle = own.c + own.a * file.width / 2
+    turned = float(_on_one_turn(middle, lattice.crs)) - middle
+    return Affine(own.a, own.b, own.c + turned, own.d, own.e, own.f)
+
+
+def _on_one_turn(longitude: ArrayLike, crs: str) -> NDArray[np.float64]:
+    """Longitudes less than half a turn from the middle of the area that a CRS is used in."""
+    values, middle = np.asarray(longitude, np.float64), _middle_of(crs)
+    values = np.where(values > middle + 180, values - 360, values)
+    return np.where(values < middle - 180, values + 360, values)
+
+
+@lru_cache(maxsize=64)
+def _middle_of(crs: str) -> float:
+    used = pyproj.CRS.from_user_input(crs).area_of_use
+    return 0.0 if used is None else used.west + (used.east - used.west) % 360 / 2
 
 
 @lru_cache(maxsize=4096)
@@ -101,7 +128,10 @@ def footing_of(
         for start, length in ((window.row, window.height), (window.column, window.width))
     )
     xs, ys = (points.ravel() for points in np.meshgrid(x, -y))
-    columns, rows = ~place * np.array(transform(lattice.crs, crs, xs, ys))
+    xs, ys = transform(lattice.crs, crs, xs, ys)
+    if crs.is_geographic:
+        xs = _on_one_turn(xs, lattice.crs)
+    columns, rows = ~place * np.array([xs, ys])
     known = np.isfinite(columns) & np.isfinite(rows)
     if not known.any():
         return None
@@ -144,14 +174,19 @@ def warp_square(
     scale: tuple[float, float],
     fill: float,
     resampling: Resampling,
+    *,
+    crs: rasterio.crs.CRS | None = None,
 ) -> NDArray[np.generic]:
     """Bring a raster whose nodata is the fill to a square of the lattice.
+
+    ``crs`` is the raster's, by default as it says itself.
 
     The arithmetic of a warp counts from the corner of what is warped: from fixed corners, it
     does not depend on what is asked for.
     """
     with WarpedVRT(
         raster,
+        src_crs=crs,
         crs=lattice.crs,
         transform=lattice.transform(square),
         width=square.width,
