@@ -55,6 +55,13 @@ class Kind:
     absurd: tuple[float, float] | None = None
     cure: str = ""
 
+    def holds(self, largest: float) -> bool:
+        """Whether a band of the kind may hold all of 0 up to a number."""
+        low, high = self.absurd or (-np.inf, np.inf)
+        lows = (low, -np.inf if self.lowest is None else self.lowest)
+        highs = (high, np.inf if self.highest is None else self.highest)
+        return max(lows) <= 0 and largest <= min(highs)
+
     def impossible(self, block: NDArray[Any]) -> NDArray[np.bool_] | None:
         """Pixels that cannot be, None where there is none."""
         found = None

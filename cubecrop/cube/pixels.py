@@ -70,10 +70,12 @@ def read_pixels(
     kind = KINDS.get(source.kind)
     unit = _whole_blocks(file, place) if kind is not None and kind.absurd else place
     raw = file.read(1, window=_in_rasterio(unit))
-    missing = _missing(raw, file, source, kind, fill=fill)
+    # Of whole numbers without a sign the largest says in one pass that none is odd.
+    largest = int(raw.max()) if raw.dtype.kind == "u" and raw.size else None
+    missing = _missing(raw, file, source, kind, fill=fill, largest=largest)
     if has_mask(file):
         missing = _either(missing, file.read_masks(1, window=_in_rasterio(unit)) == 0)
-    if kind is not None:
+    if kind is not None and not (largest is not None and kind.holds(largest)):
         if kind.absurd is not None:
             _judge(raw, missing, kind, (file, source, unit), fill=fill)
         missing = _either(missing, kind.impossible(raw))
@@ -126,6 +128,7 @@ def _missing(
     kind: Kind | None,
     *,
     fill: float,
+    largest: int | None,
 ) -> NDArray[np.bool_] | None:
     """Pixels that the file, the item or the kind calls missing; None where there is none.
 
@@ -139,6 +142,8 @@ def _missing(
         codes.update(kind.missing)
     missing = None
     for code in codes - {fill}:
+        if largest is not None and code > largest:
+            continue
         if (here := _equal(raw, code)) is not None:
             missing = _either(missing, here)
     if raw.dtype.kind == "f" and not (known := np.isfinite(raw)).all():
