@@ -21,8 +21,9 @@ __all__ = ["Coverage", "acquired_days", "least_demanding", "shortfalls"]
 #: Days by which a series may begin later, end earlier or pause longer than in training: a month,
 #: the longest step of a composite.
 _SLACK: Final = 31
-#: A series may have this share of the dates of training; half of the satellites is usual.
-_SHARE: Final = 0.5
+#: A series may have this share of the dates of training, whose area may have lain under several
+#: orbits, and whose year may have had two satellites of a kind. Gaps are looked at as well.
+_SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +40,7 @@ class Coverage:
     dates : int
         Days with an image. Of a composite, periods with an image, each at its middle day.
     clear_dates : int, default 0
-        In training: dates on which nearly every parcel (99 %) had a valid pixel or more.
+        In training: the number of dates with a valid pixel that 99 % of the parcels reach.
     gap_start : int, default 0
         The date at which the longest gap begins.
     """

@@ -73,13 +73,13 @@ def test_coverage_is_told_of_days_in_any_order():
         (range(10, 380, 10), ["the last image is 40 days earlier"]),
         ([*range(10, 201, 10), *range(241, 411, 10)], []),
         ([*range(10, 201, 10), *range(242, 411, 10)], ["the longest gap is 32 days longer"]),
-        (range(10, 411, 19), []),
-        (range(10, 411, 20), []),
-        (range(10, 411, 21), ["there are 20 dates in place of 41"]),
+        (range(10, 411, 21), []),
+        (range(10, 411, 40), []),
+        (range(10, 411, 41), ["there are 10 dates in place of 41"]),
         ([], ["there is no image"]),
     ],
 )
-def test_a_season_may_be_a_month_short_and_half_as_dense(days, expected):
+def test_a_season_may_be_a_month_short_and_a_quarter_as_dense(days, expected):
     trained = Coverage.of(range(10, 411, 10))
     assert shortfalls(Coverage.of(list(days)), trained) == expected
 
@@ -199,7 +199,6 @@ def cube(place):
         (without("2019-03-01", "2019-03-31"), None),
         (without("2019-03-01", "2019-04-20"), "the longest gap is 40 days longer"),
         (OPTICAL[::2], None),
-        ([*OPTICAL[2:14:2], *OPTICAL[15:23:2]], "there are 10 dates in place of 21"),
     ],
 )
 def test_a_thinner_season_is_told_by_what_it_lacks(model, cube, days, says):

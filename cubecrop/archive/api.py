@@ -98,7 +98,11 @@ class StacApiArchive:
         boxes, spans = [], []
         for collection in self._ask(lambda: list(client.get_collections())):
             if collection.id in wanted:
-                boxes += [box[:2] + box[-2:] for box in collection.extent.spatial.bboxes]
+                # In two dimensions or three.
+                boxes += [
+                    [*box[:2], *box[len(box) // 2 :][:2]]
+                    for box in collection.extent.spatial.bboxes
+                ]
                 spans += collection.extent.temporal.intervals
         if not boxes:
             return None

@@ -14,7 +14,9 @@ import shapely
 import shapely.errors
 from shapely.geometry import mapping, shape
 
+from cubecrop.archive.grid import grid_of
 from cubecrop.archive.identity import code_of, utc
+from cubecrop.checks import told
 from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, mended, unwrap, wrap
 from cubecrop.errors import UnsupportedItemError
 
@@ -56,7 +58,7 @@ def collection_of(item: Mapping[str, Any]) -> str | None:
     collection = item.get("collection")
     if collection is not None and not isinstance(collection, str):
         raise UnsupportedItemError(
-            f"item {name_of(item)!r} has collection {_short(collection)}, expected the id of one "
+            f"item {name_of(item)!r} has collection {told(collection)}, expected the id of one "
             f"collection. {_CURE}"
         )
     return collection
@@ -75,11 +77,6 @@ def identity_of(item: Mapping[str, Any]) -> str:
         if isinstance(asset, Mapping)
     }
     return json.dumps([item.get("properties"), hrefs], sort_keys=True, default=str)
-
-
-def _short(value: object) -> str:
-    told = repr(value)
-    return told if len(told) <= 80 else f"{told[:77]}..."
 
 
 def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
@@ -103,9 +100,10 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
             if (found := read(item.get(what), image=image)) is not None:
                 (stated if _is_in_degrees(found) else wrong).append((what, found))
         except _UNREADABLE as error:
-            wrong.append((f"{what} ({type(error).__name__}: {error})", None))
-    if wrong and wrong[0][1] is None and wrong[0][0].startswith("geometry"):
-        raise UnsupportedItemError(f"item {name!r} has no usable {wrong[0][0]}. {_CURE}")
+            why = f"{what} ({type(error).__name__}: {error})"
+            if what == "geometry":
+                raise UnsupportedItemError(f"item {name!r} has no usable {why}. {_CURE}") from error
+            wrong.append((why, None))
     if not stated and not wrong:
         raise UnsupportedItemError(f"item {name!r} has no usable geometry or bbox. {_CURE}")
     if image or not stated:
@@ -132,9 +130,10 @@ def _geometry(raw: object, *, image: bool) -> BaseGeometry | None:
 
 def _many_points(raw: object) -> NDArray[np.float64] | None:
     """Points of the rings of a (multi)polygon, (point, 2), where they are very many, else None."""
-    kind, parts = raw["type"], raw["coordinates"]  # type: ignore[index]
+    kind = raw["type"]  # type: ignore[index]
     if kind not in {"Polygon", "MultiPolygon"}:
         return None
+    parts = raw["coordinates"]  # type: ignore[index]
     rings = parts if kind == "Polygon" else [ring for part in parts for ring in part]
     if sum(map(len, rings)) <= _MANY:
         return None
@@ -220,10 +219,10 @@ def _held_against_files(
             f"Longitude and latitude may be swapped, or the CRS be another. {_CURE}"
         )
     if not places:
-        told = ", ".join(w if found is None else f"{w} of {found.bounds}" for w, found in wrong)
+        listed = ", ".join(w if found is None else f"{w} of {found.bounds}" for w, found in wrong)
         raise UnsupportedItemError(
-            f"item {name!r} has {told}, expected degrees of longitude and latitude, and states no "
-            f"bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). {_CURE}"
+            f"item {name!r} has {listed}, expected degrees of longitude and latitude, and states "
+            f"no bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). {_CURE}"
         )
     if len(places) > 1 and not _meet(places[0][1], places[1][1]):
         raise UnsupportedItemError(
@@ -262,25 +261,11 @@ def _files_of(item: Mapping[str, Any]) -> BaseGeometry | None:
             continue
         try:
             code = code_of(one) or code_of(of_item)
-            if code is not None and (bounds := _bounds(one)) is not None:
+            if code is not None and (bounds := grid_of(one, {}, alike=True).bounds) is not None:
                 return _in_degrees(bounds, code)
         except _UNREADABLE:
             continue  # told where the field is read for good
     return None
-
-
-def _bounds(stated: Mapping[str, Any]) -> tuple[float, float, float, float] | None:
-    size, transform, bbox = (stated.get(f"proj:{key}") for key in ("shape", "transform", "bbox"))
-    if size is not None and transform is not None:
-        rows, columns = map(float, size)
-        dx, skew_x, left, skew_y, dy, top = map(float, transform[:6])
-        if not skew_x and not skew_y:
-            return left, top + dy * rows, left + dx * columns, top
-    if bbox is None:
-        return None
-    numbers = list(map(float, bbox))
-    left, bottom, right, top = (*numbers[:2], *numbers[len(numbers) // 2 :][:2])
-    return left, bottom, right, top
 
 
 def _in_degrees(bounds: tuple[float, float, float, float], code: str) -> BaseGeometry | None:

@@ -18,7 +18,7 @@ from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import Stated
 from cubecrop.cube.kinds import kind_of
 from cubecrop.cube.read import Layer, Source
-from cubecrop.errors import SchemaError, UnsupportedItemError
+from cubecrop.errors import SchemaError
 from cubecrop.losses import Reading
 
 if TYPE_CHECKING:
@@ -147,26 +147,7 @@ def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
         west, south, east, north = extent_of(scene, band, crs)
         if west < right and east > left and south < top and north > bottom:
             kept.append(scene)
-        else:
-            _check_place(scene, band)
     return kept
-
-
-def _check_place(scene: Scene, band: str) -> None:
-    """Raise where an item's bounds lie off its geometry, for it would be left out in silence."""
-    bounds, (west, _, east, _) = scene.assets[band].bounds, scene.bbox
-    if bounds is None or scene.crs is None or east - west > _HALF_TURN:
-        return  # a geometry across the antimeridian has a box around the Earth
-    left, bottom, right, top = _reproject(scene.bbox, "EPSG:4326", scene.crs)
-    if not all(map(math.isfinite, (left, bottom, right, top))):
-        return
-    if bounds[0] > right or bounds[2] < left or bounds[1] > top or bounds[3] < bottom:
-        raise UnsupportedItemError(
-            f"asset {band!r} of item {scene.id!r} is said to lie within {bounds} in {scene.crs}, "
-            f"but the item's geometry lies within {scene.bbox} degrees, which it does not touch. "
-            "Mend proj:transform, proj:shape or proj:bbox, which are in units of the CRS, or the "
-            "geometry."
-        )
 
 
 def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, float]:

@@ -18,6 +18,7 @@ import rasterio.errors
 from rasterio.enums import MaskFlags
 from rasterio.warp import transform, transform_bounds
 
+from cubecrop.circle import arcs_meet
 from cubecrop.cube.kinds import KINDS
 from cubecrop.errors import ReadError
 
@@ -162,7 +163,8 @@ def _meets(
         )
     except rasterio.errors.RasterioError:
         return True
-    if not all(map(math.isfinite, (west, south, east, north))) or west > east:
-        return True  # across the antimeridian
+    if not all(map(math.isfinite, (west, south, east, north))):
+        return True
     left, bottom, right, top = footprint
-    return bool(west <= right and east >= left and south <= top and north >= bottom)
+    beside = bool(arcs_meet((west, east), (left, right)))
+    return beside and south <= top and north >= bottom

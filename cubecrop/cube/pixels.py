@@ -32,8 +32,9 @@ __all__ = ["as_raster", "read_pixels"]
 
 #: Pixels of a file's block up to which whole blocks are looked at.
 _LARGEST_BLOCK: Final = 2**22
-#: Pixels of a block that are too few to tell what a file holds.
-_FEW: Final = 9
+#: Pixels with a value that tell what a file holds; of a small block a quarter of its pixels.
+#: At the border of a scene, or in layover, a few odd ones may be all that a block has.
+_ENOUGH: Final = 1000
 #: Side of the blocks of a raster in memory.
 _SIDE: Final = 256
 
@@ -203,10 +204,10 @@ def _judge(
         for column in range(0, raw.shape[1], columns):
             part = slice(row, row + rows), slice(column, column + columns)
             bad = int(np.count_nonzero(absurd[part]))
-            if bad < _FEW:
+            if bad == 0:
                 continue
             seen = int(np.count_nonzero(~missing[part]))
-            if 2 * bad > seen:
+            if 2 * bad > seen >= min(_ENOUGH, raw[part].size // 4):
                 found = raw[part][absurd[part]]
                 raise ReadError(
                     f"asset {source.asset!r} of item {source.item!r} "

@@ -156,6 +156,10 @@ def read_layer(
     if reach is None:
         return values
     rows, columns = reach.within(window)
+    if (rows.start, columns.start) == (0, 0) and (
+        rows.stop >= window.height and columns.stop >= window.width
+    ):
+        return values
     inside = np.full(values.shape, layer.fill, values.dtype)
     inside[rows, columns] = values[rows, columns]
     return inside

@@ -111,7 +111,8 @@ def classify(
     """
     crop_model = as_model(model)
     as_season(year, season)  # before a file is read
-    check_options(resolution=resolution, crs=crs, chunks=chunks, device=device)
+    clouds = clouds_for(crop_model, clouds)
+    check_options(resolution=resolution, crs=crs, chunks=chunks, device=device, clouds=clouds)
     area = parse_aoi(aoi)
     cube = open_season(
         area,
@@ -122,7 +123,7 @@ def classify(
         crs=crs,
         chunks=chunks,
         composite=composite_for(crop_model),
-        clouds=clouds_for(crop_model, clouds),
+        clouds=clouds,
         weather=weather,
     )
     return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
@@ -180,9 +181,10 @@ def classify_parcels(
     """
     crop_model = as_model(model)
     as_season(year, season)  # before a file is read
+    clouds = clouds_for(crop_model, clouds)
     check_options(
         resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
-        clouds=clouds_for(crop_model, clouds),
+        clouds=clouds,
     )  # fmt: skip
     if weather is not None:
         weather = open_weather(weather, modalities_for(crop_model))
@@ -196,18 +198,20 @@ def classify_parcels(
             table, found, crop_model, within=within, part=parts_known(crop_model, places)
         )
     check_reach(places[within], resolution=resolution, crs=crs)
+    area = parse_aoi(places[within])
     cube = open_season(
-        places[within],
-        season_of_model(year, season, crop_model, parse_aoi(places[within])),
+        area,
+        season_of_model(year, season, crop_model, area),
         archive=source,
         modalities=modalities_for(crop_model),
         resolution=resolution,
         crs=crs,
         chunks=chunks,
         composite=composite_for(crop_model),
-        clouds=clouds_for(crop_model, clouds),
+        clouds=clouds,
         weather=weather,
     )
+    crop_model.check(cube, allow_gaps=allow_gaps)  # before geometries are looked at
     # Where coordinates are mistaken there may be more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
     order = reading_order(cube, places)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage_of"]
 
-#: Percent of the training parcels that may have fewer clear dates than a model remembers.
+#: Percentile of the training parcels' numbers of clear dates that a model remembers.
 _RARE = 1
 
 
