@@ -263,8 +263,8 @@ def train(
     _print_scores(console, model, verbose=verbose)
     if nomenclature is not None:
         console.print(
-            f"The model tells apart the {len(model.nomenclature)} crops of {nomenclature.name} "
-            "that a parcel has; any other crop of the list is left out."
+            f"The model tells {len(model.nomenclature)} crops apart; what else {nomenclature.name} "
+            "lists, no parcel has."
         )
     print_calibration(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")

@@ -142,11 +142,15 @@ def _on_terminal(console: Console, unit: str) -> Iterator[Callable[[Bar], None]]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as shown:
-        task = shown.add_task("", total=None)
+        task = shown.add_task("", total=None, visible=False)  # until it has a name
 
         def show(bar: Bar) -> None:
             shown.update(
-                task, description=bar.description, completed=bar.completed, total=bar.total
+                task,
+                description=bar.description,
+                completed=bar.completed,
+                total=bar.total,
+                visible=True,
             )
 
         yield show

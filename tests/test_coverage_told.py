@@ -108,7 +108,7 @@ def test_the_quicklook_has_a_line_a_sensor():
     values = random_classes(8, 8)
     facts = MapFacts.of(told_map(values, np.zeros((1, 8, 8), np.uint16)))
     assert coverage_lines(facts) == [
-        "Sentinel-2: 70 dates, 2017-09-03 to 2018-10-29; longest gap 12 days from 2018-01-03"
+        "Sentinel-2: 70 dates, 2017-09-03 to 2018-10-29; at most 12 days apart, from 2018-01-03"
     ]
 
 

@@ -222,7 +222,8 @@ def _held_against_files(
         listed = ", ".join(w if found is None else f"{w} of {found.bounds}" for w, found in wrong)
         raise UnsupportedItemError(
             f"item {name!r} has {listed}, expected degrees of longitude and latitude, and states "
-            f"no bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). {_CURE}"
+            "no bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). "
+            f"{_CURE}"
         )
     if len(places) > 1 and not _meet(places[0][1], places[1][1]):
         raise UnsupportedItemError(

@@ -233,7 +233,7 @@ def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modal
     if extent.area.intersects(area.lonlat):
         return start + (
             f"It covers the area from {extent.start:%Y-%m-%d} to {extent.end:%Y-%m-%d}; "
-            "choose a year within."
+            "choose a harvest year whose season lies within."
         )
     swapped = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
     hint = (

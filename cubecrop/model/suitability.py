@@ -90,10 +90,10 @@ def _check_coverage(model: CropModel, data: xr.DataTree, present: tuple[str, ...
     if lacking and not (covered and set(lacking) <= set(model.config.may_be_missing)):
         year = season.year
         raise ModelMismatchError(
-            f"too little of the season {season} is covered. {' '.join(told)} See what there is "
-            f"with `cubecrop search --aoi AOI --year {year} --archive ARCHIVE --timeline "
-            "seen.png`; choose another year or archive, or go on with `allow_gaps=True` "
-            "(`--allow-gaps`), and what has too few observations gets no class."
+            f"too little of the season {season} is covered.\n  " + "\n  ".join(told) + "\n"
+            f"See what there is: `cubecrop search --aoi AOI --year {year} --archive ARCHIVE "
+            "--timeline seen.png`. Choose another year or archive, or go on with "
+            "`allow_gaps=True` (`--allow-gaps`): what has too few observations gets no class."
         )
 
 
@@ -110,7 +110,7 @@ def _coverage_text(
 
     seen = told(found) if found else "no image"
     return (
-        f"{name} has {seen}; the model was trained on {told(trained)} of such a season: "
+        f"{name} has {seen}; training had, moved to this season, {told(trained)}: "
         f"{', '.join(less)}."
     )
 

@@ -228,7 +228,7 @@ def coverage_lines(facts: MapFacts) -> list[str]:
         parts = []
         if "first" in one:
             parts.append(f"{one['dates']} dates, {one['first']} to {one['last']}")
-            parts.append(f"longest gap {one['longest_gap_days']} days from {one['gap_start']}")
+            parts.append(f"at most {one['longest_gap_days']} days apart, from {one['gap_start']}")
         if "median_clear_dates" in one:
             parts.append(f"clear on {one['median_clear_dates']:g} (median)")
         lines.append(f"{_SENSORS.get(name, name)}: {'; '.join(parts)}")

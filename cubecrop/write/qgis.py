@@ -26,9 +26,9 @@ __all__ = ["write_categories", "write_class_style", "write_confidence_style", "w
 
 #: The version whose form the styles have; later ones read it too.
 _VERSION: Final = "3.22.0"
-#: Viridis at quarters, as matplotlib has it.
+#: From dark to white: multiplied with a map, it darkens what is unsure and keeps every hue.
 _RAMP: Final = (
-    (0.0, "#440154"), (0.25, "#3B528B"), (0.5, "#21918C"), (0.75, "#5EC962"), (1.0, "#FDE725"),
+    (0.0, "#202020"), (0.25, "#585858"), (0.5, "#909090"), (0.75, "#C8C8C8"), (1.0, "#FFFFFF"),
 )  # fmt: skip
 #: Of longer names a legend shows nothing but the name.
 _LENGTH: Final = 80
