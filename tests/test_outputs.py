@@ -3,6 +3,7 @@
 import json
 import shutil
 import warnings
+from contextlib import suppress
 from dataclasses import replace
 
 import geopandas as gpd
@@ -173,12 +174,21 @@ def test_columns_that_a_file_cannot_hold_are_told_before_an_archive_is_asked(fol
         ask("classify-parcels", odd, *where, tmp_path / "p.gpkg", "--columns", "plain")
 
 
-def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    monkeypatch.setattr(cli, "app", lambda *_, **__: None)
-    cli.main()
-    told = warnings.formatwarning(UserWarning("item \x1b[2Jx"), UserWarning, "file.py", 3)
-    assert told == "warning: item x\n"
+@pytest.mark.parametrize("error", [None, ArchiveError("item"), SystemExit(0)])
+def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch, error):
+    before, told = warnings.formatwarning, []
+
+    def warn(*_, **__):
+        message = UserWarning("item \x1b[2Jx")
+        told.append(warnings.formatwarning(message, UserWarning, "file.py", 3))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(cli, "app", warn)
+    with suppress(SystemExit):
+        cli.main()
+    assert told == ["warning: item x\n"]
+    assert warnings.formatwarning is before
 
 
 def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
@@ -193,8 +203,6 @@ def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
         assert word in out
     assert "\x1b" not in out
     assert "\u202e" not in out
-
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
     def fail(*_, **__):
         raise ArchiveError("item \x1b[2Jx\u202e of [bold]a\n  b")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cubecrop.errors import OutputError
-from cubecrop.vector import check_names
+from cubecrop.vector import check_column_names
 
 if TYPE_CHECKING:
     import geopandas as gpd
@@ -38,7 +38,7 @@ def check_columns(parcels: gpd.GeoDataFrame) -> None:
     OutputError
         A name is no text, or values are of a kind or a mixture that Parquet does not hold.
     """
-    check_names(parcels)
+    check_column_names(parcels)
     if other := [name for name in parcels.columns if not isinstance(name, str)]:
         raise OutputError(
             f"parcels have columns named {other[:5]}, expected text, which is all that Parquet "

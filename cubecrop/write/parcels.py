@@ -12,7 +12,7 @@ import pyarrow as pa
 from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
-from cubecrop.vector import check_names
+from cubecrop.vector import check_column_names
 from cubecrop.write.columns import check_columns
 from cubecrop.write.geopackage import check_geopackage, write_geopackage
 from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
@@ -88,7 +88,7 @@ def check_table(
     OutputError
         A column that the file's format cannot hold, by name.
     """
-    check_names(parcels)
+    check_column_names(parcels)
     target = Path(path)
     table = with_plain_columns(parcels) if columns == "plain" else parcels
     if target.suffix.lower() == _GEOPACKAGE:
@@ -141,7 +141,7 @@ def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
             "geometry=..., crs=...)`."
         )
-    check_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
+    check_column_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
     if parcels.crs is None:
         raise ParcelError(
             "parcels have no CRS, so their place is unknown. Set the one they are in with "
