@@ -328,6 +328,7 @@ def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
     [
         [2**70, 1, 2],
         ["a", 1, None],
+        ["a", dt.datetime(2018, 5, 1), None],
         [1j, 2j, 3j],
         [object()] * 3,
         [{}, {}, {}],
@@ -380,6 +381,15 @@ def test_columns_that_parquet_holds_come_back(tmp_path, parcels):
     assert (
         back["second geometry"].geom_equals(kinds["second geometry"].reset_index(drop=True)).all()
     )
+
+
+def test_a_table_that_can_be_written_is_converted_once(tmp_path, parcels, monkeypatch):
+    def refuse(_column):
+        raise AssertionError("a column was converted to be checked")
+
+    monkeypatch.setattr("cubecrop.write.columns._refusal", refuse)
+    path = write_parcels(parcels, tmp_path / "p.parquet")
+    assert gpd.read_parquet(path)["id"].tolist() == ["a", "b", "c"]
 
 
 def test_names_that_parquet_cannot_hold_are_refused(tmp_path, parcels):

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
-import pyarrow as pa
 
 from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
 from cubecrop.vector import check_column_names
-from cubecrop.write.columns import check_columns
+from cubecrop.write.columns import UNWRITABLE, check_columns, check_mixtures, check_texts
 from cubecrop.write.geopackage import check_geopackage, write_geopackage
 from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
 
@@ -98,13 +97,15 @@ def check_table(
 
 
 def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
-    check_columns(table)
+    check_texts(table)
     try:
         table.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
-    except (ValueError, pa.ArrowException) as error:
+    except UNWRITABLE as error:
+        check_columns(table)  # converts each column again to name those that fail
         raise OutputError(
             f"{target} cannot be written: {error}. Give each column values of one type."
         ) from error
+    check_mixtures(table)  # of columns that can be converted, as it expects
 
 
 def _is_json(value: object) -> bool:
