@@ -4,12 +4,11 @@ import json
 import shutil
 import warnings
 from contextlib import suppress
-from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
 import pytest
-from shapely import box
+from fields import CORNERS, make_parcels, write_images
 from test_cli import ask, run
 from test_train_table import extraction
 
@@ -17,7 +16,6 @@ import cubecrop
 from cubecrop import cli, printing
 from cubecrop.errors import ArchiveError, LabelError, ModelFormatError, OutputError
 from cubecrop.pipeline import learn
-from cubecrop.testing import Optical, Place, season_scenes, write_archive
 
 TABLE = (
     "code;name;colour\nMIS;maize;#010203\nAVO;oats;#040506\nBTH;wheat [bold]x[/]$\\frac{;#070809\n"
@@ -29,20 +27,9 @@ CONFIG = cubecrop.TrainConfig(epochs=1, n_pixels=8)
 def folder(tmp_path_factory):
     """An archive in a private folder, and parcels whose crop is a code or a name."""
     home = tmp_path_factory.mktemp("private")
-    place = Place(height=40, width=40)
-    scenes = season_scenes(2024, place=place)
-    for i, one in enumerate(scenes):
-        if isinstance(one, Optical):
-            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
-    write_archive(home / "images", scenes)
-    corners = [(i, j) for i in range(4) for j in range(4)]
-    boxes = [
-        box(x, y, x + 80, y + 80)
-        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
-    ]
-    crops = [("BTH" if j else "wheat [bold]x[/]$\\frac{") if i < 2 else "MIS" for i, j in corners]
-    table = gpd.GeoDataFrame({"id": range(16), "crop": crops}, geometry=boxes, crs=place.crs)
-    table.to_parquet(home / "parcels.parquet")
+    write_images(home / "images", 2024)
+    crops = [("BTH" if j else "wheat [bold]x[/]$\\frac{") if i < 2 else "MIS" for i, j in CORNERS]
+    make_parcels(crops=crops).to_parquet(home / "parcels.parquet")
     (home / "crops.csv").write_text(TABLE)
     return home
 
