@@ -55,10 +55,11 @@ _HOMES = {
     "write_parcels": "write",
 }
 
-#: Modules whose names the documentation uses, as in `cubecrop.sample.read_worldcereal`.
+#: Modules whose names documentation and messages use, as in `cubecrop.sample.read_worldcereal`.
 _MODULES = frozenset(
-    {"archive", "classification", "errors", "metrics", "model", "nomenclature", "pipeline",
-     "sample", "schema", "testing", "training"}
+    {"aoi", "archive", "classification", "coverage", "cube", "errors", "losses", "metrics",
+     "model", "nomenclature", "pipeline", "sample", "schema", "season", "shapes", "simulate",
+     "testing", "training", "vector", "write"}
 )  # fmt: skip
 
 __version__ = "0.1.0"

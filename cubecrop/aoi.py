@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from cubecrop.circle import BBox, arc_of, bounds_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
-from cubecrop.vector import check_names, from_geojson, read_vector
+from cubecrop.vector import check_column_names, from_geojson, read_vector
 
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
@@ -207,7 +207,7 @@ def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     if isinstance(table, gpd.GeoDataFrame):
-        check_names(table)  # of two geometry columns of one name neither is found
+        check_column_names(table)  # of two geometry columns of one name neither is found
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
     shapes = table.geometry

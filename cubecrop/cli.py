@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import sys
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +19,8 @@ from cubecrop.terminal import Terminal, lenient_streams
 from cubecrop.texts import printable
 
 if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
+    from collections.abc import Iterator
+
     from rich.console import Console
 
 __all__ = ["main"]
@@ -69,8 +72,7 @@ Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier resu
 
 def main() -> None:
     """Run the command line; an error of ours is one message and exit code 1."""
-    with lenient_streams():
-        warnings.formatwarning = _warning_text  # type: ignore[assignment]
+    with lenient_streams(), _short_warnings():
         try:
             app(sys.argv[1:], console=Terminal(), error_console=Terminal(stderr=True))
         except CubecropError as error:
@@ -79,6 +81,17 @@ def main() -> None:
             # No markup, since paths hold brackets, and no line that is cut to the terminal's.
             console.out(printable(error), highlight=False)
             sys.exit(1)
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Let warnings be told in our form while a command runs."""
+    before = warnings.formatwarning
+    warnings.formatwarning = _warning_text  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _warning_text(message: Warning | str, *_: object) -> str:

@@ -31,8 +31,7 @@ class Safe(str):
 
 def plain(text: object, *, longest: int = _LONGEST) -> str:
     """One printable line, cut where it is too long."""
-    line = one_line(text)
-    return line if len(line) <= longest else f"{line[: longest - 3]}..."
+    return one_line(text, length=longest)
 
 
 def listed(names: Iterable[object], *, most: int = _MOST) -> str:

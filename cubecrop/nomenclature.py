@@ -9,25 +9,48 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from cubecrop.colours import colours_of
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["MAX_CLASSES", "NODATA", "TOO_FEW", "TOO_FEW_COLOUR", "Crop", "Nomenclature"]
+__all__ = ["MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature"]
 
 #: Class index of a pixel without an observation.
 NODATA = 255
 #: Class index of a pixel with observations, but fewer than the model asks for.
 TOO_FEW = 254
-#: A grey darker than that of nodata.
-TOO_FEW_COLOUR = "#A6A6A6"
 #: Indices from here on are no classes; 252 and 253 are kept for other reasons to have none.
 MAX_CLASSES = 252
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A code of a map that is no class: its slug for programs, title for people, and colour."""
+
+    value: int
+    slug: str
+    title: str
+    colour: str
+
+
+#: By its value, why a pixel of a map has no class.
+WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
+    mark.value: mark
+    for mark in (
+        Mark(
+            value=TOO_FEW,
+            slug="too_few_observations",
+            title="Too few observations",
+            colour="#A6A6A6",
+        ),
+        Mark(value=NODATA, slug="nodata", title="No data", colour="#E0E0E0"),
+    )
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -52,7 +52,7 @@ def print_classes(console: Console, model: CropModel) -> None:
         return
     values = model.scores[part]
     if "per_class" not in values or "confusion" not in values:
-        console.print(Text("The model holds no scores by class: an earlier version made it."))
+        console.print(Text("The model holds no scores by class; train it again to have them."))
         return
     forest = model.scores[BASELINE].get("per_class", {}) if BASELINE in model.scores else {}
     rows = []

@@ -11,7 +11,7 @@ from test_write import NOMENCLATURE, fake_map, lazy, random_classes
 
 from cubecrop.classification.kernels import dates_of, decide_pixels
 from cubecrop.errors import SchemaError
-from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR
+from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
 from cubecrop.write import draw_map, legend, write_map
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import coverage_lines
@@ -87,7 +87,10 @@ def test_too_few_observations_have_a_grey_a_name_and_a_count(tmp_path):
     with rasterio.open(out / "crop_type.tif") as raster:
         np.testing.assert_array_equal(raster.read(1), values)
         assert raster.nodata == NODATA
-        assert raster.colormap(1)[TOO_FEW] == (*bytes.fromhex(TOO_FEW_COLOUR[1:]), 255)
+        assert raster.colormap(1)[TOO_FEW] == (
+            *bytes.fromhex(WITHOUT_CLASS[TOO_FEW].colour[1:]),
+            255,
+        )
     item = json.loads((out / "item.json").read_text())
     classes = item["assets"]["crop_type"]["classification:classes"]
     assert [(one["value"], one["name"], one["count"]) for one in classes[-2:]] == [
@@ -99,7 +102,7 @@ def test_too_few_observations_have_a_grey_a_name_and_a_count(tmp_path):
     ]
     axes = Figure().add_subplot()
     image = draw_map(axes, values, NOMENCLATURE)
-    assert tuple(image.get_array()[2, 0]) == tuple(bytes.fromhex(TOO_FEW_COLOUR[1:]))
+    assert tuple(image.get_array()[2, 0]) == tuple(bytes.fromhex(WITHOUT_CLASS[TOO_FEW].colour[1:]))
     texts = [text.get_text() for text in legend(axes, values, NOMENCLATURE).get_texts()]
     assert texts == ["Grassland", "Too few observations", "No data"]
 

@@ -145,5 +145,5 @@ def test_a_season_in_words():
 
 def test_plain_text_is_one_printable_line():
     assert plain("a\n\x1b[31mb\u202e") == "a b"
-    assert plain("x" * 100, longest=10) == "x" * 7 + "..."
+    assert plain("x" * 100, longest=10) == "x" * 9 + "…"
     assert listed("abc", most=2) == "a, b and 1 more"

@@ -6,17 +6,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import geopandas as gpd
 import pytest
-from shapely import box
+from fields import make_parcels, write_images
 
 import cubecrop
 from cubecrop import errors, simulate_archive
-from cubecrop.testing import Optical, Place, season_scenes, write_archive
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -47,23 +45,10 @@ def test_example_plot_ndvi(simulated, tmp_path):
 
 
 def test_example_map_a_season(tmp_path):
-    # Few dates, since three stages read them all; the west grows other crops than the east.
-    place = Place(height=40, width=40)
-    scenes = season_scenes(2024, place=place)
-    for i, one in enumerate(scenes):
-        if isinstance(one, Optical):
-            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
-    archive = write_archive(tmp_path / "archive", scenes)
-    corners = [(i, j) for i in range(4) for j in range(4)]
-    boxes = [
-        box(x, y, x + 80, y + 80)
-        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
-    ]
-    crops = ["wheat" if i < 2 else "maize" for i, _ in corners]
-    columns = {"id": range(16), "crop": crops}
-    table = gpd.GeoDataFrame(columns, geometry=boxes, crs=place.crs)
+    # Few dates, since three stages read them all.
+    archive = write_images(tmp_path / "archive", 2024)
     out, parcels = tmp_path / "season", tmp_path / "parcels.parquet"
-    table.to_parquet(parcels)
+    make_parcels().to_parquet(parcels)
     arguments = (parcels, "crop", 2024, archive, "--out", out, "--epochs", 1)
     told = _run("map_a_season.py", *arguments, home=tmp_path)
     assert "held out" in told
@@ -119,22 +104,10 @@ def _blocks(page: str, language: str) -> list[str]:
 
 @pytest.fixture
 def years(tmp_path, monkeypatch) -> Path:
-    """Three years of few dates; the west grows other crops than the east, in turns."""
-    place = Place(height=40, width=40)
-    scenes = [scene for year in (2022, 2023, 2024) for scene in season_scenes(year, place=place)]
-    for i, one in enumerate(scenes):
-        if isinstance(one, Optical):
-            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
-    write_archive(tmp_path / "archive", scenes)
-    corners = [(i, j) for i in range(4) for j in range(4)]
-    boxes = [
-        box(x, y, x + 80, y + 80)
-        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
-    ]
-    crops = ["wheat" if i < 2 else "maize" for i, _ in corners]
-    table = gpd.GeoDataFrame({"id": range(16), "crop:name": crops}, geometry=boxes, crs=place.crs)
+    """Three years of few dates."""
+    write_images(tmp_path / "archive", 2022, 2023, 2024)
     for year in (2022, 2023, 2024):
-        table.to_parquet(tmp_path / f"parcels-{year}.parquet")
+        make_parcels(label="crop:name").to_parquet(tmp_path / f"parcels-{year}.parquet")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

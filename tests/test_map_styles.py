@@ -138,7 +138,10 @@ def test_codes_that_the_flags_name_beside_the_classes_are_shown(tmp_path):
         "no_data",
     )
     facts = MapFacts.of(dataset)
-    assert [mark[:2] for mark in facts.marks] == [(253, "Unknown"), (254, "Too few observations")]
+    assert [(mark.value, mark.title) for mark in facts.marks] == [
+        (253, "Unknown"),
+        (254, "Too few observations"),
+    ]
     out = write_map(dataset, tmp_path / "map")
     assert palette(out)[254][0] == "Too few observations"
     assert not {253, NODATA} & set(palette(out))  # no pixel is of these
@@ -148,7 +151,8 @@ def test_codes_that_the_flags_name_beside_the_classes_are_shown(tmp_path):
         }  # fmt: skip
     # One value comes back from a netCDF file as a bare number.
     dataset["crop_type"].attrs.update(flag_values=254, flag_meanings="too_few")
-    assert MapFacts.of(dataset).marks[0][:2] == (254, "Too few")
+    (mark,) = MapFacts.of(dataset).marks
+    assert (mark.value, mark.title) == (254, "Too few")
 
 
 def test_the_item_names_the_styles(written):

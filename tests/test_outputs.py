@@ -3,12 +3,12 @@
 import json
 import shutil
 import warnings
-from dataclasses import replace
+from contextlib import suppress
 
 import geopandas as gpd
 import numpy as np
 import pytest
-from shapely import box
+from fields import CORNERS, make_parcels, write_images
 from test_cli import ask, run
 from test_train_table import extraction
 
@@ -16,7 +16,6 @@ import cubecrop
 from cubecrop import cli, printing
 from cubecrop.errors import ArchiveError, LabelError, ModelFormatError, OutputError
 from cubecrop.pipeline import learn
-from cubecrop.testing import Optical, Place, season_scenes, write_archive
 
 TABLE = (
     "code;name;colour\nMIS;maize;#010203\nAVO;oats;#040506\nBTH;wheat [bold]x[/]$\\frac{;#070809\n"
@@ -28,20 +27,9 @@ CONFIG = cubecrop.TrainConfig(epochs=1, n_pixels=8)
 def folder(tmp_path_factory):
     """An archive in a private folder, and parcels whose crop is a code or a name."""
     home = tmp_path_factory.mktemp("private")
-    place = Place(height=40, width=40)
-    scenes = season_scenes(2024, place=place)
-    for i, one in enumerate(scenes):
-        if isinstance(one, Optical):
-            scenes[i] = replace(one, dn=lambda x, _: 2000 + 2 * (x - place.left))
-    write_archive(home / "images", scenes)
-    corners = [(i, j) for i in range(4) for j in range(4)]
-    boxes = [
-        box(x, y, x + 80, y + 80)
-        for x, y in ((place.left + 100 * i, place.top - 100 * (j + 1)) for i, j in corners)
-    ]
-    crops = [("BTH" if j else "wheat [bold]x[/]$\\frac{") if i < 2 else "MIS" for i, j in corners]
-    table = gpd.GeoDataFrame({"id": range(16), "crop": crops}, geometry=boxes, crs=place.crs)
-    table.to_parquet(home / "parcels.parquet")
+    write_images(home / "images", 2024)
+    crops = [("BTH" if j else "wheat [bold]x[/]$\\frac{") if i < 2 else "MIS" for i, j in CORNERS]
+    make_parcels(crops=crops).to_parquet(home / "parcels.parquet")
     (home / "crops.csv").write_text(TABLE)
     return home
 
@@ -173,12 +161,21 @@ def test_columns_that_a_file_cannot_hold_are_told_before_an_archive_is_asked(fol
         ask("classify-parcels", odd, *where, tmp_path / "p.gpkg", "--columns", "plain")
 
 
-def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch):
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
-    monkeypatch.setattr(cli, "app", lambda *_, **__: None)
-    cli.main()
-    told = warnings.formatwarning(UserWarning("item \x1b[2Jx"), UserWarning, "file.py", 3)
-    assert told == "warning: item x\n"
+@pytest.mark.parametrize("error", [None, ArchiveError("item"), SystemExit(0)])
+def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch, error):
+    before, told = warnings.formatwarning, []
+
+    def warn(*_, **__):
+        message = UserWarning("item \x1b[2Jx")
+        told.append(warnings.formatwarning(message, UserWarning, "file.py", 3))
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(cli, "app", warn)
+    with suppress(SystemExit):
+        cli.main()
+    assert told == ["warning: item x\n"]
+    assert warnings.formatwarning is before
 
 
 def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
@@ -193,8 +190,6 @@ def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
         assert word in out
     assert "\x1b" not in out
     assert "\u202e" not in out
-
-    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
 
     def fail(*_, **__):
         raise ArchiveError("item \x1b[2Jx\u202e of [bold]a\n  b")

@@ -1,12 +1,16 @@
 """What importing costs, and the public names."""
 
+import ast
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import cubecrop
 
+ROOT = Path(__file__).parents[1]
 HEAVY = (
     "torch", "distributed", "stackstac", "xarray", "rasterio", "matplotlib", "geopandas", "pandas",
     "numpy",
@@ -36,6 +40,45 @@ def test_modules_that_the_docs_name_need_no_import_of_their_own():
     code = "import cubecrop; print(cubecrop.errors.ReadError.__name__, cubecrop.schema.__name__)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.split() == ["ReadError", "cubecrop.schema"]
+
+
+NAME = re.compile(r"(?<![\w./-])(?<!-m )cubecrop\.[a-z_]\w*(?:\.[A-Za-z_]\w*)*")
+
+
+#: Prints the names that are not there. Those of each module meet a package that was just
+#: imported, since one module imports what another needs.
+RESOLVE = """
+import itertools, operator, sys
+for _, names in itertools.groupby(sys.argv[1:], lambda name: name.split(".")[1]):
+    for module in [one for one in sys.modules if one.partition(".")[0] == "cubecrop"]:
+        del sys.modules[module]
+    import cubecrop
+    for name in names:
+        try:
+            operator.attrgetter(name.partition(".")[2])(cubecrop)
+        except AttributeError as error:
+            print(name, error)
+"""
+
+
+def literals(path):
+    """Texts of a module: docstrings and messages."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def test_every_name_that_docs_and_messages_use_is_there_after_one_import():
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    texts = [page.read_text("utf-8") for page in pages]
+    texts += [text for path in (ROOT / "cubecrop").rglob("*.py") for text in literals(path)]
+    found = {name for text in texts for name in NAME.findall(text)}
+    assert {"cubecrop.classify", "cubecrop.aoi.parse_aoi"} <= found
+    names = sorted(found - {f"cubecrop.{name}" for name in cubecrop.__all__})
+    out = subprocess.run(
+        [sys.executable, "-c", RESOLVE, *names], capture_output=True, text=True, check=True
+    )
+    assert out.stdout == ""
 
 
 @pytest.mark.parametrize("name", cubecrop.__all__)

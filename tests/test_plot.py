@@ -1,5 +1,7 @@
 """Crop maps and timelines as pictures that a notebook shows."""
 
+import json
+
 import dask
 import dask.array as da
 import numpy as np
@@ -7,12 +9,13 @@ import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from test_write import NOMENCLATURE, fake_map, random_classes
+from test_write import NOMENCLATURE, fake_map, map_with_a_mark, random_classes
 
 import cubecrop
 from cubecrop.errors import CubecropError, ReadError, SchemaError
-from cubecrop.nomenclature import NODATA
-from cubecrop.write.picture import NODATA_COLOUR
+from cubecrop.nomenclature import NODATA, WITHOUT_CLASS
+
+NODATA_COLOUR = WITHOUT_CLASS[NODATA].colour
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -29,6 +32,11 @@ def legend_of(figure):
     texts = [text.get_text() for text in made.get_texts()]
     patches = [to_hex(patch.get_facecolor()).upper() for patch in made.get_patches()]
     return dict(zip(texts, patches, strict=True))
+
+
+def notes_of(figure):
+    """The lines between title and map."""
+    return [text.get_text() for text in figure.axes[0].texts]
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +78,47 @@ def test_a_folder_is_drawn_as_the_map_was(classes, folder):
             assert legend_of(found) == legend_of(expected)
             assert found.axes[0].get_title(loc="left") == expected.axes[0].get_title(loc="left")
             assert found.axes[0].get_xlabel() == expected.axes[0].get_xlabel()
+
+
+def test_a_folder_tells_the_images_that_the_map_told(classes, tmp_path):
+    dates = {"first": "2017-09-03", "last": "2018-10-29", "gap_start": "2018-01-03"}
+    coverage = {"sentinel2": {**dates, "longest_gap_days": 12, "dates": 70}}
+    dataset = fake_map(classes).assign_attrs(coverage=json.dumps(coverage))
+    clear = np.full((1, *classes.shape), 9, np.uint16)
+    dataset = dataset.assign(clear_dates=(("sensor", "y", "x"), clear))
+    dataset = dataset.assign_coords(sensor=["sentinel2"])
+    out = cubecrop.write_map(dataset, tmp_path / "map", progress=False)
+    line = (
+        "Sentinel-2: 70 dates, 2017-09-03 to 2018-10-29; longest gap 12 days from 2018-01-03; "
+        "clear on 9 (median)"
+    )
+    assert notes_of(cubecrop.plot_map(out)) == [line]
+    written = json.loads((out / "item.json").read_text())
+    for spoilt in (
+        {"sentinel2": {**coverage["sentinel2"], "first": "soon\n$x$"}},
+        {"sentinel2": {"dates": 70}},
+        {"sentinel2": {"median_clear_dates": float("nan")}},
+        {"sentinel2": {**coverage["sentinel2"], "dates": float("inf")}},
+        [1],
+        "none",
+    ):
+        written["properties"]["cubecrop:coverage"] = spoilt
+        (out / "item.json").write_text(json.dumps(written))
+        assert notes_of(cubecrop.plot_map(out)) == [""], spoilt
+    for content in (b"{", b"\xff", b"[]", b"[" * 100_000, b'{"properties": 1}'):
+        (out / "item.json").write_bytes(content)
+        assert notes_of(cubecrop.plot_map(out)) == [""], content
+    (out / "item.json").unlink()
+    assert notes_of(cubecrop.plot_map(out)) == [""]
+
+
+def test_codes_that_the_map_names_are_drawn_alike_from_map_and_folder(classes, tmp_path):
+    dataset = map_with_a_mark(classes)
+    out = cubecrop.write_map(dataset, tmp_path / "map", progress=False)
+    expected, found = cubecrop.plot_map(dataset), cubecrop.plot_map(out)
+    assert "Not cropland" in legend_of(expected)
+    assert legend_of(found) == legend_of(expected)
+    assert pixels(found) == pixels(expected)
 
 
 def test_a_large_map_is_drawn_by_mode():

@@ -23,9 +23,10 @@ import xarray as xr
 from rio_cogeo.cogeo import cog_validate
 
 from cubecrop.errors import OutputError, ReadError, SchemaError
-from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.nomenclature import NODATA, WITHOUT_CLASS, Crop, Nomenclature
 from cubecrop.write import draw_map, legend, write_map
 from cubecrop.write.crop_map import MAP_FILES
+from cubecrop.write.shares import mapped_text
 from cubecrop.write.stac import class_objects
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 announces the end of.
@@ -67,6 +68,19 @@ def random_classes(rows, columns, seed=0):
     values = np.random.default_rng(seed).integers(0, 4, (rows, columns)).astype("uint8")
     values[: rows // 4, : columns // 4] = NODATA
     return values
+
+
+def map_with_a_mark(values, *, code=253, named=None):
+    """A map of which three pixels have a code that its flags name, or name another."""
+    values = values.copy()
+    values[7, :3] = code
+    confidence = np.where((values == NODATA) | (values == code), np.nan, 0.5).astype("float32")
+    dataset = fake_map(values, confidence)
+    flags = [*range(len(CROPS)), code if named is None else named]
+    dataset["crop_type"].attrs.update(
+        flag_values=np.array(flags, "uint8"), flag_meanings="a b c d not_cropland"
+    )
+    return dataset
 
 
 def lazy(values, *, chunk=32, fail=None, seen=None, sleep=0.0):
@@ -245,7 +259,7 @@ def test_classes_of_the_item(written):
 def test_class_names_are_unique_and_plain():
     labels = ["Maize, grain", "Maize (grain)", "nodata", "大豆", "Blé", "class 3"]
     crops = tuple(Crop(code=f"{n}", name=name, colour="#112233") for n, name in enumerate(labels))
-    entries = class_objects(Nomenclature(crops=crops), np.zeros(256, int))
+    entries = class_objects(Nomenclature(crops=crops), WITHOUT_CLASS.values(), np.zeros(256, int))
     seen = [entry["name"] for entry in entries]
     assert len(set(seen)) == len(seen) == 7
     assert all(set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_") for name in seen)
@@ -386,10 +400,28 @@ def test_a_file_is_no_place_for_a_map(tmp_path):
 # --- what is refused ----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("code", [4, 253])
+def test_codes_that_the_flags_name_are_no_class(tmp_path, code):
+    values = random_classes(8, 8)
+    out = write_map(map_with_a_mark(values, code=code), tmp_path / "map")
+    classes = read_item(out)["assets"]["crop_type"]["classification:classes"]
+    (mark,) = (one for one in classes if one["value"] == code)
+    assert (mark["name"], mark["title"], mark["count"]) == ("not_cropland", "Not cropland", 3)
+    nodata = int((values[:7] == NODATA).sum() + (values[7, 3:] == NODATA).sum())
+    (line,) = mapped_text(out / "item.json")
+    assert line.startswith(f"Mapped {100 * (61 - nodata) / 64:.1f} % of 64 pixels: ")
+    assert "4.7 % not cropland" in line
+    # A code that no flag names is refused.
+    with pytest.raises(OutputError, match=f"3 of 64 pixels have a class index of {code}, "):
+        write_map(map_with_a_mark(values, code=code, named=code + 1), tmp_path / "other")
+
+
 def test_nodata_is_never_a_class(tmp_path):
     values = random_classes(8, 8)
     values[7, :3] = 4
-    with pytest.raises(OutputError, match="3 of 64 pixels have a class index from 4 to 253"):
+    with pytest.raises(
+        OutputError, match=r"3 of 64 pixels have a class index of 4, expected 0 to 3, 254 \(too few"
+    ):
         write_map(fake_map(values), tmp_path / "map")
     values = random_classes(8, 8)
     confidence = np.where(values == NODATA, np.nan, 0.5).astype("float32")

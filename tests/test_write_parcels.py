@@ -13,7 +13,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import shapely
+from samples import make_samples
 
+import cubecrop
+from cubecrop.classification import classify_pixel_sets, parcel_table
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.write import write_parcels
 from cubecrop.write.columns import check_columns
@@ -137,6 +140,29 @@ def test_plain_names_need_no_quotes(tmp_path, parcels):
         (["predicted_crop", "crop:name"], ["declared_predicted_crop", "predicted_crop"]),
         (["CONFIDENCE", "confidence"], ["declared_CONFIDENCE", "confidence"]),
         (
+            [
+                "valid_dates_sentinel2",
+                "First_Date_sentinel1",
+                "last_date_sentinel2",
+                "longest_gap_sentinel1",
+                "valid_dates:sentinel2",
+                "first_date:sentinel1",
+                "last_date:sentinel2",
+                "longest_gap:sentinel1",
+            ],
+            [
+                "declared_valid_dates_sentinel2",
+                "declared_First_Date_sentinel1",
+                "declared_last_date_sentinel2",
+                "declared_longest_gap_sentinel1",
+                "valid_dates_sentinel2",
+                "first_date_sentinel1",
+                "last_date_sentinel2",
+                "longest_gap_sentinel1",
+            ],
+        ),
+        (["Part", "declared:part", "part"], ["declared_Part", "declared_declared_part", "part"]),
+        (
             ["status", "declared:status", "declared_status"],
             ["status", "declared_declared_status", "declared_status"],
         ),
@@ -154,6 +180,30 @@ def test_plain_names_need_no_quotes(tmp_path, parcels):
 )
 def test_no_two_plain_names_are_alike(given, plain):
     assert plain_columns(given) == plain
+
+
+def test_plain_columns_of_last_year_are_set_aside(tmp_path):
+    samples, labels = make_samples()
+    config = cubecrop.TrainConfig(epochs=1, n_pixels=4)
+    model = cubecrop.fit(samples, labels, config=config, progress=False)
+    found = classify_pixel_sets(samples, model).compute()
+    ids = samples["parcel"].to_numpy()
+    first = gpd.GeoDataFrame({"id": ids}, geometry=shapely.points([0] * len(ids), 0), crs=32631)
+    path = tmp_path / "first.parquet"
+    write_parcels(
+        parcel_table(first, found, model, part=["train"] * len(ids)), path, columns="plain"
+    )
+    before = gpd.read_parquet(path).assign(valid_dates_sentinel2=-1)
+    again = parcel_table(before, found, model, part=["unseen"] * len(ids))
+    write_parcels(again, path, columns="plain", overwrite=True)
+    after = gpd.read_parquet(path)
+    ours = [name for name in before.columns if name not in ("id", "geometry")]
+    assert set(after.columns) == {*before.columns, *(f"declared_{name}" for name in ours)}
+    assert (after["declared_valid_dates_sentinel2"] == -1).all()
+    expected = found["valid_dates"].sel(sensor="sentinel2").to_numpy()
+    assert after["valid_dates_sentinel2"].tolist() == expected.tolist()
+    assert set(after["part"]) == {"unseen"}
+    assert set(after["declared_part"]) == {"train"}
 
 
 def test_a_geometry_of_another_name_stays_the_geometry(tmp_path, parcels):
@@ -278,6 +328,7 @@ def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
     [
         [2**70, 1, 2],
         ["a", 1, None],
+        ["a", dt.datetime(2018, 5, 1), None],
         [1j, 2j, 3j],
         [object()] * 3,
         [{}, {}, {}],
@@ -330,6 +381,15 @@ def test_columns_that_parquet_holds_come_back(tmp_path, parcels):
     assert (
         back["second geometry"].geom_equals(kinds["second geometry"].reset_index(drop=True)).all()
     )
+
+
+def test_a_table_that_can_be_written_is_converted_once(tmp_path, parcels, monkeypatch):
+    def refuse(_column):
+        raise AssertionError("a column was converted to be checked")
+
+    monkeypatch.setattr("cubecrop.write.columns._refusal", refuse)
+    path = write_parcels(parcels, tmp_path / "p.parquet")
+    assert gpd.read_parquet(path)["id"].tolist() == ["a", "b", "c"]
 
 
 def test_names_that_parquet_cannot_hold_are_refused(tmp_path, parcels):

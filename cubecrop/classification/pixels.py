@@ -17,7 +17,7 @@ from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
-from cubecrop.nomenclature import NODATA, TOO_FEW
+from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _as_map(
                     "long_name": "crop type",
                     "flag_values": np.array([*range(n), TOO_FEW], dtype=np.uint8),
                     "flag_meanings": " ".join(
-                        [*(name.replace(" ", "_") for name in names), "too_few_observations"]
+                        [*(name.replace(" ", "_") for name in names), WITHOUT_CLASS[TOO_FEW].slug]
                     ),
                     **grid,
                 },

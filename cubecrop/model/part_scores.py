@@ -44,7 +44,7 @@ class PartScores(TypedDict):
     ``intervals`` are 95 % intervals [low, high] by score. ``per_class`` goes by class name.
     ``confusion`` has true classes as rows and predicted ones as columns, both in the order of
     the nomenclature; a parcel without prediction is in no column. ``difference`` stands with
-    the random forest's. Models of an earlier version have the first four alone.
+    the random forest's. The first four are always there.
     """
 
     n: float

@@ -14,7 +14,7 @@ from cubecrop.checks import told
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
 from cubecrop.shapes import plain_shapes
-from cubecrop.vector import check_names, read_vector
+from cubecrop.vector import check_column_names, read_vector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
             f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
             "path of a vector file."
         )
-    check_names(parcels)
+    check_column_names(parcels)
     if parcels.active_geometry_name is None:
         raise ParcelError(
             f"parcels have columns {sorted(map(str, parcels.columns))} and no active geometry. "
@@ -172,7 +172,7 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     ParcelError
         A column stands twice.
     """
-    check_names(parcels)
+    check_column_names(parcels)
     if not isinstance(label, str):
         raise LabelError(f"label is {told(label)}, expected the name of a column.")
     aside = ("id", parcels.geometry.name)

@@ -11,10 +11,10 @@ from cubecrop.errors import ParcelError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["check_names"]
+__all__ = ["check_column_names"]
 
 
-def check_names(parcels: gpd.GeoDataFrame) -> None:
+def check_column_names(parcels: gpd.GeoDataFrame) -> None:
     """Raise where a column of a table stands twice, or has a name of several levels.
 
     Raises

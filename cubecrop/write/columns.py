@@ -10,17 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cubecrop.errors import OutputError
-from cubecrop.vector import check_names
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping
+
     import geopandas as gpd
 
-__all__ = ["check_columns"]
+__all__ = ["UNWRITABLE", "check_columns", "check_mixtures", "check_texts"]
 
 #: The largest whole number below which a float of 64 bit holds each one.
 _EXACT: Final = 2**53
 #: What pyarrow, pandas and Python raise on values that no column can hold.
-_FAILURES: Final = (pa.ArrowException, ValueError, TypeError, ArithmeticError, RuntimeError)
+UNWRITABLE: Final = (pa.ArrowException, ValueError, TypeError, ArithmeticError, RuntimeError)
 
 
 def check_columns(parcels: gpd.GeoDataFrame) -> None:
@@ -29,26 +30,50 @@ def check_columns(parcels: gpd.GeoDataFrame) -> None:
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
-        Attributes are converted as for writing; geometries are not looked at.
+        Each column once. Attributes are converted as for writing; geometries are not looked at.
 
     Raises
     ------
-    ParcelError
-        A column stands twice.
     OutputError
         A name is no text, or values are of a kind or a mixture that Parquet does not hold.
     """
-    check_names(parcels)
-    if other := [name for name in parcels.columns if not isinstance(name, str)]:
-        raise OutputError(
-            f"parcels have columns named {other[:5]}, expected text, which is all that Parquet "
-            "has for names. Rename them: `parcels.rename(columns=str)`."
-        )
+    check_texts(parcels)
     reasons = {
         name: reason
         for name, kind in parcels.dtypes.items()
         if str(kind) != "geometry" and (reason := _refusal(parcels[name]))
     }
+    _refuse(reasons)
+
+
+def check_mixtures(parcels: gpd.GeoDataFrame) -> None:
+    """Raise where Parquet would hold values of a column, and not give them back as they are.
+
+    The table is one that can be converted.
+
+    Raises
+    ------
+    OutputError
+        Naming the columns.
+    """
+    reasons = {
+        name: reason
+        for name, kind in parcels.dtypes.items()
+        if pd.api.types.is_object_dtype(kind) and (reason := _mixture(parcels[name]))
+    }
+    _refuse(reasons)
+
+
+def check_texts(parcels: gpd.GeoDataFrame) -> None:
+    """Raise `OutputError` unless every column's name is text."""
+    if other := [name for name in parcels.columns if not isinstance(name, str)]:
+        raise OutputError(
+            f"parcels have columns named {other[:5]}, expected text, which is all that Parquet "
+            "has for names. Rename them: `parcels.rename(columns=str)`."
+        )
+
+
+def _refuse(reasons: Mapping[Hashable, str]) -> None:
     if reasons:
         names = list(reasons)
         told = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
@@ -66,7 +91,7 @@ def _refusal(column: pd.Series[Any]) -> str | None:
     try:
         table = pa.Table.from_pandas(values, preserve_index=False)
         pq.write_table(table.slice(0, 0), pa.BufferOutputStream())
-    except _FAILURES as error:
+    except UNWRITABLE as error:
         first = error.args[0] if error.args else error
         return " ".join(str(first).split())[:120]
     return _mixture(column) if column.dtype == object else None

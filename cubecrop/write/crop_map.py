@@ -13,7 +13,7 @@ from cubecrop.checks import check_flag, check_path, check_share
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import count_items, tolerate
-from cubecrop.nomenclature import NODATA, TOO_FEW
+from cubecrop.nomenclature import NODATA
 from cubecrop.progress import compute
 from cubecrop.write.cog import write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
@@ -73,9 +73,10 @@ def write_map(
     ----------
     dataset : xarray.Dataset
         What `cubecrop.classify` returns: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
-        few observations, and ``confidence (y, x)`` float32, NaN where there is no class, on
-        pixel centres in metres of a projected CRS, with the season, model and items in attrs;
-        and, if it is there, ``clear_dates (sensor, y, x)``, of which the medians are written.
+        few observations, or another code that its ``flag_values`` name, and ``confidence
+        (y, x)`` float32, NaN where there is no class, on pixel centres in metres of a projected
+        CRS, with the season, model and items in attrs; and, if it is there, ``clear_dates
+        (sensor, y, x)``, of which the medians are written.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
@@ -119,14 +120,14 @@ def write_map(
     crop_type, confidence, clear, lost = compute(
         *arrays, report, description="Mapping crops", progress=progress
     )
+    _check_losses(lost or [], facts.items, max_lost)
+    _check_values(crop_type, confidence, facts)
     facts = replace(
         facts,
         coverage=_with_medians(facts.coverage, dataset, clear),
         # A legend names what is there, and nothing that could have been.
-        marks=tuple(mark for mark in facts.marks if (crop_type == mark[0]).any()),
+        marks=tuple(mark for mark in facts.marks if (crop_type == mark.value).any()),
     )
-    _check_losses(lost or [], facts.items, max_lost)
-    _check_values(crop_type, confidence, n_classes=len(facts.nomenclature))
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
         write_confidence(staging / "confidence.tif", confidence, facts)
@@ -203,16 +204,22 @@ def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -
 
 
 def _check_values(
-    crop_type: NDArray[np.uint8], confidence: NDArray[np.float32], *, n_classes: int
+    crop_type: NDArray[np.uint8], confidence: NDArray[np.float32], facts: MapFacts
 ) -> None:
     """Raise unless every pixel has a class and a confidence, or neither."""
-    empty = (crop_type == NODATA) | (crop_type == TOO_FEW)
-    if unknown := int(np.count_nonzero((crop_type >= n_classes) & ~empty)):
+    n_classes = len(facts.nomenclature)
+    codes = [mark.value for mark in facts.without_class]
+    empty = np.isin(crop_type, codes)
+    unknown = crop_type[(crop_type >= n_classes) & ~empty]
+    if unknown.size:
+        seen = np.unique(unknown).tolist()
+        *some, last = (f"{mark.value} ({mark.title.lower()})" for mark in facts.without_class)
         raise OutputError(
-            f"{unknown} of {crop_type.size} pixels have a class index from "
-            f"{n_classes} to {TOO_FEW - 1}, expected 0 to {n_classes - 1}, {TOO_FEW} (too few "
-            f"observations) or {NODATA} (nodata). "
-            "The nomenclature in `dataset.attrs` is not the model's; classify again."
+            f"{unknown.size} of {crop_type.size} pixels have a class index of "
+            f"{', '.join(map(str, seen[:_TOLD]))}{', ...' if len(seen) > _TOLD else ''}, expected "
+            f"0 to {n_classes - 1}, {', '.join(some)} or {last}. The nomenclature in "
+            "`dataset.attrs` is not the model's, or `flag_values` of crop_type lack a code; "
+            "classify again."
         )
     unsure = np.isnan(confidence)
     without = int(np.count_nonzero(unsure & ~empty))
@@ -220,7 +227,7 @@ def _check_values(
     if without or surplus:
         raise OutputError(
             f"{without} pixels have a class but no confidence and {surplus} have a confidence "
-            f"but no class, expected confidence NaN exactly where crop_type is {TOO_FEW} or "
-            f"{NODATA}. Mask both alike, as in "
-            f"`dataset['confidence'].where(dataset['crop_type'] < {TOO_FEW})`."
+            "but no class, expected confidence NaN exactly where crop_type is one of "
+            f"{codes}. Mask both alike, as in "
+            f"`dataset['confidence'].where(dataset['crop_type'] < {n_classes})`."
         )

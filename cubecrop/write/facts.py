@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
@@ -16,16 +17,16 @@ from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
 from cubecrop.errors import LabelError, SchemaError, SeasonError
-from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Nomenclature
+from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomenclature
 from cubecrop.season import Season
-from cubecrop.texts import place_name
+from cubecrop.texts import place_name, slug
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-__all__ = ["VERSION", "MapFacts"]
+__all__ = ["UNREADABLE", "VERSION", "MapFacts", "read_coverage"]
 
 # Not `from cubecrop import __version__`: the package's public names stand above this layer.
 VERSION: Final[str] = import_module("cubecrop").__version__
@@ -39,9 +40,16 @@ _ATTRS = (
 )  # fmt: skip
 # Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
 _STEP_TOLERANCE = 1e-3
-#: Colours of codes of a map that are no class.
-_MARK_COLOURS: Final = {252: "#F3F0E8", 253: "#D8C8E6", TOO_FEW: TOO_FEW_COLOUR}
+#: Colour of a code that the map's flags alone name.
 _OTHER_MARK: Final = "#CCCCCC"
+#: What Python raises on JSON that is not as expected.
+UNREADABLE: Final = (
+    ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+#: What is told of a sensor's dates.
+_DAYS: Final = ("first", "last", "gap_start")
+_NUMBERS: Final = ("longest_gap_days", "dates")
+_MEDIAN: Final = "median_clear_dates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +60,8 @@ class MapFacts:
     metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
     ``archive`` is a name, never a path. ``calibration`` says in words how the model was
     calibrated, "" where the map does not tell. ``marks`` are the codes that the map's flags name
-    beside its classes: value, name, colour. ``coverage`` are first and last image, longest gap
-    and dates by sensor, where the map tells.
+    beside its classes, without that of no data. ``coverage`` are first and last image, longest
+    gap and dates by sensor, where the map tells.
     """
 
     nomenclature: Nomenclature
@@ -67,7 +75,7 @@ class MapFacts:
     items: tuple[str, ...]
     item_hrefs: tuple[str, ...]
     calibration: str = ""
-    marks: tuple[tuple[int, str, str], ...] = ()
+    marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
     coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -112,7 +120,7 @@ class MapFacts:
             item_hrefs=hrefs,
             calibration=str(attrs.get("model_calibration", "")),
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
-            coverage=_coverage(attrs.get("coverage", "{}")),
+            coverage=read_coverage(attrs.get("coverage", "{}")),
         )
 
     @property
@@ -125,7 +133,15 @@ class MapFacts:
     def entries(self) -> list[tuple[int, str, str]]:
         """Value, name and colour of each class and mark; nodata is none of them."""
         crops = enumerate(self.nomenclature.crops)
-        return [*((value, crop.name, crop.colour) for value, crop in crops), *self.marks]
+        return [
+            *((value, crop.name, crop.colour) for value, crop in crops),
+            *((mark.value, mark.title, mark.colour) for mark in self.marks),
+        ]
+
+    @property
+    def without_class(self) -> tuple[Mark, ...]:
+        """Every code that is no class, that of no data last."""
+        return (*self.marks, WITHOUT_CLASS[NODATA])
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:
@@ -182,36 +198,58 @@ def _nomenclature(text: object) -> Nomenclature:
         ) from error
 
 
-def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[tuple[int, str, str], ...]:
+def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[Mark, ...]:
     """Codes of a flag table that are neither classes nor nodata, and that of too few dates."""
     values = np.atleast_1d(np.asarray(attrs.get("flag_values", ()), dtype=object)).tolist()
     meanings = str(attrs.get("flag_meanings", "")).split()
     if len(values) != len(meanings):  # a name with other blanks than spaces
         meanings = meanings[len(meanings) - len(values) :]
-    named = {TOO_FEW: "too_few_observations"}
+    named = {TOO_FEW: WITHOUT_CLASS[TOO_FEW].slug}
     named |= {int(value): meaning for value, meaning in zip(values, meanings, strict=False)}
-    return tuple(
-        (value, meaning.replace("_", " ").capitalize(), _MARK_COLOURS.get(value, _OTHER_MARK))
-        for value, meaning in sorted(named.items())
-        if n_classes <= value < NODATA
-    )
+    marks: dict[str, Mark] = {}
+    for value, meaning in sorted(named.items()):
+        if n_classes <= value < NODATA:
+            name = slug(meaning)
+            if not name or name in marks or name == WITHOUT_CLASS[NODATA].slug:
+                name = f"code_{value}"
+            known = WITHOUT_CLASS.get(value)
+            marks[name] = Mark(
+                value=value,
+                slug=name,
+                title=meaning.replace("_", " ").capitalize(),
+                colour=known.colour if known else _OTHER_MARK,
+            )
+    return tuple(marks.values())
 
 
-def _coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
+def read_coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
+    """What a map's images cover, by sensor, from JSON.
+
+    Raises
+    ------
+    SchemaError
+        The text is not what a map tells.
+    """
     try:
-        raw = json.loads(str(text))
-        return {
-            str(name): {
-                **{key: str(one[key]) for key in ("first", "last", "gap_start")},
-                **{key: int(one[key]) for key in ("longest_gap_days", "dates")},
-            }
-            for name, one in raw.items()
-        }
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return {str(name): _sensor_coverage(one) for name, one in json.loads(str(text)).items()}
+    except UNREADABLE as error:
         raise SchemaError(
             f"crop map's attr 'coverage' is {str(text)[:80]!r}, expected the JSON that `{_MAKER}` "
             "writes. Leave it out: `del dataset.attrs['coverage']`."
         ) from error
+
+
+def _sensor_coverage(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Dates of a sensor, the median of its clear dates, or both."""
+    told: dict[str, Any] = {}
+    if _MEDIAN not in raw or any(key in raw for key in (*_DAYS, *_NUMBERS)):
+        told |= {key: dt.date.fromisoformat(str(raw[key])).isoformat() for key in _DAYS}
+        told |= {key: int(raw[key]) for key in _NUMBERS}
+    if _MEDIAN in raw:
+        told[_MEDIAN] = float(raw[_MEDIAN])
+        if not math.isfinite(told[_MEDIAN]):
+            raise ValueError(f"{_MEDIAN} is {told[_MEDIAN]}")
+    return told
 
 
 def _season(attrs: dict[Any, Any]) -> Season:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
-import pyarrow as pa
 
 from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.files import new_file
-from cubecrop.vector import check_names
-from cubecrop.write.columns import check_columns
+from cubecrop.vector import check_column_names
+from cubecrop.write.columns import UNWRITABLE, check_columns, check_mixtures, check_texts
 from cubecrop.write.geopackage import check_geopackage, write_geopackage
 from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
 
@@ -88,7 +87,7 @@ def check_table(
     OutputError
         A column that the file's format cannot hold, by name.
     """
-    check_names(parcels)
+    check_column_names(parcels)
     target = Path(path)
     table = with_plain_columns(parcels) if columns == "plain" else parcels
     if target.suffix.lower() == _GEOPACKAGE:
@@ -98,13 +97,15 @@ def check_table(
 
 
 def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
-    check_columns(table)
+    check_texts(table)
     try:
         table.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
-    except (ValueError, pa.ArrowException) as error:
+    except UNWRITABLE as error:
+        check_columns(table)  # converts each column again to name those that fail
         raise OutputError(
             f"{target} cannot be written: {error}. Give each column values of one type."
         ) from error
+    check_mixtures(table)  # of columns that can be converted, as it expects
 
 
 def _is_json(value: object) -> bool:
@@ -141,7 +142,7 @@ def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
             "geometry=..., crs=...)`."
         )
-    check_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
+    check_column_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
     if parcels.crs is None:
         raise ParcelError(
             "parcels have no CRS, so their place is unknown. Set the one they are in with "

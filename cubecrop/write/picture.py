@@ -8,10 +8,11 @@ import numpy as np
 import rasterio
 from rasterio.enums import Resampling
 
-from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Nomenclature
+from cubecrop.nomenclature import NODATA, WITHOUT_CLASS, Mark, Nomenclature
 from cubecrop.write.words import PLAIN, words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from matplotlib.axes import Axes
@@ -23,11 +24,9 @@ if TYPE_CHECKING:
     from cubecrop.write.facts import MapFacts
 
 __all__ = [
-    "NODATA_COLOUR", "coverage_lines", "draw_in", "draw_map", "legend", "map_figure",
+    "coverage_lines", "draw_in", "draw_map", "legend", "map_figure",
     "shape_drawn", "write_quicklook",
 ]  # fmt: skip
-
-NODATA_COLOUR: Final = "#E0E0E0"
 
 _DPI: Final = 150
 _LONG_SIDE: Final = 9.0  # inches of map; with legend and margins under 2,000 pixels
@@ -47,6 +46,7 @@ def draw_map(
     values: NDArray[np.uint8],
     nomenclature: Nomenclature,
     *,
+    marks: Iterable[Mark] = tuple(WITHOUT_CLASS.values()),
     extent: tuple[float, float, float, float] | None = None,
 ) -> AxesImage:
     """Draw class indices in the colours of their classes, what has none in greys.
@@ -59,6 +59,8 @@ def draw_map(
         Class index ``(y, x)``, north up; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
+    marks : iterable of Mark
+        Codes that are no class.
     extent : tuple of float, optional
         Left, right, bottom, top of the outer edges, in units of the axes. By default pixels.
 
@@ -68,7 +70,8 @@ def draw_map(
     """
     colours = np.zeros((NODATA + 1, 3), dtype="uint8")
     colours[: len(nomenclature)] = [_rgb(colour) for colour in nomenclature.colours]
-    colours[TOO_FEW], colours[NODATA] = _rgb(TOO_FEW_COLOUR), _rgb(NODATA_COLOUR)
+    for mark in marks:
+        colours[mark.value] = _rgb(mark.colour)
     image = colours[np.asarray(values)]  # (y, x, rgb)
     axes.set_aspect("equal")
     return axes.imshow(image, interpolation="nearest", extent=extent)
@@ -78,6 +81,8 @@ def legend(
     target: Figure | Axes,
     values: NDArray[np.uint8],
     nomenclature: Nomenclature,
+    *,
+    marks: Iterable[Mark] = tuple(WITHOUT_CLASS.values()),
     **place: Any,  # noqa: ANN401
 ) -> Legend:
     """Add a legend of the classes that are present, in the order of their index.
@@ -92,6 +97,8 @@ def legend(
         Class indices, any shape; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
+    marks : iterable of Mark
+        Codes that are no class, named behind the classes.
     **place : Any
         Passed to ``target.legend``: ``loc``, ``ncols`` and the like.
 
@@ -109,13 +116,8 @@ def legend(
     if hidden := len(present) - len(shown):
         entries.append((f"and {hidden} more", "none"))
     entries += [
-        entry
-        for index, entry in (
-            (TOO_FEW, ("Too few observations", TOO_FEW_COLOUR)),
-            (NODATA, ("No data", NODATA_COLOUR)),
-        )
-        if counts[index]
-    ]  # fmt: skip
+        (words(mark.title, length=_NAME), mark.colour) for mark in marks if counts[mark.value]
+    ]
     handles = [
         Patch(facecolor=colour, edgecolor="none" if colour == "none" else "#555555", linewidth=0.5)
         for _, colour in entries
@@ -192,7 +194,13 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str
     """
     left, bottom, right, top = facts.bounds
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
-    draw_map(axes, values, facts.nomenclature, extent=(0, width, 0, height))
+    draw_map(
+        axes,
+        values,
+        facts.nomenclature,
+        marks=facts.without_class,
+        extent=(0, width, 0, height),
+    )
     axes.set_title(
         f"{facts.title}\n{facts.season.start} to {facts.season.end}",
         loc="left",
@@ -210,6 +218,7 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str
         axes,
         values,
         facts.nomenclature,
+        marks=facts.without_class,
         loc="upper left",
         bbox_to_anchor=(1.01, 1),
         borderaxespad=0,
@@ -231,7 +240,8 @@ def coverage_lines(facts: MapFacts) -> list[str]:
             parts.append(f"at most {one['longest_gap_days']} days apart, from {one['gap_start']}")
         if "median_clear_dates" in one:
             parts.append(f"clear on {one['median_clear_dates']:g} (median)")
-        lines.append(f"{_SENSORS.get(name, name)}: {'; '.join(parts)}")
+        called = _SENSORS.get(name) or words(name, length=_NAME)
+        lines.append(f"{called}: {'; '.join(parts)}")
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from cubecrop.errors import OutputError
+from cubecrop.schema import SERIES
 from cubecrop.texts import slug
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ _PLAIN: Final = {
     "confidence_2": "second_confidence",
     "crop:set": "crop_set",
     "status": "status",
+    "part": "part",
+    **{
+        f"{what}:{sensor}": f"{what}_{sensor}"
+        for what in ("valid_dates", "first_date", "last_date", "longest_gap")
+        for sensor in SERIES
+    },
 }
 _PROBABILITY: Final = "probability:"
 _ASIDE: Final = "declared_"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import rasterio
@@ -15,10 +17,11 @@ from rasterio.errors import RasterioError
 from rasterio.io import MemoryFile
 
 from cubecrop.errors import ReadError, SchemaError
-from cubecrop.nomenclature import NODATA, Crop, Nomenclature
+from cubecrop.nomenclature import NODATA, Crop, Mark, Nomenclature
 from cubecrop.progress import compute
 from cubecrop.season import Season
-from cubecrop.write.facts import MapFacts
+from cubecrop.texts import one_line
+from cubecrop.write.facts import UNREADABLE, MapFacts, read_coverage
 from cubecrop.write.picture import draw_in, map_figure, shape_drawn
 
 if TYPE_CHECKING:
@@ -133,6 +136,7 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
                 items=(),
                 item_hrefs=(),
             )
+            facts = replace(facts, **_from_item(folder / "item.json", len(facts.nomenclature)))
             return _read(raster), facts
     except RasterioError as error:
         raise ReadError(f"{path} cannot be read: {error}. Write the map again.") from error
@@ -141,6 +145,32 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
             f"{path} does not name its classes and season ({error!r}), expected a file that "
             "`cubecrop.write_map(crop_map, folder)` wrote."
         ) from error
+
+
+def _from_item(path: Path, n_classes: int) -> dict[str, Any]:
+    """Coverage and codes without a class, as far as a map's item tells them.
+
+    A picture can do without, so an item that is away or not as we write it tells nothing.
+    """
+    told: dict[str, Any] = {}
+    with suppress(OSError, *UNREADABLE):
+        item = json.loads(path.read_text(encoding="utf-8"))
+        with suppress(*UNREADABLE):
+            coverage = json.dumps(item["properties"]["cubecrop:coverage"])
+            told["coverage"] = read_coverage(coverage)
+        with suppress(*UNREADABLE):
+            entries = item["assets"]["crop_type"]["classification:classes"]
+            told["marks"] = tuple(
+                Mark(
+                    value=int(one["value"]),
+                    slug=str(one["name"]),
+                    title=one_line(one["title"]),
+                    colour=f"#{int(one['color_hint'], 16) & 0xFFFFFF:06X}",
+                )
+                for one in entries
+                if n_classes <= int(one["value"]) < NODATA
+            )
+    return told
 
 
 def _nomenclature(

@@ -6,7 +6,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from cubecrop.nomenclature import MAX_CLASSES, NODATA, TOO_FEW
+from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
+from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -14,10 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["mapped_text", "predicted_text"]
 
-_WHY: Final = {
-    NODATA: "no data (outside the images, or never clear)",
-    TOO_FEW: "too few observations",
-}
+#: What a title alone does not explain.
+_BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
 _LOOK: Final = (
     "See what the archive has with `cubecrop search --aoi AOI --year YEAR --archive ARCHIVE "
     "--timeline seen.png`."
@@ -36,16 +35,29 @@ def mapped_text(item: Path) -> list[str]:
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
     classes = content["assets"]["crop_type"]["classification:classes"]
-    return _mapped({int(one["value"]): int(one["count"]) for one in classes})
+    counts = {int(one["value"]): int(one["count"]) for one in classes}
+    reasons = {
+        value: _reason(value, one.get("title"))
+        for one in classes
+        if (value := int(one["value"])) >= MAX_CLASSES or one.get("cubecrop:no_class")
+    }
+    return _mapped(counts, reasons)
 
 
-def _mapped(counts: Mapping[int, int]) -> list[str]:
+def _reason(value: int, title: str | None) -> str:
+    """Why a pixel of a code that is no class has none."""
+    known = WITHOUT_CLASS.get(value)
+    text = title or (known.title if known else f"code {value}")
+    return one_line(text, length=60).lower() + _BESIDES.get(value, "")
+
+
+def _mapped(counts: Mapping[int, int], why: Mapping[int, str]) -> list[str]:
     total = sum(counts.values())
-    mapped = sum(n for value, n in counts.items() if value < MAX_CLASSES)
+    mapped = sum(n for value, n in counts.items() if value not in why)
     reasons = [
-        f"{_percent(counts[value], total)} {why}"
-        for value, why in _WHY.items()
-        if counts.get(value)
+        f"{_percent(counts[value], total)} {why[value]}"
+        for value in sorted(why, reverse=True)
+        if counts[value]
     ]
     lines = [
         f"Mapped {_percent(mapped, total)} of {total:,} pixels"

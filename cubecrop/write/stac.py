@@ -16,16 +16,17 @@ import pystac
 import shapely
 
 from cubecrop.circle import bbox_of, cut_at_180, unwrap
-from cubecrop.nomenclature import NODATA, TOO_FEW, TOO_FEW_COLOUR, Crop, Nomenclature
+from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS, Crop
 from cubecrop.texts import json_text, slug, without_paths
 from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from cubecrop.losses import Loss
+    from cubecrop.nomenclature import Mark, Nomenclature
 
 __all__ = ["write_item"]
 
@@ -90,13 +91,17 @@ def write_item(
     path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
-def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[dict[str, Any]]:
+def class_objects(
+    nomenclature: Nomenclature, marks: Iterable[Mark], counts: NDArray[np.intp]
+) -> list[dict[str, Any]]:
     """Classes as the classification extension 2.0 describes them, then what has none.
 
     Parameters
     ----------
     nomenclature : Nomenclature
         The map's classes.
+    marks : iterable of Mark
+        Codes that are no class; told where a pixel has them, and that of no data always.
     counts : numpy.ndarray
         Pixels of each class index, 256 integers.
 
@@ -104,28 +109,32 @@ def class_objects(nomenclature: Nomenclature, counts: NDArray[np.intp]) -> list[
     -------
     list of dict
         ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
-        ``color_hint``, ``count``.
+        ``color_hint``, ``count``. ``cubecrop:no_class`` is true of a code that is none though
+        its value could be a class's.
     """
-    taken = {"nodata", "too_few_observations"}
+    marks = list(marks)
+    # Whichever codes have pixels: a class is called the same in every map.
+    taken = {mark.slug for mark in (*marks, *WITHOUT_CLASS.values())}
     classes: list[dict[str, Any]] = []
     for value, crop in enumerate(nomenclature.crops):
         name = _slug(crop, value, taken)
         taken.add(name)
-        entry = {"value": value, "name": name, "title": crop.name}
+        entry: dict[str, Any] = {"value": value, "name": name, "title": crop.name}
         if crop.code != crop.name:
             entry["description"] = f"Code {crop.code} {nomenclature.name}".rstrip()
         entry["color_hint"] = crop.colour.removeprefix("#").upper()
         classes.append({**entry, "count": int(counts[value])})
-    too_few = {
-        "value": TOO_FEW,
-        "name": "too_few_observations",
-        "title": "Too few observations",
-        "color_hint": TOO_FEW_COLOUR.removeprefix("#"),
-        "count": int(counts[TOO_FEW]),
-    }
-    nodata = {"value": NODATA, "name": "nodata", "title": "No data", "nodata": True}
-    reasons = [too_few] if counts[TOO_FEW] else []
-    return [*classes, *reasons, {**nodata, "count": int(counts[NODATA])}]
+    for mark in marks:
+        if counts[mark.value] or mark.value == NODATA:
+            entry = {"value": mark.value, "name": mark.slug, "title": mark.title}
+            if mark.value == NODATA:  # transparent, so without a colour
+                entry["nodata"] = True
+            else:
+                entry["color_hint"] = mark.colour.removeprefix("#")
+            if mark.value < MAX_CLASSES:
+                entry["cubecrop:no_class"] = True
+            classes.append({**entry, "count": int(counts[mark.value])})
+    return classes
 
 
 def _slug(crop: Crop, value: int, taken: set[str]) -> str:
@@ -179,7 +188,9 @@ def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset
             extra_fields={
                 "data_type": "uint8",
                 "nodata": NODATA,
-                "classification:classes": class_objects(facts.nomenclature, counts),
+                "classification:classes": class_objects(
+                    facts.nomenclature, facts.without_class, counts
+                ),
             },
         ),
         "confidence": pystac.Asset(
