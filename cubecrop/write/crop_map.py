@@ -209,7 +209,9 @@ def _check_values(
     """Raise unless every pixel has a class and a confidence, or neither."""
     n_classes = len(facts.nomenclature)
     codes = [mark.value for mark in facts.without_class]
-    empty = np.isin(crop_type, codes)
+    empty = np.zeros(crop_type.shape, bool)
+    for code in codes:  # `np.isin` would take 8 bytes a pixel
+        empty |= crop_type == code
     unknown = crop_type[(crop_type >= n_classes) & ~empty]
     if unknown.size:
         seen = np.unique(unknown).tolist()
