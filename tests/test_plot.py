@@ -89,7 +89,7 @@ def test_a_folder_tells_the_images_that_the_map_told(classes, tmp_path):
     dataset = dataset.assign_coords(sensor=["sentinel2"])
     out = cubecrop.write_map(dataset, tmp_path / "map", progress=False)
     line = (
-        "Sentinel-2: 70 dates, 2017-09-03 to 2018-10-29; longest gap 12 days from 2018-01-03; "
+        "Sentinel-2: 70 dates, 2017-09-03 to 2018-10-29; at most 12 days apart, from 2018-01-03; "
         "clear on 9 (median)"
     )
     assert notes_of(cubecrop.plot_map(out)) == [line]

@@ -234,21 +234,23 @@ def _blocks(function: Callable[..., Any], columns: Any, dtype: type, **options: 
 
 def _planes(columns: Any, part: slice, dtype: type) -> Any:  # noqa: ANN401
     """Some of the last axis of (y, x, …) as the first axis, in another type: one task a block."""
-
-    def planes(block: NDArray[Any]) -> NDArray[Any]:
-        return np.ascontiguousarray(np.moveaxis(block[..., part], -1, 0).astype(dtype))
-
     if not isinstance(columns, da.Array):
-        return planes(columns)
+        return _planes_of(columns, part=part, kind=dtype)
     return da.map_blocks(
-        planes,
+        _planes_of,
         columns,
+        part=part,
+        kind=dtype,
         drop_axis=2,
         new_axis=0,
         chunks=((part.stop - part.start,), *columns.chunks[:2]),
         dtype=dtype,
         meta=np.empty((0, 0, 0), dtype),
     )
+
+
+def _planes_of(block: NDArray[Any], *, part: slice, kind: type) -> NDArray[Any]:
+    return np.ascontiguousarray(np.moveaxis(block[..., part], -1, 0).astype(kind))
 
 
 def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:

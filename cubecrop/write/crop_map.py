@@ -158,7 +158,7 @@ def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
         return _count_numbers(data)
     data = data.rechunk({0: -1})
     blocks = da.map_blocks(
-        lambda block: _count_numbers(block)[:, :, None, None],
+        _count_block,
         data,
         new_axis=1,
         chunks=(data.chunks[0], (_MOST_DATES,), *((1,) * len(c) for c in data.chunks[1:])),
@@ -166,6 +166,10 @@ def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
         meta=np.empty((0, 0, 0, 0), np.int64),
     )
     return blocks.sum(axis=(2, 3))
+
+
+def _count_block(values: NDArray[np.uint16]) -> NDArray[np.int64]:
+    return _count_numbers(values)[:, :, None, None]
 
 
 def _count_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
