@@ -231,15 +231,24 @@ def test_item_links_inputs_and_names_assets_without_a_file_address(written):
     links = {link["title"]: link["href"] for link in item["links"]}
     assert {link["rel"] for link in item["links"]} == {"derived_from"}
     assert links["S2A_1"] == ITEMS["S2A_1"]
-    assert (out.resolve() / links["DEM"]).resolve() == Path("/archives/dem/DEM.json")
-    # An item without an address has no link; its id is told all the same.
-    assert set(links) == {"S2A_1", "DEM"}
+    # An item without an address has no link, nor has one whose path would be this machine's;
+    # their ids are told all the same.
+    assert set(links) == {"S2A_1"}
     assert item["properties"]["cubecrop:items"] == list(ITEMS)
     assert "file:" not in json.dumps(item)
     for asset in item["assets"].values():
         assert (out / asset["href"]).is_file()
         assert asset["roles"]
         assert asset["type"]
+
+
+def test_an_item_beside_the_map_is_linked_by_its_way_from_there(tmp_path):
+    beside = tmp_path / "archive" / "dem" / "DEM.json"
+    dataset = fake_map(random_classes(8, 8))
+    dataset.attrs |= {"items": ["A", "B"], "item_hrefs": [str(beside), beside.as_uri()]}
+    item = read_item(write_map(dataset, tmp_path / "maps" / "one", progress=False))
+    assert [link["href"] for link in item["links"]] == ["../../archive/dem/DEM.json"] * 2
+    assert str(tmp_path) not in json.dumps(item)
 
 
 def test_classes_of_the_item(written):

@@ -78,11 +78,11 @@ def write_item(
     )
     for name, href in zip(facts.items, facts.item_hrefs, strict=True):
         # An item without an address cannot be linked; its id stands in `cubecrop:items`.
-        if href:
+        if (place := _portable(href, home)) is not None:
             item.add_link(
                 pystac.Link(
                     pystac.RelType.DERIVED_FROM,
-                    _portable(href, home),
+                    place,
                     media_type=pystac.MediaType.GEOJSON,
                     title=name,
                 )
@@ -247,10 +247,19 @@ def _identity(facts: MapFacts) -> str:
     return f"crop-types-{facts.season.year}-{digest[:12]}"
 
 
-def _portable(href: str, home: Path) -> str:
-    """Make an address that holds when map and archive are moved together."""
-    path = _local(href)
-    return href if path is None else Path(os.path.relpath(Path(path).resolve(), home)).as_posix()
+def _portable(href: str, home: Path) -> str | None:
+    """Make an address that holds when map and archive are moved together.
+
+    None where there is none: also of files that share no folder with the map but the root, for
+    a path from there would be one of this machine.
+    """
+    if not href:
+        return None
+    if (path := _local(href)) is None:
+        return href
+    relative = Path(os.path.relpath(Path(path).resolve(), home))
+    ups = sum(part == os.pardir for part in relative.parts)
+    return relative.as_posix() if ups < len(home.parts) - 1 else None
 
 
 def _local(href: str) -> str | None:
