@@ -186,7 +186,9 @@ def _bbox_from_text(text: str) -> list[float] | None:
 
 def _from_geometry(geometry: BaseGeometry, crs: str = LONLAT) -> Aoi:
     area = _checked(Aoi(geometry, crs))
-    plain = plain_shapes([geometry])[0]
+    # Mending takes time with the square of the crossings, and a cube covers the rectangle.
+    many = shapely.get_num_coordinates(geometry) > _MANY and not geometry.is_valid
+    plain = None if many else plain_shapes([geometry])[0]
     if plain is None or plain.bounds != geometry.bounds:  # a line beside polygons counts too
         plain = shapely.box(*geometry.bounds)
     is_lonlat = pyproj.CRS.from_user_input(area.crs).is_geographic

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 
 import cubecrop
-from cubecrop.errors import CubecropError, LabelError
+from cubecrop.checks import check_share
+from cubecrop.errors import CubecropError, LabelError, SchemaError
 from cubecrop.printing import demo_text, found_table, plain_console, print_calibration
 from cubecrop.season import Season
 from cubecrop.terminal import Terminal, lenient_streams
@@ -146,6 +147,9 @@ def search(
     cache
         Folder that keeps the answers of a STAC API for the next search.
     """
+    from cubecrop.archive.seen import check_low_cloud
+
+    check_low_cloud(low_cloud)
     if timeline is not None:
         from cubecrop.write.timeline import check_timeline_path
 
@@ -325,7 +329,7 @@ def classify_parcels(
         year,
         archive=archive,
         model=crop_model,
-        season=_season(year, start, end),
+        season=_season(year, start, end, crop_model),
         clouds=clouds,
         weather=weather,
         allow_gaps=allow_gaps,
@@ -376,13 +380,14 @@ def classify(
     from cubecrop.write.shares import mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
+    check_share("max_lost", max_lost, whole=True, error=SchemaError)
     crop_model = cubecrop.CropModel.load(model)
     crop_map = cubecrop.classify(
         aoi,
         year,
         archive=archive,
         model=crop_model,
-        season=_season(year, start, end),
+        season=_season(year, start, end, crop_model),
         resolution=resolution,
         crs=crs,
         clouds=clouds,
@@ -430,8 +435,16 @@ def simulate(
     plain_console().print(f"Written to {out}")
 
 
-def _season(year: int, start: dt.date | None, end: dt.date | None) -> Season | None:
-    return Season(year, start=start, end=end) if start or end else None  # type: ignore[arg-type]
+def _season(
+    year: int, start: dt.date | None, end: dt.date | None, model: cubecrop.CropModel | None = None
+) -> Season | None:
+    """The season between two days; what is not given is as a model has it."""
+    if not start and not end:
+        return None
+    if model is not None and model.season_window is not None:
+        usual = Season(year).with_window(model.season_window)
+        start, end = start or usual.start, end or usual.end
+    return Season(year, start=start, end=end)  # type: ignore[arg-type]
 
 
 def _print_scores(console: Console, model: cubecrop.CropModel, *, verbose: bool = False) -> None:

@@ -180,6 +180,10 @@ def intervals(
         return _three(counts @ size, counts @ claimed, counts @ hits)
 
     low, high = _ends(pair, len(pairs), groups, seed, scored)
+    # A draw that lacks a rare class is averaged over the others, which may lift all draws of a
+    # mean over classes above the score itself: the interval holds it all the same.
+    (score,) = scored(np.bincount(pair, minlength=len(pairs)).astype(float)[None])
+    low, high = np.minimum(low, score), np.maximum(high, score)
     found = {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORE_NAMES)}
     right = int((true == guess).sum())
     if right in (0, len(true)):

@@ -65,6 +65,13 @@ class Crop:
     def __post_init__(self) -> None:
         if not self.name or not self.code:
             raise LabelError("a crop has an empty name or code; drop such labels first.")
+        try:
+            f"{self.name}{self.code}".encode()
+        except UnicodeEncodeError as error:
+            raise LabelError(
+                f"crop {self.name!r} has half a character (a lone surrogate) in its name or code, "
+                "which no file holds. Mend the label."
+            ) from error
         if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.colour):
             raise LabelError(f"crop {self.name!r} has colour {self.colour!r}, expected '#rrggbb'.")
 

@@ -178,3 +178,9 @@ def test_infinite_coordinates_are_an_error_of_ours():
             parse_aoi(given)
     with pytest.raises(AoiError, match="no coordinates in EPSG:4326"):
         Aoi(shapely.box(1e30, 1e30, 2e30, 2e30), "EPSG:32631").to_crs("EPSG:4326")
+
+
+def test_an_area_that_crosses_itself_all_over_is_its_rectangle():
+    turns = 2.399963 * np.arange(20_000)
+    star = shapely.Polygon(np.column_stack([3 + 0.01 * np.cos(turns), 50.8 + 0.01 * np.sin(turns)]))
+    assert parse_aoi(star).geometry.equals(shapely.box(*star.bounds))

@@ -13,7 +13,7 @@ from test_cli import run
 import cubecrop
 from cubecrop.classification import classify_pixel_sets, classify_pixels
 from cubecrop.coverage import Coverage, acquired_days, least_demanding, shortfalls
-from cubecrop.errors import ModelMismatchError
+from cubecrop.errors import ArgumentError, ModelMismatchError
 from cubecrop.nomenclature import NODATA, TOO_FEW
 from cubecrop.testing import Place, forbid_compute, write_archive
 from cubecrop.training import fit
@@ -384,3 +384,13 @@ def test_acquisitions_are_counted_once_a_day(place):
     twice = xr.concat([cube["sentinel1"].to_dataset(inherit=False)] * 2, dim="time")
     assert len(acquired_days(twice, season)) == 18
     assert acquired_days(twice.drop_vars("acquisitions"), season) is None
+
+
+def test_a_winter_without_images_in_training_hides_no_summer():
+    trained = Coverage.of([30, 45, 61, 287, 317])  # 226 days apart
+    assert shortfalls(Coverage.of([30, 45, 95]), trained) == ["the last image is 222 days earlier"]
+
+
+def test_only_yes_and_no_switch_gaps(model):
+    with pytest.raises(ArgumentError, match="allow_gaps is 'no'"):
+        model.check(xr.DataTree(), allow_gaps="no")

@@ -183,3 +183,13 @@ def test_a_difference_is_paired():
     assert accuracy_difference(truth, first, first) == (0, (0, 0))
     grouped = accuracy_difference(truth, first, second, groups=(np.arange(100) // 20).tolist())
     assert grouped[1][1] - grouped[1][0] > high - low
+
+
+def test_an_interval_holds_its_score_where_rare_classes_drop_out_of_draws():
+    # Nine classes of one parcel each, all wrong, beside a common one: most draws lack some.
+    truth = np.array([0] * 20 + list(range(1, 10)))
+    guess = np.zeros_like(truth)
+    found, told = intervals(truth, guess, 10), scores(truth, guess, 10)
+    for name in ("accuracy", "macro_f1", "mean_iou"):
+        low, high = found[name]
+        assert low <= getattr(told, name) <= high

@@ -159,3 +159,8 @@ def test_labels_are_codes_first_and_then_names():
     assert nomenclature.only(["1", None]).codes == ["2"]
     with pytest.raises(LabelError, match=r"nomenclature 'list': 'oats'\. Add them"):
         nomenclature.names_of(["oats"])
+
+
+def test_half_a_character_is_no_name():
+    with pytest.raises(LabelError, match="lone surrogate"):
+        Nomenclature.from_names(["wheat", "a\ud800"])

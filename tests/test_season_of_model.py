@@ -3,8 +3,10 @@
 import dataclasses
 import datetime as dt
 
+import geopandas as gpd
 import pytest
 from seasons import declared, every, seen_on, train
+from test_cli import run
 
 import cubecrop
 from cubecrop.aoi import parse_aoi
@@ -99,3 +101,15 @@ def test_a_leap_day_at_the_end_is_the_last_of_february_elsewhere(model):
     leap = learnt(model, season_window=((-1, 9, 1), (0, 2, 29)))
     assert season(leap, 2021, NORTH).end == dt.date(2021, 2, 28)
     assert season(leap, 2024, NORTH).end == dt.date(2024, 2, 29)
+
+
+def test_one_day_that_is_given_leaves_the_other_to_the_model(model, place, tmp_path):
+    declared().to_parquet(tmp_path / "p.parquet")
+    model.save(tmp_path / "model")
+    where = ["--year", "2020", "--archive", place, "--model", tmp_path / "model"]
+    for option, day in (("--start", "2020-04-01"), ("--end", "2020-09-30")):
+        out = tmp_path / f"{day}.parquet"
+        assert (
+            run("classify-parcels", tmp_path / "p.parquet", *where, option, day, "--out", out) == 0
+        )
+        assert (gpd.read_parquet(out)["status"] == "predicted").all()

@@ -20,6 +20,7 @@ from cubecrop.classification import classify_pixel_sets, parcel_table
 from cubecrop.errors import OutputError, ParcelError
 from cubecrop.write import write_parcels
 from cubecrop.write.columns import check_columns
+from cubecrop.write.parcels import check_table
 from cubecrop.write.plain_names import plain_columns
 
 
@@ -403,3 +404,11 @@ def test_names_that_parquet_cannot_hold_are_refused(tmp_path, parcels):
     assert names(tmp_path) == []
     write_parcels(parcels.rename(columns={"crop:code": "ID"}), tmp_path / "p.parquet")
     assert "ID" in gpd.read_parquet(tmp_path / "p.parquet").columns
+
+
+def test_columns_that_differ_from_ours_in_capitals_are_told_before_anything_is_read(parcels):
+    given = parcels[["id", "geometry"]].assign(Status="x")
+    check_table(given, "p.parquet")
+    check_table(given, "p.gpkg", columns="plain")
+    with pytest.raises(OutputError, match=r"columns \['Status'\].*--columns plain"):
+        check_table(given, "p.gpkg")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import xarray as xr
 
+from cubecrop.checks import check_flag
 from cubecrop.coverage import Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
@@ -33,6 +34,7 @@ def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False)
 
     See `cubecrop.model.CropModel.check`.
     """
+    check_flag("allow_gaps", allow_gaps)
     if model.season_window is not None and not any(
         windows_alike(window := season_of(data).window, one)
         for one in (model.season_window, *model.training.windows)

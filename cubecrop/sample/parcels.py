@@ -81,7 +81,8 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
     if not isinstance(parcels, gpd.GeoDataFrame):
         raise ParcelError(
             f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
-            "path of a vector file."
+            "path of a vector file. Of GeoJSON, `geopandas.GeoDataFrame.from_features(features, "
+            "crs='EPSG:4326')` makes one."
         )
     check_column_names(parcels)
     if parcels.active_geometry_name is None:

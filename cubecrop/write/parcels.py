@@ -14,7 +14,7 @@ from cubecrop.files import new_file
 from cubecrop.vector import check_column_names
 from cubecrop.write.columns import UNWRITABLE, check_columns, check_mixtures, check_texts
 from cubecrop.write.geopackage import check_geopackage, write_geopackage
-from cubecrop.write.plain_names import Columns, check_naming, with_plain_columns
+from cubecrop.write.plain_names import Columns, check_naming, found_alike, with_plain_columns
 
 if TYPE_CHECKING:
     import os
@@ -92,6 +92,12 @@ def check_table(
     table = with_plain_columns(parcels) if columns == "plain" else parcels
     if target.suffix.lower() == _GEOPACKAGE:
         check_geopackage(table, target)
+        if columns == "fiboa" and (twins := found_alike(parcels.columns)):
+            raise OutputError(
+                f"parcels have columns {twins}, and columns of these names in small letters are to "
+                "be added, which a GeoPackage takes for the same. Rename them, or pass "
+                "`columns='plain'` (`--columns plain`)."
+            )
     else:
         check_columns(table)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import geopandas as gpd
 
-__all__ = ["Columns", "check_naming", "plain_columns", "with_plain_columns"]
+__all__ = ["Columns", "check_naming", "found_alike", "plain_columns", "with_plain_columns"]
 
 #: "fiboa" are the names as `cubecrop.classify_parcels` gives them.
 Columns = Literal["fiboa", "plain"]
@@ -43,6 +43,11 @@ def check_naming(columns: str) -> Columns:
     if columns not in get_args(Columns):
         raise OutputError(f"columns is {columns!r}, expected one of {list(get_args(Columns))}.")
     return columns  # type: ignore[return-value]
+
+
+def found_alike(names: Iterable[object]) -> list[str]:
+    """Names that differ in capitals alone from a column of `cubecrop.classify_parcels`."""
+    return [name for name in map(str, names) if name not in _PLAIN and name.lower() in _PLAIN]
 
 
 def with_plain_columns(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
