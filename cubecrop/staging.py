@@ -56,8 +56,11 @@ def staging_for(path: Path) -> Iterator[Path]:
     try:
         yield place / f"{path.name}.part"
     finally:
-        os.close(lock)  # first: Windows removes no open file
+        # While it is locked nobody takes it for left, and removes what another makes there next.
         shutil.rmtree(place, ignore_errors=True)
+        os.close(lock)
+        if os.name == "nt":  # which removes no open file
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -134,10 +137,14 @@ def _remove_if_left(place: Path) -> bool:
         free = _lock(lock, wait=False)
         if free is False:
             return False
+        if not os.path.samestat((place / _OWNER).stat(), os.fstat(lock)):
+            return False  # the place was removed and made anew since its owner was looked up
         mine = os.read(lock, 1024) == _machine()
         if not (free and mine) and time.time() - _latest(place) < _OLD:
             return False
         shutil.rmtree(place, ignore_errors=True)
+    except FileNotFoundError:
+        pass  # gone in the meantime
     finally:
         os.close(lock)
     return not os.path.lexists(place)
