@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from cubecrop.season import Season
 
-__all__ = ["Coverage", "acquired_days", "least_demanding", "shortfalls"]
+__all__ = ["Coverage", "acquired_days", "least_demanding", "longest_pause", "shortfalls"]
 
 #: Days by which a series may begin later, end earlier or pause longer than in training: a month,
 #: the longest step of a composite.
@@ -43,6 +43,9 @@ class Coverage:
         In training: the number of dates with a valid pixel that 99 % of the parcels reach.
     gap_start : int, default 0
         The date at which the longest gap begins.
+    clear_pause : int, default 0
+        In training: the days on end without a valid date, between the first and the last date
+        of the series, that 99 % of the parcels stay within. 0 where that is not known.
     """
 
     first: int
@@ -51,6 +54,7 @@ class Coverage:
     dates: int
     clear_dates: int = 0
     gap_start: int = 0
+    clear_pause: int = 0
 
     @classmethod
     def of(cls, days: ArrayLike, *, clear_dates: int = 0) -> Coverage | None:
@@ -97,6 +101,52 @@ class Coverage:
         """Valid dates that a parcel or pixel needs: half of what training parcels had."""
         return max(1, self.clear_dates // 2)
 
+    def is_enough(self, seen: NDArray[np.bool_], days: NDArray[Any]) -> NDArray[np.bool_]:
+        """Which parcels or pixels have the observations that a model with this coverage needs.
+
+        They need half of the valid dates of training's parcels, and no pause that is twice as
+        long as theirs and a month longer.
+
+        Parameters
+        ----------
+        seen : numpy.ndarray
+            (parcel, time) bool, whether a parcel has a valid observation on a date.
+        days : numpy.ndarray
+            (time,) days since the season's start.
+
+        Returns
+        -------
+        numpy.ndarray
+            (parcel,) bool.
+        """
+        enough = np.asarray(seen.sum(axis=1) >= self.least_dates)
+        if self.clear_pause:
+            longest = max(2 * self.clear_pause, self.clear_pause + _SLACK)
+            enough &= longest_pause(seen, days, self.first, self.last) <= longest
+        return enough
+
+
+def longest_pause(
+    seen: NDArray[np.bool_], days: NDArray[Any], first: int, last: int
+) -> NDArray[np.float64]:
+    """Most days on end without a valid date from a first day to a last, (parcel,).
+
+    Parameters
+    ----------
+    seen, days
+        As for `Coverage.is_enough`.
+    first, last : int
+        Days since the season's start.
+    """
+    if len(days) == 0:
+        return np.full(len(seen), float(last - first))
+    order = np.argsort(days, kind="stable")
+    when, valid = np.asarray(days, dtype=np.float64)[order], seen[:, order]
+    latest = np.maximum.accumulate(np.where(valid, np.maximum(when, first), first), axis=1)
+    before = np.concatenate([np.full((len(seen), 1), float(first)), latest[:, :-1]], axis=1)
+    pauses = np.where(valid, when - before, 0).max(axis=1)
+    return np.asarray(np.maximum(pauses, last - latest[:, -1]))
+
 
 def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.int64] | None:
     """Days since a season's start on which a satellite child has images.
@@ -124,6 +174,9 @@ def least_demanding(coverages: Iterable[Coverage]) -> Coverage:
         gap_start=widest.gap_start,
         dates=min(one.dates for one in every),
         clear_dates=min(one.clear_dates for one in every),
+        clear_pause=(
+            max(one.clear_pause for one in every) if all(one.clear_pause for one in every) else 0
+        ),
     )
 
 

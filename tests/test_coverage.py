@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 import xarray as xr
 from samples import make_samples
-from seasons import LABEL, declared, every, optical, radar, seen_on, train
+from seasons import LABEL, PLACE, declared, every, optical, radar, seen_on, train
 from test_cli import run
 
 import cubecrop
 from cubecrop.classification import classify_pixel_sets, classify_pixels
-from cubecrop.coverage import Coverage, acquired_days, least_demanding, shortfalls
+from cubecrop.coverage import (
+    Coverage,
+    acquired_days,
+    least_demanding,
+    longest_pause,
+    shortfalls,
+)
 from cubecrop.errors import ArgumentError, ModelMismatchError
 from cubecrop.nomenclature import NODATA, TOO_FEW
 from cubecrop.testing import Place, forbid_compute, write_archive
@@ -394,3 +400,37 @@ def test_a_winter_without_images_in_training_hides_no_summer():
 def test_only_yes_and_no_switch_gaps(model):
     with pytest.raises(ArgumentError, match="allow_gaps is 'no'"):
         model.check(xr.DataTree(), allow_gaps="no")
+
+
+def test_a_pause_is_measured_from_the_first_day_to_the_last():
+    days = np.array([30, 10, 20, 50])
+    seen = np.array([[1, 1, 1, 1], [0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0]], bool)
+    # In order of the days: 10 20 30 50 | 10 | 50 | none | 20 30.
+    np.testing.assert_array_equal(longest_pause(seen, days, 5, 60), [20, 50, 45, 55, 30])
+    asked = Coverage(first=5, last=60, longest_gap=20, dates=4, clear_dates=2, clear_pause=10)
+    np.testing.assert_array_equal(asked.is_enough(seen, days), [True, False, False, False, True])
+
+
+def test_parcels_that_only_an_autumn_saw_have_no_class(model, tmp_path):
+    """Half of the area lies in a tile whose images end in November: many dates, no summer."""
+    middle = PLACE.left + 80
+    west, east = Place(height=16, width=8), Place(height=16, width=8, left=middle)
+    dates = list(every(5, "2019-09-03", "2020-10-28"))
+    scenes = [
+        *(optical(day, place=west) for day in dates),
+        *(optical(day, place=east) for day in dates if day < "2019-12-01"),
+        *map(radar, dates),
+    ]
+    scenes = [
+        dataclasses.replace(one, id=f"{one.when[:10]}-{number}")
+        for number, one in enumerate(scenes)
+    ]
+    archive = write_archive(tmp_path / "a", scenes)
+    options = {"archive": archive, "model": model}
+    table = cubecrop.classify_parcels(declared(), 2020, progress=False, **options)
+    late = table.geometry.centroid.x > middle
+    assert (table["status"][~late] == "predicted").all()
+    assert (table["status"][late].str.startswith("too few observations: none for too long")).all()
+    found = cubecrop.classify(declared(), 2020, **options)["crop_type"].compute()
+    assert (found.sel(x=slice(middle, None)) == TOO_FEW).all()
+    assert (found.sel(x=slice(None, middle)) < TOO_FEW).all()

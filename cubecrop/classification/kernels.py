@@ -20,10 +20,11 @@ from cubecrop.model import (
 from cubecrop.nomenclature import NODATA, TOO_FEW
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from cubecrop.coverage import Coverage
     from cubecrop.model import SampleArrays
 
 __all__ = [
@@ -39,13 +40,13 @@ _PIXELS = 1024
 class Inputs:
     """What the arrays of a block are: sensors with their days, weather with its own.
 
-    ``least_dates`` are the valid dates that each sensor needs; with fewer it counts as absent.
+    ``coverage`` says what each sensor must have seen; where it saw less it counts as absent.
     ``terrain`` and ``geometry`` say whether arrays of these follow.
     """
 
     sensors: Sequence[str]
     days: Sequence[NDArray[np.float32]]
-    least_dates: Sequence[int]
+    coverage: Mapping[str, Coverage]
     weather_days: NDArray[np.float32] | None = None
     weather_variables: Sequence[str] = ()
     terrain: bool = False
@@ -58,8 +59,8 @@ class Inputs:
         return WeatherArrays(values, self.weather_days, self.weather_variables)
 
     def enough(self, sets: SampleArrays) -> SampleArrays:
-        """The arrays without sensors that have too few dates, parcel by parcel."""
-        return with_enough_dates(sets, dict(zip(self.sensors, self.least_dates, strict=True)))
+        """The arrays without sensors that saw too little, parcel by parcel."""
+        return with_enough_dates(sets, self.coverage)
 
 
 def pixel_block(

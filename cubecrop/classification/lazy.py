@@ -21,12 +21,12 @@ Argument = tuple[xr.DataArray, list[str]]
 
 def inputs_of(tree: xr.DataTree, model: CropModel, sensors: Sequence[str]) -> Inputs:
     """What a kernel must know of the arrays: days, variables, and which there are."""
-    span, config, least = season_of(tree), model.config, model.least_dates
+    span, config = season_of(tree), model.config
     weather = tree["weather"].dataset["weather"] if config.takes_weather else None
     return Inputs(
         sensors=sensors,
         days=[days_since_start(tree[name]["time"].to_numpy(), span) for name in sensors],
-        least_dates=[least[name] for name in sensors],
+        coverage=dict(model.coverage),
         weather_days=(
             None if weather is None else days_since_start(weather["time"].to_numpy(), span)
         ),

@@ -315,5 +315,7 @@ def _why_none(dates: Mapping[str, int], model: CropModel) -> str:
             if (n := dates[name])
         )
         return f"too few observations: {' and '.join(told)}"
-    # Dates that thermal time cannot be told of are none to a model that needs it.
-    return "no weather, which the model needs"
+    if model.config.needs_thermal_time:
+        # Dates that thermal time cannot be told of are none to such a model.
+        return "no weather, which the model needs"
+    return "too few observations: none for too long a part of the season"

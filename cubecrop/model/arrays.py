@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cubecrop.coverage import Coverage
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.record import Window
 
@@ -168,16 +169,18 @@ def assemble(
     )
 
 
-def with_enough_dates(arrays: SampleArrays, least: Mapping[str, int]) -> SampleArrays:
-    """The arrays with each sensor masked in parcels that have fewer valid dates than the least.
+def with_enough_dates(arrays: SampleArrays, coverage: Mapping[str, Coverage]) -> SampleArrays:
+    """The arrays with each sensor masked in parcels that it saw less than a model needs.
 
     To the network such a sensor is absent there.
     """
     series = dict(arrays.series)
-    for name, n in least.items():
-        if name in series and n > 1 and (few := series[name].dates < n).any():
-            valid = series[name].valid & ~few[:, None, None]
-            series[name] = replace(series[name], valid=valid)
+    for name, asked in coverage.items():
+        if (one := series.get(name)) is None:
+            continue
+        enough = asked.is_enough(np.asarray(one.valid.any(axis=2)), one.days)
+        if not enough.all():
+            series[name] = replace(one, valid=one.valid & enough[:, None, None])
     return replace(arrays, series=series)
 
 

@@ -216,7 +216,7 @@ def arrays_for(model: CropModel, samples: xr.DataTree, *, allow_gaps: bool = Fal
                     f"weights are tied to {n} dates, all of them seen. Fill the gaps, or "
                     "train a model here, which takes any dates."
                 )
-    return with_enough_dates(arrays, model.least_dates)
+    return with_enough_dates(arrays, model.coverage)
 
 
 def _with_bands(config: NetworkConfig, samples: xr.DataTree) -> xr.DataTree:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.coverage import Coverage, acquired_days, least_demanding
+from cubecrop.coverage import Coverage, acquired_days, least_demanding, longest_pause
 from cubecrop.model import season_of
 
 if TYPE_CHECKING:
@@ -56,7 +57,13 @@ def _coverage(tree: xr.DataTree, part: TrainingSet, name: str) -> Coverage | Non
         return None
     clear = int(np.percentile(counts[counts > 0], _RARE, method="lower"))
     days = acquired_days(tree.children[name], season_of(tree))
-    return Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
+    found = Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
+    if found is None:
+        return None
+    seen = np.asarray(series.valid.any(axis=2))[counts > 0]
+    pauses = longest_pause(seen, series.days, found.first, found.last)
+    pause = int(np.percentile(pauses, 100 - _RARE, method="higher"))
+    return replace(found, clear_pause=pause)
 
 
 def _valid_days(series: SensorArrays) -> np.ndarray:
