@@ -33,7 +33,6 @@ HOSTILE = {
     "\u202eevil": "evil",
     "$x^2$": "$x^2$",
     "[bold]x[/]": "[bold]x[/]",
-    "half \ud800": "half \ufffd",
     "nul\0": "nul",
     "שלום": "שלום",
     "🌽 corn": "□ corn",
