@@ -315,7 +315,8 @@ def _why_none(dates: Mapping[str, int], model: CropModel) -> str:
             if (n := dates[name])
         )
         return f"too few observations: {' and '.join(told)}"
+    long = "too few observations: none for too long a part of the season"
     if model.config.needs_thermal_time:
         # Dates that thermal time cannot be told of are none to such a model.
-        return "no weather, which the model needs"
-    return "too few observations: none for too long a part of the season"
+        return f"{long}, or no weather, which the model needs"
+    return long
