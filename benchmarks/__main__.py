@@ -9,13 +9,22 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.demonstration import Demo
+from benchmarks.end_to_end import EndToEnd, EndToEndOpenEo, EndToEndTwoSatellites
 from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import Networks, TrainingStep
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
-from benchmarks.sampling import PlaceParcels, SampleParcels
+from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
+from benchmarks.whole_season import (
+    SampleSeason,
+    WholeSeason,
+    WholeSeason140,
+    WholeSeason140Of1024,
+    WholeSeason1024,
+)
+from benchmarks.whole_season_http import WholeSeasonOverHttp, WholeSeasonOverHttp1024
 
 SUITES = (
     ClassifyGraph,
@@ -24,11 +33,25 @@ SUITES = (
     ReadSeason,
     PlaceParcels,
     SampleParcels,
+    ParcelStatistics,
     LoadFromDisk,
     LoadOverHttp,
     OpenSeason,
     Networks,
     TrainingStep,
+)
+#: Those that take many minutes each: run where they are named.
+LONG = (
+    WholeSeason,
+    WholeSeason1024,
+    WholeSeason140,
+    WholeSeason140Of1024,
+    WholeSeasonOverHttp,
+    WholeSeasonOverHttp1024,
+    SampleSeason,
+    EndToEnd,
+    EndToEndTwoSatellites,
+    EndToEndOpenEo,
 )
 #: What must hold, by suite and benchmark: below, in the benchmark's unit.
 TARGETS = {
@@ -40,6 +63,24 @@ TARGETS = {
     ("PlaceParcels", "peakmem_build"): 4000,
     ("LoadFromDisk", "track_share_of_pool"): 1.3,
     ("LoadOverHttp", "track_share_of_pool"): 1.3,
+    **{
+        (suite.__name__, name): most
+        for suite in (WholeSeason, WholeSeason1024, WholeSeason140, WholeSeason140Of1024)
+        for name, most in (("track_share_of_pool", 1.5), ("track_parcels_share_of_pool", 1.3))
+    },
+    **{
+        (suite.__name__, name): 1.1
+        for suite in (WholeSeasonOverHttp, WholeSeasonOverHttp1024)
+        for name in (
+            "track_requests",
+            "track_parcels_requests",
+            "track_bytes",
+            "track_parcels_bytes",
+        )
+    },
+    ("SampleSeason", "track_share_of_reading"): 1.2,
+    ("EndToEnd", "track_parcels"): 12,
+    ("EndToEndTwoSatellites", "track_map"): 1.2,
     ("OpenSeason", "time_search_and_open"): 0.5,
     ("OpenSeason", "track_tasks"): 20_000,
     ("OpenSeason", "track_tasks_run"): 5000,
@@ -57,32 +98,42 @@ TARGETS = {
 }
 #: The same, above.
 LEAST = {
-    ("Networks", name): 3
-    for name in ("track_tae_parcels", "track_ltae_parcels", "track_tae_pixels", "track_ltae_pixels")
+    ("ParcelStatistics", "track_faster"): 50,
+    **{
+        ("Networks", f"track_{network}_{sets}"): 3
+        for network in ("tae", "ltae")
+        for sets in ("parcels", "pixels")
+    },
 }
 
 
 def main() -> None:
-    """Run what is asked for, all by default."""
-    names = [suite.__name__ for suite in SUITES]
+    """Run what is asked for, by default all but those that take long."""
+    usual, long = ([suite.__name__ for suite in suites] for suites in (SUITES, LONG))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", metavar="CLASS", help=", ".join(names))
-    wanted = parser.parse_args().suites or names
-    if unknown := set(wanted) - set(names):
-        parser.error(f"no benchmark class {sorted(unknown)}, choose among {names}")
+    told = f"{', '.join(usual)}; only where named: {', '.join(long)}"
+    parser.add_argument("suites", nargs="*", metavar="CLASS", help=told)
+    wanted = parser.parse_args().suites or usual
+    if unknown := set(wanted) - {*usual, *long}:
+        parser.error(f"no benchmark class {sorted(unknown)}, choose among {usual + long}")
     console = Console()
-    for suite in SUITES:
+    for suite in (*SUITES, *LONG):
         if suite.__name__ in wanted:
-            console.print(as_table(suite, measure(suite)))
+            try:
+                console.print(as_table(suite, measure(suite)))
+            except NotImplementedError as why:
+                console.print(f"{suite.__name__} is left out: {why}")
 
 
 def as_table(suite: type, found: dict[str, tuple[float, str]]) -> Table:
-    """Values with their ratio to cubecrop's where there is one, and their target."""
+    """Values with their ratio to cubecrop's in the same unit, and their target."""
     table = Table(title=f"{suite.__name__} ({os.cpu_count()} cores)", title_justify="left")
     for column in ("benchmark", "value", "unit", "ratio", "target"):
         table.add_column(column, justify="left" if column in {"benchmark", "unit"} else "right")
     for name, (value, unit) in found.items():
         ours = found.get(f"{name.split('_')[0]}_cubecrop")
+        if ours and ours[1] != unit:
+            ours = None
         most, least = (t.get((suite.__name__, name)) for t in (TARGETS, LEAST))
         table.add_row(
             name,

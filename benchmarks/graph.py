@@ -88,24 +88,23 @@ class ClassifyGraph:
     track_peak.unit = "MB"
 
 
-def untrained_model() -> CropModel:
-    """A model of the published sizes with random weights; it takes both satellites."""
+def untrained_model(*sensors: str) -> CropModel:
+    """A model of the published sizes with random weights; by default it takes both satellites."""
+    bands = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
     config = NetworkConfig(
-        sensors=(
-            SensorConfig(name="sentinel2", bands=SENTINEL2_BANDS),
-            SensorConfig(name="sentinel1", bands=SENTINEL1_BANDS),
-        ),
+        sensors=tuple(SensorConfig(name=name, bands=bands[name]) for name in sensors or bands),
         n_classes=len(_CROPS),
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)
         network = CropNetwork(config)
+    radar = "sentinel1" in (sensors or bands)
     return CropModel(
         network=network.eval(),
         nomenclature=Nomenclature.from_labels(_CROPS),
         season_window=cubecrop.Season(_YEAR).window,
-        radar_calibration="gamma0",
-        radar_orbits=("ascending", "descending"),
+        radar_calibration="gamma0" if radar else "",
+        radar_orbits=("ascending", "descending") if radar else (),
     )
 
 

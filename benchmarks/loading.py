@@ -19,10 +19,10 @@ import shapely
 from dask.optimization import cull
 from odc.geo.geobox import GeoBox
 from rasterio.windows import from_bounds
-from scipy import ndimage
 
 import cubecrop
 from benchmarks.reading import _MASKED, ReadSeason
+from benchmarks.season_files import clouded, hilly, in_blocks
 from benchmarks.web import served
 from cubecrop.schema import SENTINEL2_BANDS
 from cubecrop.testing import Optical, Place, write_archive
@@ -40,6 +40,9 @@ _YEAR = 2024
 class LoadFromDisk(ReadSeason):
     """CPU seconds for all bands of some dates: files of 2,048 pixels in blocks of 512.
 
+    Six dates are no season: they fit in one chunk as wide as the area, in which each block is
+    decoded once however a cube is cut. What a season costs, `WholeSeason` measures.
+
     cubecrop scales, masks cloud with its margin of 60 m and gives float32, chunk by chunk as a
     model or a table of parcels takes it, or in one array; it reads one pixel a band of a
     date that is all cloud. The pool of threads scales and masks without a margin, into one array.
@@ -55,12 +58,12 @@ class LoadFromDisk(ReadSeason):
         first = dt.date(_YEAR, 1, 5)
         days = [first + dt.timedelta(10 * i) for i in range(self.n_dates)]
         scenes = [
-            Optical(when=f"{day}T10:56:21Z", dn=_hilly(i), scl=_clouded(i), place=place)
+            Optical(when=f"{day}T10:56:21Z", dn=hilly(i), scl=clouded(i), place=place)
             for i, day in enumerate(days)
         ]
         archive = write_archive(Path.cwd() / "archive", scenes)
         for path in archive.rglob("*.tif"):
-            _in_blocks(path, 512)
+            in_blocks(path, 512)
         return str(archive)
 
     def track_cubecrop(self, _: str) -> float:
@@ -261,37 +264,3 @@ class OpenSeason:
 
 def _nothing_of(_: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.zeros((1, 1, 1, 1), np.float32)
-
-
-def _hilly(seed: int) -> Callable[..., NDArray[np.float64]]:
-    """Numbers that deflate to about two thirds, as those of real bands do."""
-
-    def paint(x: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.float64]:
-        rng = np.random.default_rng(seed)
-        rough = rng.normal(2500, 700, [side // 64 + 2 for side in x.shape])
-        smooth = ndimage.zoom(rough, 64, order=1)[: x.shape[0], : x.shape[1]]
-        return np.clip(smooth + rng.normal(0, 60, x.shape), 1001, 9000)
-
-    return paint
-
-
-def _clouded(seed: int) -> Callable[..., NDArray[np.int64]]:
-    """Classes, a quarter of them cloud and shadow in patches."""
-
-    def paint(x: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.int64]:
-        rough = np.random.default_rng(seed).normal(size=[side // 128 + 2 for side in x.shape])
-        thick = ndimage.zoom(rough, 128, order=1)[: x.shape[0], : x.shape[1]]
-        return np.select([thick > 0.8, thick > 0.6], [9, 3], 4)
-
-    return paint
-
-
-def _in_blocks(path: Path, side: int) -> None:
-    """Write a file again in blocks of another size."""
-    with rasterio.open(path) as file:
-        values, profile = file.read(), file.profile
-    side = min(side, *(16 * -(-edge // 16) for edge in values.shape[1:]))
-    path.unlink()
-    options = {"blockxsize": side, "blockysize": side, "predictor": 2}
-    with rasterio.open(path, "w", **(profile | options)) as file:
-        file.write(values)

@@ -24,7 +24,7 @@ from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Networks", "TrainingStep"]
+__all__ = ["Networks", "Restated", "TrainingStep"]
 
 _BATCHES = (8, 16, 64, 128, 512)
 _CLASSES = 20
@@ -143,11 +143,11 @@ def training_step(
 class Restated(nn.Module):
     """PSE+TAE or PSE+L-TAE of the published sizes, computed as the published code does."""
 
-    def __init__(self, temporal: str, n_dates: int) -> None:
+    def __init__(self, temporal: str, n_dates: int, n_bands: int = 10) -> None:
         super().__init__()
         self.light = temporal == "ltae"
         self.heads, self.keys, width = (16, 8, 256) if self.light else (4, 32, 128)
-        self.pixels = nn.ModuleList([_PixelLayer(10, 32), _PixelLayer(32, 64)])
+        self.pixels = nn.ModuleList([_PixelLayer(n_bands, 32), _PixelLayer(32, 64)])
         self.sets = nn.Sequential(nn.Linear(128, 128), nn.BatchNorm1d(128))
         self.norm_in = nn.LayerNorm(128)
         self.widen = nn.Conv1d(128, 256, 1) if self.light else None

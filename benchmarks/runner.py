@@ -18,8 +18,11 @@ __all__ = ["measure"]
 
 
 def measure(suite: type) -> dict[str, tuple[float, str]]:
-    """Value and unit of every benchmark of a class, in the class's own order."""
-    methods = [name for name in vars(suite) if name.startswith(("time_", "track_", "peakmem_"))]
+    """Value and unit of every benchmark of a class, in the class's own order.
+
+    A ``setup`` that raises NotImplementedError tells, as to asv, that the class cannot run here.
+    """
+    methods = _benchmarks(suite)
     found = {}
     with tempfile.TemporaryDirectory(prefix="cubecrop-benchmarks-") as folder:
         with chdir(folder):
@@ -36,6 +39,15 @@ def measure(suite: type) -> dict[str, tuple[float, str]]:
             if name.startswith("peakmem_"):
                 found[name] = (_peak_in_a_process(suite, name, cache), "MB")
     return {name: found[name] for name in methods}
+
+
+def _benchmarks(suite: type) -> list[str]:
+    """Those of the class, or where it states none, with other parameters alone, of its base."""
+    for one in suite.__mro__:
+        names = [x for x in vars(one) if x.startswith(("time_", "track_", "peakmem_"))]
+        if names:
+            return names
+    return []
 
 
 @contextmanager

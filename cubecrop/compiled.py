@@ -12,16 +12,16 @@ __all__ = ["compiled"]
 F = TypeVar("F", bound="Callable[..., object]")
 
 
-def compiled(function: F) -> F:
+def compiled(function: F, *, fastmath: bool | set[str] = False) -> F:
     """Compile a function of arrays and numbers with numba when it is first called.
 
-    What was compiled is kept on disk for the next process, beside the library or in the user's
+    ``fastmath`` is numba's: which rules of arithmetic may be let go. What was compiled is kept on disk for the next process, beside the library or in the user's
     cache folder, where one of the two may be written to. It lets other threads run.
     """
     import numba
 
     try:
-        made: F = numba.njit(function, nogil=True, cache=True)
+        made: F = numba.njit(function, nogil=True, cache=True, fastmath=fastmath)
     except RuntimeError:  # no folder to keep it in
-        made = numba.njit(function, nogil=True)
+        made = numba.njit(function, nogil=True, fastmath=fastmath)
     return made

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import io
+import json
 import math
 import subprocess
 from contextlib import redirect_stdout
@@ -16,6 +17,7 @@ import xarray as xr
 from shapely import box
 
 import cubecrop
+from cubecrop.sample.zonal import pixels_of
 from cubecrop.testing import Place, season_scenes, write_archive
 
 ROOT = Path(__file__).parents[1]
@@ -123,6 +125,101 @@ def test_loading(benchmarks, monkeypatch, tmp_path, name, side):
     np.testing.assert_allclose(ours[clear], pool[clear], atol=1e-6)
     clear = clear[:, 0]
     np.testing.assert_allclose(ours[:, 0][clear], theirs[clear] * 1e-4 - 0.1, atol=1e-6)
+
+
+# stackstac and odc-stac ask for what is not there of files that they warp.
+@pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_whole_season(benchmarks, monkeypatch, tmp_path):
+    small = {"side": 128, "n_dates": 6, "n_parcels": 9, "repeat": 1}
+    suite = benchmarks("whole_season", "WholeSeason", **small)
+    found = _measured(suite, monkeypatch)
+    assert len(found) == 13
+    assert 0.9 < found["track_pool_times_read"] < 2  # files so small are read ahead
+    assert found["track_times_read"] > 0.5
+    other = benchmarks("whole_season", "WholeSeason140Of1024", n_dates=2)
+    assert set(_measured(other, monkeypatch)) == set(found), "its base's, with other parameters"
+    assert found["track_odc_stac"] > 0
+    monkeypatch.chdir(tmp_path)
+    one = suite()
+    one.setup(one.setup_cache())
+    paths = [asset["href"] for item in one.items for asset in item["assets"].values()]
+    assert len(set(paths)) == 6 * 11
+    assert len({(one.root / path).stat().st_ino for path in paths}) == 5 * 11
+    season = one.season()["sentinel2/reflectance"]
+    assert season.sizes["time"] == 6
+    ours = season.isel(time=5).to_numpy()
+    item = json.loads(one.archive.read_text())["features"][5]
+    pool = np.stack(list(one.bands_of(item)))
+    clear = np.isfinite(ours)
+    assert clear.mean() > 0.2
+    np.testing.assert_allclose(ours[clear], pool[clear], atol=1e-6)
+    sets = one.cubecrop_parcels()
+    assert sets["sentinel2/reflectance"].shape == (9, 6, 10, 64)
+
+
+def test_whole_season_over_http(benchmarks, monkeypatch):
+    if why := importlib.import_module("benchmarks.nginx").missing():
+        pytest.skip(why)
+    small = {"side": 128, "n_dates": 2, "n_parcels": 4, "repeat": 1, "delay": 0.001}
+    suite = benchmarks("whole_season_http", "WholeSeasonOverHttp", **small)
+    found = _measured(suite, monkeypatch)
+    assert found["track_pool_requests"] >= 2 * 11
+    assert found["track_pool_bytes"] > 0.2
+    assert found["track_bytes"] >= 0.5
+
+
+def test_a_benchmark_that_cannot_run_here_is_left_out(benchmarks, monkeypatch, capsys):
+    suite = benchmarks("whole_season_http", "WholeSeasonOverHttp", side=32, n_dates=1)
+    module = importlib.import_module("benchmarks.__main__")
+    nginx = importlib.import_module("benchmarks.whole_season_http")
+    monkeypatch.setattr(nginx, "missing", lambda: "nginx is not installed")
+    monkeypatch.setattr("sys.argv", ["benchmarks", suite.__name__])
+    module.main()
+    assert "WholeSeasonOverHttp is left out: nginx is not installed" in capsys.readouterr().out
+
+
+def test_sample_season(benchmarks, monkeypatch):
+    small = {"side": 128, "n_dates": 3, "n_parcels": 9, "repeat": 1}
+    found = _measured(benchmarks("whole_season", "SampleSeason", **small), monkeypatch)
+    assert found["track_share_of_reading"] > 0
+
+
+def test_scattered_parcels_have_the_pixels_that_are_asked_for():
+    made = importlib.import_module("benchmarks.season_files").scattered_parcels(1024, 4000)
+    counts = pixels_of(made.geometry.to_numpy(), 10.0).counts
+    assert np.median(counts) == pytest.approx(144, abs=8)
+    assert made["id"].is_unique
+    assert counts.sum() < 1024**2
+
+
+def test_parcel_statistics(benchmarks, monkeypatch):
+    small = {"side": 256, "n_dates": 2, "n_parcels": 100, "n_planes": 2, "repeat": 1}
+    suite = benchmarks("sampling", "ParcelStatistics", **small)
+    assert len(_measured(suite, monkeypatch)) == 3
+    one = suite()
+    one.setup()
+    ours, theirs = one.cubecrop()["sentinel2"].dataset.isel(band=0), one.exactextract()
+    for i in range(2):
+        mean = ours["mean"].isel(time=i).to_numpy()
+        both = np.isfinite(mean) & theirs[f"plane{i}_mean"].notna().to_numpy()
+        assert both.sum() > 50
+        # Of noise from 0 to 0.6; edges are weighed otherwise.
+        np.testing.assert_allclose(mean[both], theirs[f"plane{i}_mean"][both], atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+@pytest.mark.parametrize("name", ["EndToEnd", "EndToEndTwoSatellites"])
+def test_end_to_end(benchmarks, monkeypatch, name):
+    two = name == "EndToEndTwoSatellites"
+    small = {"side": 128, "area": 100, "map_side": 32, "n_optical": 5, "n_radar": 4 * two}
+    suite = benchmarks("end_to_end", name, n_parcels=9, repeat=1, **small)
+    plain = importlib.import_module("benchmarks.plain")
+    monkeypatch.setattr(plain, "_TRIAL", 0.0)
+    found = _measured(suite, monkeypatch)
+    assert len(found) == (8 if two else 11)
+    assert found["track_map_tasks"] > 0
+    assert found["track_plain_map"] > 0
 
 
 def test_open_season(benchmarks, monkeypatch):

@@ -14,7 +14,7 @@ from dask.base import tokenize
 from cubecrop.cube.access import FILES_AT_ONCE, is_remote
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.blocks import Cells, Request
-from cubecrop.cube.grid import Lattice, Window, lattice_of
+from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
 from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.read import (
     Layer,
@@ -48,6 +48,10 @@ class RasterioBackend:
     see `cubecrop.cube.shelf`.
     """
 
+    def __init__(self, *, memory: float = MEMORY) -> None:
+        """Keep up to a quarter of ``memory`` bytes for other chunks in memory, the rest on disk."""
+        self._memory = memory
+
     #: What brings one file to the lattice, window by window; by default files are read block
     #: by block as they are.
     read: ClassVar[WindowReader | None] = None
@@ -75,7 +79,7 @@ class RasterioBackend:
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
             read=type(self).read,
-            shelf=Shelf(),
+            shelf=Shelf(int(self._memory / 4)),
         )
         token = tokenize(
             plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error

@@ -24,15 +24,13 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.grid import Window
 
-__all__ = ["SHELF_BYTES", "Cell", "Key", "Shelf", "Unit"]
+__all__ = ["Cell", "Key", "Shelf", "Unit"]
 
 #: Row and column of a chunk; layer, scene and band of a file; row and column of a block in it.
 Cell = tuple[int, int]
 Key = tuple[int, int, int]
 Unit = tuple[int, int]
 
-#: Bytes that a shelf holds in memory; what is beyond goes to a temporary file, compressed.
-SHELF_BYTES: Final = 512 * 10**6
 #: Bytes of one temporary file; one that nobody needs any more is gone.
 _SEGMENT: Final = 256 * 10**6
 
@@ -47,12 +45,12 @@ class Shelf:
     Parameters
     ----------
     memory : int
-        Bytes held in memory.
+        Bytes held in memory; what is beyond goes to a temporary file, compressed.
     name : str, optional
         Shelves of one name in one process are one: so it is found where a task was sent to.
     """
 
-    def __init__(self, memory: int = SHELF_BYTES, *, name: str | None = None) -> None:
+    def __init__(self, memory: int, *, name: str | None = None) -> None:
         #: How files lie on the grid, of those that were opened.
         self.nests: dict[Key, Any] = {}
         self._name = name or uuid.uuid4().hex

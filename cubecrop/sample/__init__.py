@@ -8,6 +8,7 @@ from cubecrop.sample.parcels import check_parcels, labels_of, plain_parcels, rea
 from cubecrop.sample.pixel_sets import fewer_pixels, reading_order, sample_pixel_sets
 from cubecrop.sample.reference_sets import read_pixel_set_folder
 from cubecrop.sample.splits import split_groups, split_parcels
+from cubecrop.sample.statistics import parcel_statistics
 from cubecrop.sample.worldcereal import read_worldcereal
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "fewer_pixels",
     "hash_ids",
     "labels_of",
+    "parcel_statistics",
     "plain_parcels",
     "read_parcels",
     "read_pixel_set_folder",

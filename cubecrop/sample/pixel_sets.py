@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import dask.array as da
-import geopandas as gpd
 import numpy as np
 import shapely
 import xarray as xr
@@ -13,10 +12,11 @@ from dask.base import tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from cubecrop.checks import check_number, check_whole
-from cubecrop.circle import degrees_between, wrap
+from cubecrop.circle import degrees_between
 from cubecrop.errors import SchemaError
 from cubecrop.losses import readings_of
 from cubecrop.sample.draw import draw_positions, hash_ids
+from cubecrop.sample.ground import origin_of, points_of, zones_of
 from cubecrop.sample.parcels import plain_parcels, read_parcels
 from cubecrop.sample.places import Places, place_pixels
 from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    import geopandas as gpd
     from numpy.typing import NDArray
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
@@ -94,15 +95,15 @@ def sample_pixel_sets(
     # Again in the cube's CRS, where edges may touch that did not before.
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
     places = place_pixels(
-        _zones(shapes, inset),
+        zones_of(shapes, inset),
         hash_ids(table["id"].tolist(), seed),
         n_pixels,
         resolution=resolution_of(season),
-        origin=_origin(season),
+        origin=origin_of(season),
         chunks=_chunks(season),
     )
 
-    lon, lat = _points(table, shapes, crs_of(season))
+    lon, lat = points_of(table, shapes, crs_of(season))
     nodes = {}
     for child in season.children:
         if child == "weather":
@@ -139,31 +140,15 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
     chunks = _chunks(season)
     corners = []
     for side, extent, edges in (
-        (-bounds[:, 3] / size - _origin(season)[0], shape[0], chunks[0]),
-        (-bounds[:, 1] / size - _origin(season)[0], shape[0], chunks[0]),
-        (bounds[:, 0] / size - _origin(season)[1], shape[1], chunks[1]),
-        (bounds[:, 2] / size - _origin(season)[1], shape[1], chunks[1]),
+        (-bounds[:, 3] / size - origin_of(season)[0], shape[0], chunks[0]),
+        (-bounds[:, 1] / size - origin_of(season)[0], shape[0], chunks[0]),
+        (bounds[:, 0] / size - origin_of(season)[1], shape[1], chunks[1]),
+        (bounds[:, 2] / size - origin_of(season)[1], shape[1], chunks[1]),
     ):
         inside = np.clip(np.nan_to_num(side, nan=0.0), 0, extent - 1)
         corners.append(np.searchsorted(np.cumsum(edges), inside, side="right"))
     top, bottom, left, right = corners
     return np.lexsort((right, bottom, left, top))
-
-
-def _zones(shapes: NDArray[np.object_], inset: float) -> NDArray[np.object_]:
-    """Where a parcel's pixels lie: the shapes, or what is left of them within an inset."""
-    if not inset > 0:
-        return shapes
-    shrunk = shapely.buffer(shapes, -inset)
-    keep = ~(shapely.is_missing(shrunk) | shapely.is_empty(shrunk))
-    return np.asarray(np.where(keep, shrunk, shapes))
-
-
-def _origin(season: xr.DataTree) -> tuple[int, int]:
-    """Row and column of the cube's first pixel on the lattice."""
-    size = resolution_of(season)
-    y, x = (float(season[axis].to_numpy()[0]) for axis in ("y", "x"))
-    return round(-y / size - 0.5), round(x / size - 0.5)
 
 
 def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -260,24 +245,6 @@ def _gather_block(
         values = block[..., rows[mine], columns[mine]]  # (…, n)
         np.moveaxis(out, -1, 1)[mine] = np.moveaxis(values, -1, 0)
     return out
-
-
-def _points(
-    table: gpd.GeoDataFrame, shapes: NDArray[np.object_], crs: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitude and latitude of a point in each parcel, degrees; ``shapes`` are in the cube's CRS.
-
-    A parcel whose own coordinates jump at the 180th meridian is taken from the cube's CRS.
-    """
-    points = table.geometry.representative_point().to_crs("EPSG:4326")
-    lon, lat = points.x.to_numpy(), points.y.to_numpy()
-    bounds = table.geometry.bounds
-    across = table.crs.is_geographic & (bounds["maxx"] - bounds["minx"] > 180).to_numpy()
-    if across.any():
-        inner = gpd.GeoSeries(shapes[across], crs=crs).representative_point().to_crs("EPSG:4326")
-        lon, lat = lon.copy(), lat.copy()
-        lon[across], lat[across] = inner.x.to_numpy(), inner.y.to_numpy()
-    return wrap(lon), lat
 
 
 def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> xr.Dataset:
