@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from cubecrop.cube.access import FILES_AT_ONCE, is_remote
+from cubecrop.cube.access import FILES_AT_ONCE, is_remote, many_files
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.blocks import Cells, Request
 from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
@@ -167,7 +167,8 @@ def _read_chunk(
         ],
     )
     try:
-        losses = _read_planes(chunk)
+        with many_files():
+            losses = _read_planes(chunk)
     finally:
         plan.shelf.forget(chunk.cell)
     for scene in losses:
