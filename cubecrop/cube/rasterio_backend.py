@@ -79,7 +79,7 @@ class RasterioBackend:
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
             read=type(self).read,
-            shelf=Shelf(int(self._memory / 4)),
+            shelf=Shelf(int(self._memory / 4), chunks=len(chunks[0]) * len(chunks[1])),
         )
         token = tokenize(
             plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error
@@ -166,11 +166,12 @@ def _read_chunk(
             for layer, placed in zip(plan.layers, plan.sources, strict=True)
         ],
     )
+    plan.shelf.begin(chunk.cell)
     try:
         with many_files():
             losses = _read_planes(chunk)
     finally:
-        plan.shelf.forget(chunk.cell)
+        plan.shelf.end(chunk.cell)
     for scene in losses:
         _mark_lost(chunk, scene)
     window = chunk.window
