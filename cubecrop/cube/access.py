@@ -12,7 +12,8 @@ import os
 import re
 import threading
 import time
-from contextlib import contextmanager
+import warnings
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
@@ -49,6 +50,10 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
 _ready = threading.local()
+# Of files that are opened without their place, which was checked before.
+warnings.filterwarnings(
+    "ignore", category=rasterio.errors.NotGeoreferencedWarning, module=r"cubecrop\.cube\.access"
+)
 #: Times that a file of another machine is opened, and seconds before the second time.
 _ATTEMPTS: Final = 3
 _DELAY: Final = 0.5
@@ -91,7 +96,9 @@ def _unset(options: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in options.items() if key not in os.environ}
 
 
-def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
+def with_file(
+    source: Source, use: Callable[[rasterio.DatasetReader], T], *, is_known: bool = False
+) -> T:
     """Open a file, use it and close it; if it is remote and fails, try again.
 
     Parameters
@@ -100,6 +107,9 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
         Which file.
     use : callable
         ``use(file)``; called anew at each attempt.
+    is_known : bool, default False
+        Whether the file was opened before and nobody asks where it lies: most of the time of
+        opening one goes into its CRS, which is then left out.
 
     Returns
     -------
@@ -115,7 +125,7 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
     refused, text = False, ""
     for attempt in range(attempts):
         try:
-            return _once(source, use, attempt, renew=refused)
+            return _once(source, use, attempt, renew=refused, is_known=is_known)
         except _FAILURES as error:
             if isinstance(error, CubecropError):
                 raise
@@ -134,7 +144,12 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
 
 
 def _once(
-    source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int, *, renew: bool
+    source: Source,
+    use: Callable[[rasterio.DatasetReader], T],
+    attempt: int,
+    *,
+    renew: bool,
+    is_known: bool,
 ) -> T:
     href, access, options = source.href, source.access, {}
     scheme = _scheme(href)
@@ -150,15 +165,27 @@ def _once(
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more
+    known = is_known and _driver(source.href) == "GTiff"
     if scheme == "" and getattr(_ready, "on", False):
         # What `rasterio.open` does beside costs as much as reading a header.
-        with rasterio.DatasetReader(href, driver=_driver(href), sharing=False) as file:
+        with _opened(rasterio.DatasetReader, href, source, known=known) as file:
             return use(file)
     with (
         rasterio.Env(**_unset(OPTIONS | options)),
-        rasterio.open(href, driver=_driver(source.href), sharing=False) as file,
+        _opened(rasterio.open, href, source, known=known) as file,
     ):
         return use(file)
+
+
+def _opened(
+    function: Callable[..., rasterio.DatasetReader], href: str, source: Source, *, known: bool
+) -> rasterio.DatasetReader:
+    driver = _driver(source.href)
+    if known:
+        # Where warnings are errors it cannot be opened so.
+        with suppress(rasterio.errors.NotGeoreferencedWarning):
+            return function(href, driver=driver, sharing=False, GEOREF_SOURCES="NONE")
+    return function(href, driver=driver, sharing=False)
 
 
 def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:

@@ -194,7 +194,7 @@ def read_plane(
     wide = need.grown(request.margin)
 
     def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:
-        with_file(source, use)
+        with_file(source, use, is_known=True)
 
     def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
         place = nest.pixels(wide)
