@@ -9,9 +9,10 @@ from worker to writer as results of tasks, whatever the scheduler.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, get_args
 
 import dask.array as da
+import numpy as np
 from dask.base import tokenize
 from dask.delayed import Delayed
 from dask.highlevelgraph import HighLevelGraph, MaterializedLayer
@@ -21,24 +22,25 @@ from cubecrop.errors import SchemaError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
-
 __all__ = [
     "READING",
+    "VALUES",
     "Loss",
     "OnError",
-    "Reading",
     "check_on_error",
     "constant",
     "count_items",
+    "readings_of",
     "switch",
     "tolerate",
 ]
 
 OnError = Literal["raise", "lost"]
 
-#: Names of graph layers whose results are a `Reading` of files begin so.
+#: Names of graph layers whose results were read from files, and tell their ``losses``, begin so.
 READING: Final = "cubecrop-reading-"
+#: And those of arrays whose blocks are each the ``values()`` of one such result.
+VALUES: Final = "cubecrop-values-"
 _SWITCH: Final = "cubecrop-on-error-"
 
 
@@ -65,18 +67,6 @@ def count_items(lost: Iterable[Loss]) -> int:
     for loss in lost:
         files.setdefault(loss.item, {}).setdefault(loss.asset, set()).add(loss.file)
     return sum(max(map(len, assets.values())) for assets in files.values())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
-    """What a task read of a chunk: arrays, and the scenes that are missing in them."""
-
-    values: tuple[NDArray[Any], ...]
-    losses: tuple[Loss, ...] = ()
-
-    def __sizeof__(self) -> int:
-        # Dask asks this to know how much memory a worker holds.
-        return sum(array.nbytes for array in self.values)
 
 
 def check_on_error(on_error: str) -> OnError:
@@ -141,6 +131,21 @@ def tolerate(arrays: Sequence[Any], *, lose: bool) -> tuple[list[Any], Delayed |
     return tolerant, _report(graph, readings)
 
 
+def readings_of(array: da.Array) -> da.Array | None:
+    """What the values of an array are made from, (y, x) of objects, one a chunk.
+
+    An object has ``gather(rows, columns, out)``, which writes values of some pixels; so nobody
+    who wants a few has to make all. None where an array is anything but the values as read.
+    """
+    graph = array.__dask_graph__()
+    if not (array.name.startswith(VALUES) and isinstance(graph, HighLevelGraph)):
+        return None
+    names = [name for name in graph.dependencies[array.name] if name.startswith(READING)]
+    if len(names) != 1:
+        return None
+    return da.Array(graph, names[0], array.chunks[-2:], dtype=object, meta=np.empty((0, 0), object))
+
+
 def _layered(array: da.Array) -> HighLevelGraph:
     graph = array.__dask_graph__()
     if isinstance(graph, HighLevelGraph):
@@ -162,7 +167,11 @@ def _report(graph: HighLevelGraph, readings: Sequence[Any]) -> Delayed:
     return Delayed(name, whole)
 
 
-def _losses_of(reading: Reading) -> tuple[Loss, ...]:
+class _HasLosses(Protocol):
+    losses: tuple[Loss, ...]
+
+
+def _losses_of(reading: _HasLosses) -> tuple[Loss, ...]:
     return reading.losses
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cubecrop.cube.backend import Backend
 from cubecrop.cube.clouds import CloudMask, Clouds, clouds_name, valid_share
 from cubecrop.cube.composites import Composite
+from cubecrop.cube.grid import MEMORY
 from cubecrop.cube.odc_backend import OdcBackend
 from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.rasterio_backend import RasterioBackend
@@ -12,6 +13,7 @@ from cubecrop.cube.season_cube import open_season
 from cubecrop.cube.stackstac_backend import StackstacBackend
 
 __all__ = [
+    "MEMORY",
     "Backend",
     "CloudMask",
     "Clouds",

@@ -17,9 +17,9 @@ from rasterio.warp import transform_bounds
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import Stated
 from cubecrop.cube.kinds import kind_of
+from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.read import Layer, Source
 from cubecrop.errors import SchemaError
-from cubecrop.losses import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +81,7 @@ class Backend(Protocol):
         Returns
         -------
         dask.array.Array
-            (y, x), each chunk a `cubecrop.losses.Reading`: of each layer (scene, band, y, x)
-            of its dtype, all scenes and bands.
+            (y, x), each chunk a `cubecrop.cube.planes.Reading` of all layers, scenes and bands.
         """
 
 
@@ -97,7 +96,8 @@ def as_readings(stacks: Sequence[da.Array]) -> da.Array:
 
 
 def _as_reading(*values: NDArray[Any]) -> Reading:
-    return Reading(values=values)
+    planes = [[[Plane(band) for band in scene] for scene in layer] for layer in values]
+    return Reading(planes=planes, shape=values[0].shape[2:])
 
 
 def only_raises(name: str, on_error: OnError) -> None:

@@ -10,9 +10,11 @@ from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import SENTINEL2_BANDS, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from cubecrop.cube.planes import Plane
 
 __all__ = ["check_dark_pixels"]
 
@@ -27,36 +29,34 @@ _SHARE: Final = 0.1
 _COUNT: Final = 9
 
 
-def check_dark_pixels(
-    numbers: NDArray[np.uint16],
-    masks: NDArray[np.uint8],
-    unverified: Mapping[int, str],
-) -> None:
+def check_dark_pixels(planes: Sequence[Plane | None], mask: NDArray[np.uint8], name: str) -> None:
     """Raise where files hold other DN than their catalogue says.
 
     Parameters
     ----------
-    numbers : numpy.ndarray
-        (scene, band, y, x) uint16, 0 = no data.
-    masks : numpy.ndarray
-        (scene, 1, y, x) uint8 of `Status`.
-    unverified : mapping
-        Index to id of the scenes to look at, whose DN are said to hold an offset of 1000.
+    planes : sequence of Plane
+        The bands of a scene whose DN are said to hold an offset of 1000; 0 = no data.
+    mask : numpy.ndarray
+        (y, x) uint8 of `Status`.
+    name : str
+        The item's id.
 
     Raises
     ------
     UnsupportedItemError
         Naming the item, what was seen, and where the same image is told rightly.
     """
-    for scene, name in unverified.items():
-        blue = numbers[scene, _BLUE]
-        clear = (masks[scene, 0] == Status.CLEAR) & (blue != 0)
-        dark = int(np.count_nonzero(clear & (blue < _LOWEST)))
-        if dark >= _COUNT and dark > _SHARE * np.count_nonzero(clear):
-            raise UnsupportedItemError(
-                f"item {name!r} says that its DN hold ESA's offset of 1000 (boa_offset_applied: "
-                f"false), but {dark} of {np.count_nonzero(clear)} clear pixels have a blue DN "
-                f"below {_LOWEST}, a reflectance below -0.02: the offset was taken out already. "
-                "Use the same acquisition of 'sentinel-2-c1-l2a' (earth-search), or of "
-                "planetary-computer or cdse."
-            )
+    plane = planes[_BLUE]
+    if plane is None:
+        return
+    blue = plane.spread((mask.shape[0], mask.shape[1]))
+    clear = (mask == Status.CLEAR) & (blue != 0)
+    dark = int(np.count_nonzero(clear & (blue < _LOWEST)))
+    if dark >= _COUNT and dark > _SHARE * np.count_nonzero(clear):
+        raise UnsupportedItemError(
+            f"item {name!r} says that its DN hold ESA's offset of 1000 (boa_offset_applied: "
+            f"false), but {dark} of {np.count_nonzero(clear)} clear pixels have a blue DN "
+            f"below {_LOWEST}, a reflectance below -0.02: the offset was taken out already. "
+            "Use the same acquisition of 'sentinel-2-c1-l2a' (earth-search), or of "
+            "planetary-computer or cdse."
+        )

@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
 __all__ = [
-    "BLOCK", "CHUNK_BYTES", "Chunks", "Lattice", "Window", "check_crs", "check_resolution",
+    "BLOCK", "MEMORY", "Chunks", "Lattice", "Window", "check_crs", "check_resolution",
     "chunk_shape", "cut", "grid_for", "lattice_of",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as Dask has them.
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
-#: Largest decoded chunk of a satellite series.
-CHUNK_BYTES = 512 * 10**6
+#: Bytes that a thread may hold.
+MEMORY = 2 * 10**9
+#: Of these, what the values of one chunk's series take: a quarter. Beside them lie the same as
+#: files have them (a third as much), those of the other sensor, and what is computed of them;
+#: and a chunk at an edge may be half as large again.
+_SHARE = 4
 #: Side in pixels of the blocks of most files.
 BLOCK = 512
 #: Columns below which a strip has more margin than the square of its size.
@@ -147,15 +151,15 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
     return GeoBox((height, width), lattice.transform(window), lattice.crs)
 
 
-def chunk_shape(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> tuple[int, int]:
-    """Rows and columns of the largest chunk within a byte budget.
+def chunk_shape(bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, int]:
+    """Rows and columns of the largest chunk whose series fits in a quarter of some memory.
 
     At most 1,024 a side: larger ones read no faster and keep fewer cores at work. Whole blocks
     of most files where they fit, else strips as high as a block, which lie in one or two
     blocks that stand together in a file; else squares. A multiple of 4, where one fits, to
     meet pixels of 20 m.
     """
-    pixels = budget // max(bytes_per_pixel, 1)
+    pixels = int(memory / _SHARE) // max(bytes_per_pixel, 1)
     for rows, columns in ((2 * BLOCK, 2 * BLOCK), (BLOCK, 2 * BLOCK), (BLOCK, BLOCK)):
         if rows * columns <= pixels:
             return rows, columns
@@ -167,7 +171,10 @@ def chunk_shape(bytes_per_pixel: int, *, budget: int = CHUNK_BYTES) -> tuple[int
 
 
 def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0, 0.0)) -> Chunks:
-    """Cut a grid into chunks between whole chunks of files, so that none decodes a block twice.
+    """Cut a grid into chunks between whole chunks of files.
+
+    What would be a sliver at an edge of the grid, of less than a quarter of a chunk, is part of
+    its neighbour.
 
     Parameters
     ----------
@@ -196,7 +203,12 @@ def _cut(length: int, step: int, start: int) -> tuple[int, ...]:
         return (length,)
     first = step - start % step
     edges = [0, *range(first, length, step), length]
-    return tuple(b - a for a, b in itertools.pairwise(edges))
+    parts = [b - a for a, b in itertools.pairwise(edges)]
+    for sliver, neighbour in ((0, 1), (-1, -2)):
+        if len(parts) > 1 and parts[sliver] < step / 4:
+            parts[neighbour] += parts[sliver]
+            del parts[sliver]
+    return tuple(parts)
 
 
 def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:

@@ -8,10 +8,10 @@ import numpy as np
 from odc.geo.geobox import GeoBox
 
 from cubecrop.cube.access import with_file
+from cubecrop.cube.blocks import nesting
 from cubecrop.cube.headers import check_file
 from cubecrop.cube.pixels import as_raster, read_pixels
 from cubecrop.cube.rasterio_backend import RasterioBackend
-from cubecrop.cube.read import Source, WindowReader, nesting
 from cubecrop.cube.warp import footing
 from cubecrop.errors import MissingExtraError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cubecrop.cube.grid import Lattice, Window
+    from cubecrop.cube.read import Source, WindowReader
 
 __all__ = ["OdcBackend", "read_odc_window"]
 
@@ -86,4 +87,4 @@ class OdcBackend(RasterioBackend):
     and a pixel may differ from chunk to chunk. Needs the extra ``odc``.
     """
 
-    read: ClassVar[WindowReader] = staticmethod(read_odc_window)
+    read: ClassVar[WindowReader | None] = staticmethod(read_odc_window)

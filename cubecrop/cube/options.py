@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Final, get_args
 
-from cubecrop.checks import check_whole, told
+from cubecrop.checks import check_number, check_whole, told
 from cubecrop.cube.clouds import clouds_name
 from cubecrop.cube.composites import Composite
-from cubecrop.cube.grid import check_crs, check_resolution
+from cubecrop.cube.grid import MEMORY, check_crs, check_resolution
 from cubecrop.errors import SchemaError
 from cubecrop.losses import check_on_error
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["check_cube_options"]
 
+#: With less, chunks are so small that opening files takes most of the time.
+_LEAST_MEMORY: Final = 50 * 10**6
+
 
 def check_cube_options(
     *,
     resolution: float = 10,
     crs: str | int | None = None,
     chunks: int | None = None,
+    memory: float = MEMORY,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
     backend: Backend | None = None,
@@ -41,6 +45,10 @@ def check_cube_options(
         check_crs(crs)
     if chunks is not None:
         check_whole("chunks, the side of a chunk in pixels,", chunks, least=1, error=SchemaError)
+    check_number(
+        "memory, bytes a thread,", memory, least=_LEAST_MEMORY, what="50 MB or more, as in 2e9",
+        error=SchemaError,
+    )  # fmt: skip
     known = get_args(Composite)
     if composite is not None and not (isinstance(composite, str) and composite in known):
         raise SchemaError(f"composite is {told(composite)}, expected None or one of {list(known)}.")

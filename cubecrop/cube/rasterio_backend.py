@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import dask.array as da
@@ -12,15 +13,24 @@ from dask.base import tokenize
 
 from cubecrop.cube.access import FILES_AT_ONCE, is_remote
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
-from cubecrop.cube.grid import Lattice, Window, lattice_of
-from cubecrop.cube.read import Layer, Source, WindowReader, read_layer, read_window
+from cubecrop.cube.blocks import Cells, Request
+from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
+from cubecrop.cube.planes import Plane, Reading
+from cubecrop.cube.read import (
+    Layer,
+    Source,
+    WindowReader,
+    margin_of,
+    read_layer,
+    read_plane,
+)
+from cubecrop.cube.shelf import Cell, Shelf
 from cubecrop.errors import ReadError
-from cubecrop.losses import READING, Loss, OnError, Reading, constant, switch
+from cubecrop.losses import Loss, OnError, constant, switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.grid import Chunks
@@ -30,15 +40,21 @@ __all__ = ["RasterioBackend"]
 
 
 class RasterioBackend:
-    """Reads with rasterio, all files of a chunk in one task.
+    """Reads with rasterio, all files of a chunk in one task, and each block of a file once.
 
     Files of another machine are read 16 at a time in each task, so that waiting for one does
     not keep the others waiting; those of a disk one after another, since Dask's threads
-    already keep the cores busy.
+    already keep the cores busy. What is decoded and belongs to other chunks is kept for them,
+    see `cubecrop.cube.shelf`.
     """
 
-    #: What brings one file to the lattice.
-    read: ClassVar[WindowReader] = staticmethod(read_window)
+    def __init__(self, *, memory: float = MEMORY) -> None:
+        """Keep up to a quarter of ``memory`` bytes for other chunks in memory, the rest on disk."""
+        self._memory = memory
+
+    #: What brings one file to the lattice, window by window; by default files are read block
+    #: by block as they are.
+    read: ClassVar[WindowReader | None] = None
 
     def stack(
         self,
@@ -52,16 +68,21 @@ class RasterioBackend:
     ) -> da.Array:
         """Stack assets of every scene, lazily; see `Backend.stack`."""
         lattice = lattice_of(grid)
+        origin = lattice.window(grid)
         plan = _Plan(
             lattice=lattice,
-            origin=lattice.window(grid),
+            cells=Cells(
+                rows=tuple(accumulate(chunks[0], initial=origin.row)),
+                columns=tuple(accumulate(chunks[1], initial=origin.column)),
+            ),
             layers=tuple(layers),
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
-            read=self.read,
+            read=type(self).read,
+            shelf=Shelf(int(self._memory / 4)),
         )
         token = tokenize(
-            plan.told(), [layer.finish for layer in layers], self.read, chunks, on_error
+            plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error
         )
         # The plan stands in the graph once: every task depends on it by name.
         readings: da.Array = da.map_blocks(
@@ -71,7 +92,7 @@ class RasterioBackend:
             chunks=chunks,
             dtype=object,
             meta=np.empty((0, 0), object),
-            name=f"{READING}{token}",
+            name=f"cubecrop-stack-{token}",
         )
         return readings
 
@@ -89,17 +110,32 @@ class _Plan:
     """What all tasks of a stack share. ``sources`` are by layer, scene and band."""
 
     lattice: Lattice
-    origin: Window
+    cells: Cells
     layers: tuple[Layer, ...]
     sources: tuple[tuple[tuple[_Place, ...], ...], ...]
     gate: int | None
-    read: WindowReader
+    read: WindowReader | None
+    shelf: Shelf
 
     def told(self) -> str:
         """All that decides the values but for the layers' functions, for a name."""
         layers = [(x.bands, x.dtype, x.fill, x.raw_fill, x.resampling, x.halo, x.replicate)
                   for x in self.layers]  # fmt: skip
-        return repr((self.lattice, self.origin, layers, self.sources, self.gate))
+        return repr((self.lattice, self.cells, layers, self.sources, self.gate))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chunk:
+    """One chunk of a stack as it is read: ``planes`` by layer, scene and band."""
+
+    plan: _Plan
+    cell: Cell
+    on_error: OnError
+    planes: list[list[list[Plane | None]]]
+
+    @property
+    def window(self) -> Window:
+        return self.plan.cells.window(self.cell)
 
 
 def _placed(
@@ -117,71 +153,96 @@ def _read_chunk(
     *,
     plan: _Plan,
     on_error: OnError,
-    block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]],
+    block_info: Mapping[object, Mapping[str, Sequence[int]]],
 ) -> Reading:
     """Read one chunk: the first layer of every scene, then the others where they are needed."""
-    (r0, r1), (c0, c1) = block_info[None]["array-location"]
-    window = Window(plan.origin.row + r0, plan.origin.column + c0, r1 - r0, c1 - c0)
-    shape = (window.height, window.width)
-    values = tuple(
-        _filled((len(placed), len(layer.bands), *shape), layer.fill, layer.dtype)
-        for layer, placed in zip(plan.layers, plan.sources, strict=True)
+    row, column = block_info[None]["chunk-location"]
+    chunk = _Chunk(
+        plan=plan,
+        cell=(row, column),
+        on_error=on_error,
+        planes=[
+            [[None] * len(layer.bands) for _ in placed]
+            for layer, placed in zip(plan.layers, plan.sources, strict=True)
+        ],
     )
-    losses = _read_files(
-        plan, values, [(0, scene) for scene in range(len(plan.sources[0]))], window, on_error
-    )
-    needed: list[tuple[int, int]] = []
-    idle: list[tuple[int, int]] = []
-    for scene in range(len(plan.sources[0])):
-        needs = plan.gate is None or (values[0][scene] == plan.gate).any()
-        (needed if needs else idle).extend((k, scene) for k in range(1, len(plan.layers)))
-    losses |= _read_files(plan, values, needed, window, on_error)
-    losses |= _read_files(plan, None, idle, window, on_error)
+    try:
+        losses = _read_planes(chunk)
+    finally:
+        plan.shelf.forget(chunk.cell)
     for scene in losses:
-        _mark_lost(plan, values, scene, window)
-    return Reading(values=values, losses=tuple(losses[scene] for scene in sorted(losses)))
+        _mark_lost(chunk, scene)
+    window = chunk.window
+    return Reading(
+        planes=chunk.planes,
+        shape=(window.height, window.width),
+        losses=tuple(losses[scene] for scene in sorted(losses)),
+    )
 
 
-def _filled(shape: tuple[int, ...], fill: float, dtype: str) -> NDArray[Any]:
-    """`numpy.full`, which for zeros would touch memory that is written again in a moment."""
-    return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
+def _read_planes(chunk: _Chunk) -> dict[int, Loss]:
+    """Read what is needed into a chunk's planes; a loss each of scenes that failed."""
+    plan, window = chunk.plan, chunk.window
+    scenes = range(len(plan.sources[0]))
+    losses = _read_files(chunk, [(0, scene, window) for scene in scenes])
+    needed: list[tuple[int, int, Window]] = []
+    idle: list[tuple[int, int, Window]] = []
+    for scene in scenes:
+        part = _needed(chunk, scene)
+        (idle if part is None else needed).extend(
+            (k, scene, part or window) for k in range(1, len(plan.layers))
+        )
+    losses |= _read_files(chunk, needed)
+    losses |= _read_files(chunk, idle, look=True)
+    return losses
+
+
+def _needed(chunk: _Chunk, scene: int) -> Window | None:
+    """The rectangle of a chunk around the pixels that pass the gate; None if none does."""
+    if chunk.plan.gate is None:
+        return chunk.window
+    mask = chunk.planes[0][scene][0]
+    if mask is None:
+        return None
+    window = chunk.window
+    passes = mask.spread((window.height, window.width)) == chunk.plan.gate
+    rows, columns = np.flatnonzero(passes.any(axis=1)), np.flatnonzero(passes.any(axis=0))
+    if not len(rows):
+        return None
+    return Window(
+        window.row + int(rows[0]),
+        window.column + int(columns[0]),
+        int(rows[-1] - rows[0]) + 1,
+        int(columns[-1] - columns[0]) + 1,
+    )
 
 
 def _read_files(
-    plan: _Plan,
-    values: tuple[NDArray[Any], ...] | None,
-    wanted: Iterable[tuple[int, int]],
-    window: Window,
-    on_error: OnError,
+    chunk: _Chunk, wanted: Iterable[tuple[int, int, Window]], *, look: bool = False
 ) -> dict[int, Loss]:
     """Read files of layers and scenes into place; a loss each of scenes that failed.
 
-    Without ``values`` no value is needed, and files of this machine are only looked at, a
-    pixel each: one that is missing or cut short is an error, whatever the clouds.
+    With ``look`` no value is needed, and files of this machine are only looked at, a pixel
+    each: one that is missing or cut short is an error, whatever the clouds.
     """
+    plan = chunk.plan
     todo = [
-        (layer, scene, band, place)
-        for layer, scene in wanted
+        (layer, scene, band, place, need)
+        for layer, scene, need in wanted
         for band, place in enumerate(plan.sources[layer][scene])
-        if place.reach.meets(window) and (values or not is_remote(place.source.href))
+        if place.reach.meets(need) and not (look and is_remote(place.source.href))
     ]
 
-    def read(one: tuple[int, int, int, _Place]) -> tuple[int, Loss] | None:
-        layer, scene, band, place = one
-        part = window if values else _last_pixel(place.reach, window)
+    def read(one: tuple[int, int, int, _Place, Window]) -> tuple[int, Loss] | None:
+        layer, scene, band, place, need = one
         try:
-            found = read_layer(
-                place.source,
-                plan.layers[layer],
-                plan.lattice,
-                part,
-                reach=place.reach,
-                read=plan.read,
-            )
-            if values:
-                values[layer][scene, band] = found
+            if look:
+                _plane(chunk, (layer, scene, band), place, _last_pixel(place.reach, need))
+            else:
+                found = _plane(chunk, (layer, scene, band), place, need)
+                chunk.planes[layer][scene][band] = found
         except ReadError as error:
-            if on_error == "raise":
+            if chunk.on_error == "raise":
                 raise
             one_file = place.source
             return scene, Loss(
@@ -189,12 +250,30 @@ def _read_files(
             )
         return None
 
-    found = _each(read, todo, at_once=FILES_AT_ONCE if _any_remote(todo) else 1)
+    remote = any(is_remote(place.source.href) for _, _, _, place, _ in todo)
     losses: dict[int, Loss] = {}
-    for one in found:
+    for one in _each(read, todo, at_once=FILES_AT_ONCE if remote else 1):
         if one is not None:
             losses.setdefault(*one)
     return losses
+
+
+def _plane(chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window) -> Plane | None:
+    """What a chunk needs of one file."""
+    plan, layer = chunk.plan, chunk.plan.layers[key[0]]
+    if plan.read is not None:
+        values = read_layer(
+            place.source, layer, plan.lattice, chunk.window, reach=place.reach, read=plan.read
+        )
+        return Plane(values)
+    request = Request(
+        cells=plan.cells,
+        cell=chunk.cell,
+        key=key,
+        margin=margin_of(layer, plan.lattice),
+        shelf=plan.shelf,
+    )
+    return read_plane(place.source, layer, plan.lattice, need, request, reach=place.reach)
 
 
 def _last_pixel(reach: Window, window: Window) -> Window:
@@ -202,10 +281,6 @@ def _last_pixel(reach: Window, window: Window) -> Window:
     row = min(reach.row + reach.height, window.row + window.height) - 1
     column = min(reach.column + reach.width, window.column + window.width) - 1
     return Window(row, column, 1, 1)
-
-
-def _any_remote(todo: Iterable[tuple[int, int, int, _Place]]) -> bool:
-    return any(is_remote(place.source.href) for *_, place in todo)
 
 
 def _each(
@@ -223,11 +298,16 @@ def _each(
             raise
 
 
-def _mark_lost(plan: _Plan, values: tuple[NDArray[Any], ...], scene: int, window: Window) -> None:
+def _mark_lost(chunk: _Chunk, scene: int) -> None:
     """Take a scene out of a chunk: what it would cover is lost, and no band of it is kept."""
-    for layer, placed, block in zip(plan.layers, plan.sources, values, strict=True):
-        block[scene] = layer.fill
-        if layer.lost is not None:
-            for band, place in enumerate(placed[scene]):
-                rows, columns = place.reach.within(window)
-                block[scene, band, rows, columns] = layer.lost
+    window = chunk.window
+    for layer, placed, planes in zip(
+        chunk.plan.layers, chunk.plan.sources, chunk.planes, strict=True
+    ):
+        for band, place in enumerate(placed[scene]):
+            planes[scene][band] = None
+            rows, columns = place.reach.within(window)
+            if layer.lost is not None and place.reach.meets(window):
+                values = np.full((window.height, window.width), layer.fill, layer.dtype)
+                values[rows, columns] = layer.lost
+                planes[scene][band] = Plane(values)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 import rasterio
@@ -18,15 +17,20 @@ from numpy.typing import DTypeLike, NDArray
 from rasterio.enums import Resampling
 
 from cubecrop.cube.access import with_file
+from cubecrop.cube.blocks import Nest, Opener, Request, nest_of, read_for_chunk
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import Stated, check_file
 from cubecrop.cube.pixels import as_raster, read_pixels
+from cubecrop.cube.planes import Plane
 from cubecrop.cube.warp import footing, lattice_squares, warp_square
 from cubecrop.errors import ReadError
 from cubecrop.schema import Access
 
-__all__ = ["Layer", "Source", "WindowReader", "nesting", "read_layer", "read_window"]
+__all__ = [
+    "Layer", "Source", "WindowReader", "margin_of", "read_layer", "read_plane", "read_window",
+]  # fmt: skip
 
+T = TypeVar("T")
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
 
 
@@ -137,32 +141,170 @@ def read_layer(
         The file cannot be read, or is not what its item says; the message names the item and
         the asset.
     """
-    margin = math.ceil(layer.halo / lattice.resolution)
-    fill = layer.fill if layer.raw_fill is None else layer.raw_fill
+    margin = margin_of(layer, lattice)
     values = (read or read_window)(
         source,
         lattice,
         window.grown(margin),
         dtype=layer.dtype,
-        fill=fill,
+        fill=_raw_fill(layer),
         resampling=layer.resampling,
         replicate=layer.replicate,
     )
-    if layer.highest is not None:
-        _check_highest(values, source, layer.highest, fill)
-    if layer.finish is not None:
-        values = layer.finish(values, lattice.resolution)
-    values = values[margin : margin + window.height, margin : margin + window.width]
-    if reach is None:
+    values = _finished(values, source, layer, lattice, window)
+    if reach is None or _covers(reach, window):
         return values
+    return _within(values, window, reach, layer.fill)
+
+
+def read_plane(
+    source: Source,
+    layer: Layer,
+    lattice: Lattice,
+    need: Window,
+    request: Request,
+    *,
+    reach: Window,
+) -> Plane | None:
+    """Read what a chunk needs of a file, and leave to other chunks what they will need.
+
+    Parameters
+    ----------
+    source, layer, lattice
+        What to read, how, and where to.
+    need : Window
+        The part of the chunk where values are needed; elsewhere they are anything.
+    request : Request
+        For which chunk.
+    reach : Window
+        What of the lattice the file may reach, by its item; see `read_layer`.
+
+    Returns
+    -------
+    Plane or None
+        Where pixels of the file nest in the lattice and are not finished, as the file has
+        them; else on the chunk's pixels. None where the file has nothing for the chunk.
+
+    Raises
+    ------
+    ReadError
+        See `read_layer`.
+    """
+    shelf, key = request.shelf, request.key
+    dtype, fill = np.dtype(layer.dtype), _raw_fill(layer)
+    wide = need.grown(request.margin)
+
+    def opened(use: Callable[[rasterio.DatasetReader], T]) -> T:
+        def checked(file: rasterio.DatasetReader) -> T:
+            check_file(file, source)
+            return use(file)
+
+        return with_file(source, checked)
+
+    def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
+        place = nest.pixels(wide)
+        if place.height == 0 or place.width == 0:
+            return None
+        return read_for_chunk(opened, source, nest, place, request, dtype=dtype, fill=fill)
+
+    def first(file: rasterio.DatasetReader) -> NDArray[Any] | None:
+        nest = nest_of(file, lattice) if layer.replicate else None
+        shelf.nests[key] = nest
+        if nest is not None:
+            return nested(nest, lambda use: use(file))
+        return warp_onto(
+            file, source, lattice, wide, dtype=dtype, fill=fill, resampling=layer.resampling
+        )
+
+    nest = shelf.nests.get(key)
+    values = opened(first) if nest is None else nested(nest, opened)
+    if values is None:
+        return None
+    nest = shelf.nests[key]
+    window = request.cells.window(request.cell)
+    if nest is not None and layer.finish is None and layer.highest is None:
+        plane = _as_plane(values, nest, nest.pixels(wide), window, fill)
+        return plane if _covers(reach, window) else _clipped(plane, window, reach, layer)
+    if nest is not None:
+        place, spread = nest.window(nest.pixels(wide)), _filled(wide, fill, dtype)
+        _lay(spread, wide, values, place, nest.factor)
+        values = spread
+    values = _finished(values, source, layer, lattice, need)
+    whole = _filled(window, layer.fill, values.dtype)
+    rows, columns = need.within(window)
+    whole[rows, columns] = values
+    return _clipped(Plane(whole), window, reach, layer)
+
+
+def _as_plane(
+    values: NDArray[Any], nest: Nest, place: Window, window: Window, fill: float
+) -> Plane:
+    """Pixels of a file over the whole of a chunk."""
+    top, left = (
+        start % nest.factor for start in (window.row - nest.row, window.column - nest.column)
+    )
+    whole = Window(
+        (window.row - nest.row) // nest.factor,
+        (window.column - nest.column) // nest.factor,
+        -(-(top + window.height) // nest.factor),
+        -(-(left + window.width) // nest.factor),
+    )
+    if place != whole:
+        spread = _filled(whole, fill, values.dtype)
+        spread[place.within(whole)] = values
+        values = spread
+    return Plane(values, nest.factor, top, left)
+
+
+def _filled(window: Window, fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """`numpy.full`, which for zeros would touch memory that is written again in a moment."""
+    shape = (window.height, window.width)
+    return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
+
+
+def _covers(reach: Window, window: Window) -> bool:
+    return (
+        reach.row <= window.row
+        and reach.column <= window.column
+        and reach.row + reach.height >= window.row + window.height
+        and reach.column + reach.width >= window.column + window.width
+    )
+
+
+def _clipped(plane: Plane, window: Window, reach: Window, layer: Layer) -> Plane:
+    """Nothing beyond what a file may reach; see `read_layer`."""
+    if _covers(reach, window):
+        return plane
+    values = plane.spread((window.height, window.width))
+    return Plane(_within(values, window, reach, layer.fill))
+
+
+def _within(values: NDArray[Any], window: Window, reach: Window, fill: float) -> NDArray[Any]:
+    inside = np.full(values.shape, fill, values.dtype)
     rows, columns = reach.within(window)
-    if (rows.start, columns.start) == (0, 0) and (
-        rows.stop >= window.height and columns.stop >= window.width
-    ):
-        return values
-    inside = np.full(values.shape, layer.fill, values.dtype)
     inside[rows, columns] = values[rows, columns]
     return inside
+
+
+def margin_of(layer: Layer, lattice: Lattice) -> int:
+    """Lattice pixels around a window that finishing a layer takes."""
+    return math.ceil(layer.halo / lattice.resolution)
+
+
+def _raw_fill(layer: Layer) -> float:
+    return layer.fill if layer.raw_fill is None else layer.raw_fill
+
+
+def _finished(
+    values: NDArray[Any], source: Source, layer: Layer, lattice: Lattice, window: Window
+) -> NDArray[Any]:
+    """Values of a grown window, checked and finished, without the margin."""
+    margin = margin_of(layer, lattice)
+    if layer.highest is not None:
+        _check_highest(values, source, layer.highest, _raw_fill(layer))
+    if layer.finish is not None:
+        values = layer.finish(values, lattice.resolution)
+    return values[margin : margin + window.height, margin : margin + window.width]
 
 
 def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: float) -> None:
@@ -206,78 +348,66 @@ def read_window(
 
     def read(file: rasterio.DatasetReader) -> NDArray[np.generic]:
         check_file(file, source)
-        factor = nesting(file, lattice) if replicate else None
-        if factor is not None:
-            return _read_nested(file, source, lattice, window, factor, fill, kind)
-        found = footing(file, lattice, window)
-        if found is None:
-            return np.full((window.height, window.width), fill, kind)
-        values = read_pixels(file, source, found.place, dtype=kind, fill=fill)
-        with (
-            as_raster(file, values, found.place, fill=fill) as name,
-            rasterio.open(name) as raster,
-        ):
+        nest = nest_of(file, lattice) if replicate else None
+        if nest is not None:
+            place = nest.pixels(window)
             out = np.full((window.height, window.width), fill, kind)
-            for square in lattice_squares(window):
-                part = warp_square(
-                    raster, lattice, square, found.scale, fill, Resampling[resampling]
-                )
-                out[square.within(window)] = part[window.within(square)]
+            if place.height > 0 and place.width > 0:
+                values = read_pixels(file, source, place, dtype=kind, fill=fill)
+                _lay(out, window, values, nest.window(place), nest.factor)
             return out
+        return warp_onto(
+            file, source, lattice, window, dtype=kind, fill=fill, resampling=resampling
+        )
 
     return with_file(source, read)
 
 
-@lru_cache(maxsize=512)
-def _same_crs(wkt: str, crs: str) -> bool:
-    return bool(rasterio.crs.CRS.from_wkt(wkt) == rasterio.crs.CRS.from_string(crs))
-
-
-def nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
-    """How many lattice pixels make a side of a file's pixel, None where they do not nest."""
-    if not _same_crs(file.crs.to_wkt(), lattice.crs):
-        return None
-    size = lattice.resolution
-    numbers = (
-        file.transform.a / size,
-        -file.transform.e / size,
-        file.transform.c / size,
-        file.transform.f / size,
-    )
-    whole = [round(number) for number in numbers]
-    close = all(abs(n - w) < 1e-6 for n, w in zip(numbers, whole, strict=True))
-    return whole[0] if close and whole[0] == whole[1] >= 1 else None
-
-
-def _read_nested(
+def warp_onto(
     file: rasterio.DatasetReader,
     source: Source,
     lattice: Lattice,
     window: Window,
-    factor: int,
-    fill: float,
+    *,
     dtype: np.dtype[Any],
+    fill: float,
+    resampling: Literal["nearest", "bilinear"],
 ) -> NDArray[np.generic]:
-    top = round(-file.transform.f / lattice.resolution)
-    left = round(file.transform.c / lattice.resolution)
-    r0, r1 = max(window.row, top), min(window.row + window.height, top + file.height * factor)
-    c0, c1 = (
-        max(window.column, left),
-        min(window.column + window.width, left + file.width * factor),
-    )
-    shape = (window.height, window.width)
-    if r0 >= r1 or c0 >= c1:
-        return np.full(shape, fill, dtype)
-    row, column = (r0 - top) // factor, (c0 - left) // factor
-    rows, columns = -(-(r1 - top) // factor) - row, -(-(c1 - left) // factor) - column
-    place = Window(row, column, rows, columns)
-    block = read_pixels(file, source, place, dtype=dtype, fill=fill)
-    if factor > 1:
-        block = block.repeat(factor, axis=0).repeat(factor, axis=1)
-        y, x = r0 - top - row * factor, c0 - left - column * factor
-        block = block[y : y + r1 - r0, x : x + c1 - c0]
-    if block.shape == shape:  # the file covers the window
-        return block
-    out = np.full(shape, fill, dtype)
-    out[r0 - window.row : r1 - window.row, c0 - window.column : c1 - window.column] = block
+    """Bring what a window needs of an open file to the lattice, square by square."""
+    out = np.full((window.height, window.width), fill, dtype)
+    found = footing(file, lattice, window)
+    if found is None:
+        return out
+    values = read_pixels(file, source, found.place, dtype=dtype, fill=fill)
+    with (
+        as_raster(file, values, found.place, fill=fill) as name,
+        rasterio.open(name) as raster,
+    ):
+        for square in lattice_squares(window):
+            part = warp_square(raster, lattice, square, found.scale, fill, Resampling[resampling])
+            out[square.within(window)] = part[window.within(square)]
     return out
+
+
+def _lay(
+    out: NDArray[Any], window: Window, values: NDArray[Any], place: Window, factor: int
+) -> None:
+    """Write pixels of a file, each ``factor`` x ``factor`` times, where a window has them.
+
+    ``window`` is where ``out`` lies on the lattice, ``place`` where the file's pixels do.
+    """
+    rows, columns = place.within(window)
+    if rows.start >= out.shape[0] or columns.start >= out.shape[1]:
+        return
+    here = out[rows, columns]
+    if factor > 1:
+        y, x = (max(start, 0) for start in (window.row - place.row, window.column - place.column))
+        near = values[y // factor :, x // factor :]
+        near = near[: -(-(y % factor + here.shape[0]) // factor)]
+        near = near[:, : -(-(x % factor + here.shape[1]) // factor)]
+        values = near.repeat(factor, axis=0).repeat(factor, axis=1)
+        values = values[y % factor :, x % factor :]
+    else:
+        inside = window.within(place)
+        values = values[inside]
+    here[...] = values[: here.shape[0], : here.shape[1]]

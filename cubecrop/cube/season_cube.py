@@ -24,7 +24,7 @@ from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, meeting
 from cubecrop.cube.clouds import Clouds, clouds_name
 from cubecrop.cube.composites import Composite, composite_child
-from cubecrop.cube.grid import Chunks, chunk_shape, cut, grid_for, pixel_centres
+from cubecrop.cube.grid import MEMORY, Chunks, chunk_shape, cut, grid_for, pixel_centres
 from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
@@ -57,6 +57,7 @@ def open_season(
     resolution: float = 10,
     crs: str | int | None = None,
     chunks: int | None = None,
+    memory: float = MEMORY,
     composite: Composite | None = None,
     backend: Backend | None = None,
     on_error: OnError = "raise",
@@ -83,8 +84,12 @@ def open_season(
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
-        Chunk side in pixels; by default the largest chunks whose decoded series fit in 512 MB,
-        cut as the blocks of most files lie.
+        Chunk side in pixels; by default as large as ``memory`` allows, cut as the blocks of
+        most files lie.
+    memory : float, default 2e9
+        Bytes that a thread may hold. A chunk's series takes at most a quarter of it, half as
+        much again where it lies at an edge of the area. As much once in a process and sensor
+        is what was decoded and belongs to other chunks; beyond, that goes to a temporary file.
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
@@ -115,8 +120,8 @@ def open_season(
         When computed: a file cannot be read; the message names the item and the asset.
     """
     check_cube_options(
-        resolution=resolution, crs=crs, chunks=chunks, composite=composite, clouds=clouds,
-        backend=backend, on_error=on_error,
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
+        clouds=clouds, backend=backend, on_error=on_error,
     )  # fmt: skip
     modalities = as_modalities(modalities)
     if weather is not None:
@@ -137,9 +142,9 @@ def open_season(
     return _build(
         found,
         grid,
-        None if chunks is None else int(chunks),
+        _Chunking(None if chunks is None else int(chunks), memory),
         composite,
-        _Stacking(backend or RasterioBackend(), on_error, clouds),
+        _Stacking(backend or RasterioBackend(memory=memory), on_error, clouds),
     )
 
 
@@ -151,6 +156,13 @@ class _Stacking(NamedTuple):
     clouds: Clouds
 
 
+class _Chunking(NamedTuple):
+    """Side of a chunk in pixels, where the user says, and the bytes that a thread may hold."""
+
+    side: int | None
+    memory: float
+
+
 def _rectangle(grid: GeoBox) -> Aoi:
     return Aoi(shapely.box(*grid.boundingbox), str(grid.crs))
 
@@ -158,7 +170,7 @@ def _rectangle(grid: GeoBox) -> Aoi:
 def _build(
     found: Scenes,
     grid: GeoBox,
-    chunks: int | None,
+    chunking: _Chunking,
     composite: Composite | None,
     stacking: _Stacking,
 ) -> xr.DataTree:
@@ -166,7 +178,7 @@ def _build(
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
-    children = _gridded(scenes, grid, _chunks(scenes, grid, chunks), stacking)
+    children = _gridded(scenes, grid, _chunks(scenes, grid, chunking), stacking)
     if composite is not None:
         for name in set(children) & set(SERIES):
             children[name] = composite_child(name, children[name], found.season, composite)
@@ -223,9 +235,9 @@ def _place(grid: GeoBox) -> xr.Dataset:
     return place
 
 
-def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int | None) -> Chunks:
+def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, chunking: _Chunking) -> Chunks:
     """How the cube is cut: as the user says, or as the blocks of most files lie."""
-    if side is not None:
+    if (side := chunking.side) is not None:
         rows, columns = da.core.normalize_chunks((side, side), grid.shape)
         return rows, columns
     per_pixel = max(
@@ -240,4 +252,4 @@ def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, side: int | None)
     )
     # Files that are reprojected are read in blocks that count from the lattice's origin.
     corner = corners.most_common(1)[0][0] if corners else (0.0, 0.0)
-    return cut(grid, chunk_shape(per_pixel), corner)
+    return cut(grid, chunk_shape(per_pixel, memory=chunking.memory), corner)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 
 from cubecrop.cube.neighbours import grown
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.read import Layer
+from cubecrop.cube.series import UNSEEN, Series, lazy_values
 from cubecrop.errors import SchemaError
-from cubecrop.schema import SENTINEL1_BANDS, Scene
+from cubecrop.schema import SENTINEL1_BANDS, Scene, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.backend import Backend
     from cubecrop.cube.grid import Chunks
-    from cubecrop.losses import OnError, Reading
+    from cubecrop.cube.planes import Reading
+    from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child", "to_decibel"]
+__all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child"]
 
 #: Decoded bytes of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL1_BANDS)
 
-#: Linear power below which nothing is told apart: -50 dB, far under the noise of the
-#: interferometric wide swath (-22 dB; ESA, Sentinel-1 Product Specification).
-_FLOOR = 1e-5
 #: Metres around unflagged zeros that are masked too: border pixels mix with them.
 _EROSION = 30.0
 
@@ -105,16 +103,8 @@ def sentinel1_child(
         )
     reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
-    groups = tuple(one.members for one in passes)
-    backscatter = da.map_blocks(
-        _decibel_of,
-        reading,
-        groups=groups,
-        new_axis=(0, 1),
-        chunks=((len(groups),), (len(SENTINEL1_BANDS),), *reading.chunks),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0, 0), np.float32),
-    )
+    backscatter = lazy_values(reading, _pack, dates=tuple(one.members for one in passes),
+                              n_bands=len(SENTINEL1_BANDS))  # fmt: skip
     attrs = {
         "units": "dB",
         "long_name": "radar backscatter",
@@ -136,33 +126,20 @@ def sentinel1_child(
     )
 
 
-def _decibel_of(reading: Reading, **options: Any) -> NDArray[np.float32]:  # noqa: ANN401
-    (power,) = reading.values
-    return to_decibel(power, **options)
-
-
-def to_decibel(
-    power: NDArray[np.float32], *, groups: Sequence[Sequence[int]]
-) -> NDArray[np.float32]:
-    """Mosaic the slices of each pass and turn power into decibel.
-
-    Parameters
-    ----------
-    power : numpy.ndarray
-        (scene, band, y, x) float32 linear power, NaN = no data.
-    groups : sequence of sequence of int
-        Scenes of each date, the preferred first.
-
-    Returns
-    -------
-    numpy.ndarray
-        (time, band, y, x) float32, dB; a pixel that lacks a band is NaN in all.
-    """
-    out = np.full((len(groups), *power.shape[1:]), np.nan, dtype=np.float32)
-    for step, members in enumerate(groups):
-        todo = np.ones(power.shape[2:], dtype=bool)
-        for scene in members:
-            take = todo & np.isfinite(power[scene]).all(axis=0)
-            out[step][:, take] = 10 * np.log10(np.maximum(power[scene][:, take], _FLOOR))
-            todo &= ~take
-    return out
+def _pack(reading: Reading, *, dates: Sequence[Sequence[int]]) -> Series:
+    """A chunk's series: of each date the first scene with both bands, pixel by pixel."""
+    (planes,) = reading.planes
+    code = np.full((len(dates), *reading.shape), UNSEEN + Status.OUTSIDE, dtype=np.uint8)
+    for step, members in enumerate(dates):
+        for number, scene in enumerate(members):
+            if any(plane is None for plane in planes[scene]):
+                continue
+            known = np.isfinite(
+                [plane.spread(reading.shape) for plane in planes[scene] if plane is not None]
+            ).all(axis=0)
+            code[step][known & (code[step] >= UNSEEN)] = number
+    ones = np.ones((len(planes), len(SENTINEL1_BANDS)))
+    return Series(
+        code=code, dates=dates, planes=planes, scale=ones, offset=0 * ones, power=True,
+        losses=reading.losses,
+    )  # fmt: skip

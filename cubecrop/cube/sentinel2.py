@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import dask.array as da
 import numpy as np
@@ -12,8 +11,11 @@ import xarray as xr
 from cubecrop.cube.clouds import Clouds, cloud_layers
 from cubecrop.cube.dark_pixels import check_dark_pixels
 from cubecrop.cube.passes import Pass, group_passes
+from cubecrop.cube.planes import Plane
 from cubecrop.cube.read import Layer
+from cubecrop.cube.series import UNSEEN, Series, lazy_values
 from cubecrop.errors import SchemaError
+from cubecrop.losses import readings_of
 from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
 
 if TYPE_CHECKING:
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.backend import Backend
     from cubecrop.cube.grid import Chunks
-    from cubecrop.losses import OnError, Reading
+    from cubecrop.cube.planes import Reading
+    from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "RANK", "sentinel2_child", "to_reflectance", "to_status"]
+__all__ = ["BYTES_PER_STEP", "RANK", "sentinel2_child"]
 
 #: Decoded bytes of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
@@ -34,6 +37,10 @@ BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
 _NODATA = 0
 #: Ranks of clear, cloud, outside and lost, the best being 0. The rank of a rank is the status.
 RANK = np.array([0, 1, 3, 2], np.uint8)
+#: Status of each code of a `Series`, and its rank.
+_STATUS = np.full(256, Status.CLEAR, np.uint8)
+_STATUS[UNSEEN : UNSEEN + len(Status)] = list(Status)
+_RANK = RANK[_STATUS]
 _LAYER = Layer(bands=SENTINEL2_BANDS, dtype="uint16", fill=_NODATA, resampling="bilinear")
 
 
@@ -86,29 +93,18 @@ def sentinel2_child(
         gate=Status.CLEAR,
     )
     passes = group_passes(scenes)
-    groups = tuple(one.members for one in passes)
-    scale = np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes])
-    offset = np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes])
-    time, rest = (len(groups),), reading.chunks
-    reflectance = da.map_blocks(
-        _reflectance_of,
-        reading,
-        groups=groups,
-        scale=scale,
-        offset=offset,
-        unverified={i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
-        new_axis=(0, 1),
-        chunks=(time, (len(SENTINEL2_BANDS),), *rest),
-        dtype=np.float32,
-        meta=np.empty((0, 0, 0, 0), np.float32),
-        name=None,
-    )
+    packing = {
+        "dates": tuple(one.members for one in passes),
+        "scale": np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes]),
+        "offset": np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes]),
+        "unverified": {i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
+    }
+    reflectance = lazy_values(reading, _pack, n_bands=len(SENTINEL2_BANDS), **packing)
     status = da.map_blocks(
         _status_of,
-        reading,
-        groups=groups,
+        readings_of(reflectance),
         new_axis=0,
-        chunks=(time, *rest),
+        chunks=((len(passes),), *reading.chunks),
         dtype=np.uint8,
         meta=np.empty((0, 0, 0), np.uint8),
     )
@@ -145,116 +141,69 @@ def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
     return np.array([one.time for one in passes], dtype="datetime64[ns]")
 
 
-def _reflectance_of(
+def _pack(
     reading: Reading,
     *,
-    unverified: Mapping[int, str],
-    **options: Any,  # noqa: ANN401
-) -> NDArray[np.float32]:
-    masks, numbers = _worst(reading.values[:-1]), reading.values[-1]
-    check_dark_pixels(numbers, masks, unverified)
-    return to_reflectance(numbers, masks, **options)
-
-
-def _worst(masks: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """One mask of several: a later one counts only where those before are clear.
-
-    Where none of a scene's pixels is clear the later ones are not even read.
-    """
-    first, *rest = masks
-    for mask in rest:
-        first = np.where(first == Status.CLEAR, mask, first)
-    return first
-
-
-def _status_of(reading: Reading, **options: Any) -> NDArray[np.uint8]:  # noqa: ANN401
-    masks, numbers = _worst(reading.values[:-1]), reading.values[-1]
-    return to_status(numbers, masks, **options)
-
-
-def to_reflectance(
-    numbers: NDArray[np.uint16],
-    masks: NDArray[np.uint8],
-    *,
-    groups: Sequence[Sequence[int]],
+    dates: Sequence[Sequence[int]],
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
-) -> NDArray[np.float32]:
-    """Scale, mask and mosaic one block.
+    unverified: Mapping[int, str],
+) -> Series:
+    """A chunk's series: of each date the first clear scene, pixel by pixel.
 
-    Parameters
-    ----------
-    numbers : numpy.ndarray
-        (scene, band, y, x) uint16 digital numbers, 0 = no data.
-    masks : numpy.ndarray
-        (scene, 1, y, x) uint8 of `Status`.
-    groups : sequence of sequence of int
-        Scenes of each date, the preferred first.
-    scale, offset : numpy.ndarray
-        (scene, band) float64.
-
-    Returns
-    -------
-    numpy.ndarray
-        (time, band, y, x) float32; of each date the first clear scene, NaN where none is.
+    A clear pixel that lacks data in a band is outside. Where none is clear, a cloud counts for
+    more than a scene that was lost, and that for more than one that does not reach.
     """
-    out = np.empty((len(groups), *numbers.shape[1:]), dtype=np.float32)
-    for step, members in enumerate(groups):
-        todo = np.ones(numbers.shape[2:], dtype=bool)
-        first = True
-        for scene in members:
-            clear = masks[scene, 0] == Status.CLEAR
-            take = todo & clear & (numbers[scene].min(axis=0) != _NODATA)
-            if not take.any():
+    *masks, numbers = reading.planes
+    code = np.empty((len(dates), *reading.shape), dtype=np.uint8)
+    for step, members in enumerate(dates):
+        code[step] = UNSEEN + Status.OUTSIDE
+        for number, scene in enumerate(members):
+            mask = _worst([layer[scene][0] for layer in masks], reading.shape)
+            if mask is None:
                 continue
-            kept = take.astype(np.uint16)
-            for band, place in enumerate(out[step]):
-                table = _reflectance_of_number(scale[scene, band], offset[scene, band])
-                # What is not taken is no data, NaN. "wrap", which no uint16 needs, spares a copy.
-                masked = numbers[scene, band] * kept
-                if first:
-                    np.take(table, masked, mode="wrap", out=place)
-                else:
-                    np.copyto(place, np.take(table, masked, mode="wrap"), where=take)
-            first = False
-            todo &= ~take
-            if not todo.any():
-                break
-        if first:
-            out[step] = np.nan
-    return out
+            if scene in unverified:
+                check_dark_pixels(numbers[scene], mask, unverified[scene])
+            seen = np.where(mask == Status.CLEAR, np.uint8(number), UNSEEN + mask)
+            lacking = _lacking(numbers[scene], reading.shape)
+            if lacking is not None:
+                seen[lacking & (mask == Status.CLEAR)] = UNSEEN + Status.OUTSIDE
+            better = _RANK[seen] < _RANK[code[step]]
+            np.copyto(code[step], seen, where=better)
+    return Series(
+        code=code, dates=dates, planes=numbers, scale=scale, offset=offset,
+        losses=reading.losses,
+    )  # fmt: skip
 
 
-@lru_cache(maxsize=64)
-def _reflectance_of_number(scale: float, offset: float) -> NDArray[np.float32]:
-    """Reflectance of each digital number, NaN of no data.
+def _worst(masks: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[np.uint8] | None:
+    """One mask of several: a later one counts only where those before are clear.
 
-    In float64 and cast once: float32 arithmetic would make the same reflectance differ with
-    the order in which a provider states scale and offset.
+    Where none of a scene's pixels is clear the later ones are not even read. None where the
+    scene does not reach.
     """
-    table = (np.arange(2**16) * scale + offset).astype(np.float32)
-    table[_NODATA] = np.nan
-    return table
+    first, *rest = masks
+    if first is None:
+        return None
+    worst = first.spread(shape)
+    for mask in rest:
+        other = Status.OUTSIDE if mask is None else mask.spread(shape)
+        worst = np.where(worst == Status.CLEAR, other, worst).astype(np.uint8, copy=False)
+    return worst
 
 
-def to_status(
-    numbers: NDArray[np.uint16],
-    masks: NDArray[np.uint8],
-    *,
-    groups: Sequence[Sequence[int]],
-) -> NDArray[np.uint8]:
-    """Status of each pixel and date: the best of its scenes.
+def _lacking(planes: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[np.bool_] | None:
+    """Pixels where a band has no data; None where there is none."""
+    lacking: NDArray[np.bool_] | None = None
+    for plane in planes:
+        if plane is None:
+            return np.ones(shape, dtype=bool)
+        if plane.values.min() != _NODATA:
+            continue
+        empty = Plane(plane.values == _NODATA, plane.factor, plane.top, plane.left).spread(shape)
+        lacking = empty if lacking is None else lacking | empty
+    return lacking
 
-    A clear pixel that lacks data in a band is outside. Best is clear, then cloud; where
-    neither was seen, a scene that was lost counts for more than one that does not reach.
 
-    Parameters are those of `to_reflectance`; returns (time, y, x) uint8 of `Status`.
-    """
-    out = np.full((len(groups), *numbers.shape[2:]), RANK[Status.OUTSIDE], dtype=np.uint8)
-    for step, members in enumerate(groups):
-        for scene in members:
-            mask = masks[scene, 0]
-            empty = (mask == Status.CLEAR) & (numbers[scene] == _NODATA).any(axis=0)
-            rank = RANK[np.where(empty, np.uint8(Status.OUTSIDE), mask)]
-            np.minimum(out[step], rank, out=out[step])
-    return RANK[out]
+def _status_of(series: Series) -> NDArray[np.uint8]:
+    return _STATUS[series.code]

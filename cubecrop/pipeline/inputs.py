@@ -76,6 +76,7 @@ def check_options(
     resolution: float,
     crs: str | int | None,
     chunks: int | None,
+    memory: float,
     device: str | None,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
@@ -83,8 +84,9 @@ def check_options(
 ) -> None:
     """Raise unless options are of the right kind, before an archive is asked."""
     check_cube_options(
-        resolution=resolution, crs=crs, chunks=chunks, composite=composite, clouds=clouds
-    )
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
+        clouds=clouds,
+    )  # fmt: skip
     check_device_name(device)
     check_flag("progress", progress)
 

@@ -13,7 +13,7 @@ import xarray as xr
 from cubecrop import __version__
 from cubecrop.archive import Archive, open_archive, open_weather
 from cubecrop.checks import check_folder, check_names, check_whole
-from cubecrop.cube import open_season
+from cubecrop.cube import MEMORY, open_season
 from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
 from cubecrop.model import usable_device
 from cubecrop.nomenclature import Nomenclature
@@ -79,6 +79,7 @@ def train(
     resolution: float = 10,
     crs: str | int | None = None,
     chunks: int | None = None,
+    memory: float = MEMORY,
     device: str | None = None,
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
@@ -93,7 +94,7 @@ def train(
         label, without geometry, or outside the archive are left out.
     label : str
         Column that holds the crop.
-    year, archive, season, resolution, crs, chunks, device, weather
+    year, archive, season, resolution, crs, chunks, memory, device, weather
         As for `classify`.
     sensors : tuple of str
         Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
@@ -140,8 +141,8 @@ def train(
     """
     config = as_config(config)
     check_options(
-        resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
-        composite=composite, clouds=clouds,
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
+        progress=progress, composite=composite, clouds=clouds,
     )  # fmt: skip
     when = as_season(year, season)
     modalities = _modalities(sensors, config)
@@ -174,6 +175,7 @@ def train(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        memory=memory,
         composite=composite,
         clouds=clouds,
         weather=weather,

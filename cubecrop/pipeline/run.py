@@ -14,7 +14,7 @@ from cubecrop.classification import (
     nothing_found,
     parcel_table,
 )
-from cubecrop.cube import open_season
+from cubecrop.cube import MEMORY, open_season
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
@@ -53,6 +53,7 @@ def classify(
     resolution: float = 10,
     crs: str | int | None = None,
     chunks: int | None = None,
+    memory: float = MEMORY,
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
@@ -81,7 +82,9 @@ def classify(
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
-        Chunk side in pixels; by default what fits in 512 MB.
+        Chunk side in pixels; by default as large as ``memory`` allows.
+    memory : float, default 2e9
+        Bytes that a thread may hold; see `open_season`.
     device : str, optional
         ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
     clouds : {"scl", "probability"}, callable or CloudMask, optional
@@ -112,7 +115,10 @@ def classify(
     crop_model = as_model(model)
     as_season(year, season)  # before a file is read
     clouds = clouds_for(crop_model, clouds)
-    check_options(resolution=resolution, crs=crs, chunks=chunks, device=device, clouds=clouds)
+    check_options(
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
+        clouds=clouds,
+    )  # fmt: skip
     area = parse_aoi(aoi)
     cube = open_season(
         area,
@@ -122,6 +128,7 @@ def classify(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        memory=memory,
         composite=composite_for(crop_model),
         clouds=clouds,
         weather=weather,
@@ -139,6 +146,7 @@ def classify_parcels(
     resolution: float = 10,
     crs: str | int | None = None,
     chunks: int | None = None,
+    memory: float = MEMORY,
     device: str | None = None,
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
@@ -151,7 +159,8 @@ def classify_parcels(
     ----------
     parcels : geopandas.GeoDataFrame or path
         Columns ``id`` (unique), ``geometry``; any CRS.
-    year, archive, model, season, resolution, crs, chunks, device, clouds, weather, allow_gaps
+    year, archive, model, season, resolution, crs, chunks, memory, device, clouds, weather
+    allow_gaps
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
@@ -183,8 +192,8 @@ def classify_parcels(
     as_season(year, season)  # before a file is read
     clouds = clouds_for(crop_model, clouds)
     check_options(
-        resolution=resolution, crs=crs, chunks=chunks, device=device, progress=progress,
-        clouds=clouds,
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
+        progress=progress, clouds=clouds,
     )  # fmt: skip
     if weather is not None:
         weather = open_weather(weather, modalities_for(crop_model))
@@ -207,6 +216,7 @@ def classify_parcels(
         resolution=resolution,
         crs=crs,
         chunks=chunks,
+        memory=memory,
         composite=composite_for(crop_model),
         clouds=clouds,
         weather=weather,

@@ -5,15 +5,13 @@ Importing this module imports numba, so only what runs in a task does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numba import njit
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from cubecrop.compiled import compiled
 
 __all__ = ["Moments", "add_up", "moments"]
 
@@ -106,12 +104,4 @@ def add_up(
                 squares[parcel, plane] = max(square - total * total / n, 0.0)
 
 
-def _compiled(function: Callable[..., None]) -> Callable[..., None]:
-    try:
-        compiled: Callable[..., None] = njit(function, cache=True, nogil=True)
-    except RuntimeError:  # no folder to keep what was compiled in
-        compiled = njit(function, nogil=True)
-    return compiled
-
-
-_add_up = _compiled(add_up)
+_add_up = compiled(add_up)

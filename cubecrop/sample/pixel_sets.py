@@ -14,6 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from cubecrop.checks import check_number, check_whole
 from cubecrop.circle import degrees_between
 from cubecrop.errors import SchemaError
+from cubecrop.losses import readings_of
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.ground import origin_of, points_of, zones_of
 from cubecrop.sample.parcels import plain_parcels, read_parcels
@@ -200,6 +201,9 @@ def _gather(source: da.Array, places: Places) -> da.Array:
         )
     if source.chunks[-2:] != places.chunks:
         source = source.rechunk((*source.chunks[:-2], *places.chunks))
+    # Of values as they were read no more is made than the pixels that are drawn.
+    readings = readings_of(source)
+    blocks_of = source if readings is None else readings
     n_parcels, n_pixels = places.which.shape
     if n_parcels == 0:  # dask has no array of no chunk
         nothing: da.Array = da.zeros((0, *lead, n_pixels), dtype=source.dtype)
@@ -209,13 +213,14 @@ def _gather(source: da.Array, places: Places) -> da.Array:
     graph: dict[Any, Any] = {}
     sizes = []
     for number, (part, blocks) in enumerate(places.runs(cap)):
-        keys = [(source.name, *(0,) * len(lead), *block) for block in blocks]
+        front = () if readings is not None else (0,) * len(lead)
+        keys = [(blocks_of.name, *front, *block) for block in blocks]
         key = (name, number, *(0,) * (len(lead) + 1))
         spec = (places.which[part], places.rows[part], places.columns[part])  # views
         graph[key] = (_gather_block, keys, *spec, lead, np.dtype(source.dtype))
         sizes.append(part.stop - part.start)
     return da.Array(
-        HighLevelGraph.from_collections(name, graph, [source]),  # type: ignore[list-item]
+        HighLevelGraph.from_collections(name, graph, [blocks_of]),  # type: ignore[list-item]
         name,
         chunks=(tuple(sizes), *((size,) for size in lead), (n_pixels,)),
         dtype=source.dtype,
@@ -223,7 +228,7 @@ def _gather(source: da.Array, places: Places) -> da.Array:
 
 
 def _gather_block(
-    blocks: Sequence[NDArray[np.generic]],
+    blocks: Sequence[Any],
     which: NDArray[np.int16],
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
@@ -231,12 +236,15 @@ def _gather_block(
     dtype: np.dtype[np.generic],
 ) -> NDArray[np.generic]:
     """Pixels of a run of parcels; NaN where ``which`` names no block."""
-    out = np.full((*which.shape, *lead), np.nan, dtype=dtype)  # (parcel, pixel, …)
+    out = np.full((which.shape[0], *lead, which.shape[1]), np.nan, dtype=dtype)
     for number, block in enumerate(blocks):
         mine = which == number
+        if not isinstance(block, np.ndarray):
+            block.gather(np.where(mine, rows, -1), columns, out)
+            continue
         values = block[..., rows[mine], columns[mine]]  # (…, n)
-        out[mine] = np.moveaxis(values, -1, 0)
-    return np.ascontiguousarray(np.moveaxis(out, 1, -1))  # (parcel, …, pixel)
+        np.moveaxis(out, -1, 1)[mine] = np.moveaxis(values, -1, 0)
+    return out
 
 
 def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> xr.Dataset:

@@ -1,0 +1,223 @@
+"""What was decoded of files and is needed again, so that nothing is decoded twice.
+
+Chunks of a cube and blocks of files do not lie alike: a block of 20 m covers several chunks, and
+a cloud's margin reaches into the next. Whoever needs a block first decodes it and puts what other
+chunks will need of it on the shelf; whoever needs it meanwhile waits. A part is taken once.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import uuid
+import weakref
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Final
+
+import dask
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from cubecrop.cube.grid import Window
+
+__all__ = ["Cell", "Key", "Shelf", "Unit"]
+
+#: Row and column of a chunk; layer, scene and band of a file; row and column of a block in it.
+Cell = tuple[int, int]
+Key = tuple[int, int, int]
+Unit = tuple[int, int]
+
+#: Bytes of one temporary file; one that nobody needs any more is gone.
+_SEGMENT: Final = 256 * 10**6
+
+
+_SHELVES: Final[weakref.WeakValueDictionary[str, Shelf]] = weakref.WeakValueDictionary()
+_MAKING: Final = threading.Lock()
+
+
+class Shelf:
+    """Parts of blocks, by the chunk that will take them; one to a cube's series and process.
+
+    Parameters
+    ----------
+    memory : int
+        Bytes held in memory; what is beyond goes to a temporary file, compressed.
+    name : str, optional
+        Shelves of one name in one process are one: so it is found where a task was sent to.
+    """
+
+    def __init__(self, memory: int, *, name: str | None = None) -> None:
+        #: How files lie on the grid, of those that were opened.
+        self.nests: dict[Key, Any] = {}
+        self._name = name or uuid.uuid4().hex
+        self._memory = memory
+        self._held = 0
+        self._parts: dict[Cell, dict[tuple[Key, Unit], tuple[Window, Any]]] = {}
+        self._busy: set[tuple[Key, Unit]] = set()
+        self._changed = threading.Condition()
+        self._spool = _Spool()
+        if name is None:
+            _SHELVES[self._name] = self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return shelf_of, (self._name, self._memory)
+
+    def claim(
+        self, cell: Cell, key: Key, units: Sequence[Unit]
+    ) -> tuple[list[tuple[Window, NDArray[Any]]], list[Unit], list[Unit]]:
+        """Take what there is of blocks; the rest is the caller's to decode, or another's.
+
+        Returns
+        -------
+        found : list
+            Parts, each with its rows and columns in the file.
+        mine : list
+            Blocks that nobody has: the caller must decode them, and call `release`.
+        theirs : list
+            Blocks that another thread is decoding; see `wait`.
+        """
+        found, mine, theirs = [], [], []
+        with self._changed:
+            parts = self._parts.get(cell, {})
+            for unit in units:
+                if (part := parts.pop((key, unit), None)) is not None:
+                    found.append(part)
+                elif (key, unit) in self._busy:
+                    theirs.append(unit)
+                else:
+                    self._busy.add((key, unit))
+                    mine.append(unit)
+        return [(place, self._unpacked(values)) for place, values in found], mine, theirs
+
+    def put(self, cell: Cell, key: Key, unit: Unit, place: Window, values: NDArray[Any]) -> None:
+        """Keep a part of a block for a chunk."""
+        kept: NDArray[Any] | _Spooled | None = values
+        with self._changed:
+            fits = self._held + values.nbytes <= self._memory
+            self._held += values.nbytes if fits else 0
+        if not fits and (kept := self._spool.write(values)) is None:
+            return  # no room on the disk either: it will be decoded again
+        with self._changed:
+            parts = self._parts.setdefault(cell, {})
+            old = parts.get((key, unit))
+            parts[key, unit] = (place, kept)
+        if old is not None:
+            self._drop(old[1])
+
+    def release(self, key: Key, units: Iterable[Unit]) -> None:
+        """Say that blocks are decoded, or failed to be."""
+        with self._changed:
+            self._busy.difference_update((key, unit) for unit in units)
+            self._changed.notify_all()
+
+    def wait(self, key: Key, units: Sequence[Unit]) -> None:
+        """Return when no other thread decodes any of these blocks."""
+        with self._changed:
+            self._changed.wait_for(lambda: not any((key, unit) in self._busy for unit in units))
+
+    def forget(self, cell: Cell) -> None:
+        """Drop what is kept for a chunk, which is done."""
+        with self._changed:
+            parts = self._parts.pop(cell, {})
+        for _, values in parts.values():
+            self._drop(values)
+
+    @property
+    def held(self) -> tuple[int, int]:
+        """Bytes in memory, and in temporary files."""
+        return self._held, self._spool.size
+
+    def _unpacked(self, values: NDArray[Any] | _Spooled) -> NDArray[Any]:
+        if isinstance(values, _Spooled):
+            return self._spool.read(values)
+        self._drop(values)
+        return values
+
+    def _drop(self, values: NDArray[Any] | _Spooled) -> None:
+        if isinstance(values, _Spooled):
+            self._spool.drop(values)
+            return
+        with self._changed:
+            self._held -= values.nbytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    """Where an array is in the temporary files."""
+
+    segment: _Segment
+    start: int
+    length: int
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+
+
+class _Segment:
+    """A temporary file; it has no name, so that not even a kill leaves it behind."""
+
+    def __init__(self) -> None:
+        folder = dask.config.get("temporary-directory", None)
+        self.file: IO[bytes] = tempfile.TemporaryFile(prefix="cubecrop-", dir=folder)  # noqa: SIM115
+        self.size = 0
+        self.left = 0
+
+
+def _codec() -> Any:  # noqa: ANN401
+    from numcodecs import Blosc
+
+    return Blosc(cname="lz4", clevel=1, shuffle=Blosc.SHUFFLE)
+
+
+class _Spool:
+    """Arrays in temporary files, compressed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._last: _Segment | None = None
+        self.size = 0
+
+    def write(self, values: NDArray[Any]) -> _Spooled | None:
+        packed = _codec().encode(np.ascontiguousarray(values))
+        with self._lock:
+            try:
+                if self._last is None or self._last.size > _SEGMENT:
+                    self._last = _Segment()
+                segment = self._last
+                segment.file.seek(segment.size)
+                segment.file.write(packed)
+            except OSError:
+                return None
+            start = segment.size
+            segment.size += len(packed)
+            segment.left += len(packed)
+            self.size += len(packed)
+        return _Spooled(segment, start, len(packed), values.dtype, values.shape)
+
+    def read(self, one: _Spooled) -> NDArray[Any]:
+        out = np.empty(one.shape, one.dtype)
+        with self._lock:
+            one.segment.file.seek(one.start)
+            packed = one.segment.file.read(one.length)
+        _codec().decode(packed, out=out)
+        self.drop(one)
+        return out
+
+    def drop(self, one: _Spooled) -> None:
+        with self._lock:
+            self.size -= one.length
+            one.segment.left -= one.length
+            if one.segment.left == 0 and one.segment is not self._last:
+                one.segment.file.close()
+
+
+def shelf_of(name: str, memory: int) -> Shelf:
+    """The shelf of a name in this process; it lasts as long as somebody holds it."""
+    with _MAKING:
+        shelf = _SHELVES.get(name)
+        if shelf is None:
+            shelf = _SHELVES[name] = Shelf(memory, name=name)
+        return shelf
