@@ -44,7 +44,8 @@ def parcel_statistics(
 
     Geometries are looked at here; pixels are read by ``.compute()``, each chunk of the cube
     once, with no more than its statistics kept. Sums are taken in float64, and those of a parcel
-    that spans chunks are joined, so results depend on chunks by rounding alone.
+    that spans chunks are joined, so results depend on chunks by rounding alone. Parcels are
+    computed in blocks of 64 MB: where few are wanted, give few.
 
     Parameters
     ----------
