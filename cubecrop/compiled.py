@@ -15,8 +15,9 @@ F = TypeVar("F", bound="Callable[..., object]")
 def compiled(function: F, *, fastmath: bool | set[str] = False) -> F:
     """Compile a function of arrays and numbers with numba when it is first called.
 
-    ``fastmath`` is numba's: which rules of arithmetic may be let go. What was compiled is kept on disk for the next process, beside the library or in the user's
-    cache folder, where one of the two may be written to. It lets other threads run.
+    ``fastmath`` is numba's: which rules of arithmetic may be let go. What was compiled is kept
+    on disk for the next process, beside the library or in the user's cache folder, where one
+    of the two may be written to. It lets other threads run.
     """
     import numba
 

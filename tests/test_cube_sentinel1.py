@@ -7,7 +7,8 @@ import pytest
 from cubes import DAY, PLACE, RADAR_DAY, area, radar, season
 
 from cubecrop.cube import open_season
-from cubecrop.cube.sentinel1 import mask_zeros, to_decibel
+from cubecrop.cube.planes import Plane, Reading
+from cubecrop.cube.sentinel1 import mask_zeros, packed
 from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.testing import Optical, Place, Radar, write_archive
 
@@ -51,8 +52,10 @@ def test_radar_kernels():
     np.testing.assert_array_equal(np.isnan(found), [[True] * 6 + [False]])
     assert found[0, 6] == 0.5
     stack = np.array([[[[1.0]], [[np.nan]]], [[[0.1]], [[0.1]]]], np.float32)
+    planes = [[[Plane(band) for band in scene] for scene in stack]]
     # The first scene lacks a band there, so the second shows both.
-    np.testing.assert_allclose(to_decibel(stack, groups=[(0, 1)]).ravel(), [-10, -10])
+    values = packed(Reading(planes=planes, shape=(1, 1)), dates=[(0, 1)]).values()
+    np.testing.assert_allclose(values.ravel(), [-10, -10])
 
 
 def test_slices_of_a_pass_are_mosaicked_and_orbits_kept_apart(tmp_path):

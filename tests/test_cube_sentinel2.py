@@ -9,7 +9,8 @@ from cubes import DAY, PLACE, area, block, optical
 
 from cubecrop.archive import normalise_item
 from cubecrop.cube.clouds import mask_from_scl
-from cubecrop.cube.sentinel2 import to_status
+from cubecrop.cube.planes import Plane, Reading
+from cubecrop.cube.sentinel2 import packed, status_of
 from cubecrop.schema import SENTINEL2_BANDS, Status
 from cubecrop.testing import Optical, Place, write_archive
 
@@ -108,13 +109,21 @@ def test_the_status_of_a_date_is_the_best_of_its_scenes():
         (lost, outside, lost), (outside, outside, outside), (lost, lost, lost),
     ]  # fmt: skip
     first, second, expected = np.array(table, np.uint8).T
-    masks = np.stack([first, second])[:, None, None]  # (scene, 1, y, x)
     numbers = np.full((2, 2, 1, len(table)), 3000, np.uint16)
-    found = to_status(numbers, masks, groups=[(0, 1)])
+
+    def status(dates):
+        masks = [[Plane(first[None])], [Plane(second[None])]]
+        bands = [[Plane(band) for band in scene] for scene in numbers]
+        reading = Reading(planes=[masks, bands], shape=(1, len(table)))
+        ones = np.ones((2, 2))
+        series = packed(reading, dates=dates, scale=ones, offset=ones, unverified={})
+        return status_of(series)
+
+    found = status([(0, 1)])
     np.testing.assert_array_equal(found[0, 0], expected)
     # A clear pixel that lacks one band counts as outside.
     numbers[0, 1] = 0
-    found = to_status(numbers, masks, groups=[(0,)])
+    found = status([(0,)])
     np.testing.assert_array_equal(found[0, 0], np.where(first == clear, outside, first))
 
 

@@ -168,13 +168,13 @@ def test_a_sound_archive_lists_nothing(whole, model, tmp_path):
 
 
 def test_the_report_reads_no_more_than_the_map(whole, model, tmp_path, monkeypatch):
-    read, windows = rasterio_backend.read_layer, []
+    read, windows = rasterio_backend.read_plane, []
 
-    def counting(source, layer, lattice, window, **options):
-        windows.append(window)
-        return read(source, layer, lattice, window, **options)
+    def counting(source, layer, lattice, need, request, **options):
+        windows.append(need)
+        return read(source, layer, lattice, need, request, **options)
 
-    monkeypatch.setattr(rasterio_backend, "read_layer", counting)
+    monkeypatch.setattr(rasterio_backend, "read_plane", counting)
     crop = mapped(whole, model, chunks=16).isel(x=slice(0, 16), y=slice(0, 16))
     cubecrop.write_map(crop, tmp_path / "map", max_lost=0.5, progress=False)
     assert len(set(windows)) == 1
@@ -189,14 +189,14 @@ def test_no_band_is_read_of_a_scene_without_a_clear_pixel(tmp_path, monkeypatch)
             Optical(when="2018-06-20T10:56:21Z", id="cloudy", scl=9),
         ],
     )
-    read, names = rasterio_backend.read_layer, []
+    read, names = rasterio_backend.read_plane, []
 
-    def counting(source, layer, lattice, window, **options):
-        if (window.height, window.width) != (1, 1):  # that is a look whether the file is there
+    def counting(source, layer, lattice, need, request, **options):
+        if (need.height, need.width) != (1, 1):  # that is a look whether the file is there
             names.append((source.item, source.asset))
-        return read(source, layer, lattice, window, **options)
+        return read(source, layer, lattice, need, request, **options)
 
-    monkeypatch.setattr(rasterio_backend, "read_layer", counting)
+    monkeypatch.setattr(rasterio_backend, "read_plane", counting)
     cube = cubecrop.open_season(AOI, 2018, archive=folder)
     found = cube["sentinel2"].to_dataset().compute()
     assert [asset for item, asset in names if item == "cloudy"] == ["SCL"]

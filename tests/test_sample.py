@@ -251,13 +251,14 @@ def test_one_parcel_reads_only_the_chunks_it_touches(cube, fields, monkeypatch):
     from cubecrop.cube import rasterio_backend as backend
 
     seen = set()
-    read = backend.read_layer
+    read = backend.read_plane
 
-    def counting(source, layer, lattice, window, **options):
+    def counting(source, layer, lattice, need, request, **options):
+        window = request.cells.window(request.cell)
         seen.add((window.row + TOP // 10, window.column - LEFT // 10))
-        return read(source, layer, lattice, window, **options)
+        return read(source, layer, lattice, need, request, **options)
 
-    monkeypatch.setattr(backend, "read_layer", counting)
+    monkeypatch.setattr(backend, "read_plane", counting)
     samples = sample_pixel_sets(cube, fields, n_pixels=20)
     for parcel, expected in (
         (4, {(20, 20)}),

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import time
+from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
 
@@ -20,11 +23,11 @@ import rasterio.errors
 from cubecrop.errors import CubecropError, ReadError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from cubecrop.cube.read import Source
 
-__all__ = ["FILES_AT_ONCE", "OPTIONS", "is_remote", "with_file"]
+__all__ = ["FILES_AT_ONCE", "OPTIONS", "is_remote", "many_files", "with_file"]
 
 T = TypeVar("T")
 
@@ -45,6 +48,7 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_MAX_RETRY": "4",
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
+_ready = threading.local()
 #: Times that a file of another machine is opened, and seconds before the second time.
 _ATTEMPTS: Final = 3
 _DELAY: Final = 0.5
@@ -61,9 +65,30 @@ _GONE: Final = re.compile(r"\b(404|410)\b|does not exist|NoSuchKey|NoSuchBucket"
 _REFUSED: Final = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNot")
 
 
+@lru_cache(maxsize=4096)
+def _scheme(href: str) -> str:
+    return urlsplit(href).scheme
+
+
 def is_remote(href: str) -> bool:
     """Whether a file is on another machine."""
-    return urlsplit(href).scheme in {"http", "https", "s3"}
+    return _scheme(href) in {"http", "https", "s3"}
+
+
+@contextmanager
+def many_files() -> Iterator[None]:
+    """Set GDAL's options for this thread once, and not for each of the files that it opens."""
+    with rasterio.Env(**_unset(OPTIONS)):
+        _ready.on = True
+        try:
+            yield
+        finally:
+            _ready.on = False
+
+
+def _unset(options: dict[str, str]) -> dict[str, str]:
+    """Options that no environment variable states."""
+    return {key: value for key, value in options.items() if key not in os.environ}
 
 
 def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
@@ -111,23 +136,26 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
 def _once(
     source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int, *, renew: bool
 ) -> T:
-    href, access, options = source.href, source.access, dict(OPTIONS)
-    scheme = urlsplit(href).scheme
+    href, access, options = source.href, source.access, {}
+    scheme = _scheme(href)
     if scheme == "s3":
         if missing := [name for name in access.environment if not os.environ.get(name)]:
             raise ReadError(
                 f"asset {source.asset!r} of item {source.item!r} ({href}) needs the environment "
                 f"variables {missing}, which are not set where it is read. {access.cure}"
             )
-        options |= dict(access.options)
+        options = dict(access.options)
     elif scheme in {"http", "https"} and access.signer is not None:
         href = access.signer(href, renew=renew)
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more
-    options = {key: value for key, value in options.items() if key not in os.environ}
+    if scheme == "" and getattr(_ready, "on", False):
+        # What `rasterio.open` does beside costs as much as reading a header.
+        with rasterio.DatasetReader(href, driver=_driver(href), sharing=False) as file:
+            return use(file)
     with (
-        rasterio.Env(**options),
+        rasterio.Env(**_unset(OPTIONS | options)),
         rasterio.open(href, driver=_driver(source.href), sharing=False) as file,
     ):
         return use(file)
@@ -141,6 +169,7 @@ def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:
     return f"/vsicurl/{href}#{attempt}", {}
 
 
+@lru_cache(maxsize=4096)
 def _driver(href: str) -> str:
     """The format that archives use; others, VRT above all, can name further files."""
     return "JP2OpenJPEG" if urlsplit(href).path.lower().endswith(".jp2") else "GTiff"

@@ -34,10 +34,10 @@ Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 #: Bytes that a thread may hold.
 MEMORY = 2 * 10**9
-#: Of these, what the values of one chunk's series take: a quarter. Beside them lie the same as
-#: files have them (a third as much), those of the other sensor, and what is computed of them;
-#: and a chunk at an edge may be half as large again.
-_SHARE = 4
+#: Share of these that the values of one chunk's series take. Beside them lie the same as files
+#: have them (a third as much), those of the other sensor, and what is computed of them; and a
+#: chunk at an edge may be half as large again.
+_SHARE = 0.3
 #: Side in pixels of the blocks of most files.
 BLOCK = 512
 #: Columns below which a strip has more margin than the square of its size.
@@ -152,14 +152,14 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
 
 
 def chunk_shape(bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, int]:
-    """Rows and columns of the largest chunk whose series fits in a quarter of some memory.
+    """Rows and columns of the largest chunk whose series fits in three tenths of some memory.
 
     At most 1,024 a side: larger ones read no faster and keep fewer cores at work. Whole blocks
     of most files where they fit, else strips as high as a block, which lie in one or two
     blocks that stand together in a file; else squares. A multiple of 4, where one fits, to
     meet pixels of 20 m.
     """
-    pixels = int(memory / _SHARE) // max(bytes_per_pixel, 1)
+    pixels = int(memory * _SHARE) // max(bytes_per_pixel, 1)
     for rows, columns in ((2 * BLOCK, 2 * BLOCK), (BLOCK, 2 * BLOCK), (BLOCK, BLOCK)):
         if rows * columns <= pixels:
             return rows, columns

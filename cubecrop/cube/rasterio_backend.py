@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from cubecrop.cube.access import FILES_AT_ONCE, is_remote
+from cubecrop.cube.access import FILES_AT_ONCE, is_remote, many_files
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.blocks import Cells, Request
 from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
@@ -79,7 +79,7 @@ class RasterioBackend:
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
             read=type(self).read,
-            shelf=Shelf(int(self._memory / 4)),
+            shelf=Shelf(int(self._memory / 4), chunks=len(chunks[0]) * len(chunks[1])),
         )
         token = tokenize(
             plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error
@@ -166,10 +166,12 @@ def _read_chunk(
             for layer, placed in zip(plan.layers, plan.sources, strict=True)
         ],
     )
+    plan.shelf.begin(chunk.cell)
     try:
-        losses = _read_planes(chunk)
+        with many_files():
+            losses = _read_planes(chunk)
     finally:
-        plan.shelf.forget(chunk.cell)
+        plan.shelf.end(chunk.cell)
     for scene in losses:
         _mark_lost(chunk, scene)
     window = chunk.window

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import rasterio
@@ -30,7 +30,6 @@ __all__ = [
     "Layer", "Source", "WindowReader", "margin_of", "read_layer", "read_plane", "read_window",
 ]  # fmt: skip
 
-T = TypeVar("T")
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
 
 
@@ -194,12 +193,8 @@ def read_plane(
     dtype, fill = np.dtype(layer.dtype), _raw_fill(layer)
     wide = need.grown(request.margin)
 
-    def opened(use: Callable[[rasterio.DatasetReader], T]) -> T:
-        def checked(file: rasterio.DatasetReader) -> T:
-            check_file(file, source)
-            return use(file)
-
-        return with_file(source, checked)
+    def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:
+        with_file(source, use)
 
     def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
         place = nest.pixels(wide)
@@ -208,6 +203,7 @@ def read_plane(
         return read_for_chunk(opened, source, nest, place, request, dtype=dtype, fill=fill)
 
     def first(file: rasterio.DatasetReader) -> NDArray[Any] | None:
+        check_file(file, source)
         nest = nest_of(file, lattice) if layer.replicate else None
         shelf.nests[key] = nest
         if nest is not None:
@@ -217,7 +213,7 @@ def read_plane(
         )
 
     nest = shelf.nests.get(key)
-    values = opened(first) if nest is None else nested(nest, opened)
+    values = with_file(source, first) if nest is None else nested(nest, opened)
     if values is None:
         return None
     nest = shelf.nests[key]

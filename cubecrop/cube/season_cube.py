@@ -87,9 +87,10 @@ def open_season(
         Chunk side in pixels; by default as large as ``memory`` allows, cut as the blocks of
         most files lie.
     memory : float, default 2e9
-        Bytes that a thread may hold. A chunk's series takes at most a quarter of it, half as
-        much again where it lies at an edge of the area. As much once in a process and sensor
-        is what was decoded and belongs to other chunks; beyond, that goes to a temporary file.
+        Bytes that a thread may hold. A chunk's series takes at most three tenths of it, half
+        as much again where it lies at an edge of the area. A quarter of it, once in a process
+        and sensor, is what was decoded and belongs to other chunks; what is beyond goes to a
+        temporary file.
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cubecrop.cube.planes import Reading
     from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "mask_zeros", "sentinel1_child"]
+__all__ = ["BYTES_PER_STEP", "mask_zeros", "packed", "sentinel1_child"]
 
 #: Decoded bytes of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL1_BANDS)
@@ -103,7 +103,7 @@ def sentinel1_child(
         )
     reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
-    backscatter = lazy_values(reading, _pack, dates=tuple(one.members for one in passes),
+    backscatter = lazy_values(reading, packed, dates=tuple(one.members for one in passes),
                               n_bands=len(SENTINEL1_BANDS))  # fmt: skip
     attrs = {
         "units": "dB",
@@ -126,7 +126,7 @@ def sentinel1_child(
     )
 
 
-def _pack(reading: Reading, *, dates: Sequence[Sequence[int]]) -> Series:
+def packed(reading: Reading, *, dates: Sequence[Sequence[int]]) -> Series:
     """A chunk's series: of each date the first scene with both bands, pixel by pixel."""
     (planes,) = reading.planes
     code = np.full((len(dates), *reading.shape), UNSEEN + Status.OUTSIDE, dtype=np.uint8)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cubecrop.cube.planes import Reading
     from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "RANK", "sentinel2_child"]
+__all__ = ["BYTES_PER_STEP", "RANK", "packed", "sentinel2_child", "status_of"]
 
 #: Decoded bytes of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
@@ -99,9 +99,9 @@ def sentinel2_child(
         "offset": np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes]),
         "unverified": {i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
     }
-    reflectance = lazy_values(reading, _pack, n_bands=len(SENTINEL2_BANDS), **packing)
+    reflectance = lazy_values(reading, packed, n_bands=len(SENTINEL2_BANDS), **packing)
     status = da.map_blocks(
-        _status_of,
+        status_of,
         readings_of(reflectance),
         new_axis=0,
         chunks=((len(passes),), *reading.chunks),
@@ -141,7 +141,7 @@ def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
     return np.array([one.time for one in passes], dtype="datetime64[ns]")
 
 
-def _pack(
+def packed(
     reading: Reading,
     *,
     dates: Sequence[Sequence[int]],
@@ -205,5 +205,6 @@ def _lacking(planes: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[
     return lacking
 
 
-def _status_of(series: Series) -> NDArray[np.uint8]:
+def status_of(series: Series) -> NDArray[np.uint8]:
+    """Status of each date and pixel, (time, y, x) uint8."""
     return _STATUS[series.code]

@@ -46,15 +46,19 @@ class Shelf:
     ----------
     memory : int
         Bytes held in memory; what is beyond goes to a temporary file, compressed.
+    chunks : int
+        Chunks of the cube. When all are done, nothing is kept.
     name : str, optional
         Shelves of one name in one process are one: so it is found where a task was sent to.
     """
 
-    def __init__(self, memory: int, *, name: str | None = None) -> None:
+    def __init__(self, memory: int, *, chunks: int, name: str | None = None) -> None:
         #: How files lie on the grid, of those that were opened.
         self.nests: dict[Key, Any] = {}
         self._name = name or uuid.uuid4().hex
         self._memory = memory
+        self._chunks = chunks
+        self._done: set[Cell] = set()
         self._held = 0
         self._parts: dict[Cell, dict[tuple[Key, Unit], tuple[Window, Any]]] = {}
         self._busy: set[tuple[Key, Unit]] = set()
@@ -64,7 +68,13 @@ class Shelf:
             _SHELVES[self._name] = self
 
     def __reduce__(self) -> tuple[object, ...]:
-        return shelf_of, (self._name, self._memory)
+        return shelf_of, (self._name, self._memory, self._chunks)
+
+    def begin(self, cell: Cell) -> None:
+        """Say that a chunk is read; one that was read before begins a further round."""
+        with self._changed:
+            if cell in self._done:
+                self._done.clear()
 
     def claim(
         self, cell: Cell, key: Key, units: Sequence[Unit]
@@ -94,9 +104,11 @@ class Shelf:
         return [(place, self._unpacked(values)) for place, values in found], mine, theirs
 
     def put(self, cell: Cell, key: Key, unit: Unit, place: Window, values: NDArray[Any]) -> None:
-        """Keep a part of a block for a chunk."""
+        """Keep a part of a block for a chunk that is not done."""
         kept: NDArray[Any] | _Spooled | None = values
         with self._changed:
+            if cell in self._done:
+                return
             fits = self._held + values.nbytes <= self._memory
             self._held += values.nbytes if fits else 0
         if not fits and (kept := self._spool.write(values)) is None:
@@ -119,12 +131,18 @@ class Shelf:
         with self._changed:
             self._changed.wait_for(lambda: not any((key, unit) in self._busy for unit in units))
 
-    def forget(self, cell: Cell) -> None:
-        """Drop what is kept for a chunk, which is done."""
+    def end(self, cell: Cell) -> None:
+        """Say that a chunk is done: nothing is kept for it any more."""
         with self._changed:
-            parts = self._parts.pop(cell, {})
-        for _, values in parts.values():
-            self._drop(values)
+            self._done.add(cell)
+            ended = [self._parts.pop(cell, {})]
+            if len(self._done) == self._chunks:
+                self._done.clear()
+                ended += self._parts.values()
+                self._parts = {}
+        for parts in ended:
+            for _, values in parts.values():
+                self._drop(values)
 
     @property
     def held(self) -> tuple[int, int]:
@@ -164,6 +182,7 @@ class _Segment:
         self.file: IO[bytes] = tempfile.TemporaryFile(prefix="cubecrop-", dir=folder)  # noqa: SIM115
         self.size = 0
         self.left = 0
+        self.close = weakref.finalize(self, self.file.close)
 
 
 def _codec() -> Any:  # noqa: ANN401
@@ -211,13 +230,13 @@ class _Spool:
             self.size -= one.length
             one.segment.left -= one.length
             if one.segment.left == 0 and one.segment is not self._last:
-                one.segment.file.close()
+                one.segment.close()
 
 
-def shelf_of(name: str, memory: int) -> Shelf:
+def shelf_of(name: str, memory: int, chunks: int) -> Shelf:
     """The shelf of a name in this process; it lasts as long as somebody holds it."""
     with _MAKING:
         shelf = _SHELVES.get(name)
         if shelf is None:
-            shelf = _SHELVES[name] = Shelf(memory, name=name)
+            shelf = _SHELVES[name] = Shelf(memory, chunks=chunks, name=name)
         return shelf

@@ -33,25 +33,29 @@ def paint(
     the order in which a provider states scale and offset. With ``rest`` all else becomes NaN.
     """
     height, width = out.shape
+    nothing = np.float32(np.nan)
+    line = np.empty(values.shape[1], np.float32)
+    spread = np.empty(values.shape[1] * factor, np.float32)
+    last = -1
     for y in range(height):
-        row = values[(y + top) // factor]
-        if factor == 1:
+        here = (y + top) // factor
+        if here != last:
+            row = values[here]
+            for x in range(row.size):
+                line[x] = np.float32(np.float64(row[x]) * scale + offset)
+            for x in range(row.size * (factor > 1)):
+                for again in range(factor):
+                    spread[x * factor + again] = line[x]
+            last = here
+        found = line[left : left + width] if factor == 1 else spread[left : left + width]
+        target, member_of = out[y], code[y]
+        # No branches: the compiler then takes several pixels at a time.
+        if rest:
             for x in range(width):
-                if code[y, x] == member:
-                    out[y, x] = np.float32(np.float64(row[x]) * scale + offset)
-                elif rest:
-                    out[y, x] = np.nan
+                target[x] = found[x] if member_of[x] == member else nothing
         else:
-            column, phase = left // factor, left % factor
             for x in range(width):
-                if code[y, x] == member:
-                    out[y, x] = np.float32(np.float64(row[column]) * scale + offset)
-                elif rest:
-                    out[y, x] = np.nan
-                phase += 1
-                if phase == factor:
-                    phase = 0
-                    column += 1
+                target[x] = found[x] if member_of[x] == member else target[x]
 
 
 @compiled
