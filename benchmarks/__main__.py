@@ -98,7 +98,7 @@ TARGETS = {
 }
 #: The same, above.
 LEAST = {
-    ("ParcelStatistics", "track_faster"): 50,
+    ("ParcelStatistics", "track_faster"): 10,
     **{
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")

@@ -42,7 +42,7 @@ class EndToEnd:
     map_side = 512
     n_optical, n_radar = 30, 0
     block = 512
-    n_parcels = 20_000
+    n_parcels = 21_200  # some 20,000 of them within the area
     repeat = 3
     timeout = 7200
 

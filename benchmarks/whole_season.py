@@ -34,6 +34,8 @@ from cubecrop.sample import reading_order
 from cubecrop.schema import SENTINEL2_BANDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import dask.array as da
     import xarray as xr
     from numpy.typing import NDArray
@@ -194,7 +196,7 @@ class WholeSeason:
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(load, items))
 
-    def bands_of(self, item: dict[str, Any]) -> Any:
+    def bands_of(self, item: dict[str, Any]) -> Iterator[NDArray[np.float32]]:
         """Reflectance (y, x) of each band of a date, one after the other."""
 
         def read(key: str) -> NDArray[np.generic]:

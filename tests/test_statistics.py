@@ -52,6 +52,12 @@ def cube():
     return xr.DataTree.from_dict({"/": root, "sentinel2": optical, "sentinel1": radar})
 
 
+def chunk_runs(order, starts, rows, columns, lengths):
+    kinds = np.int64, np.int64, np.int32, np.int32, np.int32
+    given = order, starts, rows, columns, lengths
+    return [np.array(one, kind) for one, kind in zip(given, kinds, strict=True)]
+
+
 def square(row, column, height, width):
     left, top = LEFT + column * 10, TOP - row * 10
     return shapely.box(left, top - height * 10, left + width * 10, top)
@@ -170,9 +176,8 @@ def test_far_from_zero_no_digit_is_lost():
     """Deviations of a thousandth at ten million: in float32 sums of squares nothing is left."""
     rng = np.random.default_rng(0)
     values = (1e7 + rng.normal(0, 1e-3, (1, 1, SIDE, SIDE))).astype(np.float64)
-    one = [np.array(x, t) for x, t in (([0, SIDE], np.int64), (np.arange(SIDE), np.int32),
-           (np.zeros(SIDE), np.int32), (np.full(SIDE, SIDE), np.int32))]  # fmt: skip
-    count, mean, squares = moments(values, *one)
+    runs = chunk_runs([0], [0, SIDE], range(SIDE), [0] * SIDE, [SIDE] * SIDE)
+    count, mean, squares = moments(values, *runs)
     assert count.item() == SIDE**2
     assert mean.item() == pytest.approx(values.mean(), rel=1e-15)
     assert np.sqrt(squares.item() / SIDE**2) == pytest.approx(values.std(), rel=1e-6)
@@ -181,8 +186,7 @@ def test_far_from_zero_no_digit_is_lost():
 def test_arrays_of_every_layout_give_the_same():
     rng = np.random.default_rng(0)
     values = rng.uniform(size=(3, 2, 9, 8)).astype(np.float32)
-    runs = [np.array(x, t) for x, t in (([0, 2, 3], np.int64), ([1, 2, 8], np.int32),
-            ([0, 3, 1], np.int32), ([4, 5, 7], np.int32))]  # fmt: skip
+    runs = chunk_runs([1, 0], [0, 2, 3], [1, 2, 8], [0, 3, 1], [4, 5, 7])
     expected = moments(values, *runs)
     wide = np.full((3, 2, 20, 30), np.nan, np.float32)
     wide[..., 5:14, 7:15] = values
@@ -196,27 +200,26 @@ def test_arrays_of_every_layout_give_the_same():
             np.testing.assert_array_equal(found, right)
     same = np.broadcast_to(np.float32(0.25), values.shape)
     count, mean, squares = moments(same, *runs)
-    assert count[0, 0].tolist() == [9, 7]
+    assert count[:, 0, 0].tolist() == [9, 7]
     assert (mean == 0.25).all()
     assert (squares == 0).all()
-    assert moments(values[:0], *runs)[0].shape == (0, 2, 2)
+    assert moments(values[:0], *runs)[0].shape == (2, 0, 2)
 
 
 def test_the_compiled_kernel_is_the_one_that_is_written():
     rng = np.random.default_rng(0)
     flat = rng.uniform(size=100).astype(np.float32)
     flat[rng.uniform(size=100) < 0.3] = np.nan
-    runs = [np.array(x, t) for x, t in (([0, 2, 3, 3], np.int64), ([0, 1, 3], np.int32),
-            ([2, 0, 5], np.int32), ([5, 9, 4], np.int32))]  # fmt: skip
+    runs = chunk_runs([0, 2, 1], [0, 2, 3, 3], [0, 1, 3], [2, 0, 5], [5, 9, 4])
     planes = np.array([0, 50])
     found = []
     for kernel in (_add_up, add_up):
-        out = np.zeros((2, 3), np.int64), np.zeros((2, 3)), np.zeros((2, 3))
+        out = np.zeros((3, 2), np.int64), np.zeros((3, 2)), np.zeros((3, 2))
         kernel(flat, planes, 10, *runs, *out)
         found.append(out)
     for one, other in zip(*found, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-14)
-    assert found[0][0][:, 2].tolist() == [0, 0]
+        np.testing.assert_allclose(one, other, rtol=1e-13)
+    assert found[0][0][2].tolist() == [0, 0]
 
 
 def test_no_parcel_at_all(cube):

@@ -15,12 +15,13 @@ from cubecrop.compiled import compiled
 
 __all__ = ["Moments", "add_up", "moments"]
 
-#: (time, band, parcel) each: valid pixels, mean, sum of squared deviations from the mean.
+#: Of each parcel, date and band: valid pixels, mean, sum of squared deviations from the mean.
 Moments: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 def moments(
     block: NDArray[np.floating[Any]],
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
@@ -32,6 +33,9 @@ def moments(
     ----------
     block : numpy.ndarray
         (time, band, y, x) float; what is not finite is not counted.
+    order : numpy.ndarray
+        (parcel,) in which parcels are visited: neighbours after each other, since what one of
+        them brought into the processor's cache serves the next.
     starts : numpy.ndarray
         (parcel + 1,) the first run of each parcel, and the number of runs.
     rows, columns, lengths : numpy.ndarray
@@ -40,11 +44,11 @@ def moments(
     Returns
     -------
     tuple of numpy.ndarray
-        Count int64, mean and sum of squared deviations float64, all (time, band, parcel);
+        Count int64, mean and sum of squared deviations float64, all (parcel, time, band);
         0 where no pixel is valid.
     """
     size = block.itemsize
-    shape = (*block.shape[:2], len(starts) - 1)
+    shape = (len(order), *block.shape[:2])
     out = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
     if block.size == 0:
         return out
@@ -57,9 +61,9 @@ def moments(
     span = 1 + sum((n - 1) * step for n, step in zip(block.shape, steps, strict=True))
     flat = as_strided(block, (span,), (size,), writeable=False)
     dates, bands = (np.arange(n) * step for n, step in zip(block.shape[:2], steps[:2], strict=True))
-    planes = np.add.outer(dates, bands)  # (time, band)
-    by_plane = [one.reshape(planes.size, shape[-1]) for one in out]
-    _add_up(flat, planes.ravel(), steps[2], starts, rows, columns, lengths, *by_plane)
+    planes = np.add.outer(dates, bands).ravel()  # (time and band,)
+    by_plane = [one.reshape(len(order), planes.size) for one in out]
+    _add_up(flat, planes, steps[2], order, starts, rows, columns, lengths, *by_plane)
     return out
 
 
@@ -67,6 +71,7 @@ def add_up(
     flat: NDArray[np.floating[Any]],
     planes: NDArray[np.int64],
     step: int,
+    order: NDArray[np.int64],
     starts: NDArray[np.int64],
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
@@ -75,39 +80,28 @@ def add_up(
     mean: NDArray[np.float64],
     squares: NDArray[np.float64],
 ) -> None:
-    """Fill ``count``, ``mean`` and ``squares``, (plane, parcel), from one pass over the values.
+    """Fill ``count``, ``mean`` and ``squares``, (parcel, plane), from one pass over the values.
 
     Deviations are taken from the parcel's first valid value. The sum of their squares is then at
     most n times that from the mean, so that float64 loses no digit that float32 could show.
     """
     for plane in range(len(planes)):
-        for parcel in range(len(starts) - 1):
-            first = 0.0
-            found = False
+        for parcel in order:
+            n, first, total, square = 0, 0.0, 0.0, 0.0
             for run in range(starts[parcel], starts[parcel + 1]):
                 at = planes[plane] + rows[run] * step + columns[run]
                 for i in range(at, at + lengths[run]):
-                    if -np.inf < flat[i] < np.inf:
-                        first = np.float64(flat[i])
-                        found = True
-                        break
-                if found:
-                    break
-            if not found:
-                continue
-            n, total, square = 0, 0.0, 0.0
-            for run in range(starts[parcel], starts[parcel + 1]):
-                at = planes[plane] + rows[run] * step + columns[run]
-                for i in range(at, at + lengths[run]):
-                    valid = -np.inf < flat[i] < np.inf
-                    apart = np.float64(flat[i]) - first if valid else 0.0
-                    n += valid
-                    total += apart
-                    square += apart * apart
-            count[plane, parcel] = n
-            mean[plane, parcel] = first + total / n
-            squares[plane, parcel] = max(square - total * total / n, 0.0)
+                    if abs(flat[i]) < np.inf:
+                        if n == 0:
+                            first = np.float64(flat[i])
+                        apart = np.float64(flat[i]) - first
+                        n += 1
+                        total += apart
+                        square += apart * apart
+            if n > 0:
+                count[parcel, plane] = n
+                mean[parcel, plane] = first + total / n
+                squares[parcel, plane] = max(square - total * total / n, 0.0)
 
 
-#: Sums may be taken in another order, four and more at a time; nothing else is let go.
-_add_up = compiled(add_up, fastmath={"reassoc", "nsz", "contract"})
+_add_up = compiled(add_up)

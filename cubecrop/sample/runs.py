@@ -6,7 +6,7 @@ A field of 144 pixels is a dozen runs, so a million fields are a few hundred meg
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,16 +19,22 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkRuns", "Runs", "runs_of"]
 
+#: Parcels that begin within so many rows and columns are neighbours: a strip of rows stays in a
+#: processor's cache until the next parcel of it.
+_NEAR: Final = 32
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChunkRuns:
     """The parcels of one chunk, ascending, and their runs in it.
 
-    ``parcels`` is (parcel,); ``starts`` (parcel + 1,) the first run of each and the number of
-    runs; ``rows``, ``columns``, ``lengths`` are (run,), counted in the chunk.
+    ``parcels`` is (parcel,); ``order`` (parcel,) an order that keeps neighbours together;
+    ``starts`` (parcel + 1,) the first run of each and the number of runs; ``rows``,
+    ``columns``, ``lengths`` are (run,), counted in the chunk.
     """
 
     parcels: NDArray[np.int64]
+    order: NDArray[np.int64]
     starts: NDArray[np.int64]
     rows: NDArray[np.int32]
     columns: NDArray[np.int32]
@@ -113,6 +119,7 @@ def _joined(pieces: list[NDArray[np.int64]]) -> ChunkRuns:
     parcels, starts = np.unique(owner, return_index=True)
     return ChunkRuns(
         parcels=parcels,
+        order=np.lexsort((columns[starts] // _NEAR, rows[starts] // _NEAR)),
         starts=np.append(starts, len(owner)),
         rows=rows.astype(np.int32),
         columns=columns.astype(np.int32),

@@ -44,7 +44,8 @@ def parcel_statistics(
 
     Geometries are looked at here; pixels are read by ``.compute()``, each chunk of the cube
     once, with no more than its statistics kept. Sums are taken in float64, and those of a parcel
-    that spans chunks are joined, so results depend on chunks by rounding alone.
+    that spans chunks are joined, so results depend on chunks by rounding alone. Parcels are
+    computed in blocks of 64 MB: where few are wanted, give few.
 
     Parameters
     ----------
@@ -146,7 +147,7 @@ def _statistics(source: da.Array, runs: Runs) -> list[da.Array]:
     graph: dict[Any, Any] = {}
     for at in np.ndindex(*(len(sizes) for sizes in lead)):
         for place, one in runs.chunks.items():
-            spec = one.starts, one.rows, one.columns, one.lengths
+            spec = one.order, one.starts, one.rows, one.columns, one.lengths
             graph[part, *at, *place] = (_moments, (source.name, *at, *place), *spec)
         shape = tuple(chunk[i] for chunk, i in zip(lead, at, strict=True))
         for number, size in enumerate(sizes):
@@ -196,20 +197,19 @@ def _joined(
     size: int,
 ) -> tuple[NDArray[np.generic], ...]:
     """Mean, deviation and count (parcel, …) of a block of parcels from those of its chunks."""
-    count = np.zeros((*lead, size), np.int64)
+    count = np.zeros((size, *lead), np.int64)
     mean, squares = np.zeros(count.shape), np.zeros(count.shape)
     for (n, centre, more), (mine, theirs) in zip(parts, where, strict=True):
-        n, centre, more = n[..., mine], centre[..., mine], more[..., mine]
-        before = count[..., theirs]
+        n, centre, more = n[mine], centre[mine], more[mine]
+        before = count[theirs]
         share = n / np.maximum(before + n, 1)
-        apart = centre - mean[..., theirs]
-        mean[..., theirs] += apart * share
-        squares[..., theirs] += more + apart**2 * before * share
-        count[..., theirs] = before + n
-    nothing = count == 0
+        apart = centre - mean[theirs]
+        mean[theirs] += apart * share
+        squares[theirs] += more + apart**2 * before * share
+        count[theirs] = before + n
     deviation = np.sqrt(squares / np.maximum(count, 1))
-    mean[nothing] = deviation[nothing] = np.nan
+    mean[count == 0] = deviation[count == 0] = np.nan
     return tuple(
-        np.ascontiguousarray(np.moveaxis(one, -1, 0), dtype=dtype)  # (parcel, …)
+        one.astype(dtype)
         for one, (_, dtype) in zip((mean, deviation, count), _STATISTICS, strict=True)
     )

@@ -187,8 +187,9 @@ def _sorted(
     columns: NDArray[np.int64],
     n_parcels: int,
 ) -> ParcelPixels:
-    order = np.lexsort((columns, rows, parcel))
-    parcel, rows, columns = parcel[order], rows[order], columns[order]
+    if not _is_sorted(parcel, rows, columns):  # parcels of one part each come in order
+        order = np.lexsort((columns, rows, parcel))
+        parcel, rows, columns = parcel[order], rows[order], columns[order]
     again = np.zeros(len(parcel), dtype=bool)  # lines that cross on a centre
     again[1:] = (np.diff(parcel) == 0) & (np.diff(rows) == 0) & (np.diff(columns) == 0)
     if again.any():
@@ -204,3 +205,11 @@ def _sorted(
         ]
         cover[held] = counts[held] / (spans[0] * spans[1])
     return ParcelPixels(counts, rows, columns, cover)
+
+
+def _is_sorted(
+    parcel: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]
+) -> bool:
+    """Whether pixels stand by parcel, then row, then column."""
+    owner, down, right = np.diff(parcel), np.diff(rows), np.diff(columns)
+    return bool(np.all((owner > 0) | ((owner == 0) & ((down > 0) | ((down == 0) & (right >= 0))))))
