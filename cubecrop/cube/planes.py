@@ -41,6 +41,12 @@ class Plane:
         )
         return self.values[rows[:, None], columns]
 
+    def flat(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
+        """Where rows and columns of the chunk are in ``values.ravel()``."""
+        down, right = (rows + self.top) // self.factor, (columns + self.left) // self.factor
+        places: NDArray[np.int32] = down * self.values.shape[1] + right
+        return places
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:

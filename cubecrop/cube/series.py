@@ -102,23 +102,21 @@ class Series:
 
         here = rows >= 0
         flat = np.where(here, rows * self.code.shape[2] + columns, 0)
-        index: dict[tuple[int, int, int, int], NDArray[np.int64]] = {}
         target = np.full(out.shape, np.nan, np.float32) if self.power else out
-        for step in range(len(self.dates)):
-            chosen = np.where(here, self.code[step].ravel()[flat], np.uint8(UNSEEN))
-            for number, scene in self._shown(step):
+        index: dict[tuple[int, ...], NDArray[np.int64]] = {}
+        for step, members in enumerate(self.dates):
+            chosen = self.code[step].ravel()[flat]
+            chosen[~here] = UNSEEN
+            shown = np.bincount(chosen.ravel(), minlength=UNSEEN)
+            for number, scene in enumerate(members):
+                if not shown[number]:
+                    continue
                 for band, plane in enumerate(self.planes[scene]):
                     if plane is None:
                         continue
-                    width = plane.values.shape[1]
-                    key = plane.factor, plane.top, plane.left, width
+                    key = plane.factor, plane.top, plane.left, plane.values.shape[1]
                     if key not in index:
-                        index[key] = np.where(
-                            here,
-                            (rows + plane.top) // plane.factor * width
-                            + (columns + plane.left) // plane.factor,
-                            0,
-                        )
+                        index[key] = np.where(here, plane.flat(rows, columns), 0)
                     pick(
                         target[:, step, band], plane.values.ravel(), index[key], chosen, number,
                         self.scale[scene, band], self.offset[scene, band],

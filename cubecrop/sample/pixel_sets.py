@@ -180,14 +180,16 @@ def _gathered(child: xr.Dataset, name: str, places: Places) -> xr.Dataset:
     attrs = {key: value for key, value in source.attrs.items() if key != "grid_mapping"}
     out = xr.Dataset({variable: (("parcel", *lead, "pixel"), values, attrs)}, coords=coords)
     if name in SERIES:
-        valid = da.map_blocks(
-            _finite, values, drop_axis=2, dtype=bool, meta=np.empty((0, 0, 0), bool)
+        valid = da.blockwise(
+            _finite, "ptx", values, "ptbx", dtype=bool, meta=np.empty((0, 0, 0), bool)
         )
         out["valid"] = (("parcel", "time", "pixel"), valid)
     return out
 
 
-def _finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+def _finite(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
+    """Which pixels have all bands; bands are one block, which Dask hands over as it is."""
+    (values,) = blocks
     return np.asarray(np.isfinite(values).all(axis=2))  # (parcel, time, pixel)
 
 
