@@ -65,7 +65,7 @@ class WholeSeason:
     """CPU seconds for all bands and dates of 2,048² pixels; medians of runs that take turns.
 
     cubecrop masks clouds with a margin and gives float32 of 10 m, chunk by chunk, or 64 pixels
-    of each of 3,000 parcels. The pool masks without a margin and lets go file by file. odc-stac
+    of each of 3,000 parcels, parcels by parcels as a table takes them. The pool masks without a margin and lets go file by file. odc-stac
     and stackstac give uint16 of 10 m as the files have it, unmasked, chunk by chunk. All times
     hold opening and the building of graphs.
     """
@@ -182,10 +182,11 @@ class WholeSeason:
     def cubecrop(self) -> None:
         _let_go(self.season()["sentinel2/reflectance"].data)
 
-    def cubecrop_parcels(self) -> xr.DataTree:
+    def cubecrop_parcels(self) -> None:
         season = self.season()
         parcels = self.parcels.iloc[reading_order(season, self.parcels)]
-        return cubecrop.sample_pixel_sets(season, parcels, n_pixels=64).compute()
+        sets = cubecrop.sample_pixel_sets(season, parcels, n_pixels=64)["sentinel2"]
+        _let_go(sets["reflectance"].data, sets["valid"].data)
 
     def rasterio_pool(self) -> None:
         def load(item: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from catalogues import L2A
 import cubecrop
 from cubecrop.archive import PROVIDERS, open_archive
 from cubecrop.cube.dark_pixels import check_dark_pixels
+from cubecrop.cube.planes import Plane
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import Status
 from cubecrop.testing import Optical, forbid_compute, write_archive
@@ -59,11 +60,11 @@ def test_pixels_that_are_not_clear_are_no_evidence(tmp_path):
 
 
 def test_a_few_dark_pixels_are_no_contradiction():
-    numbers = np.full((1, 10, 20, 20), 1500, np.uint16)
-    masks = np.full((1, 1, 20, 20), Status.CLEAR, np.uint8)
-    numbers[0, 0, :2, :10] = 700
-    check_dark_pixels(numbers, masks, {0: "water"})
-    numbers[0, 0, :5] = 700
+    numbers = np.full((10, 20, 20), 1500, np.uint16)
+    mask = np.full((20, 20), Status.CLEAR, np.uint8)
+    numbers[0, :2, :10] = 700
+    planes = [Plane(band) for band in numbers]
+    check_dark_pixels(planes, mask, "water")
+    numbers[0, :5] = 700
     with pytest.raises(UnsupportedItemError, match="100 of 400 clear pixels"):
-        check_dark_pixels(numbers, masks, {0: "water"})
-    check_dark_pixels(numbers, masks, {})
+        check_dark_pixels(planes, mask, "water")
