@@ -65,9 +65,9 @@ class WholeSeason:
     """CPU seconds for all bands and dates of 2,048² pixels; medians of runs that take turns.
 
     cubecrop masks clouds with a margin and gives float32 of 10 m, chunk by chunk, or 64 pixels
-    of each of 3,000 parcels, parcels by parcels as a table takes them. The pool masks without a margin and lets go file by file. odc-stac
-    and stackstac give uint16 of 10 m as the files have it, unmasked, chunk by chunk. All times
-    hold opening and the building of graphs.
+    of each of 3,000 parcels, some parcels after the other, as a table takes them. The pool masks
+    without a margin and lets go file by file. odc-stac and stackstac give uint16 of 10 m as the
+    files have it, unmasked, chunk by chunk. All times hold opening and the building of graphs.
     """
 
     side = 2048
