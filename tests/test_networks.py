@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
 from cubecrop.model.folding import fold
-from cubecrop.model.layers import sinusoid
+from cubecrop.model.layers import Positions, sinusoid
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 
@@ -167,7 +167,9 @@ def test_attention_sums_to_one_over_valid_dates():
     series = batch.series["sentinel2"]
     with torch.no_grad():
         embedding, mask = network.encoders["sentinel2"](series)
-        _, attention = network.temporal["sentinel2"](embedding, mask, series.days, series.days)
+        _, attention = network.temporal["sentinel2"](
+            embedding, mask, series.days, Positions(series.days)
+        )
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(3, SMALL["heads"]))
     assert (attention[~mask] == 0).all()
 

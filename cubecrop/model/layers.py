@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "RowNorm", "add_positions", "dense", "lean", "linear", "mlp", "packed",
-    "position_table", "sinusoid",
+    "Positions", "RowNorm", "add_positions", "dense", "lean", "linear", "mlp", "packed",
+    "sinusoid", "unpacked",
 ]  # fmt: skip
 
 #: A convolution takes rows in this many images: with fewer, torch does without oneDNN.
@@ -79,26 +80,34 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(n + spare, -1)[:n]
 
 
-def add_positions(rows: Tensor, position: Tensor, mask: Tensor, period: float) -> Tensor:
-    """Add sinusoids of the positions (batch, time) of a mask's dates to rows, in place.
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """Positions of dates: ``numbers`` (batch, time), or (1, time) where members share them.
+
+    Where members have some of the dates alone, ``dates`` (batch, some dates) says which of
+    shared ones.
+    """
+
+    numbers: Tensor
+    dates: Tensor | None = None
+
+    def table(self, channels: int, period: float) -> Tensor:
+        """Sinusoids (batch or 1, time, channel)."""
+        found = sinusoid(self.numbers, channels, period)
+        return found if self.dates is None else functional.embedding(self.dates, found[0])
+
+
+def add_positions(rows: Tensor, position: Positions, mask: Tensor, period: float) -> Tensor:
+    """Add sinusoids of the positions of a mask's dates to rows, in place.
 
     ``rows`` (row, channel) must be nobody else's, as a normalisation's output is.
     """
-    table = position_table(position, rows.shape[-1], period)
+    table = position.table(rows.shape[-1], period)
     if len(rows) == mask.numel():
         return rows.view(*mask.shape, -1).add_(table).flatten(0, 1)
     if len(table) == 1:
         return rows.add_(table[0].index_select(0, mask.nonzero()[:, 1]))
     return rows.add_(packed(table, mask))
-
-
-def position_table(position: Tensor, channels: int, period: float) -> Tensor:
-    """Sinusoids (batch, time, channel) of positions (batch, time).
-
-    Members that share their dates, by a stride of 0, share the computation: a batch of 1.
-    """
-    shared = position.stride(0) == 0 and len(position) > 0
-    return sinusoid(position[:1] if shared else position, channels, period)
 
 
 def packed(values: Tensor, mask: Tensor) -> Tensor:
@@ -107,7 +116,15 @@ def packed(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def dense(rows: Tensor, mask: Tensor) -> Tensor:
-    """Rows (row, feature) of the dates of a mask as (batch, time, feature), 0 elsewhere."""
+    """Rows (row, feature) of a mask's dates, or of all, as (batch, time, feature), 0 elsewhere."""
+    whole = unpacked(rows, mask)
+    if len(rows) == mask.numel() and not bool(mask.all()):
+        whole = whole.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return whole
+
+
+def unpacked(rows: Tensor, mask: Tensor) -> Tensor:
+    """The same with anything finite elsewhere: 0, or what stands there where rows are all."""
     if len(rows) == mask.numel():
         return rows.view(*mask.shape, -1)
     # Copying whole rows by their number is ten times as quick as scattering by a mask.

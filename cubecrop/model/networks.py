@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from cubecrop.model.config import WEATHER
-from cubecrop.model.layers import dense, mlp, packed
+from cubecrop.model.gathering import Gathered, gathered, spread_dates
+from cubecrop.model.layers import Positions, dense, mlp, packed
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cubecrop.model.config import NetworkConfig
 
@@ -53,7 +54,7 @@ class _Dates:
     rows: Tensor
     mask: Tensor
     days: Tensor
-    position: Tensor | None
+    position: Positions | None
 
 
 class CropNetwork(nn.Module):
@@ -200,7 +201,8 @@ class CropNetwork(nn.Module):
     def _embed(self, name: str, series: Series, extras: Tensor | None) -> _Dates:
         extras = None if name == WEATHER else extras
         rows, mask = self.encoders[name](series, extras)
-        return _Dates(rows, mask, series.days, self._position(series))
+        position = self._position(series)
+        return _Dates(rows, mask, series.days, _positions(position, mask))
 
     def _summaries(
         self, batch: Mapping[str, Series], extras: Tensor | None
@@ -214,14 +216,41 @@ class CropNetwork(nn.Module):
             some = not bool(seen.all())
             series = whole.take(seen) if some else whole
             features = extras[seen] if some and extras is not None else extras
-            dates = self._embed(name, series, features)
-            summary, weight = self.temporal[name](
-                dates.rows, dates.mask, dates.days, dates.position
-            )
+            if self.training:
+                dates = self._embed(name, series, features)
+                summary, weight = self.temporal[name](
+                    dates.rows, dates.mask, dates.days, dates.position
+                )
+            else:
+                summary, weight = self._summary_in_blocks(name, series, features)
             out[name] = summary, seen
             if weight is not None:
                 attention[name] = _spread(weight, seen)
         return out, attention
+
+    def _summary_in_blocks(
+        self, name: str, series: Series, extras: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Summary (member, width) and attention of a series that all members have.
+
+        Members with as many valid dates are computed together, and masked dates not at all.
+        """
+        n, n_dates = series.days.shape
+        position, summary, attention = self._position(series), None, None
+        for part in gathered(series):
+            features = None if name == WEATHER or extras is None else extras[part.members]
+            rows, _ = self.encoders[name](part.series, features)
+            found, weight = self.temporal[name](
+                rows, part.mask, part.series.days, _positions_of(position, part)
+            )
+            if summary is None:
+                summary = found.new_empty(n, found.shape[1])
+            summary[part.members] = found
+            if weight is not None:
+                if attention is None:
+                    attention = weight.new_empty(n, n_dates, weight.shape[2])
+                attention[part.members] = spread_dates(weight, part.dates, n_dates)
+        return cast("Tensor", summary), attention
 
     def _late(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         found, attention = self._summaries(batch, extras)
@@ -308,8 +337,7 @@ class CropNetwork(nn.Module):
         mask = torch.cat([one.mask for one in every], dim=1)  # (batch, time of all)
         rows = packed(torch.cat([dense(one.rows, one.mask) for one in every], dim=1), mask)
         days = torch.cat([one.days for one in every], dim=1)
-        positions = [one.position for one in every if one.position is not None]
-        merged = _Dates(rows, mask, days, torch.cat(positions, dim=1) if positions else None)
+        merged = _Dates(rows, mask, days, _joined([one.position for one in every]))
         summary, weight = self._summarise(merged)
         attention = {}
         if weight is not None:
@@ -322,7 +350,8 @@ class CropNetwork(nn.Module):
     def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         stacked = self._stack(batch)
         rows, mask = self.encoders[FUSED](stacked, extras)
-        dates = _Dates(rows, mask, stacked.days, self._position(stacked))
+        position = _positions(self._position(stacked), mask)
+        dates = _Dates(rows, mask, stacked.days, position)
         summary, weight = self._summarise(dates)
         attention = {}
         if weight is not None:
@@ -344,7 +373,9 @@ class CropNetwork(nn.Module):
                 dates.rows, dates.mask, dates.days, dates.position
             )
             return found
-        position = None if dates.position is None else dates.position[some]
+        position = dates.position
+        if position is not None and len(position.numbers) > 1:
+            position = Positions(position.numbers[some])
         summary, weight = self.temporal[FUSED](
             dates.rows, dates.mask[some], dates.days[some], position
         )
@@ -386,6 +417,34 @@ class CropNetwork(nn.Module):
             when,
             torch.cat(thermal, dim=1) if thermal else None,
         )
+
+
+def _positions(position: Tensor | None, mask: Tensor) -> Positions | None:
+    """Positions (batch, time) of a mask's dates; those of others may be no numbers at all."""
+    if position is None:
+        return None
+    # A stride of 0 says that members share their dates: their sinusoids are computed once.
+    shared = position.stride(0) == 0 and len(position) > 0
+    return Positions(position[:1] if shared else position.masked_fill(~mask, 0.0))
+
+
+def _positions_of(position: Tensor | None, part: Gathered) -> Positions | None:
+    """Positions of the dates of some members, from those (batch, time) of all."""
+    if position is None:
+        return None
+    if position.stride(0) == 0:
+        return Positions(position[:1], part.dates)
+    own = position[part.members]
+    return Positions(own if part.dates is None else own.gather(1, part.dates))
+
+
+def _joined(positions: Sequence[Positions | None]) -> Positions | None:
+    """Positions of several series' dates, one series after the other."""
+    numbers = [one.numbers for one in positions if one is not None]
+    if not numbers:
+        return None
+    n = max(len(one) for one in numbers)
+    return Positions(torch.cat([one.expand(n, -1) for one in numbers], dim=1))
 
 
 def _since_first(days: Tensor, dated: Tensor) -> Tensor:

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Predictor", "as_batch", "check_device_name", "one_thread", "usable_device"]
 
-#: Work in one go on a processor, in pixels on dates; a date costs as much as some of its pixels.
-#: Encoders cut it into pieces that stay in the cache. A graphics card wants more at once.
+#: Work in one go, in pixels on dates; a date costs as much as some of its pixels. Networks that
+#: keep series apart cut it into blocks that stay in the cache, for which they want a choice of
+#: members; the others take it as it is. A graphics card wants more at once.
 _ROWS = {"cpu": 65536, "cuda": 1_000_000}
+_ROWS_APART = {"cpu": 2_000_000, "cuda": 2_000_000}
 _A_DATE = 7
 #: Members come in multiples of these, so that kernels need no padding.
 _EVEN = 16
@@ -135,7 +137,9 @@ class Predictor:
         per_member = sum(
             one.valid.shape[1] * (one.valid.shape[2] + _A_DATE) for one in arrays.series.values()
         )
-        step = max(1, _ROWS[self.device.type] // max(per_member, 1))
+        apart = self.network.config.fusion in {"late", "decision"}
+        rows = (_ROWS_APART if apart else _ROWS)[self.device.type]
+        step = max(1, rows // max(per_member, 1))
         step -= step % _EVEN if step > _EVEN else 0
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))

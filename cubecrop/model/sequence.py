@@ -18,6 +18,7 @@ from cubecrop.model.layers import RowNorm, add_positions, dense, lean, mlp
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.layers import Positions
 
 __all__ = ["BidirectionalGru", "TemporalConvolution", "Transformer"]
 
@@ -34,7 +35,7 @@ class _SequenceEncoder(nn.Module):
         self.norm_in = nn.LayerNorm(config.embedding)
 
     def ordered(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """(batch, date, embedding) by day, and (batch, date) bool which of them are real."""
         x = self.norm_in(embedding)
@@ -66,7 +67,7 @@ class TemporalConvolution(_SequenceEncoder):
         self.out = mlp((width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
@@ -91,7 +92,7 @@ class BidirectionalGru(_SequenceEncoder):
         self.out = mlp((2 * width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
@@ -126,7 +127,7 @@ class Transformer(_SequenceEncoder):
         self.out = mlp((config.embedding, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)

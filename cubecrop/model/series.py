@@ -35,10 +35,13 @@ class Series:
     days: Tensor
     thermal: Tensor | None = None
 
-    def take(self, index: Tensor) -> Series:
+    def take(self, index: Tensor | slice) -> Series:
         """Some members, by mask or position."""
         thermal = None if self.thermal is None else self.thermal[index]
-        return Series(self.values[index], self.valid[index], self.days[index], thermal)
+        valid, days = self.valid[index], self.days
+        # A stride of 0 says that members share their days, and goes on saying so.
+        days = days[:1].expand(len(valid), -1) if days.stride(0) == 0 else days[index]
+        return Series(self.values[index], valid, days, thermal)
 
     def to(self, device: str | torch.device) -> Series:
         """The same on a device."""

@@ -1,8 +1,8 @@
 """Temporal encoders: the embeddings of a series' dates become one.
 
 All take rows (row, embedding), a row for each date of a mask (batch, time) in order of batch
-and time; the days and positions of the dates, (batch, time) each; every member has a date.
-They give a summary (batch, width) and, where they attend, attention (batch, time, head), 0
+and time, or a row for every date, of which those outside the mask are finite and count for
+nothing; the days (batch, time) and positions of the dates; every member has a date. They give a summary (batch, width) and, where they attend, attention (batch, time, head), 0
 at masked dates and summing to 1 over time.
 """
 
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, linear, mlp, position_table
+from cubecrop.model.layers import RowNorm, add_positions, dense, linear, mlp, unpacked
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.layers import Positions
 
 __all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
 
@@ -64,7 +65,7 @@ class LightweightAttention(nn.Module):
         self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see the module."""
         x = self.norm_in(embedding)
@@ -74,14 +75,12 @@ class LightweightAttention(nn.Module):
         # A query that does not depend on the input makes keys a matter of weights alone.
         scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
         bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
-        scores, values = dense(linear(x, scorer, bias), mask), dense(x, mask)
+        scores, values = unpacked(linear(x, scorer, bias), mask), unpacked(x, mask)
         place = None
         if position is not None:
             # Every head's channels get the same sinusoids: they are weighed apart from the
             # values, once a date and not once a head.
-            if position.stride(0):
-                position = position.masked_fill(~mask, 0.0)
-            place = position_table(position, x.shape[1] // self.heads, self.period)
+            place = position.table(x.shape[1] // self.heads, self.period)
             scores = scores + place @ scorer.unflatten(1, (self.heads, -1)).sum(dim=1).t()
         attention = _softmax(scores, mask)  # (batch, time, head)
         weight = self.attention_dropout(attention).transpose(1, 2)  # (batch, head, time)
@@ -117,7 +116,7 @@ class TemporalAttention(nn.Module):
         self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see the module."""
         x = self.norm_in(embedding)  # (row, channel)
