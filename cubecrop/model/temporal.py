@@ -2,8 +2,9 @@
 
 All take rows (row, embedding), a row for each date of a mask (batch, time) in order of batch
 and time, or a row for every date, of which those outside the mask are finite and count for
-nothing; the days (batch, time) and positions of the dates; every member has a date. They give a summary (batch, width) and, where they attend, attention (batch, time, head), 0
-at masked dates and summing to 1 over time.
+nothing; the days (batch, time) and positions of the dates; every member has a date. They give a
+summary (batch, width) and, where they attend, attention (batch, time, head), 0 at masked dates
+and summing to 1 over time.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.layers import Positions
 
-__all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
+__all__ = ["LightweightAttention", "TemporalAttention", "pool_heads", "temporal_encoder"]
 
 #: Heads pooled in one product: fewer are too small for it, more compute much for nothing.
 _HEADS_TOGETHER = 4
@@ -71,23 +72,30 @@ class LightweightAttention(nn.Module):
         x = self.norm_in(embedding)
         if self.widen is not None:
             x = self.widen(x, mask)
-        weights = self.keys.weight.view(self.heads, self.key_width, -1)
-        # A query that does not depend on the input makes keys a matter of weights alone.
-        scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
-        bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
+        scorer, bias = self.scorer()
         scores, values = unpacked(linear(x, scorer, bias), mask), unpacked(x, mask)
         place = None
         if position is not None:
             # Every head's channels get the same sinusoids: they are weighed apart from the
             # values, once a date and not once a head.
             place = position.table(x.shape[1] // self.heads, self.period)
-            scores = scores + place @ scorer.unflatten(1, (self.heads, -1)).sum(dim=1).t()
+            scores = scores + place @ scorer.view(self.heads, self.heads, -1).sum(dim=1).t()
         attention = _softmax(scores, mask)  # (batch, time, head)
         weight = self.attention_dropout(attention).transpose(1, 2)  # (batch, head, time)
-        pooled = _pool_heads(weight, values)  # (batch, head, channel)
+        pooled = pool_heads(weight, values)  # (batch, head, channel)
         if place is not None:
             pooled = pooled + weight @ place
         return self.norm_out(self.out(pooled.flatten(1))), attention
+
+    def scorer(self) -> tuple[Tensor, Tensor]:
+        """Weights (head, channel) and bias (head,) of the scores of dates.
+
+        A query that does not depend on the input makes keys a matter of weights alone.
+        """
+        weights = self.keys.weight.view(self.heads, self.key_width, -1)
+        scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
+        bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
+        return scorer, bias
 
 
 class TemporalAttention(nn.Module):
@@ -176,7 +184,7 @@ def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
     return torch.softmax(scores.masked_fill(~mask.unsqueeze(-1), float("-inf")), dim=1)
 
 
-def _pool_heads(weight: Tensor, values: Tensor) -> Tensor:
+def pool_heads(weight: Tensor, values: Tensor) -> Tensor:
     """Sums (batch, head, channel) of each head's channels by its weights (batch, head, time).
 
     Some heads together over the channels of all of them, of which each keeps its own: more
