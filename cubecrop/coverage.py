@@ -148,7 +148,7 @@ def longest_pause(
     for day, there in zip(when, valid, strict=True):
         np.maximum(longest, (day - latest) * there, out=longest)
         np.maximum(latest, day * there, out=latest)
-    return np.maximum(longest, np.float32(last - first) - latest).astype(np.float64)
+    return np.asarray(np.maximum(longest, np.float32(last - first) - latest), dtype=np.float64)
 
 
 def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.int64] | None:

@@ -26,6 +26,7 @@ from cubecrop.model.predict import (
     Predictor,
     as_batch,
     check_device_name,
+    keep_freed_memory,
     one_thread,
     usable_device,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "days_since_start",
     "difference",
     "in_window",
+    "keep_freed_memory",
     "mean_over_pixels",
     "one_thread",
     "part_scores",

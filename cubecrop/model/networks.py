@@ -164,6 +164,8 @@ class CropNetwork(nn.Module):
         there = {name: one for name, one in batch.series.items() if one.days.shape[1]}
         taken = {name: there[name] for name in self.config.series if name in there}
         step = self.config.thermal_step
+        if not self.training or step or self.config.fusion == "early":
+            taken = {name: one.spread() for name, one in taken.items()}
         if not step:
             return taken
         return {

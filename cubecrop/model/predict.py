@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from cubecrop.model.arrays import SampleArrays, SensorArrays
     from cubecrop.model.networks import CropNetwork
 
-__all__ = ["Predictor", "as_batch", "check_device_name", "one_thread", "usable_device"]
+__all__ = [
+    "Predictor", "as_batch", "check_device_name", "keep_freed_memory", "one_thread",
+    "usable_device",
+]  # fmt: skip
 
 #: Work in one go, in pixels on dates; a date costs as much as some of its pixels. Networks that
 #: keep series apart cut it into blocks that stay in the cache, for which they want a choice of
