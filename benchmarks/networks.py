@@ -62,7 +62,7 @@ class Networks:
         sensors = (SensorConfig(name="sentinel2", bands=SENTINEL2_BANDS),)
         with torch.random.fork_rng(), one_thread():
             torch.manual_seed(0)
-            config = NetworkConfig(sensors=sensors, n_classes=_CLASSES, temporal=temporal)
+            config = published(temporal, sensors)
             predictor = Predictor(CropNetwork(config), "cpu")
             restated = Restated(temporal, self.n_dates).eval()
             shape = (n, self.n_dates, n_pixels, len(SENTINEL2_BANDS))

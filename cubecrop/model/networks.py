@@ -101,7 +101,7 @@ class CropNetwork(nn.Module):
         self.decoders = nn.ModuleDict({name: _decoder(joined, config) for name in heads})
         self.auxiliary = nn.ModuleDict()
         if config.auxiliary and config.fusion != "decision":
-            inside = width if late else config.embedding
+            inside = width if late else config.date_width
             self.auxiliary.update({n: nn.Linear(inside, config.n_classes) for n in config.series})
 
     def normalise_by(self, name: str, mean: Tensor, deviation: Tensor) -> None:

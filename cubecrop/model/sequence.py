@@ -32,7 +32,7 @@ class _SequenceEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.period = config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
+        self.norm_in = nn.LayerNorm(config.date_width)
 
     def ordered(
         self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
@@ -56,8 +56,8 @@ class TemporalConvolution(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
-        widths = (config.embedding, *[width] * _LAYERS)
+        width = config.attention_width or config.date_width
+        widths = (config.date_width, *[width] * _LAYERS)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, padding="same", bias=False)
             for a, b in itertools.pairwise(widths)
@@ -86,8 +86,8 @@ class BidirectionalGru(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
-        self.units = nn.GRU(config.embedding, width, batch_first=True, bidirectional=True)
+        width = config.attention_width or config.date_width
+        self.units = nn.GRU(config.date_width, width, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(config.dropout)
         self.out = mlp((2 * width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
@@ -114,9 +114,9 @@ class Transformer(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         layer = nn.TransformerEncoderLayer(
-            config.embedding,
+            config.date_width,
             cast("int", config.heads),
             dim_feedforward=2 * width,
             dropout=config.dropout,
@@ -124,7 +124,7 @@ class Transformer(_SequenceEncoder):
             norm_first=True,
         )
         self.layers = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
-        self.out = mlp((config.embedding, *cast("tuple[int, ...]", config.temporal_mlp)))
+        self.out = mlp((config.date_width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
         self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None

@@ -50,9 +50,9 @@ class PixelSetEncoder(nn.Module):
         self.statistics = config.statistics
         #: Whether the first layer standardises the bands already.
         self.folded = False
-        self.pixels = mlp((n_bands, *config.pixel_mlp))
-        width = len(config.statistics) * config.pixel_mlp[-1] + n_extras
-        self.sets = mlp((width, *config.set_mlp, config.embedding), last=False)
+        self.pixels = mlp((n_bands, *config.pixel_widths))
+        width = len(config.statistics) * config.pixel_widths[-1] + n_extras
+        self.sets = mlp((width, *config.set_mlp, config.date_width), last=False)
         #: The same layers for sets of one pixel, once folded.
         self.singles: nn.Sequential | None = None
 

@@ -52,10 +52,10 @@ class LightweightAttention(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
         self.period = config.period
-        self.norm_in: nn.Module = nn.LayerNorm(config.embedding)
+        self.norm_in: nn.Module = nn.LayerNorm(config.date_width)
         self.widen = _widening(config)
         self.keys = nn.Linear(width, self.heads * self.key_width)
         self.query = nn.Parameter(torch.empty(self.heads, self.key_width))
@@ -109,10 +109,10 @@ class TemporalAttention(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
         self.period = config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
+        self.norm_in = nn.LayerNorm(config.date_width)
         self.widen = _widening(config)
         inner = self.heads * self.key_width
         self.queries, self.keys = nn.Linear(width, inner), nn.Linear(width, inner)
@@ -171,7 +171,7 @@ class _Widening(nn.Module):
 def _widening(config: NetworkConfig) -> _Widening | None:
     if not config.attention_width:
         return None
-    return _Widening(config.embedding, config.attention_width, config.n_dates)
+    return _Widening(config.date_width, config.attention_width, config.n_dates)
 
 
 def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
