@@ -11,11 +11,12 @@ from rich.table import Table
 from benchmarks.demonstration import Demo
 from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
-from benchmarks.networks import Networks, TrainingStep
+from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
 from benchmarks.sampling import PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
+from benchmarks.training import TrainingCost, TrainingStep
 
 SUITES = (
     ClassifyGraph,
@@ -28,7 +29,11 @@ SUITES = (
     LoadOverHttp,
     OpenSeason,
     Networks,
+    MaskedNetworks,
+    PixelMap,
+    NetworksOnACard,
     TrainingStep,
+    TrainingCost,
 )
 #: What must hold, by suite and benchmark: below, in the benchmark's unit.
 TARGETS = {

@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> None:
         for row in part:
             append(asked.out, row)
             rows.append(row)
-    Console().print(as_table(rows))
+    Console(width=150).print(as_table(rows))
 
 
 def as_table(rows: Iterable[Row]) -> Table:

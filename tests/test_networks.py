@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
 from cubecrop.model.folding import fold
-from cubecrop.model.layers import Positions, sinusoid
+from cubecrop.model.positions import Positions, sinusoid
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 

@@ -20,8 +20,8 @@ from cubecrop.model.layers import linear, unpacked
 from cubecrop.model.temporal import LightweightAttention, pool_heads
 
 if TYPE_CHECKING:
-    from cubecrop.model.layers import Positions
     from cubecrop.model.networks import CropNetwork
+    from cubecrop.model.positions import Positions
     from cubecrop.model.set_encoder import PixelSetEncoder
 
 __all__ = ["fold"]

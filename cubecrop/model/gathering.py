@@ -60,23 +60,18 @@ def gathered(series: Series) -> Iterator[Gathered]:
             part = slice(start, start + step)
             yield Gathered(series.take(part), mask[part], part, None)
         return
-    counts = mask.sum(dim=1)
-    order = counts.argsort(descending=True, stable=True)
-    member, date = mask[order].nonzero().unbind(dim=1)
-    counts = counts[order]
-    start_of = counts.cumsum(dim=0) - counts
-    place = torch.arange(len(member), device=mask.device) - start_of[member]
-    first = date[start_of]
-    dates = first.unsqueeze(1).repeat(1, int(counts[0]))  # (batch, some dates)
-    dates[member, place] = date
+    counts, order = mask.sum(dim=1).sort(descending=True, stable=True)
     lengths = counts.tolist()
+    real = torch.arange(lengths[0], device=mask.device) < counts.unsqueeze(1)
+    date = mask[order].nonzero()[:, 1]
+    dates = date[counts.cumsum(dim=0) - counts].unsqueeze(1).repeat(1, lengths[0])
+    dates.masked_scatter_(real, date)  # (batch, some dates)
     start = 0
     while start < n:
         length = lengths[start]
         part = slice(start, start + _members(length, pixels, mask.is_cuda))
         which, when = order[part], dates[part, :length]
-        real = torch.arange(length, device=mask.device) < counts[part].unsqueeze(1)
-        yield Gathered(_at(series, which, when), real, which, when)
+        yield Gathered(_at(series, which, when), real[part, :length], which, when)
         start = part.stop
 
 

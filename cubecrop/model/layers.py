@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "Positions", "RowNorm", "add_positions", "dense", "lean", "linear", "mlp", "packed",
-    "sinusoid", "unpacked",
+    "RowNorm", "dense", "lean", "linear", "mlp", "packed", "unpacked",
 ]  # fmt: skip
 
 #: A convolution takes rows in this many images: with fewer, torch does without oneDNN.
@@ -80,36 +78,6 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(n + spare, -1)[:n]
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
-    """Positions of dates: ``numbers`` (batch, time), or (1, time) where members share them.
-
-    Where members have some of the dates alone, ``dates`` (batch, some dates) says which of
-    shared ones.
-    """
-
-    numbers: Tensor
-    dates: Tensor | None = None
-
-    def table(self, channels: int, period: float) -> Tensor:
-        """Sinusoids (batch or 1, time, channel)."""
-        found = sinusoid(self.numbers, channels, period)
-        return found if self.dates is None else functional.embedding(self.dates, found[0])
-
-
-def add_positions(rows: Tensor, position: Positions, mask: Tensor, period: float) -> Tensor:
-    """Add sinusoids of the positions of a mask's dates to rows, in place.
-
-    ``rows`` (row, channel) must be nobody else's, as a normalisation's output is.
-    """
-    table = position.table(rows.shape[-1], period)
-    if len(rows) == mask.numel():
-        return rows.view(*mask.shape, -1).add_(table).flatten(0, 1)
-    if len(table) == 1:
-        return rows.add_(table[0].index_select(0, mask.nonzero()[:, 1]))
-    return rows.add_(packed(table, mask))
-
-
 def packed(values: Tensor, mask: Tensor) -> Tensor:
     """Rows (row, ...) of the dates of a mask (batch, time) among values (batch, time, ...)."""
     return values.flatten(0, 1).index_select(0, mask.flatten().nonzero()[:, 0])
@@ -130,15 +98,3 @@ def unpacked(rows: Tensor, mask: Tensor) -> Tensor:
     # Copying whole rows by their number is ten times as quick as scattering by a mask.
     empty = rows.new_zeros(mask.numel(), rows.shape[-1])
     return empty.index_copy(0, mask.flatten().nonzero()[:, 0], rows).view(*mask.shape, -1)
-
-
-def sinusoid(position: Tensor, channels: int, period: float) -> Tensor:
-    """Sines and cosines of positions (...,) at wavelengths up to a period: (..., channel).
-
-    Vaswani et al. 2017, arXiv:1706.03762, with another longest wavelength.
-    """
-    index = torch.arange(channels, device=position.device)
-    # Angles of hundreds of radians: single precision would leave four digits of their sines.
-    rate = period ** (-2 * (index // 2).double() / channels)
-    angle = position.unsqueeze(-1) * rate
-    return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).to(position.dtype)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, lean, mlp
+from cubecrop.model.layers import RowNorm, dense, lean, mlp
+from cubecrop.model.positions import add_positions
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
-    from cubecrop.model.layers import Positions
+    from cubecrop.model.positions import Positions
 
 __all__ = ["BidirectionalGru", "TemporalConvolution", "Transformer"]
 

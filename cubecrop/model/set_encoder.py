@@ -16,7 +16,7 @@ from torch.nn import functional
 from cubecrop.model.layers import mlp, packed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.series import Series
@@ -74,9 +74,9 @@ class PixelSetEncoder(nn.Module):
         mask : Tensor
             (batch, time) bool, which dates those are.
         """
-        mask = series.valid.any(dim=-1)  # (batch, time)
         if series.packed:
-            return self._embed_packed(series, extras, mask), mask
+            return self._embed_packed(series, extras)
+        mask = series.valid.any(dim=-1)  # (batch, time)
         whole = not self.training and bool(series.valid.all())
         features = None if extras is None else extras[mask.nonzero()[:, 0]]  # (row, feature)
         values = series.values.flatten(0, 1) if whole else packed(series.values, mask)
@@ -88,15 +88,17 @@ class PixelSetEncoder(nn.Module):
             pooled.append(features)
         return self.sets(torch.cat(pooled, dim=1)), mask
 
-    def _embed_packed(self, series: Series, extras: Tensor | None, mask: Tensor) -> Tensor:
+    def _embed_packed(self, series: Series, extras: Tensor | None) -> tuple[Tensor, Tensor]:
         """Embed a series that has values of valid pixels alone."""
+        counts = series.valid.sum(dim=-1)
+        mask = counts > 0
         features = None if extras is None else extras[mask.nonzero()[:, 0]]
         if series.valid.shape[-1] == 1:
-            return self._embed_singles(series.values, features)
-        pooled = self._statistics_of(series.values, series.valid.sum(dim=-1)[mask])
+            return self._embed_singles(series.values, features), mask
+        pooled = self._statistics_of(series.values, counts[mask])
         if features is not None:
             pooled.append(features)
-        return self.sets(torch.cat(pooled, dim=1))  # type: ignore[no-any-return]
+        return self.sets(torch.cat(pooled, dim=1)), mask
 
     def _pool(self, values: Tensor, valid: Tensor | None) -> list[Tensor]:
         """Statistics (row, feature) of rows (row, pixel, band), a piece that fits a cache a go."""
@@ -248,22 +250,21 @@ def _sums(pixels: Tensor, counts: Tensor) -> Tensor:
     return functional.embedding_bag(every, pixels, counts.cumsum(dim=0) - counts, mode="sum")
 
 
-def _pieces_of_sets(counts: Tensor) -> Iterator[tuple[slice, slice]]:
+def _pieces_of_sets(counts: Tensor, total: int) -> list[tuple[slice, slice]]:
     """Rows and their pixels, where rows of ``counts`` pixels follow each other, piece by piece.
 
     All at once on a graphics card, which has no small cache to fit.
     """
-    if counts.is_cuda:
-        yield slice(None), slice(None)
-        return
+    if counts.is_cuda or total <= _PIECE:
+        return [(slice(None), slice(None))]
     ends = counts.cumsum(dim=0)
-    cuts = torch.arange(1, int(counts.sum()) // _PIECE + 1) * _PIECE
+    cuts = torch.arange(1, total // _PIECE + 1) * _PIECE
     found = {int(row) + 1 for row in torch.searchsorted(ends, cuts)}
-    first = start = 0
-    for row in [*sorted(found - {len(ends)}), len(ends)]:
-        end = int(ends[row - 1]) if row else 0
-        yield slice(first, row), slice(start, end)
-        first, start = row, end
+    rows = [0, *sorted(found - {len(ends)}), len(ends)]
+    pixels = [0, *(int(ends[row - 1]) for row in rows[1:])]
+    return [
+        (slice(rows[i], rows[i + 1]), slice(pixels[i], pixels[i + 1])) for i in range(len(rows) - 1)
+    ]
 
 
 class _Moments(torch.autograd.Function):
@@ -278,7 +279,8 @@ class _Moments(torch.autograd.Function):
         n = counts.unsqueeze(1).to(pixels.dtype)
         mean = pixels.new_empty(len(counts), pixels.shape[1])
         squares = torch.empty_like(mean)
-        for rows, part in _pieces_of_sets(counts):
+        ctx.pieces = _pieces_of_sets(counts, len(pixels))
+        for rows, part in ctx.pieces:
             x = pixels[part]
             mean[rows] = _sums(x, counts[rows]) / n[rows]
             apart = mean[rows].index_select(0, _row_of(counts[rows])).sub_(x)
@@ -295,7 +297,7 @@ class _Moments(torch.autograd.Function):
         varies = deviation > 2 * _LEAST_VARIANCE**0.5
         slope = torch.where(varies, d_std / (deviation * (n - 1)).clamp_min(1e-30), 0.0)
         level, out = d_mean / n, torch.empty_like(pixels)
-        for rows, part in _pieces_of_sets(counts):
+        for rows, part in ctx.pieces:
             row = _row_of(counts[rows])
             apart = torch.sub(pixels[part], mean[rows].index_select(0, row), out=out[part])
             apart.mul_(slope[rows].index_select(0, row)).add_(level[rows].index_select(0, row))
