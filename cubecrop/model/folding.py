@@ -98,11 +98,11 @@ class _NormalisedWidening(nn.Module):
 class _DirectAttention(nn.Module):
     """Lightweight attention to embeddings of mean 0 that are not normalised yet.
 
-    Dividing a date by its deviation and weighing it is one weight; the gain and shift of the
-    normalisation act on what is pooled.
+    It takes rows (row, embedding and score): the layer before computes the scores too. Dividing
+    a date by its deviation and weighing it is one weight; the gain and shift of the normalisation
+    act on what is pooled.
     """
 
-    scorer: Tensor
     bias: Tensor
     place_scorer: Tensor
 
@@ -114,34 +114,50 @@ class _DirectAttention(nn.Module):
         self.out, self.norm_out = attention.out, attention.norm_out
         with torch.no_grad():
             scorer, bias = attention.scorer()
-            self.register_buffer("scorer", scorer * norm.weight)
-            self.register_buffer("bias", (bias + scorer @ norm.bias).unsqueeze(-1))
+            self.register_buffer("bias", bias + scorer @ norm.bias)
             # Every head's channels get the same sinusoids.
             place = scorer.view(self.heads, self.heads, -1).sum(dim=1)  # (head, channel)
             self.register_buffer("place_scorer", place.t().contiguous())
+
+    @staticmethod
+    def opening(layer: nn.Linear, attention: LightweightAttention) -> nn.Linear:
+        """The layer before, centred, with the scores of its outcome beside it."""
+        with torch.no_grad():
+            weight, bias = layer.weight.double(), layer.bias.double()
+            weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
+            gain = cast("nn.LayerNorm", attention.norm_in).weight
+            scorer = attention.scorer()[0].double() * gain
+            wider = nn.Linear(weight.shape[1], len(weight) + len(scorer))
+            wider.weight.copy_(torch.cat([weight, scorer @ weight]))
+            wider.bias.copy_(torch.cat([bias, scorer @ bias]))
+        return wider
 
     def forward(
         self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see `cubecrop.model.temporal`."""
-        n, width = len(mask), embedding.shape[1]
-        values = unpacked(embedding, mask)  # (batch, time, channel)
-        norm = torch.linalg.vector_norm(values, dim=2).square_()
-        scale = norm.mul_(1 / width).add_(self.eps).rsqrt_().unsqueeze(1)  # (batch, 1, time)
-        # Dates last, where the softmax is quick.
-        scores = torch.matmul(self.scorer, values.transpose(1, 2))  # (batch, head, time)
-        scores = scores.mul_(scale).add_(self.bias)
+        width = embedding.shape[1] - self.heads
+        every = unpacked(embedding, mask)
+        values, scores = every[..., :width], every[..., width:]
+        norm = torch.linalg.vector_norm(values, dim=2, keepdim=True).square_()
+        scale = norm.mul_(1 / width).add_(self.eps).rsqrt_()  # (batch, time, 1)
+        scores = scores * scale  # (batch, time, head)
         place = None
-        if position is not None:
-            place = position.table(width // self.heads, self.period)
-            scores = scores + (place @ self.place_scorer).transpose(1, 2)
+        if position is None:
+            scores += self.bias
+        else:
+            whole = position.sinusoids(width // self.heads, self.period)
+            place = position.at_dates(whole)
+            scores += position.at_dates(whole @ self.place_scorer + self.bias)
         if not bool(mask.all()):
-            scores = scores.masked_fill_(~mask.unsqueeze(1), float("-inf"))
-        weight = torch.softmax(scores, dim=2)
-        pooled = pool_heads(weight * scale, values).flatten(1) * self.gain + self.shift
+            scores.masked_fill_(~mask.unsqueeze(2), float("-inf"))
+        # Dates last, where the softmax is quick.
+        weight = torch.softmax(scores.transpose(1, 2), dim=2)  # (batch, head, time)
+        pooled = pool_heads(weight * scale.transpose(1, 2), values).flatten(1)
+        pooled = pooled * self.gain + self.shift
         if place is not None:
             pooled = pooled + (weight @ place).flatten(1)
-        return self.norm_out(self.out(pooled.view(n, -1))), weight.transpose(1, 2)
+        return self.norm_out(self.out(pooled)), weight.transpose(1, 2)
 
 
 def _fold_norms(block: nn.Sequential) -> None:
@@ -163,9 +179,7 @@ def _join(network: CropNetwork, name: str) -> None:
         last = max(i for i, layer in enumerate(block) if isinstance(layer, nn.Linear))
         layer = cast("nn.Linear", block[last])
         if temporal.widen is None:
-            with torch.no_grad():
-                layer.weight.sub_(layer.weight.mean(dim=0))
-                layer.bias.sub_(layer.bias.mean())
+            block[last] = _DirectAttention.opening(layer, temporal)
         else:
             wider = cast("nn.Linear", temporal.widen.linear)
             block[last] = _NormalisedWidening(layer, norm, wider)

@@ -40,11 +40,19 @@ class Positions:
     known: dict[tuple[int, float], Tensor] = field(default_factory=dict)
 
     def table(self, channels: int, period: float) -> Tensor:
-        """Sinusoids (batch or 1, time, channel)."""
+        """Sinusoids (batch or 1, time, channel) of the dates that members have."""
+        return self.at_dates(self.sinusoids(channels, period))
+
+    def sinusoids(self, channels: int, period: float) -> Tensor:
+        """Sinusoids (batch or 1, time, channel) of all dates."""
         found = self.known.get((channels, period))
         if found is None:
             found = self.known[channels, period] = sinusoid(self.numbers, channels, period)
-        return found if self.dates is None else functional.embedding(self.dates, found[0])
+        return found
+
+    def at_dates(self, table: Tensor) -> Tensor:
+        """What stands in a table (batch or 1, time, feature) at the dates that members have."""
+        return table if self.dates is None else functional.embedding(self.dates, table[0])
 
 
 def add_positions(rows: Tensor, position: Positions, mask: Tensor, period: float) -> Tensor:

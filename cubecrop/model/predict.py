@@ -107,9 +107,9 @@ class Predictor:
     temperature : float
         Probabilities are those of logits divided by it.
     precision : {"float32", "bfloat16"}
-        Of products of matrices. ``"bfloat16"`` is for processors and cards that are quick at it;
-        confidence moves in its third digit. Processors with AVX-512 BF16 gain nothing: their
-        time goes elsewhere.
+        Of products of matrices. ``"bfloat16"`` moves probabilities by some thousandths, of
+        single pixels by some hundredths; on a processor with AVX-512 BF16 it is no quicker, as
+        narrow networks spend their time elsewhere.
     """
 
     def __init__(
