@@ -54,6 +54,8 @@ TARGETS = {
     ("Simulate", "track_peak"): 1000,
     ("Simulate", "track_peak_twice_the_side"): 1000,
     ("Simulate", "track_disk"): 100,
+    ("PixelMap", "track_default"): 0.8,
+    ("TrainingCost", "track_share_of_plain"): 0.5,
     ("TrainingStep", "peakmem_late_ltae"): 2000,
     ("TrainingStep", "peakmem_early_tae"): 2000,
     ("TrainingStep", "peakmem_mid_transformer"): 2000,
@@ -64,6 +66,11 @@ TARGETS = {
 LEAST = {
     ("Networks", name): 3
     for name in ("track_tae_parcels", "track_ltae_parcels", "track_tae_pixels", "track_ltae_pixels")
+} | {
+    ("MaskedNetworks", f"track_{kind}_{what}_{n}"): least
+    for kind, least in (("tae", 3), ("ltae", 3), ("default", 6))
+    for what in ("parcels", "pixels")
+    for n in MaskedNetworks.dates
 }
 
 

@@ -100,6 +100,15 @@ def test_masked_dates_might_as_well_not_be_there(fusion, temporal, pixels):
         )
 
 
+def test_weights_that_are_tied_to_their_dates_refuse_a_masked_one():
+    predictor = Predictor(make_network(n_dates=9, train_steps=0))
+    one = make_arrays(clear=1.0).series["sentinel2"]
+    assert np.isfinite(predictor.logits(SampleArrays({"sentinel2": one}))).all()
+    one.valid[3, 4] = False
+    with pytest.raises(ValueError, match="tied to 9 dates"):
+        predictor.logits(SampleArrays({"sentinel2": one}))
+
+
 @pytest.mark.parametrize("options", [{}, DIRECT, {"temporal": "tae"}])
 def test_attention_is_told_at_the_dates_it_went_to(options):
     network = make_network(**options)

@@ -161,7 +161,7 @@ class _Widening(nn.Module):
         x = self.linear(x)
         if not self.n_dates:
             return self.norm(x)  # type: ignore[no-any-return]
-        if len(x) != mask.numel() or mask.shape[1] != self.n_dates:
+        if mask.shape[1] != self.n_dates or not bool(mask.all()):
             raise ValueError(
                 f"weights are tied to {self.n_dates} dates, all of them valid; series have "
                 f"{mask.shape[1]} dates"
