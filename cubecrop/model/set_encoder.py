@@ -196,7 +196,10 @@ class PixelSetEncoder(nn.Module):
 
     def _statistics_of(self, values: Tensor, counts: Tensor) -> list[Tensor]:
         """The same of pixels (valid pixel, band), of which each row has ``counts`` (row,)."""
-        pixels = self.pixels(self._normalised(values))  # (valid pixel, feature)
+        # Moments are those behind the last ReLU, which they compute piece by piece.
+        alone = {"mean", "std"} >= set(self.statistics) and "std" in self.statistics
+        layers = self.pixels[:-1] if alone else self.pixels
+        pixels = layers(self._normalised(values))  # (valid pixel, feature)
         found = {}
         if "std" in self.statistics:
             moments: Any = _Moments.apply(pixels, counts)  # type: ignore[no-untyped-call]
@@ -268,7 +271,7 @@ def _pieces_of_sets(counts: Tensor, total: int) -> list[tuple[slice, slice]]:
 
 
 class _Moments(torch.autograd.Function):
-    """Mean and sample deviation of sets that follow each other.
+    """Mean and sample deviation, behind a ReLU, of sets that follow each other.
 
     Automatic gradients would keep three temporaries of the size of all pixels, which is most of
     the memory of a training step; here even those of the moment are of a piece alone.
@@ -281,7 +284,7 @@ class _Moments(torch.autograd.Function):
         squares = torch.empty_like(mean)
         ctx.pieces = _pieces_of_sets(counts, len(pixels))
         for rows, part in ctx.pieces:
-            x = pixels[part]
+            x = pixels[part].relu()
             mean[rows] = _sums(x, counts[rows]) / n[rows]
             apart = mean[rows].index_select(0, _row_of(counts[rows])).sub_(x)
             squares[rows] = _sums(apart.square_(), counts[rows])
@@ -299,6 +302,8 @@ class _Moments(torch.autograd.Function):
         level, out = d_mean / n, torch.empty_like(pixels)
         for rows, part in ctx.pieces:
             row = _row_of(counts[rows])
-            apart = torch.sub(pixels[part], mean[rows].index_select(0, row), out=out[part])
+            x = pixels[part]
+            apart = x.relu().sub_(mean[rows].index_select(0, row))
             apart.mul_(slope[rows].index_select(0, row)).add_(level[rows].index_select(0, row))
+            torch.mul(apart, x > 0, out=out[part])
         return out, None

@@ -101,9 +101,9 @@ def _draw(
     # What is masked is neither read nor given noise.
     values = arrays.values.reshape(-1, arrays.values.shape[-1])[place[kept]]  # (pixel, band)
     # torch's generator takes a third of the time of numpy's.
-    noise = torch.empty(values.shape).normal_(generator=_generator(rng)).numpy()
-    noise *= np.float32(config.jitter) * deviation
-    values += noise
+    noise = torch.empty(values.shape).normal_(generator=_generator(rng))
+    scale = torch.from_numpy(np.float32(config.jitter) * deviation)
+    torch.from_numpy(values).addcmul_(noise, scale)
     if config.offset:
         offset = rng.standard_normal((n, values.shape[1]), dtype=np.float32)
         member = np.repeat(np.arange(n), kept.sum(axis=(1, 2)))
