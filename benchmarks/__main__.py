@@ -12,11 +12,12 @@ from benchmarks.demonstration import Demo
 from benchmarks.end_to_end import EndToEnd, EndToEndOpenEo, EndToEndTwoSatellites
 from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
-from benchmarks.networks import Networks, TrainingStep
+from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
+from benchmarks.training import TrainingCost, TrainingStep
 from benchmarks.whole_season import (
     SampleSeason,
     WholeSeason,
@@ -38,7 +39,11 @@ SUITES = (
     LoadOverHttp,
     OpenSeason,
     Networks,
+    MaskedNetworks,
+    PixelMap,
+    NetworksOnACard,
     TrainingStep,
+    TrainingCost,
 )
 #: Those that take many minutes each: run where they are named.
 LONG = (
@@ -90,6 +95,8 @@ TARGETS = {
     ("Simulate", "track_peak"): 1000,
     ("Simulate", "track_peak_twice_the_side"): 1000,
     ("Simulate", "track_disk"): 100,
+    ("PixelMap", "track_default"): 0.8,
+    ("TrainingCost", "track_share_of_plain"): 0.5,
     ("TrainingStep", "peakmem_late_ltae"): 2000,
     ("TrainingStep", "peakmem_early_tae"): 2000,
     ("TrainingStep", "peakmem_mid_transformer"): 2000,
@@ -103,6 +110,12 @@ LEAST = {
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")
         for sets in ("parcels", "pixels")
+    },
+    **{
+        ("MaskedNetworks", f"track_{kind}_{what}_{n}"): least
+        for kind, least in (("tae", 3), ("ltae", 3), ("default", 6))
+        for what in ("parcels", "pixels")
+        for n in MaskedNetworks.dates
     },
 }
 

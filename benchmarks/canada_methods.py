@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -114,6 +114,7 @@ def methods(epochs: int | None) -> dict[str, Sequence[Method]]:
     some = network("network for missing sensors", missing)
     return {
         "network": [network("network", plain)],
+        "published": [network("published sizes", plain, **asdict(NetworkOptions.published()))],
         "forest": [
             Method(train=_forest, tests={"random forest": same}),
             Method(train=_full_forest, tests={"random forest, weather and terrain": same}),

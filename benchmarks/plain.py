@@ -14,7 +14,7 @@ import pystac
 import stackstac
 import torch
 
-from benchmarks.networks import Restated
+from benchmarks.restated import Restated
 from cubecrop.model import one_thread
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 

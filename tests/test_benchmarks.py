@@ -247,6 +247,71 @@ def test_networks(benchmarks, monkeypatch):
     assert all(value > 0 for value in found.values())
 
 
+def test_networks_on_masked_dates(benchmarks, monkeypatch):
+    suite = benchmarks(
+        "networks", "MaskedNetworks", n_parcel_dates=48, n_single_dates=48, n_pixels=3, repeat=1
+    )
+    found = _measured(suite, monkeypatch)
+    assert len(found) == 18
+    assert all(value > 0 for value in found.values())
+
+
+def test_pixel_map(benchmarks, monkeypatch):
+    found = _measured(benchmarks("networks", "PixelMap", side=4, repeat=1), monkeypatch)
+    assert len(found) == 4
+    assert all(value > 0 for value in found.values())
+
+
+def test_networks_on_a_card(benchmarks, monkeypatch):
+    sizes = {"n_singles": 8, "n_parcels": 2, "n_pixels": 3, "repeat": 1}
+    found = _measured(benchmarks("networks", "NetworksOnACard", device="cpu", **sizes), monkeypatch)
+    assert len(found) == 4
+    assert all(value > 0 for value in found.values())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert _measured(benchmarks("networks", "NetworksOnACard", device="cuda"), monkeypatch) == {}
+
+
+def test_training_cost(benchmarks, monkeypatch):
+    sizes = {"n_parcels": 6, "n_pixels": 3, "epochs": 1, "repeat": 1}
+    found = _measured(benchmarks("training", "TrainingCost", **sizes), monkeypatch)
+    assert found.keys() == {"track_epoch", "track_plain_epoch", "track_share_of_plain"}
+    assert all(value > 0 for value in found.values())
+
+
+def test_a_plain_batch_is_what_training_draws_but_for_noise(benchmarks):
+    benchmarks("training", "TrainingCost")
+    module = importlib.import_module("benchmarks.training")
+    batches = importlib.import_module("cubecrop.training.batches").batches
+    networks = importlib.import_module("benchmarks.networks")
+    arrays = networks.arrays_of(6, 3, networks.SEASON, masked=networks.MASKED)
+    ids = [f"p{i}" for i in range(6)]
+    one = module.TrainingSet(arrays, np.arange(6), ids, np.full(6, 3))
+    still = module.TrainConfig(jitter=0.0, date_dropout={}, small_sets=0.0, n_pixels=3)
+    deviations = {name: np.ones(len(bands), "f4") for name, bands in networks.BANDS.items()}
+    for found, plain in zip(
+        batches([one], deviations, still, seed=0, epoch=0),
+        module.plain_batches([one], deviations, still, seed=0, epoch=0),
+        strict=True,
+    ):
+        assert sorted(found[1].tolist()) == sorted(plain[1].tolist())
+        for name, series in found[0].series.items():
+            whole = plain[0].series[name]
+            assert int(series.valid.sum()) == int(whole.valid.sum()) == len(series.values)
+            both = (series.spread(), whole)
+            drawn, shown = (np.asarray(s.values)[np.asarray(s.valid)].sum(dtype="f8") for s in both)
+            assert drawn == pytest.approx(shown)
+
+
+def test_the_default_network_does_a_third_of_the_published_work_at_most(benchmarks):
+    lean = importlib.import_module("benchmarks.lean")
+    for n_pixels in (1, 64):
+        ours, theirs = (
+            lean.flops_a_date(lean.OPTIONS[name], n_pixels)
+            for name in ("network", "published sizes")
+        )
+        assert all(ours[sensor] < theirs[sensor] / 3 for sensor in ours)
+
+
 def test_demo(benchmarks, monkeypatch):
     suite = benchmarks("demonstration", "Demo", size_km=0.5)
     module = importlib.import_module("benchmarks.demonstration")
@@ -321,7 +386,7 @@ def test_blocks_of_canada_stay_within_their_region():
 def _points(path: Path) -> Path:
     """Points of twelve classes in Ontario and in the Maritimes, in WorldCereal's form."""
     rng = np.random.default_rng(0)
-    lon = np.repeat([-82.0, -65.0], 60)
+    lon = np.repeat([-82.0, -65.0], 60) + np.tile(np.arange(60) / 100, 2)
     rows = [
         {
             "sample_id": f"s{i}",
@@ -333,7 +398,7 @@ def _points(path: Path) -> Path:
             "CROPTYPE_LABEL": i % 12,
             "S2-L2A-B04": int(1000 + 200 * (i % 12) + rng.normal(0, 20)),
             "S1-SIGMA0-VV": int(3000 + 100 * (i % 12)),
-            "AGERA5-TMEAN": 28000 + 1000 * month,
+            "AGERA5-TMEAN": 28000 + 1000 * month + 10 * i,
             "AGERA5-PRECIP": 3000,
             "slope": 1.0,
             "elevation": 10.0 + i,
@@ -363,6 +428,20 @@ def test_canada(benchmarks, tmp_path, capsys):
     assert {row.n_test for row in found if row.protocol == "MA→ON"} == {45}
     lines = out.read_text("utf-8")
     canada.main([str(one) for one in arguments])
+    assert out.read_text("utf-8") == lines, "what is done is not done again"
+
+
+def test_lean(benchmarks, tmp_path, capsys):
+    lean = importlib.import_module("benchmarks.lean")
+    table, out = _points(tmp_path / "table.parquet"), tmp_path / "lean.csv"
+    few = ["--seeds", "1", "--epochs", "1", "--points", "30", "30"]
+    lean.main([str(table), "--out", str(out), *few])
+    told = capsys.readouterr().out
+    assert "published" in told
+    lines = out.read_text("utf-8")
+    # Two networks, three blocks of two regions and three simulated regions.
+    assert lines.count("\n") == 1 + 2 * (6 + 3)
+    lean.main([str(table), "--out", str(out), *few])
     assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 

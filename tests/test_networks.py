@@ -9,9 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
-from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
+from cubecrop.model import (
+    Batch,
+    CropNetwork,
+    NetworkConfig,
+    NetworkOptions,
+    SensorConfig,
+    Series,
+    layers,
+)
 from cubecrop.model.folding import fold
-from cubecrop.model.layers import sinusoid
+from cubecrop.model.positions import Positions, sinusoid
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
 
@@ -167,7 +175,9 @@ def test_attention_sums_to_one_over_valid_dates():
     series = batch.series["sentinel2"]
     with torch.no_grad():
         embedding, mask = network.encoders["sentinel2"](series)
-        _, attention = network.temporal["sentinel2"](embedding, mask, series.days, series.days)
+        _, attention = network.temporal["sentinel2"](
+            embedding, mask, series.days, Positions(series.days)
+        )
     torch.testing.assert_close(attention.sum(dim=1), torch.ones(3, SMALL["heads"]))
     assert (attention[~mask] == 0).all()
 
@@ -200,3 +210,20 @@ def test_configuration_survives_json():
         NetworkConfig.from_dict({**config.to_dict(), "temporal": "other"})
     with pytest.raises(ModelFormatError, match="surprise"):
         NetworkConfig.from_dict({**config.to_dict(), "surprise": 1})
+
+
+def test_default_sizes_are_narrow_and_published_ones_stay():
+    sensors = (SensorConfig(name="sentinel2", bands=("B02", "B04")),)
+    narrow = NetworkConfig(sensors=sensors, n_classes=3)
+    assert (narrow.pixel_mlp, narrow.embedding, narrow.attention_width) == ((32,), 64, 0)
+    published = NetworkOptions.published()
+    assert (published.pixel_mlp, published.embedding, published.heads) == ((32, 64), 128, 16)
+    whole = NetworkConfig(sensors=sensors, n_classes=3, **dataclasses.asdict(published))
+    # What a model of these sizes says of itself is read back as it is, whatever the defaults.
+    assert NetworkConfig.from_dict(whole.to_dict()) == whole
+    for temporal in ("tae", "tempcnn", "gru", "transformer"):
+        plain = NetworkConfig(sensors=sensors, n_classes=3, temporal=temporal)
+        named = dataclasses.asdict(NetworkOptions.published(temporal))
+        assert plain == NetworkConfig(sensors=sensors, n_classes=3, **named)
+    with pytest.raises(ModelFormatError, match="temporal is 'lstm'"):
+        NetworkOptions.published("lstm")

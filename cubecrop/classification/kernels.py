@@ -11,6 +11,7 @@ from cubecrop.model import (
     ModelReference,
     SensorArrays,
     WeatherArrays,
+    all_finite,
     assemble,
     mean_over_pixels,
     one_thread,
@@ -199,7 +200,7 @@ def dates_of(valid: NDArray[np.bool_], *, days: NDArray[np.int64]) -> NDArray[np
 def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
     """A (y, x, time, band) block as sets of one pixel."""
     values = _flat(block)[:, :, None, :]  # (parcel, time, pixel, band)
-    return SensorArrays(values, np.asarray(np.isfinite(values).all(axis=-1)), days)
+    return SensorArrays(values, all_finite(values), days)
 
 
 def _flat(block: NDArray[np.float32]) -> NDArray[np.float32]:

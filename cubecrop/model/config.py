@@ -23,15 +23,30 @@ Statistic = Literal["mean", "std", "max", "min"]
 WEATHER: Final = "weather"
 #: Larger sizes than these are no crop network but a way to fill a stranger's memory.
 _LARGEST: Final = 8192
-#: Sizes as published: Garnot & Landrieu 2020, arXiv:2007.00586 (ltae); Garnot et al. 2020,
-#: arXiv:1911.07757 (tae); for the others those of the competitors' comparison in the former.
+#: Sizes of the set encoder as published: Garnot et al. 2020, arXiv:1911.07757.
+_PUBLISHED_SETS: Final[dict[str, Any]] = {"pixel_mlp": (32, 64), "embedding": 128}
+#: Sizes as published: Garnot & Landrieu 2020, arXiv:2007.00586 (ltae); Garnot et al. 2020 (tae);
+#: for the others those of the competitors' comparison in the former.
 _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
-    "ltae": {"attention_width": 256, "heads": 16, "key_width": 8, "temporal_mlp": (128,)},
-    "tae": {"attention_width": 0, "heads": 4, "key_width": 32, "temporal_mlp": (128, 128)},
-    "tempcnn": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
-    "gru": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
-    "transformer": {"attention_width": 128, "heads": 4, "key_width": 1, "temporal_mlp": (128,)},
-}
+    name: _PUBLISHED_SETS | sizes
+    for name, sizes in {
+        "ltae": {"attention_width": 256, "heads": 16, "key_width": 8, "temporal_mlp": (128,)},
+        "tae": {"attention_width": 0, "heads": 4, "key_width": 32, "temporal_mlp": (128, 128)},
+        "tempcnn": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
+        "gru": {"attention_width": 128, "heads": 1, "key_width": 1, "temporal_mlp": (128,)},
+        "transformer": {
+            "attention_width": 128, "heads": 4, "key_width": 1, "temporal_mlp": (128,),
+        },
+    }.items()
+}  # fmt: skip
+#: Sizes where none are given. Attention takes narrow embeddings as they are: on the points that
+#: `python -m benchmarks.lean` fits to, as good as the published sizes at a fraction of the work.
+_SIZES: Final[dict[str, dict[str, Any]]] = _PUBLISHED | {
+    "ltae": {
+        "pixel_mlp": (32,), "embedding": 64, "attention_width": 0, "heads": 8, "key_width": 8,
+        "temporal_mlp": (128,),
+    },
+}  # fmt: skip
 #: Sizes and the least that each may be.
 _LEAST: Final = {"embedding": 1, "attention_width": 0, "heads": 1, "key_width": 1}
 #: Sizes that a temporal encoder does not have.
@@ -85,13 +100,13 @@ class NetworkOptions:
         Take terrain (mean over a parcel) and shape of a parcel as features of every set.
     auxiliary : bool
         A classifier a series beside the fused one, for the auxiliary loss; not with early.
-    pixel_mlp, set_mlp : tuple of int
-        Widths of the layers over pixels, and of those between statistics and embedding.
-    embedding : int
-        Width of a date's embedding.
+    pixel_mlp, embedding
+        Widths of the layers over pixels, and of a date's embedding. Where they are not given,
+        ltae takes narrow ones and the others those of the publications; see `published`.
+    set_mlp : tuple of int
+        Widths of the layers between statistics and embedding.
     attention_width, heads, key_width, temporal_mlp
-        Sizes of the temporal encoder; as published where not given. A width of 0 takes the
-        embeddings as they are.
+        Sizes of the temporal encoder, likewise. A width of 0 takes the embeddings as they are.
     decoder : tuple of int
         Widths of the layers before the classes.
     dropout, attention_dropout : float
@@ -114,9 +129,9 @@ class NetworkOptions:
     terrain: bool = False
     geometry: bool = False
     auxiliary: bool = False
-    pixel_mlp: tuple[int, ...] = (32, 64)
+    pixel_mlp: tuple[int, ...] | None = None
     set_mlp: tuple[int, ...] = ()
-    embedding: int = 128
+    embedding: int | None = None
     attention_width: int | None = None
     heads: int | None = None
     key_width: int | None = None
@@ -150,11 +165,11 @@ class NetworkOptions:
                 "Use mid or late fusion, or `auxiliary=False`."
             )
         for name in _NOT_TAKEN.get(self.temporal, ()):
-            if getattr(self, name) not in {None, _PUBLISHED[self.temporal][name]}:
+            if getattr(self, name) not in {None, _SIZES[self.temporal][name]}:
                 raise ModelFormatError(
                     f"{name} is {getattr(self, name)}, but temporal {self.temporal!r} takes none."
                 )
-        if not self.pixel_mlp:
+        if self.pixel_mlp == ():
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
         for name in ("dropout", "attention_dropout"):
             check_share(name, getattr(self, name), error=ModelFormatError)
@@ -165,17 +180,26 @@ class NetworkOptions:
                 f"thermal_step is {self.thermal_step}, expected 0, or 1 degree day or more."
             )
 
+    @classmethod
+    def published(cls, temporal: TemporalName = "ltae") -> NetworkOptions:
+        """Options with the sizes of the publications; `dataclasses.replace` changes others."""
+        if temporal not in _PUBLISHED:
+            raise ModelFormatError(
+                f"temporal is {told(temporal)}, expected one of {list(_PUBLISHED)}."
+            )
+        return NetworkOptions(temporal=temporal, **_PUBLISHED[temporal])
+
     def _check_kinds(self) -> None:
         """Raise unless flags are flags and sizes whole numbers; a list becomes a tuple."""
         for name in ("weather", "terrain", "geometry", "auxiliary"):
             if type(value := getattr(self, name)) is not bool:
                 raise ModelFormatError(f"{name} is {told(value)}, expected True or False.")
         for name, least in _LEAST.items():
-            if (value := getattr(self, name)) is not None or name == "embedding":
+            if (value := getattr(self, name)) is not None:
                 check_whole(name, value, least=least, error=ModelFormatError)
         for name in ("pixel_mlp", "set_mlp", "temporal_mlp", "decoder", "statistics"):
             value = getattr(self, name)
-            if name == "temporal_mlp" and value is None:
+            if name in {"pixel_mlp", "temporal_mlp"} and value is None:
                 continue
             if not isinstance(value, tuple | list):
                 raise ModelFormatError(f"{name} is {told(value)}, expected a tuple.")
@@ -231,7 +255,7 @@ class NetworkConfig(NetworkOptions):
 
     def __post_init__(self) -> None:
         super(NetworkConfig, self).__post_init__()
-        for name, value in _PUBLISHED[self.temporal].items():
+        for name, value in _SIZES[self.temporal].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
         names = [sensor.name for sensor in self.sensors]
@@ -258,7 +282,7 @@ class NetworkConfig(NetworkOptions):
     def _check_sizes(self) -> None:
         summary = self.temporal_mlp or ()
         sizes = (
-            self.n_classes, *self.pixel_mlp, *self.set_mlp, self.embedding, self.heads,
+            self.n_classes, *self.pixel_widths, *self.set_mlp, self.date_width, self.heads,
             self.key_width, *summary, *self.decoder,
         )  # fmt: skip
         optional = (self.attention_width, self.n_dates, self.n_geometry)
@@ -270,12 +294,22 @@ class NetworkConfig(NetworkOptions):
             )
         if not summary and self.temporal not in {"ltae", "tae"}:
             raise ModelFormatError("temporal_mlp is empty, expected one width or more.")
-        split = {"ltae": self.attention_width or self.embedding, "transformer": self.embedding}
+        split = {"ltae": self.attention_width or self.date_width, "transformer": self.date_width}
         if (width := split.get(self.temporal, 0)) % cast("int", self.heads):
             raise ModelFormatError(
                 f"{self.heads} heads do not share a width of {width} alike; choose heads that "
                 "divide it."
             )
+
+    @property
+    def pixel_widths(self) -> tuple[int, ...]:
+        """Widths of the layers over pixels."""
+        return cast("tuple[int, ...]", self.pixel_mlp)
+
+    @property
+    def date_width(self) -> int:
+        """Width of a date's embedding."""
+        return cast("int", self.embedding)
 
     @property
     def series(self) -> tuple[str, ...]:
@@ -288,7 +322,7 @@ class NetworkConfig(NetworkOptions):
         """Width of a series' summary over its dates."""
         if self.temporal_mlp:
             return self.temporal_mlp[-1]
-        width = self.attention_width or self.embedding
+        width = self.attention_width or self.date_width
         return width * cast("int", self.heads) if self.temporal == "tae" else width
 
     @property

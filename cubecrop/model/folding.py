@@ -3,7 +3,8 @@
 What is constant at prediction time is multiplied out once. Batch normalisations and the
 standardising of bands go into the linear layers beside them; sets of one pixel, of which maps
 are made, get layers without the statistics that they do not have; an embedding that is only
-normalised and widened is never written down.
+normalised and widened is never written down, and one that is attended to as it is is never
+normalised: attention is.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from cubecrop.model.layers import linear
-from cubecrop.model.temporal import LightweightAttention
+from cubecrop.model.layers import linear, unpacked
+from cubecrop.model.temporal import LightweightAttention, pool_heads
 
 if TYPE_CHECKING:
     from cubecrop.model.networks import CropNetwork
+    from cubecrop.model.positions import Positions
     from cubecrop.model.set_encoder import PixelSetEncoder
 
 __all__ = ["fold"]
@@ -45,7 +47,7 @@ def fold(network: CropNetwork) -> CropNetwork:
         encoder = cast("PixelSetEncoder", module)
         encoder.fold()
         if name in folded.temporal:  # not where dates are merged first
-            _join(encoder, folded.temporal[name])
+            _join(folded, name)
     for module in folded.modules():
         if type(module) is nn.Linear:
             module.__class__ = _Linear
@@ -93,6 +95,71 @@ class _NormalisedWidening(nn.Module):
         return linear(x, self.wider, self.wider_bias).mul_(scale).add_(self.shift)
 
 
+class _DirectAttention(nn.Module):
+    """Lightweight attention to embeddings of mean 0 that are not normalised yet.
+
+    It takes rows (row, embedding and score): the layer before computes the scores too. Dividing
+    a date by its deviation and weighing it is one weight; the gain and shift of the normalisation
+    act on what is pooled.
+    """
+
+    bias: Tensor
+    place_scorer: Tensor
+
+    def __init__(self, attention: LightweightAttention) -> None:
+        super().__init__()
+        norm = cast("nn.LayerNorm", attention.norm_in)
+        self.heads, self.period, self.eps = attention.heads, attention.period, norm.eps
+        self.gain, self.shift = norm.weight, norm.bias
+        self.out, self.norm_out = attention.out, attention.norm_out
+        with torch.no_grad():
+            scorer, bias = attention.scorer()
+            self.register_buffer("bias", bias + scorer @ norm.bias)
+            # Every head's channels get the same sinusoids.
+            place = scorer.view(self.heads, self.heads, -1).sum(dim=1)  # (head, channel)
+            self.register_buffer("place_scorer", place.t().contiguous())
+
+    @staticmethod
+    def opening(layer: nn.Linear, attention: LightweightAttention) -> nn.Linear:
+        """The layer before, centred, with the scores of its outcome beside it."""
+        with torch.no_grad():
+            weight, bias = layer.weight.double(), layer.bias.double()
+            weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
+            gain = cast("nn.LayerNorm", attention.norm_in).weight
+            scorer = attention.scorer()[0].double() * gain
+            wider = nn.Linear(weight.shape[1], len(weight) + len(scorer))
+            wider.weight.copy_(torch.cat([weight, scorer @ weight]))
+            wider.bias.copy_(torch.cat([bias, scorer @ bias]))
+        return wider
+
+    def forward(
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
+    ) -> tuple[Tensor, Tensor]:
+        """Summarise series; see `cubecrop.model.temporal`."""
+        width = embedding.shape[1] - self.heads
+        every = unpacked(embedding, mask)
+        values, scores = every[..., :width], every[..., width:]
+        norm = torch.linalg.vector_norm(values, dim=2, keepdim=True).square_()
+        scale = norm.mul_(1 / width).add_(self.eps).rsqrt_()  # (batch, time, 1)
+        scores = scores * scale  # (batch, time, head)
+        place = None
+        if position is None:
+            scores += self.bias
+        else:
+            whole = position.sinusoids(width // self.heads, self.period)
+            place = position.at_dates(whole)
+            scores += position.at_dates(whole @ self.place_scorer + self.bias)
+        if not bool(mask.all()):
+            scores.masked_fill_(~mask.unsqueeze(2), float("-inf"))
+        # Dates last, where the softmax is quick.
+        weight = torch.softmax(scores.transpose(1, 2), dim=2)  # (batch, head, time)
+        pooled = pool_heads(weight * scale.transpose(1, 2), values).flatten(1)
+        pooled = pooled * self.gain + self.shift
+        if place is not None:
+            pooled = pooled + (weight @ place).flatten(1)
+        return self.norm_out(self.out(pooled)), weight.transpose(1, 2)
+
+
 def _fold_norms(block: nn.Sequential) -> None:
     """Fold each batch normalisation of a block into the linear layer before it."""
     for i in range(len(block) - 1):
@@ -102,12 +169,21 @@ def _fold_norms(block: nn.Sequential) -> None:
             block[i + 1] = nn.Identity()
 
 
-def _join(encoder: PixelSetEncoder, temporal: nn.Module) -> None:
-    """Let the last layer of an encoder normalise and widen for the attention behind it."""
-    if not isinstance(temporal, LightweightAttention) or temporal.widen is None:
+def _join(network: CropNetwork, name: str) -> None:
+    """Let the last layer of an encoder do what the attention behind it begins with."""
+    encoder, temporal = cast("PixelSetEncoder", network.encoders[name]), network.temporal[name]
+    if not isinstance(temporal, LightweightAttention):
         return
-    norm, wider = cast("nn.LayerNorm", temporal.norm_in), cast("nn.Linear", temporal.widen.linear)
+    norm = cast("nn.LayerNorm", temporal.norm_in)
     for block in (encoder.sets, cast("nn.Sequential", encoder.singles)):
         last = max(i for i, layer in enumerate(block) if isinstance(layer, nn.Linear))
-        block[last] = _NormalisedWidening(cast("nn.Linear", block[last]), norm, wider)
-    temporal.norm_in = temporal.widen.linear = nn.Identity()
+        layer = cast("nn.Linear", block[last])
+        if temporal.widen is None:
+            block[last] = _DirectAttention.opening(layer, temporal)
+        else:
+            wider = cast("nn.Linear", temporal.widen.linear)
+            block[last] = _NormalisedWidening(layer, norm, wider)
+    if temporal.widen is None:
+        network.temporal[name] = _DirectAttention(temporal)
+    else:
+        temporal.norm_in = temporal.widen.linear = nn.Identity()

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "RowNorm", "add_positions", "dense", "lean", "linear", "mlp", "packed",
-    "position_table", "sinusoid",
+    "RowNorm", "dense", "lean", "linear", "mlp", "packed", "unpacked",
 ]  # fmt: skip
 
 #: A convolution takes rows in this many images: with fewer, torch does without oneDNN.
@@ -79,49 +78,23 @@ def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return out.permute(0, 2, 3, 1).reshape(n + spare, -1)[:n]
 
 
-def add_positions(rows: Tensor, position: Tensor, mask: Tensor, period: float) -> Tensor:
-    """Add sinusoids of the positions (batch, time) of a mask's dates to rows, in place.
-
-    ``rows`` (row, channel) must be nobody else's, as a normalisation's output is.
-    """
-    table = position_table(position, rows.shape[-1], period)
-    if len(rows) == mask.numel():
-        return rows.view(*mask.shape, -1).add_(table).flatten(0, 1)
-    if len(table) == 1:
-        return rows.add_(table[0].index_select(0, mask.nonzero()[:, 1]))
-    return rows.add_(packed(table, mask))
-
-
-def position_table(position: Tensor, channels: int, period: float) -> Tensor:
-    """Sinusoids (batch, time, channel) of positions (batch, time).
-
-    Members that share their dates, by a stride of 0, share the computation: a batch of 1.
-    """
-    shared = position.stride(0) == 0 and len(position) > 0
-    return sinusoid(position[:1] if shared else position, channels, period)
-
-
 def packed(values: Tensor, mask: Tensor) -> Tensor:
     """Rows (row, ...) of the dates of a mask (batch, time) among values (batch, time, ...)."""
     return values.flatten(0, 1).index_select(0, mask.flatten().nonzero()[:, 0])
 
 
 def dense(rows: Tensor, mask: Tensor) -> Tensor:
-    """Rows (row, feature) of the dates of a mask as (batch, time, feature), 0 elsewhere."""
+    """Rows (row, feature) of a mask's dates, or of all, as (batch, time, feature), 0 elsewhere."""
+    whole = unpacked(rows, mask)
+    if len(rows) == mask.numel() and not bool(mask.all()):
+        whole = whole.masked_fill(~mask.unsqueeze(-1), 0.0)
+    return whole
+
+
+def unpacked(rows: Tensor, mask: Tensor) -> Tensor:
+    """The same with anything finite elsewhere: 0, or what stands there where rows are all."""
     if len(rows) == mask.numel():
         return rows.view(*mask.shape, -1)
     # Copying whole rows by their number is ten times as quick as scattering by a mask.
     empty = rows.new_zeros(mask.numel(), rows.shape[-1])
     return empty.index_copy(0, mask.flatten().nonzero()[:, 0], rows).view(*mask.shape, -1)
-
-
-def sinusoid(position: Tensor, channels: int, period: float) -> Tensor:
-    """Sines and cosines of positions (...,) at wavelengths up to a period: (..., channel).
-
-    Vaswani et al. 2017, arXiv:1706.03762, with another longest wavelength.
-    """
-    index = torch.arange(channels, device=position.device)
-    # Angles of hundreds of radians: single precision would leave four digits of their sines.
-    rate = period ** (-2 * (index // 2).double() / channels)
-    angle = position.unsqueeze(-1) * rate
-    return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).to(position.dtype)

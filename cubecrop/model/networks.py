@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from cubecrop.model.config import WEATHER
+from cubecrop.model.gathering import gathered, spread_dates
 from cubecrop.model.layers import dense, mlp, packed
+from cubecrop.model.positions import Positions, joined, numbers_of, positions, positions_of
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
@@ -23,9 +25,6 @@ __all__ = ["CropNetwork", "Outputs"]
 
 #: Name of the one series that early and mid fusion summarise over time.
 FUSED = "fused"
-#: Thermal time stands still in winter; a tenth of the days beside a tenth of the degree days
-#: keeps winter's dates apart and weighs little against a summer's two thousand.
-_THERMAL_UNIT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,10 @@ class _Dates:
     rows: Tensor
     mask: Tensor
     days: Tensor
-    position: Tensor | None
+    position: Positions | None
+
+
+_Summaries = tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]
 
 
 class CropNetwork(nn.Module):
@@ -100,7 +102,7 @@ class CropNetwork(nn.Module):
         self.decoders = nn.ModuleDict({name: _decoder(joined, config) for name in heads})
         self.auxiliary = nn.ModuleDict()
         if config.auxiliary and config.fusion != "decision":
-            inside = width if late else config.embedding
+            inside = width if late else config.date_width
             self.auxiliary.update({n: nn.Linear(inside, config.n_classes) for n in config.series})
 
     def normalise_by(self, name: str, mean: Tensor, deviation: Tensor) -> None:
@@ -128,15 +130,19 @@ class CropNetwork(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, class)."""
-        return self.forward_all(batch).logits
+        return self.forward_all(batch, attention=False).logits
 
-    def forward_all(self, batch: Batch) -> Outputs:
-        """Logits with all that led to them."""
-        extras = self._extras(batch)
-        fuse = {
-            "early": self._early, "mid": self._mid, "late": self._late, "decision": self._decide,
-        }[self.config.fusion]  # fmt: skip
-        return fuse(self._sampled(batch), extras)
+    def forward_all(self, batch: Batch, *, attention: bool = True) -> Outputs:
+        """Logits with all that led to them; attention costs a little, and can be left out."""
+        extras, series = self._extras(batch), self._sampled(batch)
+        match self.config.fusion:
+            case "early":
+                return self._early(series, extras)
+            case "mid":
+                return self._mid(series, extras)
+            case "late":
+                return self._late(series, self._summaries(series, extras, attention))
+        return self._decide(series, self._summaries(series, extras, attention))
 
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
@@ -163,6 +169,8 @@ class CropNetwork(nn.Module):
         there = {name: one for name, one in batch.series.items() if one.days.shape[1]}
         taken = {name: there[name] for name in self.config.series if name in there}
         step = self.config.thermal_step
+        if not self.training or step or self.config.fusion == "early":
+            taken = {name: one.spread() for name, one in taken.items()}
         if not step:
             return taken
         return {
@@ -179,33 +187,19 @@ class CropNetwork(nn.Module):
         features = (torch.cat(parts, dim=1) - self.extras_mean) / self.extras_deviation
         return torch.nan_to_num(features)
 
-    def _position(self, series: Series) -> Tensor | None:
-        """Positions (batch, time) of dates, as the time encoding has it."""
-        days = series.days
-        match self.config.time_encoding:
-            case "none":
-                return None
-            case "season-day":
-                return days
-            case "calendar-day":
-                return (days + self.config.start_day - 1) % 365 + 1
-            case "first-date":
-                return _since_first(days, series.valid.any(dim=2))
-            case "order":
-                return (torch.arange(days.shape[1], device=days.device) + 1.0).expand_as(days)
-        # Weather has no dates of its own that growth could shift: it is what shifts them.
-        thermal = days if series.thermal is None else series.thermal
-        return (thermal + days) / _THERMAL_UNIT
-
     def _embed(self, name: str, series: Series, extras: Tensor | None) -> _Dates:
         extras = None if name == WEATHER else extras
         rows, mask = self.encoders[name](series, extras)
-        return _Dates(rows, mask, series.days, self._position(series))
+        position = numbers_of(series, self.config)
+        return _Dates(rows, mask, series.days, positions(position, mask))
 
     def _summaries(
-        self, batch: Mapping[str, Series], extras: Tensor | None
-    ) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
-        """By series: summary (member, width) of the members that have it, (batch,) which."""
+        self, batch: Mapping[str, Series], extras: Tensor | None, attentive: bool
+    ) -> _Summaries:
+        """By series: summary (member, width) of the members that have it, (batch,) which.
+
+        Then attention by series, where it is asked for.
+        """
         out, attention = {}, {}
         for name, whole in batch.items():
             seen = whole.seen
@@ -214,17 +208,45 @@ class CropNetwork(nn.Module):
             some = not bool(seen.all())
             series = whole.take(seen) if some else whole
             features = extras[seen] if some and extras is not None else extras
-            dates = self._embed(name, series, features)
-            summary, weight = self.temporal[name](
-                dates.rows, dates.mask, dates.days, dates.position
-            )
+            if self.training:
+                dates = self._embed(name, series, features)
+                summary, weight = self.temporal[name](
+                    dates.rows, dates.mask, dates.days, dates.position
+                )
+            else:
+                summary, weight = self._summary_in_blocks(name, series, features, attentive)
             out[name] = summary, seen
-            if weight is not None:
+            if weight is not None and attentive:
                 attention[name] = _spread(weight, seen)
         return out, attention
 
-    def _late(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
-        found, attention = self._summaries(batch, extras)
+    def _summary_in_blocks(
+        self, name: str, series: Series, extras: Tensor | None, attentive: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Summary (member, width) and attention of a series that all members have.
+
+        Members with as many valid dates are computed together, and masked dates not at all.
+        """
+        n, n_dates = series.days.shape
+        position, summary, attention = numbers_of(series, self.config), None, None
+        shared = None if position is None or position.stride(0) else Positions(position[:1])
+        for part in gathered(series):
+            features = None if name == WEATHER or extras is None else extras[part.members]
+            rows, _ = self.encoders[name](part.series, features)
+            found, weight = self.temporal[name](
+                rows, part.mask, part.series.days, positions_of(position, shared, part)
+            )
+            if summary is None:
+                summary = found.new_empty(n, found.shape[1])
+            summary[part.members] = found
+            if weight is not None and attentive:
+                if attention is None:
+                    attention = weight.new_empty(n, n_dates, weight.shape[2])
+                attention[part.members] = spread_dates(weight, part.dates, n_dates)
+        return cast("Tensor", summary), attention
+
+    def _late(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
+        found, attention = summaries
         n = len(next(iter(batch.values())).valid)
         parts = {name: self._part(name, found.get(name), n) for name in self.config.series}
         joined = torch.cat(list(parts.values()), dim=1)
@@ -268,8 +290,8 @@ class CropNetwork(nn.Module):
                     out[name] = members
         return out
 
-    def _decide(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
-        found, attention = self._summaries(batch, extras)
+    def _decide(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
+        found, attention = summaries
         n = len(next(iter(batch.values())).valid)
         total = next(self.parameters()).new_zeros(n, self.config.n_classes)
         count = total.new_zeros(n, 1)
@@ -308,8 +330,7 @@ class CropNetwork(nn.Module):
         mask = torch.cat([one.mask for one in every], dim=1)  # (batch, time of all)
         rows = packed(torch.cat([dense(one.rows, one.mask) for one in every], dim=1), mask)
         days = torch.cat([one.days for one in every], dim=1)
-        positions = [one.position for one in every if one.position is not None]
-        merged = _Dates(rows, mask, days, torch.cat(positions, dim=1) if positions else None)
+        merged = _Dates(rows, mask, days, joined([one.position for one in every]))
         summary, weight = self._summarise(merged)
         attention = {}
         if weight is not None:
@@ -322,7 +343,8 @@ class CropNetwork(nn.Module):
     def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
         stacked = self._stack(batch)
         rows, mask = self.encoders[FUSED](stacked, extras)
-        dates = _Dates(rows, mask, stacked.days, self._position(stacked))
+        position = positions(numbers_of(stacked, self.config), mask)
+        dates = _Dates(rows, mask, stacked.days, position)
         summary, weight = self._summarise(dates)
         attention = {}
         if weight is not None:
@@ -344,7 +366,9 @@ class CropNetwork(nn.Module):
                 dates.rows, dates.mask, dates.days, dates.position
             )
             return found
-        position = None if dates.position is None else dates.position[some]
+        position = dates.position
+        if position is not None and len(position.numbers) > 1:
+            position = Positions(position.numbers[some])
         summary, weight = self.temporal[FUSED](
             dates.rows, dates.mask[some], dates.days[some], position
         )
@@ -386,12 +410,6 @@ class CropNetwork(nn.Module):
             when,
             torch.cat(thermal, dim=1) if thermal else None,
         )
-
-
-def _since_first(days: Tensor, dated: Tensor) -> Tensor:
-    """Days since a member's first valid date: both (batch, time); 0 where it has none."""
-    first = torch.where(dated, days, torch.inf).amin(dim=1, keepdim=True)
-    return torch.where(first.isfinite(), days - first, 0.0)
 
 
 def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:

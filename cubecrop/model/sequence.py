@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, lean, mlp
+from cubecrop.model.layers import RowNorm, dense, lean, mlp
+from cubecrop.model.positions import add_positions
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.positions import Positions
 
 __all__ = ["BidirectionalGru", "TemporalConvolution", "Transformer"]
 
@@ -31,10 +33,10 @@ class _SequenceEncoder(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.period = config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
+        self.norm_in = nn.LayerNorm(config.date_width)
 
     def ordered(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """(batch, date, embedding) by day, and (batch, date) bool which of them are real."""
         x = self.norm_in(embedding)
@@ -55,8 +57,8 @@ class TemporalConvolution(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
-        widths = (config.embedding, *[width] * _LAYERS)
+        width = config.attention_width or config.date_width
+        widths = (config.date_width, *[width] * _LAYERS)
         self.convolutions = nn.ModuleList(
             nn.Conv1d(a, b, _KERNEL, padding="same", bias=False)
             for a, b in itertools.pairwise(widths)
@@ -66,7 +68,7 @@ class TemporalConvolution(_SequenceEncoder):
         self.out = mlp((width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
@@ -85,13 +87,13 @@ class BidirectionalGru(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
-        self.units = nn.GRU(config.embedding, width, batch_first=True, bidirectional=True)
+        width = config.attention_width or config.date_width
+        self.units = nn.GRU(config.date_width, width, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(config.dropout)
         self.out = mlp((2 * width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
@@ -113,9 +115,9 @@ class Transformer(_SequenceEncoder):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__(config)
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         layer = nn.TransformerEncoderLayer(
-            config.embedding,
+            config.date_width,
             cast("int", config.heads),
             dim_feedforward=2 * width,
             dropout=config.dropout,
@@ -123,10 +125,10 @@ class Transformer(_SequenceEncoder):
             norm_first=True,
         )
         self.layers = nn.TransformerEncoder(layer, _LAYERS, enable_nested_tensor=False)
-        self.out = mlp((config.embedding, *cast("tuple[int, ...]", config.temporal_mlp)))
+        self.out = mlp((config.date_width, *cast("tuple[int, ...]", config.temporal_mlp)))
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,7 +21,9 @@ class Series:
     Parameters
     ----------
     values : Tensor
-        (batch, time, pixel, band) float32 in the series' unit; anything where not valid.
+        (batch, time, pixel, band) float32 in the series' unit; anything where not valid. Or
+        packed, (valid pixel, band): those of valid pixels alone, in their order, which training
+        draws so that nothing is computed for the others.
     valid : Tensor
         (batch, time, pixel) bool.
     days : Tensor
@@ -35,10 +37,35 @@ class Series:
     days: Tensor
     thermal: Tensor | None = None
 
-    def take(self, index: Tensor) -> Series:
+    def take(self, index: Tensor | slice) -> Series:
         """Some members, by mask or position."""
+        if self.packed:
+            return self.spread().take(index)
         thermal = None if self.thermal is None else self.thermal[index]
-        return Series(self.values[index], self.valid[index], self.days[index], thermal)
+        valid, days = self.valid[index], self.days
+        # A stride of 0 says that members share their days, and goes on saying so.
+        days = days[:1].expand(len(valid), -1) if days.stride(0) == 0 else days[index]
+        return Series(self.values[index], valid, days, thermal)
+
+    @property
+    def packed(self) -> bool:
+        """Whether there are values of valid pixels alone."""
+        return self.values.dim() == 2
+
+    def spread(self) -> Series:
+        """The same with values (batch, time, pixel, band), 0 where not valid."""
+        if not self.packed:
+            return self
+        values = self.values.new_zeros(*self.valid.shape, self.values.shape[1])
+        values[self.valid] = self.values
+        return replace(self, values=values)
+
+    def keep(self, members: Tensor) -> Series:
+        """Members by a mask (batch,) bool; the others lose every pixel, and stay."""
+        valid = self.valid & members[:, None, None]
+        if not self.packed:
+            return replace(self, valid=valid)
+        return replace(self, values=self.values[valid[self.valid]], valid=valid)
 
     def to(self, device: str | torch.device) -> Series:
         """The same on a device."""

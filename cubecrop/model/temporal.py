@@ -1,9 +1,10 @@
 """Temporal encoders: the embeddings of a series' dates become one.
 
 All take rows (row, embedding), a row for each date of a mask (batch, time) in order of batch
-and time; the days and positions of the dates, (batch, time) each; every member has a date.
-They give a summary (batch, width) and, where they attend, attention (batch, time, head), 0
-at masked dates and summing to 1 over time.
+and time, or a row for every date, of which those outside the mask are finite and count for
+nothing; the days (batch, time) and positions of the dates; every member has a date. They give a
+summary (batch, width) and, where they attend, attention (batch, time, head), 0 at masked dates
+and summing to 1 over time.
 """
 
 from __future__ import annotations
@@ -14,13 +15,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, add_positions, dense, linear, mlp, position_table
+from cubecrop.model.layers import RowNorm, dense, linear, mlp, unpacked
+from cubecrop.model.positions import add_positions
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.positions import Positions
 
-__all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
+__all__ = ["LightweightAttention", "TemporalAttention", "pool_heads", "temporal_encoder"]
 
 #: Heads pooled in one product: fewer are too small for it, more compute much for nothing.
 _HEADS_TOGETHER = 4
@@ -50,10 +53,10 @@ class LightweightAttention(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
         self.period = config.period
-        self.norm_in: nn.Module = nn.LayerNorm(config.embedding)
+        self.norm_in: nn.Module = nn.LayerNorm(config.date_width)
         self.widen = _widening(config)
         self.keys = nn.Linear(width, self.heads * self.key_width)
         self.query = nn.Parameter(torch.empty(self.heads, self.key_width))
@@ -64,31 +67,36 @@ class LightweightAttention(nn.Module):
         self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see the module."""
         x = self.norm_in(embedding)
         if self.widen is not None:
             x = self.widen(x, mask)
-        weights = self.keys.weight.view(self.heads, self.key_width, -1)
-        # A query that does not depend on the input makes keys a matter of weights alone.
-        scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
-        bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
-        scores, values = dense(linear(x, scorer, bias), mask), dense(x, mask)
+        scorer, bias = self.scorer()
+        scores, values = unpacked(linear(x, scorer, bias), mask), unpacked(x, mask)
         place = None
         if position is not None:
             # Every head's channels get the same sinusoids: they are weighed apart from the
             # values, once a date and not once a head.
-            if position.stride(0):
-                position = position.masked_fill(~mask, 0.0)
-            place = position_table(position, x.shape[1] // self.heads, self.period)
-            scores = scores + place @ scorer.unflatten(1, (self.heads, -1)).sum(dim=1).t()
+            place = position.table(x.shape[1] // self.heads, self.period)
+            scores = scores + place @ scorer.view(self.heads, self.heads, -1).sum(dim=1).t()
         attention = _softmax(scores, mask)  # (batch, time, head)
         weight = self.attention_dropout(attention).transpose(1, 2)  # (batch, head, time)
-        pooled = _pool_heads(weight, values)  # (batch, head, channel)
+        pooled = pool_heads(weight, values)  # (batch, head, channel)
         if place is not None:
             pooled = pooled + weight @ place
         return self.norm_out(self.out(pooled.flatten(1))), attention
+
+    def scorer(self) -> tuple[Tensor, Tensor]:
+        """Weights (head, channel) and bias (head,) of the scores of dates.
+
+        A query that does not depend on the input makes keys a matter of weights alone.
+        """
+        weights = self.keys.weight.view(self.heads, self.key_width, -1)
+        scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
+        bias = (self.keys.bias.view_as(self.query) * self.query).sum(dim=1) / self.key_width**0.5
+        return scorer, bias
 
 
 class TemporalAttention(nn.Module):
@@ -102,10 +110,10 @@ class TemporalAttention(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        width = config.attention_width or config.embedding
+        width = config.attention_width or config.date_width
         self.heads, self.key_width = cast("int", config.heads), cast("int", config.key_width)
         self.period = config.period
-        self.norm_in = nn.LayerNorm(config.embedding)
+        self.norm_in = nn.LayerNorm(config.date_width)
         self.widen = _widening(config)
         inner = self.heads * self.key_width
         self.queries, self.keys = nn.Linear(width, inner), nn.Linear(width, inner)
@@ -117,7 +125,7 @@ class TemporalAttention(nn.Module):
         self.norm_out = nn.LayerNorm(config.summary_width)
 
     def forward(
-        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Tensor | None
+        self, embedding: Tensor, mask: Tensor, _days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see the module."""
         x = self.norm_in(embedding)  # (row, channel)
@@ -153,7 +161,7 @@ class _Widening(nn.Module):
         x = self.linear(x)
         if not self.n_dates:
             return self.norm(x)  # type: ignore[no-any-return]
-        if len(x) != mask.numel() or mask.shape[1] != self.n_dates:
+        if mask.shape[1] != self.n_dates or not bool(mask.all()):
             raise ValueError(
                 f"weights are tied to {self.n_dates} dates, all of them valid; series have "
                 f"{mask.shape[1]} dates"
@@ -164,7 +172,7 @@ class _Widening(nn.Module):
 def _widening(config: NetworkConfig) -> _Widening | None:
     if not config.attention_width:
         return None
-    return _Widening(config.embedding, config.attention_width, config.n_dates)
+    return _Widening(config.date_width, config.attention_width, config.n_dates)
 
 
 def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
@@ -174,10 +182,12 @@ def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
 
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Attention (batch, time, head) from scores of that shape; what is masked has none."""
-    return torch.softmax(scores.masked_fill(~mask.unsqueeze(-1), float("-inf")), dim=1)
+    masked = scores.masked_fill(~mask.unsqueeze(-1), float("-inf"))
+    # Along the last dimension it takes a third of the time.
+    return torch.softmax(masked.transpose(1, 2), dim=2).transpose(1, 2)
 
 
-def _pool_heads(weight: Tensor, values: Tensor) -> Tensor:
+def pool_heads(weight: Tensor, values: Tensor) -> Tensor:
     """Sums (batch, head, channel) of each head's channels by its weights (batch, head, time).
 
     Some heads together over the channels of all of them, of which each keeps its own: more

@@ -60,7 +60,7 @@ def _coverage(tree: xr.DataTree, part: TrainingSet, name: str) -> Coverage | Non
     found = Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
     if found is None:
         return None
-    seen = np.asarray(series.valid.any(axis=2))[counts > 0]
+    seen = series.dated[counts > 0]
     pauses = longest_pause(seen, series.days, found.first, found.last)
     pause = int(np.percentile(pauses, 100 - _RARE, method="higher"))
     return replace(found, clear_pause=pause)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cubecrop.metrics import scores
-from cubecrop.model import WEATHER, Predictor
+from cubecrop.model import WEATHER, Predictor, keep_freed_memory
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import progress_bar
 from cubecrop.training.batches import batches, n_batches
@@ -99,11 +99,12 @@ def optimise(
     progress : bool
         Show a bar on a terminal or in a notebook.
     """
+    keep_freed_memory()
     per_epoch = n_batches(sets, config)
     epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
-    network.to(device).train()
+    weights = list(network.to(device).train().parameters())
     optimiser = torch.optim.AdamW(
-        network.parameters(),
+        weights,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         fused=True,  # one pass over the weights: a fifth of a small network's step
@@ -134,7 +135,7 @@ def optimise(
                     loss = _loss(found, truth.to(device), loss_of, config)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
+                nn.utils.clip_grad_norm_(weights, config.clip_norm, foreach=True)
                 optimiser.step()
                 schedule.step()
                 losses.append(float(loss.detach()))

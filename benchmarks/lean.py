@@ -1,0 +1,183 @@
+"""Whether the default network scores as the published sizes do, and at what share of the work.
+
+``python -m benchmarks.lean DATA`` fits both to the real points of `benchmarks.canada` (DATA is
+their table) and to simulated points with every date, and counts the floating-point operations of
+their predictions:
+
+- ``ON blocks``, ``MA blocks``: a third of a region tested by a network of the rest, three times a
+  region, as `benchmarks.canada` has them. The sizes were chosen on these and on simulated points;
+- ``simulated``: 400 points of a simulated region to learn from and 600 others to test, in three
+  regions with about 85 optical and 70 radar dates.
+
+Operations are those of one date more, counted by torch in a prediction of what is folded, of
+single pixels and of parcels of 64. Every result is a line of a CSV, so that a run that was stopped
+goes on. Seconds are those of the processor, for training alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.canada import BLOCKS, Row, append, measure, most_frequent, read_rows, summary
+from benchmarks.canada_methods import Method, methods
+from cubecrop import Nomenclature
+from cubecrop.metrics import scores
+from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
+from cubecrop.model.folding import fold
+from cubecrop.sample import read_worldcereal
+from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
+from cubecrop.simulate.points import simulate_points
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["flops_a_date"]
+
+GROUPS = ("network", "published")
+#: What the groups fit.
+OPTIONS = {"network": NetworkOptions(), "published sizes": NetworkOptions.published()}
+SIMULATED = "simulated"
+_REGIONS = ("flanders", "ontario", "bavaria")
+_YEAR, _LEARNED, _TESTED, _CLOUDINESS = 2021, 400, 600, 0.3
+#: Simulated weather of this seed was looked at in no other benchmark.
+_WORLD = 50
+_MEMBERS, _DATES = 16, 16
+_BANDS = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
+
+
+def flops_a_date(options: NetworkOptions, n_pixels: int) -> dict[str, float]:
+    """Floating-point operations that a date adds to the prediction of a set, by sensor."""
+    sensors = tuple(SensorConfig(name=name, bands=bands) for name, bands in _BANDS.items())
+    sizes = {name: getattr(options, name) for name in options.__dataclass_fields__}
+    network = fold(CropNetwork(NetworkConfig(sensors=sensors, n_classes=9, **sizes)))
+
+    def count(n_dates: dict[str, int]) -> int:
+        series = {
+            name: Series(
+                torch.zeros(_MEMBERS, n, n_pixels, len(_BANDS[name])),
+                torch.ones(_MEMBERS, n, n_pixels, dtype=torch.bool),
+                torch.arange(n).float().expand(_MEMBERS, -1),
+            )
+            for name, n in n_dates.items()
+        }
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(Batch(series))
+        return int(counter.get_total_flops())
+
+    short = dict.fromkeys(_BANDS, _DATES)
+    base = count(short)
+    return {
+        name: (count({**short, name: 2 * _DATES}) - base) / (_MEMBERS * _DATES) for name in _BANDS
+    }
+
+
+def simulated(
+    *,
+    n: tuple[int, int],
+    seeds: Iterable[int],
+    chosen: Iterable[Method],
+    done: set[tuple[str, int, int, str]],
+) -> Iterator[Row]:
+    """Fit and score on simulated points, so many to learn from and to test, what is not done."""
+    for fold_number, region in enumerate(_REGIONS):
+        samples = simulate_points(
+            region, _YEAR, n=sum(n), composite=None, cloudiness=_CLOUDINESS, seed=_WORLD
+        )
+        labels = samples["label"].to_numpy().tolist()
+        nomenclature = Nomenclature.from_labels(labels)
+        order = np.random.default_rng(fold_number).permutation(len(labels))
+        learned, tested = order[: n[0]], order[n[0] :]
+        truth = np.array([nomenclature.index(labels[i]) for i in tested])
+        for seed in seeds:
+            for method in chosen:
+                ((name, _),) = method.tests.items()
+                if (SIMULATED, fold_number, seed, name) in done:
+                    continue
+                start = time.process_time()
+                part = samples.isel(parcel=learned)
+                model = method.train(part, [labels[i] for i in learned], nomenclature, seed)
+                seconds = time.process_time() - start
+                found = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
+                one = scores(truth, np.nan_to_num(found).argmax(axis=1), len(nomenclature))
+                yield Row(
+                    protocol=SIMULATED,
+                    fold=fold_number,
+                    seed=seed,
+                    method=name,
+                    n_train=len(learned),
+                    n_test=one.n,
+                    accuracy=one.accuracy,
+                    macro_f1=one.macro_f1,
+                    seconds=seconds,
+                )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is asked for and print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.lean",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("data", type=Path, help="points of Canada")
+    parser.add_argument("--out", type=Path, default=Path("lean.csv"), help="CSV, added to")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--points", type=int, nargs=2, default=(_LEARNED, _TESTED),
+                        help="simulated, to learn from and to test")  # fmt: skip
+    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
+    asked = parser.parse_args(arguments)
+    rows = read_rows(asked.out)
+    done = {(row.protocol, row.fold, row.seed, row.method) for row in rows}
+    available, seeds = methods(asked.epochs), range(asked.seeds)
+    chosen = [method for group in GROUPS for method in available[group]]
+    samples = most_frequent(read_worldcereal(asked.data, label="CROPTYPE_LABEL"))
+    every = (
+        measure(
+            samples, seeds=seeds, protocols=BLOCKS, groups=GROUPS, epochs=asked.epochs, done=done
+        ),
+        simulated(n=tuple(asked.points), seeds=seeds, chosen=chosen, done=done),
+    )
+    for part in every:
+        for row in part:
+            append(asked.out, row)
+            rows.append(row)
+    Console(width=150).print(as_table(rows))
+
+
+def as_table(rows: Iterable[Row]) -> Table:
+    """Operations a date, and accuracy / macro-F1 ± spread over seeds, of each network."""
+    rows = list(rows)
+    cells, seconds = summary(rows), defaultdict(list)
+    for row in rows:
+        seconds[row.method].append(row.seconds)
+    table = Table(
+        "network", "kFLOP a date: pixel", "parcel", *BLOCKS, SIMULATED, "seeds", "CPU s a training",
+        title="accuracy / macro-F1 ± spread over seeds; Sentinel-2 + Sentinel-1",
+    )  # fmt: skip
+    for method, found in cells.items():
+        counts = [
+            " + ".join(f"{value / 1000:.1f}" for value in flops_a_date(OPTIONS[method], n).values())
+            for n in (1, 64)
+        ]
+        table.add_row(
+            method,
+            *counts,
+            *(str(found.get(protocol, "")) for protocol in (*BLOCKS, SIMULATED)),
+            ", ".join(map(str, sorted({cell.seeds for cell in found.values()}))),
+            f"{np.mean(seconds[method]):.1f}",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Members of a batch brought together by their number of valid dates, which alone are kept.
+
+A network then computes next to nothing for masked dates, and works on blocks that stay in the
+processor's cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from cubecrop.model.series import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Gathered", "gathered", "spread_dates"]
+
+#: Work of a block on a processor, in pixels on dates; a date costs as much as some of its pixels.
+#: A graphics card wants more at once.
+_WORK = {"cpu": 65536, "cuda": 2_000_000}
+_A_DATE = 7
+#: Members come in multiples of these, so that kernels need no padding.
+_EVEN = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """Some members of a series with their valid dates, left-aligned.
+
+    ``series`` (member, some dates, pixel, band); a member with fewer dates than others repeats
+    its first, and ``mask`` (member, some dates) bool is False there. ``members`` (member,) says
+    which of the batch they are, ``dates`` (member, some dates) which of its dates; None for all
+    of them in their order.
+    """
+
+    series: Series
+    mask: Tensor
+    members: Tensor | slice
+    dates: Tensor | None
+
+
+def gathered(series: Series) -> Iterator[Gathered]:
+    """Split a batch, whose members all have a valid date, into blocks of members.
+
+    Parameters
+    ----------
+    series : Series
+        (batch, time, pixel, band); stays as it is.
+    """
+    mask = series.valid.any(dim=-1)  # (batch, time)
+    n, n_dates = mask.shape
+    pixels = series.valid.shape[-1]
+    if bool(mask.all()):
+        step = _members(n_dates, pixels, mask.is_cuda)
+        for start in range(0, n, step):
+            part = slice(start, start + step)
+            yield Gathered(series.take(part), mask[part], part, None)
+        return
+    counts, order = mask.sum(dim=1).sort(descending=True, stable=True)
+    lengths = counts.tolist()
+    real = torch.arange(lengths[0], device=mask.device) < counts.unsqueeze(1)
+    date = mask[order].nonzero()[:, 1]
+    dates = date[counts.cumsum(dim=0) - counts].unsqueeze(1).repeat(1, lengths[0])
+    dates.masked_scatter_(real, date)  # (batch, some dates)
+    start = 0
+    while start < n:
+        length = lengths[start]
+        part = slice(start, start + _members(length, pixels, mask.is_cuda))
+        which, when = order[part], dates[part, :length]
+        yield Gathered(_at(series, which, when), real[part, :length], which, when)
+        start = part.stop
+
+
+def _members(n_dates: int, pixels: int, on_card: bool) -> int:
+    step = max(1, _WORK["cuda" if on_card else "cpu"] // (n_dates * (pixels + _A_DATE)))
+    return step - step % _EVEN if step > _EVEN else step
+
+
+def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
+    """Some members at dates (member, date) of their own."""
+    row = (members.unsqueeze(1) * series.valid.shape[1] + dates).flatten()
+
+    def pick(values: Tensor) -> Tensor:
+        return values.flatten(0, 1).index_select(0, row).view(*dates.shape, *values.shape[2:])
+
+    return Series(
+        pick(series.values),
+        pick(series.valid),
+        series.days[0][dates] if series.days.stride(0) == 0 else pick(series.days),
+        None if series.thermal is None else pick(series.thermal),
+    )
+
+
+def spread_dates(part: Tensor, dates: Tensor | None, n_dates: int) -> Tensor:
+    """What stands at some dates (member, some dates, feature) at its place among all, 0 elsewhere.
+
+    Repeated dates must hold 0.
+    """
+    if dates is None:
+        return part
+    whole = part.new_zeros(len(part), n_dates, part.shape[2])
+    return whole.scatter_add_(1, dates.unsqueeze(-1).expand_as(part), part)
