@@ -182,10 +182,13 @@ class WholeSeason:
     def cubecrop(self) -> None:
         _let_go(self.season()["sentinel2/reflectance"].data)
 
-    def cubecrop_parcels(self) -> None:
+    def sets(self) -> xr.DataTree:
         season = self.season()
         parcels = self.parcels.iloc[reading_order(season, self.parcels)]
-        sets = cubecrop.sample_pixel_sets(season, parcels, n_pixels=64)["sentinel2"]
+        return cubecrop.sample_pixel_sets(season, parcels, n_pixels=64)
+
+    def cubecrop_parcels(self) -> None:
+        sets = self.sets()["sentinel2"]
         _let_go(sets["reflectance"].data, sets["valid"].data)
 
     def rasterio_pool(self) -> None:

@@ -154,7 +154,7 @@ def test_whole_season(benchmarks, monkeypatch, tmp_path):
     clear = np.isfinite(ours)
     assert clear.mean() > 0.2
     np.testing.assert_allclose(ours[clear], pool[clear], atol=1e-6)
-    sets = one.cubecrop_parcels()
+    sets = one.sets().compute()
     assert sets["sentinel2/reflectance"].shape == (9, 6, 10, 64)
 
 
