@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import dask.array as da
 import numpy as np
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 __all__ = ["RasterioBackend"]
 
+#: Share of a thread's memory that decoded parts of other chunks take, once in a process.
+_KEPT: Final = 0.15
+
 
 class RasterioBackend:
     """Reads with rasterio, all files of a chunk in one task, and each block of a file once.
@@ -49,7 +52,7 @@ class RasterioBackend:
     """
 
     def __init__(self, *, memory: float = MEMORY) -> None:
-        """Keep up to a quarter of ``memory`` bytes for other chunks in memory, the rest on disk."""
+        """Keep up to 15 % of ``memory`` bytes for other chunks in memory, the rest on disk."""
         self._memory = memory
 
     #: What brings one file to the lattice, window by window; by default files are read block
@@ -79,7 +82,7 @@ class RasterioBackend:
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
             read=type(self).read,
-            shelf=Shelf(int(self._memory / 4), chunks=len(chunks[0]) * len(chunks[1])),
+            shelf=Shelf(int(self._memory * _KEPT), chunks=len(chunks[0]) * len(chunks[1])),
         )
         token = tokenize(
             plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error

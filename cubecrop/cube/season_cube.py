@@ -88,8 +88,8 @@ def open_season(
         most files lie.
     memory : float, default 2e9
         Bytes that a thread may hold. A chunk's series takes at most three tenths of it, half
-        as much again where it lies at an edge of the area. A quarter of it, once in a process
-        and sensor, is what was decoded and belongs to other chunks; what is beyond goes to a
+        as much again where it lies at an edge of the area. Another 15 %, once in a process and
+        sensor, is what was decoded and belongs to other chunks; what is beyond goes to a
         temporary file.
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.

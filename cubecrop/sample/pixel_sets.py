@@ -213,14 +213,21 @@ def _gather(source: da.Array, places: Places) -> da.Array:
         return nothing
     cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
     name = f"gather-{tokenize(source.name, places.token, cap)}"
+    front = () if readings is not None else (0,) * len(lead)
     graph: dict[Any, Any] = {}
     sizes = []
     for number, (part, blocks) in enumerate(places.runs(cap)):
-        front = () if readings is not None else (0,) * len(lead)
-        keys = [(blocks_of.name, *front, *block) for block in blocks]
-        key = (name, number, *(0,) * (len(lead) + 1))
         spec = (places.which[part], places.rows[part], places.columns[part])  # views
-        graph[key] = (_gather_block, keys, *spec, lead, np.dtype(source.dtype))
+        parts = []
+        for one, block in enumerate(blocks):
+            # Chunk by chunk, so that none waits in memory for those that its parcels reach into.
+            graph[f"{name}-part", number, one] = (
+                _gather_part, (blocks_of.name, *front, *block), one, *spec, lead,
+                np.dtype(source.dtype),
+            )  # fmt: skip
+            parts.append((f"{name}-part", number, one))
+        key = (name, number, *(0,) * (len(lead) + 1))
+        graph[key] = (_joined, parts, spec[0], lead, np.dtype(source.dtype))
         sizes.append(part.stop - part.start)
     return da.Array(
         HighLevelGraph.from_collections(name, graph, [blocks_of]),  # type: ignore[list-item]
@@ -230,23 +237,51 @@ def _gather(source: da.Array, places: Places) -> da.Array:
     )
 
 
-def _gather_block(
-    blocks: Sequence[Any],
+def _gather_part(
+    block: Any,  # noqa: ANN401
+    number: int,
     which: NDArray[np.int16],
     rows: NDArray[np.int32],
     columns: NDArray[np.int32],
     lead: tuple[int, ...],
     dtype: np.dtype[np.generic],
 ) -> NDArray[np.generic]:
-    """Pixels of a run of parcels; NaN where ``which`` names no block."""
-    out = np.full((which.shape[0], *lead, which.shape[1]), np.nan, dtype=dtype)
-    for number, block in enumerate(blocks):
-        mine = which == number
-        if not isinstance(block, np.ndarray):
-            block.gather(np.where(mine, rows, -1), columns, out)
-            continue
-        values = block[..., rows[mine], columns[mine]]  # (…, n)
-        np.moveaxis(out, -1, 1)[mine] = np.moveaxis(values, -1, 0)
+    """Pixels that a run of parcels has in one chunk.
+
+    Returns
+    -------
+    numpy.ndarray
+        (parcel, …, pixel) where all of them lie in that chunk, which is the usual case; else
+        (1, …, pixel), those of the chunk alone, one parcel after the other.
+    """
+    here = which == number
+    if not _is_whole(which):
+        rows, columns, here = rows[here][None], columns[here][None], here[here][None]
+    out = np.full((len(rows), *lead, rows.shape[1]), np.nan, dtype=dtype)
+    if not isinstance(block, np.ndarray):
+        block.gather(np.where(here, rows, -1), columns, out)
+    else:
+        values = block[..., rows[here], columns[here]]  # (…, n)
+        np.moveaxis(out, -1, 1)[here] = np.moveaxis(values, -1, 0)
+    return out
+
+
+def _is_whole(which: NDArray[np.int16]) -> bool:
+    return int(which.max(initial=0)) == 0
+
+
+def _joined(
+    parts: Sequence[NDArray[Any]],
+    which: NDArray[np.int16],
+    lead: tuple[int, ...],
+    dtype: np.dtype[np.generic],
+) -> NDArray[np.generic]:
+    """Pixels of a run of parcels, (parcel, …, pixel); NaN where ``which`` names no chunk."""
+    if len(parts) == 1:
+        return parts[0]
+    out = np.full((len(which), *lead, which.shape[1]), np.nan, dtype=dtype)
+    for number, part in enumerate(parts):
+        np.moveaxis(out, -1, 1)[which == number] = np.moveaxis(part[0], -1, 0)
     return out
 
 
