@@ -12,8 +12,7 @@ import os
 import re
 import threading
 import time
-import warnings
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 import rasterio
 import rasterio.errors
 
+from cubecrop.cube.reopening import opened_again
 from cubecrop.errors import CubecropError, ReadError
 
 if TYPE_CHECKING:
@@ -50,10 +50,6 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
 _ready = threading.local()
-# Of files that are opened without their place, which was checked before.
-warnings.filterwarnings(
-    "ignore", category=rasterio.errors.NotGeoreferencedWarning, module=r"cubecrop\.cube\.access"
-)
 #: Times that a file of another machine is opened, and seconds before the second time.
 _ATTEMPTS: Final = 3
 _DELAY: Final = 0.5
@@ -181,10 +177,8 @@ def _opened(
     function: Callable[..., rasterio.DatasetReader], href: str, source: Source, *, known: bool
 ) -> rasterio.DatasetReader:
     driver = _driver(source.href)
-    if known:
-        # Where warnings are errors it cannot be opened so.
-        with suppress(rasterio.errors.NotGeoreferencedWarning):
-            return function(href, driver=driver, sharing=False, GEOREF_SOURCES="NONE")
+    if known and (file := opened_again(function, href, driver)) is not None:
+        return file
     return function(href, driver=driver, sharing=False)
 
 

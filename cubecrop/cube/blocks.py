@@ -201,19 +201,14 @@ def read_for_chunk(
     ReadError
         The file cannot be read, or holds numbers that no product of its kind has.
     """
+    if request.cells.single or nest.unit is None:
+        alone: list[NDArray[Any]] = []
+        opened(lambda file: alone.append(read_pixels(file, source, place, dtype=dtype, fill=fill)))
+        return alone[-1]
     shelf, key = request.shelf, request.key
     out: NDArray[Any] | None = None
-    mine: list[Unit]
-    if request.cells.single or nest.unit is None:
-        mine, todo = [], []
-
-        def read(file: rasterio.DatasetReader) -> None:
-            nonlocal out
-            out = read_pixels(file, source, place, dtype=dtype, fill=fill)
-
-        opened(read)
-    else:
-        todo = nest.units(place)
+    mine: list[Unit] = []
+    todo = nest.units(place)
 
     def keep(file: rasterio.DatasetReader) -> None:
         nonlocal out

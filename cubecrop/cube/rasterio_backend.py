@@ -22,8 +22,8 @@ from cubecrop.cube.read import (
     WindowReader,
     margin_of,
     read_layer,
-    read_plane,
 )
+from cubecrop.cube.read_planes import read_plane
 from cubecrop.cube.shelf import Cell, Shelf
 from cubecrop.errors import ReadError
 from cubecrop.losses import Loss, OnError, constant, switch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import rasterio
@@ -17,17 +17,19 @@ from numpy.typing import DTypeLike, NDArray
 from rasterio.enums import Resampling
 
 from cubecrop.cube.access import with_file
-from cubecrop.cube.blocks import Nest, Opener, Request, nest_of, read_for_chunk
-from cubecrop.cube.grid import Lattice, Window
+from cubecrop.cube.blocks import nest_of
 from cubecrop.cube.headers import Stated, check_file
 from cubecrop.cube.pixels import as_raster, read_pixels
-from cubecrop.cube.planes import Plane
 from cubecrop.cube.warp import footing, lattice_squares, warp_square
 from cubecrop.errors import ReadError
 from cubecrop.schema import Access
 
+if TYPE_CHECKING:
+    from cubecrop.cube.grid import Lattice, Window
+
 __all__ = [
-    "Layer", "Source", "WindowReader", "margin_of", "read_layer", "read_plane", "read_window",
+    "Layer", "Source", "WindowReader", "covers", "filled", "finished", "lay", "margin_of",
+    "raw_fill", "read_layer", "read_window", "warp_onto", "within",
 ]  # fmt: skip
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
@@ -146,119 +148,24 @@ def read_layer(
         lattice,
         window.grown(margin),
         dtype=layer.dtype,
-        fill=_raw_fill(layer),
+        fill=raw_fill(layer),
         resampling=layer.resampling,
         replicate=layer.replicate,
     )
-    values = _finished(values, source, layer, lattice, window)
-    if reach is None or _covers(reach, window):
+    values = finished(values, source, layer, lattice, window)
+    if reach is None or covers(reach, window):
         return values
-    return _within(values, window, reach, layer.fill)
+    return within(values, window, reach, layer.fill)
 
 
-def read_plane(
-    source: Source,
-    layer: Layer,
-    lattice: Lattice,
-    need: Window,
-    request: Request,
-    *,
-    reach: Window,
-) -> Plane | None:
-    """Read what a chunk needs of a file, and leave to other chunks what they will need.
-
-    Parameters
-    ----------
-    source, layer, lattice
-        What to read, how, and where to.
-    need : Window
-        The part of the chunk where values are needed; elsewhere they are anything.
-    request : Request
-        For which chunk.
-    reach : Window
-        What of the lattice the file may reach, by its item; see `read_layer`.
-
-    Returns
-    -------
-    Plane or None
-        Where pixels of the file nest in the lattice and are not finished, as the file has
-        them; else on the chunk's pixels. None where the file has nothing for the chunk.
-
-    Raises
-    ------
-    ReadError
-        See `read_layer`.
-    """
-    shelf, key = request.shelf, request.key
-    dtype, fill = np.dtype(layer.dtype), _raw_fill(layer)
-    wide = need.grown(request.margin)
-
-    def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:
-        with_file(source, use, is_known=True)
-
-    def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
-        place = nest.pixels(wide)
-        if place.height == 0 or place.width == 0:
-            return None
-        return read_for_chunk(opened, source, nest, place, request, dtype=dtype, fill=fill)
-
-    def first(file: rasterio.DatasetReader) -> NDArray[Any] | None:
-        check_file(file, source)
-        nest = nest_of(file, lattice) if layer.replicate else None
-        shelf.nests[key] = nest
-        if nest is not None:
-            return nested(nest, lambda use: use(file))
-        return warp_onto(
-            file, source, lattice, wide, dtype=dtype, fill=fill, resampling=layer.resampling
-        )
-
-    nest = shelf.nests.get(key)
-    values = with_file(source, first) if nest is None else nested(nest, opened)
-    if values is None:
-        return None
-    nest = shelf.nests[key]
-    window = request.cells.window(request.cell)
-    if nest is not None and layer.finish is None and layer.highest is None:
-        plane = _as_plane(values, nest, nest.pixels(wide), window, fill)
-        return plane if _covers(reach, window) else _clipped(plane, window, reach, layer)
-    if nest is not None:
-        place, spread = nest.window(nest.pixels(wide)), _filled(wide, fill, dtype)
-        _lay(spread, wide, values, place, nest.factor)
-        values = spread
-    values = _finished(values, source, layer, lattice, need)
-    whole = _filled(window, layer.fill, values.dtype)
-    rows, columns = need.within(window)
-    whole[rows, columns] = values
-    return _clipped(Plane(whole), window, reach, layer)
-
-
-def _as_plane(
-    values: NDArray[Any], nest: Nest, place: Window, window: Window, fill: float
-) -> Plane:
-    """Pixels of a file over the whole of a chunk."""
-    top, left = (
-        start % nest.factor for start in (window.row - nest.row, window.column - nest.column)
-    )
-    whole = Window(
-        (window.row - nest.row) // nest.factor,
-        (window.column - nest.column) // nest.factor,
-        -(-(top + window.height) // nest.factor),
-        -(-(left + window.width) // nest.factor),
-    )
-    if place != whole:
-        spread = _filled(whole, fill, values.dtype)
-        spread[place.within(whole)] = values
-        values = spread
-    return Plane(values, nest.factor, top, left)
-
-
-def _filled(window: Window, fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
+def filled(window: Window, fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
     """`numpy.full`, which for zeros would touch memory that is written again in a moment."""
     shape = (window.height, window.width)
     return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
 
 
-def _covers(reach: Window, window: Window) -> bool:
+def covers(reach: Window, window: Window) -> bool:
+    """Whether a window lies in another."""
     return (
         reach.row <= window.row
         and reach.column <= window.column
@@ -267,15 +174,8 @@ def _covers(reach: Window, window: Window) -> bool:
     )
 
 
-def _clipped(plane: Plane, window: Window, reach: Window, layer: Layer) -> Plane:
-    """Nothing beyond what a file may reach; see `read_layer`."""
-    if _covers(reach, window):
-        return plane
-    values = plane.spread((window.height, window.width))
-    return Plane(_within(values, window, reach, layer.fill))
-
-
-def _within(values: NDArray[Any], window: Window, reach: Window, fill: float) -> NDArray[Any]:
+def within(values: NDArray[Any], window: Window, reach: Window, fill: float) -> NDArray[Any]:
+    """Values of a window with a fill beyond what a file may reach."""
     inside = np.full(values.shape, fill, values.dtype)
     rows, columns = reach.within(window)
     inside[rows, columns] = values[rows, columns]
@@ -287,17 +187,18 @@ def margin_of(layer: Layer, lattice: Lattice) -> int:
     return math.ceil(layer.halo / lattice.resolution)
 
 
-def _raw_fill(layer: Layer) -> float:
+def raw_fill(layer: Layer) -> float:
+    """What stands for missing pixels before a layer is finished."""
     return layer.fill if layer.raw_fill is None else layer.raw_fill
 
 
-def _finished(
+def finished(
     values: NDArray[Any], source: Source, layer: Layer, lattice: Lattice, window: Window
 ) -> NDArray[Any]:
     """Values of a grown window, checked and finished, without the margin."""
     margin = margin_of(layer, lattice)
     if layer.highest is not None:
-        _check_highest(values, source, layer.highest, _raw_fill(layer))
+        _check_highest(values, source, layer.highest, raw_fill(layer))
     if layer.finish is not None:
         values = layer.finish(values, lattice.resolution)
     return values[margin : margin + window.height, margin : margin + window.width]
@@ -350,7 +251,7 @@ def read_window(
             out = np.full((window.height, window.width), fill, kind)
             if place.height > 0 and place.width > 0:
                 values = read_pixels(file, source, place, dtype=kind, fill=fill)
-                _lay(out, window, values, nest.window(place), nest.factor)
+                lay(out, window, values, nest.window(place), nest.factor)
             return out
         return warp_onto(
             file, source, lattice, window, dtype=kind, fill=fill, resampling=resampling
@@ -385,7 +286,7 @@ def warp_onto(
     return out
 
 
-def _lay(
+def lay(
     out: NDArray[Any], window: Window, values: NDArray[Any], place: Window, factor: int
 ) -> None:
     """Write pixels of a file, each ``factor`` x ``factor`` times, where a window has them.
