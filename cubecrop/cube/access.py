@@ -41,8 +41,10 @@ OPTIONS: Final[dict[str, str]] = {
     # share a connection where the server can.
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
-    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each.
-    "CPL_VSIL_CURL_CACHE_SIZE": "134217728",
+    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each. Single blocks
+    # pass through the same memory and drive headers out, so that it must hold what all threads
+    # read for a chunk.
+    "CPL_VSIL_CURL_CACHE_SIZE": "536870912",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "4",

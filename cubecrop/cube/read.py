@@ -206,14 +206,20 @@ def read_plane(
         check_file(file, source)
         nest = nest_of(file, lattice) if layer.replicate else None
         shelf.nests[key] = nest
+        shelf.known(key)
         if nest is not None:
             return nested(nest, lambda use: use(file))
         return warp_onto(
             file, source, lattice, wide, dtype=dtype, fill=fill, resampling=layer.resampling
         )
 
-    nest = shelf.nests.get(key)
-    values = with_file(source, first) if nest is None else nested(nest, opened)
+    mine = shelf.first(key)
+    try:
+        nest = shelf.nests.get(key)
+        values = with_file(source, first) if nest is None else nested(nest, opened)
+    finally:
+        if mine:
+            shelf.known(key)
     if values is None:
         return None
     nest = shelf.nests[key]

@@ -62,6 +62,7 @@ class Shelf:
         self._held = 0
         self._parts: dict[Cell, dict[tuple[Key, Unit], tuple[Window, Any]]] = {}
         self._busy: set[tuple[Key, Unit]] = set()
+        self._opening: set[Key] = set()
         self._changed = threading.Condition()
         self._spool = _Spool()
         if name is None:
@@ -75,6 +76,25 @@ class Shelf:
         with self._changed:
             if cell in self._done:
                 self._done.clear()
+
+    def first(self, key: Key) -> bool:
+        """Whether the caller is to open a file that nobody knows, and to call `known` then.
+
+        Chunks that begin together begin with the same files: the others wait, so that a server
+        is asked for a header once.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: key in self.nests or key not in self._opening)
+            if key in self.nests:
+                return False
+            self._opening.add(key)
+            return True
+
+    def known(self, key: Key) -> None:
+        """Say that it is known how a file lies, or that it could not be opened."""
+        with self._changed:
+            self._opening.discard(key)
+            self._changed.notify_all()
 
     def claim(
         self, cell: Cell, key: Key, units: Sequence[Unit]
