@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from cubecrop.cube import Backend
+
 _THREADS = 16
 #: Of the pool: as few requests as GDAL can make of a file that is read whole.
 _OPTIONS = {
@@ -174,8 +176,10 @@ class WholeSeason:
         """What the last run asked of a server: of a disk, nothing."""
         return Asked(requests=0, sent=0)
 
-    def season(self) -> xr.DataTree:
-        return cubecrop.open_season(self.aoi, YEAR, archive=self.archive, modalities=("sentinel2",))
+    def season(self, *, backend: Backend | None = None) -> xr.DataTree:
+        return cubecrop.open_season(
+            self.aoi, YEAR, archive=self.archive, modalities=("sentinel2",), backend=backend
+        )
 
     def cubecrop(self) -> None:
         _let_go(self.season()["sentinel2/reflectance"].data)

@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import rasterio
@@ -24,10 +24,11 @@ from cubecrop.errors import CubecropError, ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from cubecrop.cube.read import Source
 
-__all__ = ["FILES_AT_ONCE", "OPTIONS", "is_remote", "many_files", "with_file"]
+__all__ = ["FILES_AT_ONCE", "OPTIONS", "Web", "is_remote", "many_files", "setting", "with_file"]
 
 T = TypeVar("T")
 
@@ -67,6 +68,15 @@ _GONE: Final = re.compile(r"\b(404|410)\b|does not exist|NoSuchKey|NoSuchBucket"
 _REFUSED: Final = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNot")
 
 
+class Web(Protocol):
+    """Opens GeoTIFFs of an HTTP server in another way than GDAL does."""
+
+    def __call__(
+        self, href: str, kept: dict[Any, Any]
+    ) -> AbstractContextManager[rasterio.DatasetReader]:
+        """Open a file; ``kept`` is for what later openings of it need."""
+
+
 @lru_cache(maxsize=4096)
 def _scheme(href: str) -> str:
     return urlsplit(href).scheme
@@ -93,7 +103,18 @@ def _unset(options: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in options.items() if key not in os.environ}
 
 
-def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
+def setting(name: str) -> str:
+    """One of GDAL's options, as the environment or `OPTIONS` has it."""
+    return os.environ.get(name, OPTIONS[name])
+
+
+def with_file(
+    source: Source,
+    use: Callable[[rasterio.DatasetReader], T],
+    *,
+    web: Web | None = None,
+    kept: dict[Any, Any] | None = None,
+) -> T:
     """Open a file, use it and close it; if it is remote and fails, try again.
 
     Parameters
@@ -102,6 +123,10 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
         Which file.
     use : callable
         ``use(file)``; called anew at each attempt.
+    web : callable, optional
+        What opens a GeoTIFF of an HTTP server; by default GDAL does.
+    kept : dict, optional
+        What ``web`` may keep of the file from one opening to the next.
 
     Returns
     -------
@@ -117,7 +142,7 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
     refused, text = False, ""
     for attempt in range(attempts):
         try:
-            return _once(source, use, attempt, renew=refused)
+            return _once(source, use, attempt, renew=refused, web=web, kept=kept)
         except _FAILURES as error:
             if isinstance(error, CubecropError):
                 raise
@@ -136,7 +161,13 @@ def with_file(source: Source, use: Callable[[rasterio.DatasetReader], T]) -> T:
 
 
 def _once(
-    source: Source, use: Callable[[rasterio.DatasetReader], T], attempt: int, *, renew: bool
+    source: Source,
+    use: Callable[[rasterio.DatasetReader], T],
+    attempt: int,
+    *,
+    renew: bool,
+    web: Web | None,
+    kept: dict[Any, Any] | None,
 ) -> T:
     href, access, options = source.href, source.access, {}
     scheme = _scheme(href)
@@ -149,6 +180,12 @@ def _once(
         options = dict(access.options)
     elif scheme in {"http", "https"} and access.signer is not None:
         href = access.signer(href, renew=renew)
+    if web is not None and scheme in {"http", "https"} and _driver(source.href) == "GTiff":
+        kept = {} if kept is None else kept
+        if attempt > 0:
+            kept.clear()
+        with rasterio.Env(**_unset(OPTIONS)), web(href, kept) as file:
+            return use(file)
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more

@@ -194,7 +194,7 @@ def read_plane(
     wide = need.grown(request.margin)
 
     def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:
-        with_file(source, use)
+        with_file(source, use, web=request.web, kept=shelf.headers.setdefault(key, {}))
 
     def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
         place = nest.pixels(wide)
@@ -216,7 +216,11 @@ def read_plane(
     mine = shelf.first(key)
     try:
         nest = shelf.nests.get(key)
-        values = with_file(source, first) if nest is None else nested(nest, opened)
+        if nest is None:
+            kept = shelf.headers.setdefault(key, {})
+            values = with_file(source, first, web=request.web, kept=kept)
+        else:
+            values = nested(nest, opened)
     finally:
         if mine:
             shelf.known(key)

@@ -55,6 +55,8 @@ class Shelf:
     def __init__(self, memory: int, *, chunks: int, name: str | None = None) -> None:
         #: How files lie on the grid, of those that were opened.
         self.nests: dict[Key, Any] = {}
+        #: What is kept of their first bytes, where GDAL does not; see `cubecrop.cube.access`.
+        self.headers: dict[Key, dict[Any, Any]] = {}
         self._name = name or uuid.uuid4().hex
         self._memory = memory
         self._chunks = chunks
@@ -160,6 +162,7 @@ class Shelf:
                 self._done.clear()
                 ended += self._parts.values()
                 self._parts = {}
+                self.headers.clear()
         for parts in ended:
             for _, values in parts.values():
                 self._drop(values)
