@@ -30,6 +30,7 @@ import cubecrop
 from benchmarks.nginx import Asked
 from benchmarks.reading import _MASKED
 from benchmarks.season_files import YEAR, located, scattered_parcels, write_season
+from cubecrop.cube.access import OPTIONS
 from cubecrop.sample import reading_order
 from cubecrop.schema import SENTINEL2_BANDS
 
@@ -46,6 +47,8 @@ _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
+    # Who reads first in a process decides it for all.
+    "CPL_VSIL_CURL_CACHE_SIZE": OPTIONS["CPL_VSIL_CURL_CACHE_SIZE"],
 }
 #: Side of the chunks of odc-stac and stackstac: whole files, each opened and decoded once.
 _CHUNK = 2048

@@ -44,7 +44,7 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_MULTIPLEX": "YES",
     # Headers of a season's files stay in memory from chunk to chunk: 16 KB each. Single blocks
     # pass through the same memory and drive headers out, so that it must hold what all threads
-    # read for a chunk.
+    # read for a chunk. GDAL takes its size from whoever reads the first file in a process.
     "CPL_VSIL_CURL_CACHE_SIZE": "536870912",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
