@@ -24,6 +24,7 @@ import cubecrop
 from benchmarks.reading import _MASKED, ReadSeason
 from benchmarks.season_files import clouded, hilly, in_blocks
 from benchmarks.web import served
+from cubecrop.cube import AsyncBackend
 from cubecrop.schema import SENTINEL2_BANDS
 from cubecrop.testing import Optical, Place, write_archive
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     import xarray as xr
     from numpy.typing import NDArray
+
+    from cubecrop.cube import Backend
 
 _THREADS = 16
 _YEAR = 2024
@@ -90,10 +93,9 @@ class LoadFromDisk(ReadSeason):
         Opening, which reads no pixel, is not of it: see `OpenSeason`.
         """
         if not hasattr(self, "found"):
-            names = ("chunks", "cubecrop", "rasterio_pool", "odc_stac")
-            self.found = dict.fromkeys(names, float("inf"))
+            self.found = dict.fromkeys(self.names, float("inf"))
             for _ in range(self.repeat):
-                for name in names:
+                for name in self.names:
                     self.forget()
                     read = getattr(self, f"open_{name}")()
                     start = self.clock()
@@ -102,6 +104,7 @@ class LoadFromDisk(ReadSeason):
         return self.found
 
     clock = staticmethod(time.process_time)
+    names = ("chunks", "cubecrop", "rasterio_pool", "odc_stac")
 
     def teardown(self, _: str) -> None:
         """Nothing was started."""
@@ -111,16 +114,19 @@ class LoadFromDisk(ReadSeason):
 
     def open_chunks(self) -> Callable[[], object]:
         """Each chunk is made and let go, as those that read a cube do."""
-        values = self.season()["sentinel2/reflectance"].data
+        return self.each_chunk(self.season())
+
+    def each_chunk(self, season: xr.DataTree) -> Callable[[], object]:
+        values = season["sentinel2/reflectance"].data
         ones = tuple((1,) * number for number in values.numblocks)
         return values.map_blocks(_nothing_of, chunks=ones, dtype=np.float32).compute
 
     def open_cubecrop(self) -> Callable[[], object]:
         return self.season()["sentinel2/reflectance"].compute
 
-    def season(self) -> xr.DataTree:
+    def season(self, *, backend: Backend | None = None) -> xr.DataTree:
         return cubecrop.open_season(
-            self.aoi, _YEAR, archive=self.archive, modalities=("sentinel2",)
+            self.aoi, _YEAR, archive=self.archive, modalities=("sentinel2",), backend=backend
         )
 
     def open_rasterio_pool(self) -> Callable[[], object]:
@@ -171,13 +177,17 @@ class LoadFromDisk(ReadSeason):
 
 
 class LoadOverHttp(LoadFromDisk):
-    """Seconds for a square kilometre of 297 files over HTTP, 30 ms before each answer."""
+    """Seconds for a square kilometre of 297 files over HTTP, 30 ms before each answer.
+
+    `cubecrop_async` is cubecrop with `AsyncBackend`: obstore asks in GDAL's place.
+    """
 
     side = 1024
     n_dates = 27
     delay = 0.03
     repeat = 2
     clock = staticmethod(time.perf_counter)
+    names = (*LoadFromDisk.names, "async")
 
     def setup(self, archive: str) -> None:
         super().setup(archive)
@@ -205,6 +215,12 @@ class LoadOverHttp(LoadFromDisk):
     def teardown(self, _: str) -> None:
         self.closing.close()
 
+    def open_async(self) -> Callable[[], object]:
+        return self.each_chunk(self.season(backend=AsyncBackend()))
+
+    def track_cubecrop_async(self, _: str) -> float:
+        return self.measured()["async"]
+
     def track_cubecrop(self, _: str) -> float:
         return self.measured()["chunks"]
 
@@ -218,6 +234,7 @@ class LoadOverHttp(LoadFromDisk):
         return self.measured()["chunks"] / self.measured()["rasterio_pool"]
 
     track_cubecrop.unit = track_rasterio_pool.unit = track_odc_stac.unit = "s"
+    track_cubecrop_async.unit = "s"
     track_share_of_pool.unit = "pools"
 
 

@@ -30,6 +30,7 @@ import cubecrop
 from benchmarks.nginx import Asked
 from benchmarks.reading import _MASKED
 from benchmarks.season_files import YEAR, located, scattered_parcels, write_season
+from cubecrop.cube.access import OPTIONS
 from cubecrop.sample import reading_order
 from cubecrop.schema import SENTINEL2_BANDS
 
@@ -40,12 +41,16 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from cubecrop.cube import Backend
+
 _THREADS = 16
 #: Of the pool: as few requests as GDAL can make of a file that is read whole.
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
+    # Who reads first in a process decides it for all.
+    "CPL_VSIL_CURL_CACHE_SIZE": OPTIONS["CPL_VSIL_CURL_CACHE_SIZE"],
 }
 #: Side of the chunks of odc-stac and stackstac: whole files, each opened and decoded once.
 _CHUNK = 2048
@@ -176,8 +181,10 @@ class WholeSeason:
         """What the last run asked of a server: of a disk, nothing."""
         return Asked(requests=0, sent=0)
 
-    def season(self) -> xr.DataTree:
-        return cubecrop.open_season(self.aoi, YEAR, archive=self.archive, modalities=("sentinel2",))
+    def season(self, *, backend: Backend | None = None) -> xr.DataTree:
+        return cubecrop.open_season(
+            self.aoi, YEAR, archive=self.archive, modalities=("sentinel2",), backend=backend
+        )
 
     def cubecrop(self) -> None:
         _let_go(self.season()["sentinel2/reflectance"].data)

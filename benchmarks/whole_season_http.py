@@ -8,15 +8,19 @@ from pathlib import Path
 
 from benchmarks.nginx import Asked, missing, serving
 from benchmarks.season_files import located
-from benchmarks.whole_season import WholeSeason
+from benchmarks.whole_season import WholeSeason, _let_go
+from cubecrop.cube import AsyncBackend
 
 
 class WholeSeasonOverHttp(WholeSeason):
-    """The same from nginx with 30 ms before each answer: also seconds, requests and bytes."""
+    """The same from nginx with 30 ms before each answer: also seconds, requests and bytes.
+
+    `cubecrop_async` is cubecrop with `AsyncBackend`: obstore asks in GDAL's place.
+    """
 
     delay = 0.03
     repeat = 2
-    runs = ("rasterio_pool", "cubecrop", "cubecrop_parcels")
+    runs = ("rasterio_pool", "cubecrop", "cubecrop_async", "cubecrop_parcels")
 
     def setup(self, root: str) -> None:
         if why := missing():
@@ -35,6 +39,9 @@ class WholeSeasonOverHttp(WholeSeason):
     def asked(self) -> Asked:
         return self.server.asked()
 
+    def cubecrop_async(self) -> None:
+        _let_go(self.season(backend=AsyncBackend())["sentinel2/reflectance"].data)
+
     def track_share_of_pool(self, _: str) -> float:
         return self.share("cubecrop")
 
@@ -44,11 +51,17 @@ class WholeSeasonOverHttp(WholeSeason):
     def track_requests(self, _: str) -> float:
         return self.asked_share("cubecrop", "requests")
 
+    def track_async_requests(self, _: str) -> float:
+        return self.asked_share("cubecrop_async", "requests")
+
     def track_parcels_requests(self, _: str) -> float:
         return self.asked_share("cubecrop_parcels", "requests")
 
     def track_bytes(self, _: str) -> float:
         return self.asked_share("cubecrop", "sent")
+
+    def track_async_bytes(self, _: str) -> float:
+        return self.asked_share("cubecrop_async", "sent")
 
     def track_parcels_bytes(self, _: str) -> float:
         return self.asked_share("cubecrop_parcels", "sent")
@@ -58,6 +71,9 @@ class WholeSeasonOverHttp(WholeSeason):
 
     def track_cubecrop(self, _: str) -> float:
         return self.measured()["cubecrop"].wall
+
+    def track_cubecrop_async(self, _: str) -> float:
+        return self.measured()["cubecrop_async"].wall
 
     def track_cubecrop_parcels(self, _: str) -> float:
         return self.measured()["cubecrop_parcels"].wall
@@ -69,9 +85,10 @@ class WholeSeasonOverHttp(WholeSeason):
         return self.measured()["rasterio_pool"].asked.sent / 1e6
 
     track_share_of_pool.unit = track_parcels_share_of_pool.unit = "pools"
-    track_requests.unit = track_parcels_requests.unit = "pools"
-    track_bytes.unit = track_parcels_bytes.unit = "pools"
+    track_requests.unit = track_async_requests.unit = track_parcels_requests.unit = "pools"
+    track_bytes.unit = track_async_bytes.unit = track_parcels_bytes.unit = "pools"
     track_rasterio_pool.unit = track_cubecrop.unit = track_cubecrop_parcels.unit = "s"
+    track_cubecrop_async.unit = "s"
     track_pool_requests.unit, track_pool_bytes.unit = "requests", "MB"
 
     def asked_share(self, name: str, what: str) -> float:

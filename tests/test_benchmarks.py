@@ -110,7 +110,7 @@ def test_read_season(benchmarks, monkeypatch, tmp_path):
 @pytest.mark.parametrize(("name", "side"), [("LoadFromDisk", 100), ("LoadOverHttp", 500)])
 def test_loading(benchmarks, monkeypatch, tmp_path, name, side):
     suite = benchmarks("loading", name, repeat=1, side=side, n_dates=2)
-    assert len(_measured(suite, monkeypatch)) == {"LoadFromDisk": 5, "LoadOverHttp": 4}[name]
+    assert len(_measured(suite, monkeypatch)) == {"LoadFromDisk": 5, "LoadOverHttp": 5}[name]
     monkeypatch.chdir(tmp_path)
     archive = suite().setup_cache()
     one = suite()
@@ -167,6 +167,7 @@ def test_whole_season_over_http(benchmarks, monkeypatch):
     assert found["track_pool_requests"] >= 2 * 11
     assert found["track_pool_bytes"] > 0.2
     assert found["track_bytes"] >= 0.5
+    assert found["track_async_requests"] < found["track_requests"]
 
 
 def test_a_benchmark_that_cannot_run_here_is_left_out(benchmarks, monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cubecrop.cube.async_backend import AsyncBackend
 from cubecrop.cube.backend import Backend
 from cubecrop.cube.clouds import CloudMask, Clouds, clouds_name, valid_share
 from cubecrop.cube.composites import Composite
@@ -14,6 +15,7 @@ from cubecrop.cube.stackstac_backend import StackstacBackend
 
 __all__ = [
     "MEMORY",
+    "AsyncBackend",
     "Backend",
     "CloudMask",
     "Clouds",

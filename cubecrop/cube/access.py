@@ -14,7 +14,7 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import rasterio
@@ -25,10 +25,11 @@ from cubecrop.errors import CubecropError, ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from cubecrop.cube.read import Source
 
-__all__ = ["FILES_AT_ONCE", "OPTIONS", "is_remote", "many_files", "with_file"]
+__all__ = ["FILES_AT_ONCE", "OPTIONS", "Web", "is_remote", "many_files", "setting", "with_file"]
 
 T = TypeVar("T")
 
@@ -42,8 +43,10 @@ OPTIONS: Final[dict[str, str]] = {
     # share a connection where the server can.
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
-    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each.
-    "CPL_VSIL_CURL_CACHE_SIZE": "134217728",
+    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each. Single blocks
+    # pass through the same memory and drive headers out, so that it must hold what all threads
+    # read for a chunk. GDAL takes its size from whoever reads the first file in a process.
+    "CPL_VSIL_CURL_CACHE_SIZE": "536870912",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
     "GDAL_HTTP_MAX_RETRY": "4",
@@ -64,6 +67,15 @@ _FAILURES: Final = (
 _GONE: Final = re.compile(r"\b(404|410)\b|does not exist|NoSuchKey|NoSuchBucket")
 #: And of one that this signature, or this account, may not read.
 _REFUSED: Final = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNot")
+
+
+class Web(Protocol):
+    """Opens GeoTIFFs of an HTTP server in another way than GDAL does."""
+
+    def __call__(
+        self, href: str, kept: dict[Any, Any]
+    ) -> AbstractContextManager[rasterio.DatasetReader]:
+        """Open a file; ``kept`` is for what later openings of it need."""
 
 
 @lru_cache(maxsize=4096)
@@ -92,8 +104,18 @@ def _unset(options: dict[str, str]) -> dict[str, str]:
     return {key: value for key, value in options.items() if key not in os.environ}
 
 
+def setting(name: str) -> str:
+    """One of GDAL's options, as the environment or `OPTIONS` has it."""
+    return os.environ.get(name, OPTIONS[name])
+
+
 def with_file(
-    source: Source, use: Callable[[rasterio.DatasetReader], T], *, is_known: bool = False
+    source: Source,
+    use: Callable[[rasterio.DatasetReader], T],
+    *,
+    is_known: bool = False,
+    web: Web | None = None,
+    kept: dict[Any, Any] | None = None,
 ) -> T:
     """Open a file, use it and close it; if it is remote and fails, try again.
 
@@ -106,6 +128,10 @@ def with_file(
     is_known : bool, default False
         Whether the file was opened before and nobody asks where it lies: most of the time of
         opening one goes into its CRS, which is then left out.
+    web : callable, optional
+        What opens a GeoTIFF of an HTTP server; by default GDAL does.
+    kept : dict, optional
+        What ``web`` may keep of the file from one opening to the next.
 
     Returns
     -------
@@ -121,7 +147,7 @@ def with_file(
     refused, text = False, ""
     for attempt in range(attempts):
         try:
-            return _once(source, use, attempt, renew=refused, is_known=is_known)
+            return _once(source, use, attempt, renew=refused, is_known=is_known, web=web, kept=kept)
         except _FAILURES as error:
             if isinstance(error, CubecropError):
                 raise
@@ -146,6 +172,8 @@ def _once(
     *,
     renew: bool,
     is_known: bool,
+    web: Web | None,
+    kept: dict[Any, Any] | None,
 ) -> T:
     href, access, options = source.href, source.access, {}
     scheme = _scheme(href)
@@ -158,6 +186,12 @@ def _once(
         options = dict(access.options)
     elif scheme in {"http", "https"} and access.signer is not None:
         href = access.signer(href, renew=renew)
+    if web is not None and scheme in {"http", "https"} and _driver(source.href) == "GTiff":
+        kept = {} if kept is None else kept
+        if attempt > 0:
+            kept.clear()
+        with rasterio.Env(**_unset(OPTIONS)), web(href, kept) as file:
+            return use(file)
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cubecrop.cube.access import Web
     from cubecrop.cube.read import Source
     from cubecrop.cube.shelf import Cell, Key, Shelf, Unit
 
@@ -116,13 +117,17 @@ def _meeting(edges: tuple[int, ...], start: int, stop: int) -> range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a chunk needs of a file: ``margin`` lattice pixels more than its own on each side."""
+    """What a chunk needs of a file: ``margin`` lattice pixels more than its own on each side.
+
+    ``web`` opens it, where it is another's than GDAL's way.
+    """
 
     cells: Cells
     cell: Cell
     key: Key
     margin: int
     shelf: Shelf
+    web: Web | None = None
 
 
 @lru_cache(maxsize=512)

@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from cubecrop.cube.access import FILES_AT_ONCE, is_remote, many_files
+from cubecrop.cube.access import FILES_AT_ONCE, Web, is_remote, many_files
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.blocks import Cells, Request
 from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
@@ -58,6 +58,10 @@ class RasterioBackend:
     #: What brings one file to the lattice, window by window; by default files are read block
     #: by block as they are.
     read: ClassVar[WindowReader | None] = None
+    #: What opens files of an HTTP server; by default GDAL.
+    web: ClassVar[Web | None] = None
+    #: Files of other machines that one task reads at a time.
+    at_once: ClassVar[int] = FILES_AT_ONCE
 
     def stack(
         self,
@@ -82,11 +86,12 @@ class RasterioBackend:
             sources=tuple(_placed(scenes, layer, lattice) for layer in layers),
             gate=gate,
             read=type(self).read,
+            web=type(self).web,
+            at_once=self.at_once,
             shelf=Shelf(int(self._memory * _KEPT), chunks=len(chunks[0]) * len(chunks[1])),
         )
-        token = tokenize(
-            plan.told(), [layer.finish for layer in layers], plan.read, chunks, on_error
-        )
+        functions = [layer.finish for layer in layers], plan.read, plan.web
+        token = tokenize(plan.told(), functions, chunks, on_error)
         # The plan stands in the graph once: every task depends on it by name.
         readings: da.Array = da.map_blocks(
             _read_chunk,
@@ -118,6 +123,8 @@ class _Plan:
     sources: tuple[tuple[tuple[_Place, ...], ...], ...]
     gate: int | None
     read: WindowReader | None
+    web: Web | None
+    at_once: int
     shelf: Shelf
 
     def told(self) -> str:
@@ -257,7 +264,7 @@ def _read_files(
 
     remote = any(is_remote(place.source.href) for _, _, _, place, _ in todo)
     losses: dict[int, Loss] = {}
-    for one in _each(read, todo, at_once=FILES_AT_ONCE if remote else 1):
+    for one in _each(read, todo, at_once=plan.at_once if remote else 1):
         if one is not None:
             losses.setdefault(*one)
     return losses
@@ -277,6 +284,7 @@ def _plane(chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window
         key=key,
         margin=margin_of(layer, plan.lattice),
         shelf=plan.shelf,
+        web=plan.web,
     )
     return read_plane(place.source, layer, plan.lattice, need, request, reach=place.reach)
 

@@ -68,9 +68,10 @@ def read_plane(
     shelf, key = request.shelf, request.key
     dtype, fill = np.dtype(layer.dtype), raw_fill(layer)
     wide = need.grown(request.margin)
+    kept = shelf.headers.setdefault(key, {})
 
     def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:
-        with_file(source, use, is_known=True)
+        with_file(source, use, is_known=True, web=request.web, kept=kept)
 
     def nested(nest: Nest, opened: Opener) -> NDArray[Any] | None:
         place = nest.pixels(wide)
@@ -82,14 +83,23 @@ def read_plane(
         check_file(file, source)
         nest = nest_of(file, lattice) if layer.replicate else None
         shelf.nests[key] = nest
+        shelf.known(key)
         if nest is not None:
             return nested(nest, lambda use: use(file))
         return warp_onto(
             file, source, lattice, wide, dtype=dtype, fill=fill, resampling=layer.resampling
         )
 
-    nest = shelf.nests.get(key)
-    values = with_file(source, first) if nest is None else nested(nest, opened)
+    mine = shelf.first(key)
+    try:
+        nest = shelf.nests.get(key)
+        if nest is None:
+            values = with_file(source, first, web=request.web, kept=kept)
+        else:
+            values = nested(nest, opened)
+    finally:
+        if mine:
+            shelf.known(key)
     if values is None:
         return None
     nest = shelf.nests[key]

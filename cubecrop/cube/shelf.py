@@ -55,6 +55,8 @@ class Shelf:
     def __init__(self, memory: int, *, chunks: int, name: str | None = None) -> None:
         #: How files lie on the grid, of those that were opened.
         self.nests: dict[Key, Any] = {}
+        #: What is kept of their first bytes, where GDAL does not; see `cubecrop.cube.access`.
+        self.headers: dict[Key, dict[Any, Any]] = {}
         self._name = name or uuid.uuid4().hex
         self._memory = memory
         self._chunks = chunks
@@ -62,6 +64,7 @@ class Shelf:
         self._held = 0
         self._parts: dict[Cell, dict[tuple[Key, Unit], tuple[Window, Any]]] = {}
         self._busy: set[tuple[Key, Unit]] = set()
+        self._opening: set[Key] = set()
         self._changed = threading.Condition()
         self._spool = _Spool()
         if name is None:
@@ -75,6 +78,25 @@ class Shelf:
         with self._changed:
             if cell in self._done:
                 self._done.clear()
+
+    def first(self, key: Key) -> bool:
+        """Whether the caller is to open a file that nobody knows, and to call `known` then.
+
+        Chunks that begin together begin with the same files: the others wait, so that a server
+        is asked for a header once.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: key in self.nests or key not in self._opening)
+            if key in self.nests:
+                return False
+            self._opening.add(key)
+            return True
+
+    def known(self, key: Key) -> None:
+        """Say that it is known how a file lies, or that it could not be opened."""
+        with self._changed:
+            self._opening.discard(key)
+            self._changed.notify_all()
 
     def claim(
         self, cell: Cell, key: Key, units: Sequence[Unit]
@@ -140,6 +162,7 @@ class Shelf:
                 self._done.clear()
                 ended += self._parts.values()
                 self._parts = {}
+                self.headers.clear()
         for parts in ended:
             for _, values in parts.values():
                 self._drop(values)
