@@ -143,7 +143,9 @@ def readings_of(array: da.Array) -> da.Array | None:
     names = [name for name in graph.dependencies[array.name] if name.startswith(READING)]
     if len(names) != 1:
         return None
-    return da.Array(graph, names[0], array.chunks[-2:], dtype=object, meta=np.empty((0, 0), object))
+    # The layer of values would be joined with this one, and leave nothing to compute.
+    own = graph.cull_layers(names)
+    return da.Array(own, names[0], array.chunks[-2:], dtype=object, meta=np.empty((0, 0), object))
 
 
 def _layered(array: da.Array) -> HighLevelGraph:

@@ -13,6 +13,7 @@ import shapely
 from cubes import area, noise
 
 import cubecrop
+from cubecrop import losses
 from cubecrop.cube import access, blocks, open_season, read
 from cubecrop.cube.clouds import mask_from_scl
 from cubecrop.cube.grid import Window
@@ -311,3 +312,96 @@ def test_a_full_disk_costs_a_second_decoding_and_no_pixel(archive, counted, monk
         shelf._memory = 0
     np.testing.assert_array_equal(cube["sentinel2/reflectance"].values, plain(archive)[0])
     assert max(counted.decoded.values()) > 1
+
+
+def test_a_full_file_system_is_told_when_something_is_kept(monkeypatch):
+    """Not when it is taken, as a buffer would."""
+    shelf = Shelf(0, chunks=4)
+    one, place = np.arange(4, dtype=np.uint16).reshape(2, 2), Window(0, 0, 2, 2)
+    shelf.put((0, 0), (0, 0, 0), (0, 0), place, one)
+    segment = shelf._spool._last
+
+    class Full:
+        seek, read, truncate = segment.file.seek, segment.file.read, segment.file.truncate
+
+        def write(self, _):
+            raise OSError(28, "No space left on device")
+
+    segment.file = Full()
+    shelf.put((0, 0), (0, 0, 0), (0, 1), place, one)
+    found, mine, _ = shelf.claim((0, 0), (0, 0, 0), [(0, 0), (0, 1)])
+    assert len(found) == 1
+    np.testing.assert_array_equal(found[0][1], one)
+    assert mine == [(0, 1)]
+
+
+def test_a_part_that_cannot_be_taken_is_decoded_again(monkeypatch):
+    shelf, key = Shelf(0, chunks=4), (0, 0, 0)
+    shelf.put((0, 0), key, (0, 0), Window(0, 0, 1, 1), np.ones((1, 1)))
+    monkeypatch.setattr(shelf._spool, "read", lambda _: None)
+    assert shelf.claim((0, 0), key, [(0, 0)]) == ([], [(0, 0)], [])
+    shelf.release(key, [(0, 0)])
+
+    def broken(_):
+        raise MemoryError
+
+    shelf.put((0, 0), key, (0, 1), Window(0, 0, 1, 1), np.ones((1, 1)))
+    monkeypatch.setattr(shelf._spool, "read", broken)
+    with pytest.raises(MemoryError):
+        shelf.claim((0, 0), key, [(0, 1), (0, 2)])
+    # Nobody waits for what was not decoded.
+    assert shelf.claim((0, 1), key, [(0, 1), (0, 2)]) == ([], [(0, 1), (0, 2)], [])
+
+
+def test_a_file_that_was_replaced_meanwhile_is_read_anew(archive, tmp_path, small_units):
+    import shutil
+
+    copy = shutil.copytree(archive, tmp_path / "copy")
+    cube = opened(copy, chunks=64)["sentinel2/reflectance"]
+    before = cube.data.blocks[0, 0, 0, 0].compute()
+    for path in copy.rglob("B05.tif"):
+        with rasterio.open(path, "r+") as file:
+            file.write(np.where(file.read() > 0, 5000, 0).astype(np.uint16))
+    after = cube.values[:, SENTINEL2_BANDS.index("B05")]
+    np.testing.assert_array_equal(after[np.isfinite(after)], np.float32(0.4))
+    assert (before[:, SENTINEL2_BANDS.index("B05")] != 0.4).any()
+
+
+def test_a_small_area_keeps_no_whole_blocks(tmp_path):
+    """Of one chunk, in a block of a file that is much larger."""
+    place = Place(height=512, width=512)
+    folder = write_archive(tmp_path, [Optical(when=DAYS[0], place=place, dn=noise)])
+    for path in folder.rglob("B0[2348].tif"):
+        with rasterio.open(path) as file:
+            values, profile = file.read(), file.profile
+        path.unlink()
+        with rasterio.open(path, "w", **(profile | {"blockxsize": 512, "blockysize": 512})) as file:
+            file.write(values)
+    aoi = area(place, rows=slice(0, 20), columns=slice(0, 20))
+    cube = open_season(aoi, 2018, archive=folder)["sentinel2/reflectance"]
+    (series,) = dask.compute(losses.readings_of(cube.data))
+    for plane in series.planes[0]:
+        base = plane.values if plane.values.base is None else plane.values.base
+        assert base.nbytes <= 2 * plane.values.nbytes
+
+
+def test_bad_blocks_beside_a_chunk_do_not_lose_it(tmp_path):
+    """Where small blocks are read together."""
+    place = Place(height=96, width=96)
+    folder = write_archive(tmp_path, [Optical(when=DAYS[0], id="one", place=place, dn=noise)])
+    path = next(folder.rglob("B02.tif"))
+    in_blocks(path)
+    with rasterio.open(path) as file:
+        sound = file.read(1)
+    content = path.read_bytes()
+    path.write_bytes(content[:-200])  # the last block's end
+    cube = opened_small(folder, place)
+    whole = cube["sentinel2/status"].values[0]
+    assert (whole[:32, :32] == Status.CLEAR).all()
+    assert (whole[64:, 64:] == Status.LOST).all()
+    values = cube["sentinel2/reflectance"].values[0, 0, :32, :32]
+    np.testing.assert_array_equal(values, (sound[:32, :32] * 1e-4 - 0.1).astype(np.float32))
+
+
+def opened_small(folder, place):
+    return open_season(area(place), 2018, archive=folder, chunks=32, on_error="lost")

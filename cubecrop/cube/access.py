@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.read import Source
 
-__all__ = ["FILES_AT_ONCE", "OPTIONS", "Web", "is_remote", "many_files", "setting", "with_file"]
+__all__ = [
+    "FILES_AT_ONCE",
+    "OPTIONS",
+    "Web",
+    "is_remote",
+    "many_files",
+    "setting",
+    "stamp",
+    "with_file",
+]
 
 T = TypeVar("T")
 
@@ -86,6 +95,17 @@ def _scheme(href: str) -> str:
 def is_remote(href: str) -> bool:
     """Whether a file is on another machine."""
     return _scheme(href) in {"http", "https", "s3"}
+
+
+def stamp(href: str) -> tuple[int, ...]:
+    """What tells a file of this machine from one that has its name later."""
+    if _scheme(href):
+        return ()
+    try:
+        told = os.stat(href)  # noqa: PTH116 (a path object for each of a season's files costs more)
+    except OSError:
+        return ()
+    return told.st_mtime_ns, told.st_size
 
 
 @contextmanager
@@ -195,7 +215,7 @@ def _once(
     if attempt > 0:
         href, more = _uncached(href, attempt)
         options |= more
-    known = is_known and _driver(source.href) == "GTiff"
+    known = is_known and scheme != "s3" and _driver(source.href) == "GTiff"
     if scheme == "" and getattr(_ready, "on", False):
         # What `rasterio.open` does beside costs as much as reading a header.
         with _opened(rasterio.DatasetReader, href, source, known=known) as file:
@@ -211,8 +231,11 @@ def _opened(
     function: Callable[..., rasterio.DatasetReader], href: str, source: Source, *, known: bool
 ) -> rasterio.DatasetReader:
     driver = _driver(source.href)
-    if known and (file := opened_again(function, href, driver)) is not None:
-        return file
+    if known:
+        remote = is_remote(href)  # else a path, or has GDAL's prefix already
+        file = opened_again(f"/vsicurl/{href}" if remote else href, driver)
+        if file is not None:
+            return file
     return function(href, driver=driver, sharing=False)
 
 

@@ -16,6 +16,7 @@ import rasterio
 
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.pixels import read_pixels
+from cubecrop.errors import ReadError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -43,7 +44,7 @@ class Nest:
 
     ``row`` and ``column`` are where the file begins on the lattice, ``height`` and ``width``
     its pixels, ``unit`` the rows and columns of what is decoded in one go; None where a file
-    is one large block.
+    is one large block. ``is_joined`` says that a unit is several blocks.
     """
 
     factor: int
@@ -52,6 +53,11 @@ class Nest:
     height: int
     width: int
     unit: tuple[int, int] | None
+    is_joined: bool = False
+
+    @property
+    def _unit(self) -> tuple[int, int]:
+        return self.unit or (self.height, self.width)
 
     def pixels(self, window: Window) -> Window:
         """Rows and columns of the file that a window meets; of no height or width if none."""
@@ -73,14 +79,14 @@ class Nest:
 
     def units(self, place: Window) -> list[Unit]:
         """Blocks that rows and columns of the file meet."""
-        high, wide = self.unit or (self.height, self.width)
+        high, wide = self._unit
         rows = range(place.row // high, -(-(place.row + place.height) // high))
         columns = range(place.column // wide, -(-(place.column + place.width) // wide))
         return list(itertools.product(rows, columns))
 
     def place(self, unit: Unit) -> Window:
         """Rows and columns of a block."""
-        high, wide = self.unit or (self.height, self.width)
+        high, wide = self._unit
         row, column = unit[0] * high, unit[1] * wide
         return Window(row, column, min(high, self.height - row), min(wide, self.width - column))
 
@@ -167,6 +173,7 @@ def nest_of(file: rasterio.DatasetReader, lattice: Lattice) -> Nest | None:
         height=file.height,
         width=file.width,
         unit=(rows, columns) if rows * columns <= _LARGEST else None,
+        is_joined=(rows, columns) > tuple(file.block_shapes[0]),
     )
 
 
@@ -206,10 +213,33 @@ def read_for_chunk(
     ReadError
         The file cannot be read, or holds numbers that no product of its kind has.
     """
+
+    def alone() -> NDArray[Any]:
+        found: list[NDArray[Any]] = []
+        opened(lambda file: found.append(read_pixels(file, source, place, dtype=dtype, fill=fill)))
+        return found[-1]
+
     if request.cells.single or nest.unit is None:
-        alone: list[NDArray[Any]] = []
-        opened(lambda file: alone.append(read_pixels(file, source, place, dtype=dtype, fill=fill)))
-        return alone[-1]
+        return alone()
+    try:
+        return _read_units(opened, source, nest, place, request, dtype=dtype, fill=fill)
+    except ReadError:
+        if not nest.is_joined:
+            raise
+        return alone()  # what is broken may be beside the blocks that this chunk needs
+
+
+def _read_units(
+    opened: Opener,
+    source: Source,
+    nest: Nest,
+    place: Window,
+    request: Request,
+    *,
+    dtype: np.dtype[Any],
+    fill: float,
+) -> NDArray[Any]:
+    """Read whole units, and keep what other chunks need of them."""
     shelf, key = request.shelf, request.key
     out: NDArray[Any] | None = None
     mine: list[Unit] = []
@@ -277,7 +307,7 @@ def _share(values: NDArray[Any], part: Window, nest: Nest, request: Request) -> 
     for unit in nest.units(part):
         block = nest.place(unit)
         for cell in request.cells.meeting(nest.window(block).grown(request.margin)):
-            if cell == request.cell:
+            if cell == request.cell or request.shelf.is_done(cell):
                 continue
             wanted = nest.pixels(request.cells.window(cell).grown(request.margin))
             both = _common(wanted, block)

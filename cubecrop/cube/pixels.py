@@ -82,7 +82,10 @@ def read_pixels(
         missing = _either(missing, kind.impossible(raw))
     part = place.within(unit)
     values = _cast(raw[part], dtype)
-    return values if missing is None else np.where(missing[part], dtype.type(fill), values)
+    if missing is not None:
+        return np.where(missing[part], dtype.type(fill), values)
+    # A part of it must not keep whole blocks in memory.
+    return values if unit == place or values.base is None else values.copy()
 
 
 @contextmanager

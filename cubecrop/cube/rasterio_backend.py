@@ -11,7 +11,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
-from cubecrop.cube.access import FILES_AT_ONCE, Web, is_remote, many_files
+from cubecrop.cube.access import FILES_AT_ONCE, Web, is_remote, many_files, stamp
 from cubecrop.cube.backend import extent_of, reach_of, sources_of
 from cubecrop.cube.blocks import Cells, Request
 from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
@@ -235,7 +235,7 @@ def _read_files(
     """Read files of layers and scenes into place; a loss each of scenes that failed.
 
     With ``look`` no value is needed, and files of this machine are only looked at, a pixel
-    each: one that is missing or cut short is an error, whatever the clouds.
+    each: one that is missing or cut short is an error, though all is cloud.
     """
     plan = chunk.plan
     todo = [
@@ -248,10 +248,9 @@ def _read_files(
     def read(one: tuple[int, int, int, _Place, Window]) -> tuple[int, Loss] | None:
         layer, scene, band, place, need = one
         try:
-            if look:
-                _plane(chunk, (layer, scene, band), place, _last_pixel(place.reach, need))
-            else:
-                found = _plane(chunk, (layer, scene, band), place, need)
+            part = _last_pixel(place.reach, need) if look else need
+            found = _plane(chunk, (layer, scene, band), place, part, look=look)
+            if not look:
                 chunk.planes[layer][scene][band] = found
         except ReadError as error:
             if chunk.on_error == "raise":
@@ -270,18 +269,21 @@ def _read_files(
     return losses
 
 
-def _plane(chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window) -> Plane | None:
+def _plane(
+    chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window, *, look: bool
+) -> Plane | None:
     """What a chunk needs of one file."""
     plan, layer = chunk.plan, chunk.plan.layers[key[0]]
     if plan.read is not None:
+        window = need if look else chunk.window
         values = read_layer(
-            place.source, layer, plan.lattice, chunk.window, reach=place.reach, read=plan.read
+            place.source, layer, plan.lattice, window, reach=place.reach, read=plan.read
         )
         return Plane(values)
     request = Request(
         cells=plan.cells,
         cell=chunk.cell,
-        key=key,
+        key=(*key, *stamp(place.source.href)),
         margin=margin_of(layer, plan.lattice),
         shelf=plan.shelf,
         web=plan.web,

@@ -79,7 +79,10 @@ def read_plane(
             return None
         return read_for_chunk(opened, source, nest, place, request, dtype=dtype, fill=fill)
 
+    nest: Nest | None = None
+
     def first(file: rasterio.DatasetReader) -> NDArray[Any] | None:
+        nonlocal nest
         check_file(file, source)
         nest = nest_of(file, lattice) if layer.replicate else None
         shelf.nests[key] = nest
@@ -102,7 +105,6 @@ def read_plane(
             shelf.known(key)
     if values is None:
         return None
-    nest = shelf.nests[key]
     window = request.cells.window(request.cell)
     if nest is not None and layer.finish is None and layer.highest is None:
         plane = _as_plane(values, nest, nest.pixels(wide), window, fill)

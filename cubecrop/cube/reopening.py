@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import warnings
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import rasterio
 import rasterio.errors
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 __all__ = ["opened_again"]
 
@@ -22,10 +18,8 @@ warnings.filterwarnings(
 )
 
 
-def opened_again(
-    function: Callable[..., rasterio.DatasetReader], href: str, driver: str
-) -> rasterio.DatasetReader | None:
-    """Open a file without its CRS and geotransform; None where warnings are errors."""
+def opened_again(name: str, driver: str) -> rasterio.DatasetReader | None:
+    """Open a file by GDAL's name, without CRS and geotransform; None where warnings are errors."""
     with suppress(rasterio.errors.NotGeoreferencedWarning):
-        return function(href, driver=driver, sharing=False, GEOREF_SOURCES="NONE")
+        return rasterio.DatasetReader(name, driver=driver, sharing=False, GEOREF_SOURCES="NONE")
     return None

@@ -94,7 +94,8 @@ def open_season(
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
-        What builds the stacks, such as ``OdcBackend()``; `RasterioBackend` by default.
+        What builds the stacks, such as ``OdcBackend()``; ``RasterioBackend(memory=memory)`` by
+        default. One that is given keeps to its own ``memory``.
     on_error : {"raise", "lost"}
         What becomes of a satellite scene that cannot be read: an error, or status "lost" in
         its pixels (of radar, NaN). What is lost is listed by `write_map`.

@@ -11,6 +11,7 @@ import tempfile
 import threading
 import uuid
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Key", "Shelf", "Unit"]
 
-#: Row and column of a chunk; layer, scene and band of a file; row and column of a block in it.
+#: Row and column of a chunk; layer, scene and band of a file, and what tells it from another that
+#: has its name later; row and column of a block in it.
 Cell = tuple[int, int]
-Key = tuple[int, int, int]
+Key = tuple[int, ...]
 Unit = tuple[int, int]
 
 #: Bytes of one temporary file; one that nobody needs any more is gone.
@@ -41,6 +43,9 @@ _MAKING: Final = threading.Lock()
 
 class Shelf:
     """Parts of blocks, by the chunk that will take them; one to a cube's series and process.
+
+    When all chunks are done it is empty. Where only some are computed it keeps, as long as the
+    cube lives, what the others would need.
 
     Parameters
     ----------
@@ -76,8 +81,10 @@ class Shelf:
     def begin(self, cell: Cell) -> None:
         """Say that a chunk is read; one that was read before begins a further round."""
         with self._changed:
-            if cell in self._done:
-                self._done.clear()
+            if cell not in self._done:
+                return
+            left = self._emptied()
+        self._drop_all(left)
 
     def first(self, key: Key) -> bool:
         """Whether the caller is to open a file that nobody knows, and to call `known` then.
@@ -112,18 +119,39 @@ class Shelf:
         theirs : list
             Blocks that another thread is decoding; see `wait`.
         """
-        found, mine, theirs = [], [], []
+        taken, mine, theirs = [], [], []
         with self._changed:
             parts = self._parts.get(cell, {})
             for unit in units:
                 if (part := parts.pop((key, unit), None)) is not None:
-                    found.append(part)
-                elif (key, unit) in self._busy:
+                    taken.append((unit, *part))
+                elif not self._is_mine(key, unit):
                     theirs.append(unit)
                 else:
-                    self._busy.add((key, unit))
                     mine.append(unit)
-        return [(place, self._unpacked(values)) for place, values in found], mine, theirs
+        found = []
+        try:
+            for unit, place, kept in taken:
+                if (values := self._unpacked(kept)) is not None:
+                    found.append((place, values))
+                    continue
+                with self._changed:
+                    (mine if self._is_mine(key, unit) else theirs).append(unit)
+        except BaseException:
+            self.release(key, mine)
+            raise
+        return found, mine, theirs
+
+    def _is_mine(self, key: Key, unit: Unit) -> bool:
+        """Whether the caller is to decode a block, since nobody else does."""
+        if (key, unit) in self._busy:
+            return False
+        self._busy.add((key, unit))
+        return True
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether nothing is to be kept for a chunk."""
+        return cell in self._done
 
     def put(self, cell: Cell, key: Key, unit: Unit, place: Window, values: NDArray[Any]) -> None:
         """Keep a part of a block for a chunk that is not done."""
@@ -136,11 +164,14 @@ class Shelf:
         if not fits and (kept := self._spool.write(values)) is None:
             return  # no room on the disk either: it will be decoded again
         with self._changed:
-            parts = self._parts.setdefault(cell, {})
-            old = parts.get((key, unit))
-            parts[key, unit] = (place, kept)
-        if old is not None:
-            self._drop(old[1])
+            if cell in self._done:  # meanwhile
+                unneeded = [(place, kept)]
+            else:
+                parts = self._parts.setdefault(cell, {})
+                old = parts.get((key, unit))
+                unneeded = [] if old is None else [old]
+                parts[key, unit] = (place, kept)
+        self._drop_all(unneeded)
 
     def release(self, key: Key, units: Iterable[Unit]) -> None:
         """Say that blocks are decoded, or failed to be."""
@@ -157,22 +188,28 @@ class Shelf:
         """Say that a chunk is done: nothing is kept for it any more."""
         with self._changed:
             self._done.add(cell)
-            ended = [self._parts.pop(cell, {})]
+            left = list(self._parts.pop(cell, {}).values())
             if len(self._done) == self._chunks:
-                self._done.clear()
-                ended += self._parts.values()
-                self._parts = {}
-                self.headers.clear()
-        for parts in ended:
-            for _, values in parts.values():
-                self._drop(values)
+                left += self._emptied()
+        self._drop_all(left)
+
+    def _emptied(self) -> list[tuple[Window, Any]]:
+        """Forget all files and chunks; gives the parts that were kept."""
+        left = [part for parts in self._parts.values() for part in parts.values()]
+        for known in (self._done, self._parts, self.nests, self.headers):
+            known.clear()
+        return left
+
+    def _drop_all(self, parts: Iterable[tuple[Window, Any]]) -> None:
+        for _, kept in parts:
+            self._drop(kept)
 
     @property
     def held(self) -> tuple[int, int]:
         """Bytes in memory, and in temporary files."""
         return self._held, self._spool.size
 
-    def _unpacked(self, values: NDArray[Any] | _Spooled) -> NDArray[Any]:
+    def _unpacked(self, values: NDArray[Any] | _Spooled) -> NDArray[Any] | None:
         if isinstance(values, _Spooled):
             return self._spool.read(values)
         self._drop(values)
@@ -202,7 +239,10 @@ class _Segment:
 
     def __init__(self) -> None:
         folder = dask.config.get("temporary-directory", None)
-        self.file: IO[bytes] = tempfile.TemporaryFile(prefix="cubecrop-", dir=folder)  # noqa: SIM115
+        # Without a buffer, so that a full disk is told when something is written.
+        self.file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115
+            prefix="cubecrop-", dir=folder, buffering=0
+        )
         self.size = 0
         self.left = 0
         self.close = weakref.finalize(self, self.file.close)
@@ -223,6 +263,7 @@ class _Spool:
         self.size = 0
 
     def write(self, values: NDArray[Any]) -> _Spooled | None:
+        """Keep an array; None where the disk does not take it."""
         packed = _codec().encode(np.ascontiguousarray(values))
         with self._lock:
             try:
@@ -230,7 +271,8 @@ class _Spool:
                     self._last = _Segment()
                 segment = self._last
                 segment.file.seek(segment.size)
-                segment.file.write(packed)
+                if segment.file.write(packed) != len(packed):
+                    return None
             except OSError:
                 return None
             start = segment.size
@@ -239,21 +281,34 @@ class _Spool:
             self.size += len(packed)
         return _Spooled(segment, start, len(packed), values.dtype, values.shape)
 
-    def read(self, one: _Spooled) -> NDArray[Any]:
+    def read(self, one: _Spooled) -> NDArray[Any] | None:
+        """Take an array out; None where the disk does not give it."""
         out = np.empty(one.shape, one.dtype)
-        with self._lock:
-            one.segment.file.seek(one.start)
-            packed = one.segment.file.read(one.length)
-        _codec().decode(packed, out=out)
+        try:
+            with self._lock:
+                one.segment.file.seek(one.start)
+                packed = one.segment.file.read(one.length)
+        except OSError:
+            packed = b""
         self.drop(one)
+        if len(packed) != one.length:
+            return None
+        _codec().decode(packed, out=out)
         return out
 
     def drop(self, one: _Spooled) -> None:
+        segment = one.segment
         with self._lock:
             self.size -= one.length
-            one.segment.left -= one.length
-            if one.segment.left == 0 and one.segment is not self._last:
-                one.segment.close()
+            segment.left -= one.length
+            if segment.left > 0:
+                return
+            if segment is not self._last:
+                segment.close()
+                return
+            with suppress(OSError):
+                segment.file.truncate(0)
+                segment.size = 0
 
 
 def shelf_of(name: str, memory: int, chunks: int) -> Shelf:
