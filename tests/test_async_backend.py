@@ -49,7 +49,7 @@ def archive(tmp_path_factory):
 @pytest.fixture
 def server(archive, monkeypatch):
     monkeypatch.setenv("GDAL_HTTP_RETRY_DELAY", "0.05")
-    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "2")
+    monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "5")
     monkeypatch.setattr(access, "_DELAY", 0.05)
     with Faulty(archive) as one:
         yield one
