@@ -9,6 +9,7 @@ import dask.array as da
 import numpy as np
 from dask.base import tokenize
 
+from cubecrop.errors import SchemaError
 from cubecrop.losses import READING, VALUES
 
 if TYPE_CHECKING:
@@ -156,7 +157,17 @@ def lazy_values(
         Bands of the series.
     **packing
         What ``pack`` is given; ``dates`` is scenes of each date.
+
+    Raises
+    ------
+    SchemaError
+        A date has more scenes than a `Series` can tell apart.
     """
+    most = max(map(len, packing["dates"]))
+    if most > UNSEEN:
+        raise SchemaError(
+            f"{most} scenes are of one date, expected {UNSEEN} at most. Take a smaller area."
+        )
     token = tokenize(readings.name, pack, packing)
     series = da.map_blocks(
         pack, readings, **packing, dtype=object, meta=np.empty((0, 0), object),
