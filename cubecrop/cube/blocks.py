@@ -258,15 +258,16 @@ def _read_units(
 
     while todo:
         found, mine, todo = shelf.claim(request.cell, key, todo)
-        try:
-            if mine:
+        if mine:
+            try:
                 opened(keep)
-        finally:
-            shelf.release(key, mine)
+            finally:
+                shelf.release(key, mine)
         for part, values in found:
             out = _blank(place, dtype) if out is None else out
             out[part.within(place)] = values[place.within(part)]
-        shelf.wait(key, todo)
+        if todo:
+            shelf.wait(key, todo)
     return _blank(place, dtype) if out is None else out
 
 

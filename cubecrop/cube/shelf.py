@@ -92,6 +92,8 @@ class Shelf:
         Chunks that begin together begin with the same files: the others wait, so that a server
         is asked for a header once.
         """
+        if key in self.nests:
+            return False
         with self._changed:
             self._changed.wait_for(lambda: key in self.nests or key not in self._opening)
             if key in self.nests:
