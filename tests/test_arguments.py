@@ -55,6 +55,7 @@ CUBE = [
     *(("resolution", one) for one in ("10", 0, NAN, None, True, [10])),
     *(("crs", one) for one in ("EPSG:4326", "nonsense", 32631.5, True)),
     *(("chunks", one) for one in ("auto", 0, 1.5, True)),
+    *(("memory", one) for one in ("2GB", 1e3, float("nan"), True, None)),
     *(("clouds", one) for one in ("none", 3, True)),
     *(("weather", one) for one in (5, {"a": 1}, "nowhere")),
     *(("archive", one) for one in (None, 5, "nowhere")),

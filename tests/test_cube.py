@@ -277,6 +277,12 @@ def test_chunks_keep_their_budget():
     assert isinstance(grid_for(parse_aoi(PLACE.bbox)), GeoBox)
 
 
+def test_memory_decides_how_large_chunks_are():
+    for memory in (1e9, 2e9, 4e9):
+        rows, columns = chunk_shape(4 * 10 * 140, memory=memory)
+        assert 0.9 * 0.3 * memory <= rows * columns * 4 * 10 * 140 <= 0.3 * memory
+
+
 @pytest.mark.parametrize(("resolution", "size"), [(10.0, 512), (20.0, 256)])
 def test_chunks_end_where_blocks_of_files_end(resolution, size):
     """A tile of 499,980 m and 5,700,000 m, whose blocks of 512 pixels are 5,120 m wide."""

@@ -84,7 +84,12 @@ class OdcBackend(RasterioBackend):
 
     In one CRS the two agree bit for bit. Across UTM zones, odc-stac warps each window by
     itself with GDAL's tolerance of an eighth of a pixel, so that sharp edges differ a little,
-    and a pixel may differ from chunk to chunk. Needs the extra ``odc``.
+    and a pixel may differ from chunk to chunk. Each chunk decodes the blocks that it meets, also
+    those that others met. Needs the extra ``odc``.
     """
 
     read: ClassVar[WindowReader | None] = staticmethod(read_odc_window)
+
+    def __init__(self) -> None:
+        """Nothing is kept for other chunks, so that there is no memory to be bounded."""
+        super().__init__()
