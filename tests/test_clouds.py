@@ -9,8 +9,7 @@ import xarray as xr
 
 from cubecrop import CloudMask, open_season, valid_share
 from cubecrop.cube.clouds import clouds_name, mask_from_probability
-from cubecrop.errors import ModelMismatchError, SchemaError, UnsupportedItemError
-from cubecrop.pipeline.inputs import clouds_for
+from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.schema import Status
 from cubecrop.testing import Optical, Place, forbid_compute, write_archive
 from cubecrop.testing.archives import _write_tiff
@@ -139,23 +138,6 @@ def test_names_and_what_is_no_mask():
             clouds_name(wrong)
     with pytest.raises(SchemaError, match="halo -1"):
         CloudMask(function=water, halo=-1)
-
-
-def test_a_model_asks_for_the_mask_of_its_training(trained):
-    assert clouds_for(trained("scl"), None) == "scl"
-    assert clouds_for(trained("probability"), None) == "probability"
-    assert clouds_for(trained("function test_clouds.water"), water) is water
-    own = "function test_clouds.water"
-    for mask, given in ((own, None), ("scl", water), ("scl", "probability")):
-        with pytest.raises(ModelMismatchError, match=rf"trained under the cloud mask '{mask}'"):
-            clouds_for(trained(mask), given)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    from types import SimpleNamespace
-
-    return lambda mask: SimpleNamespace(training=SimpleNamespace(settings={"clouds": mask}))
 
 
 def test_share_of_valid_observations(tmp_path):

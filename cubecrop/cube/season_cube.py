@@ -196,6 +196,7 @@ def _build(
         **found.season.attrs,
         archive=place_name(found.archive),
         composite=composite or "",
+        resolution=abs(float(grid.transform.a)),
         clouds=clouds_name(stacking.clouds),
         items=[scene.id for scene in used],
         item_hrefs=[scene.href or "" for scene in used],
