@@ -147,7 +147,7 @@ def search(
     cache
         Folder that keeps the answers of a STAC API for the next search.
     """
-    from cubecrop.archive.seen import check_low_cloud
+    from cubecrop.archive.acquisitions import check_low_cloud
 
     check_low_cloud(low_cloud)
     if timeline is not None:
