@@ -18,7 +18,7 @@ from cubecrop.model import (
     pixel_sets_of,
     with_enough_dates,
 )
-from cubecrop.nomenclature import NODATA, TOO_FEW
+from cubecrop.nomenclature import NODATA, TOO_FEW, decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cubecrop.model import SampleArrays
 
 __all__ = [
-    "Inputs", "confidence_of", "dates_of", "decide", "decide_pixels", "parcel_block", "pixel_block",
+    "Inputs", "confidence_of", "dates_of", "decide_pixels", "parcel_block", "pixel_block",
     "pixel_confidence",
 ]  # fmt: skip
 
@@ -200,24 +200,6 @@ def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArr
 def _flat(block: NDArray[np.float32]) -> NDArray[np.float32]:
     """A block (y, x, ...) as (pixel, ...)."""
     return np.ascontiguousarray(block).reshape(-1, *block.shape[2:])
-
-
-def decide(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Most probable class.
-
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        (…, crop) float32, NaN in all crops or none.
-
-    Returns
-    -------
-    numpy.ndarray
-        Class index (…) uint8, 255 where there is no probability.
-    """
-    known = np.asarray(np.isfinite(probability).all(axis=-1))
-    index = np.where(known[..., None], probability, 0).argmax(axis=-1)
-    return np.where(known, index, NODATA).astype(np.uint8)
 
 
 def decide_pixels(

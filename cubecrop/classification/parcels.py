@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, dates_of, decide, parcel_block
+from cubecrop.classification.kernels import confidence_of, dates_of, parcel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.model import calibration_text
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, decide
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.shapes import has_place
 
