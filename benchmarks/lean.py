@@ -33,7 +33,7 @@ from benchmarks.canada_methods import Method, methods
 from cubecrop import Nomenclature
 from cubecrop.metrics import scores
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
-from cubecrop.model.folding import fold
+from cubecrop.model.fast.folding import fold
 from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
