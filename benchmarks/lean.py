@@ -33,7 +33,8 @@ from benchmarks.canada_methods import Method, methods
 from cubecrop import Nomenclature
 from cubecrop.metrics import scores
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
-from cubecrop.model.folding import fold
+from cubecrop.model.fast.folding import fold
+from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 from cubecrop.simulate.points import simulate_points
@@ -108,7 +109,7 @@ def simulated(
                 model = method.train(part, [labels[i] for i in learned], nomenclature, seed)
                 seconds = time.process_time() - start
                 found = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
-                one = scores(truth, np.nan_to_num(found).argmax(axis=1), len(nomenclature))
+                one = scores(truth, decide(found), len(nomenclature))
                 yield Row(
                     protocol=SIMULATED,
                     fold=fold_number,

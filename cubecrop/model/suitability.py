@@ -12,6 +12,7 @@ from cubecrop.coverage import Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
+    in_bands,
     in_window,
     sample_arrays,
     season_of,
@@ -207,13 +208,7 @@ def select_bands(model: ModelSpec, tree: xr.DataTree) -> xr.DataTree:
         season_of(tree).window, model.season_window
     ):
         tree = in_window(tree, model.season_window)
-    bands = {s.name: list(s.bands) for s in model.config.sensors}
-    nodes = {"/": tree.to_dataset()}
-    for name in tree.children:
-        node = tree.children[name].to_dataset(inherit=False)
-        ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
-        nodes[name] = node if ordered else node.sel(band=bands[name])
-    return xr.DataTree.from_dict(nodes, name=tree.name)
+    return in_bands(tree, model.config)
 
 
 def arrays_for(model: ModelSpec, samples: xr.DataTree, *, allow_gaps: bool = False) -> SampleArrays:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop import __version__
+from cubecrop._version import __version__
 from cubecrop.archive import Archive, open_archive, open_weather
 from cubecrop.checks import check_folder, check_names, check_whole
 from cubecrop.cube import MEMORY, open_season

@@ -9,7 +9,7 @@ import numpy as np
 
 from cubecrop.metrics import accuracy_difference
 from cubecrop.model import BASELINE, difference, part_scores
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import decide
 from cubecrop.training import fit_forest
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def scored(
     """
     names = model.nomenclature.names
     index = np.array([model.nomenclature.index(text) for text in truth])
-    guess = _classes(model.predict_proba(samples, device=device))
+    guess = decide(model.predict_proba(samples, device=device).to_numpy())
 
     def of(mine: NDArray[np.int64]) -> list[object] | None:
         return None if groups is None else groups[mine].tolist()
@@ -78,7 +78,7 @@ def scored(
             nomenclature=model.nomenclature,
             seed=seed,
         )
-        baseline = _classes(forest.predict_proba(samples.isel(parcel=unseen)))
+        baseline = decide(forest.predict_proba(samples.isel(parcel=unseen)).to_numpy())
         lead = accuracy_difference(index[unseen], guess[unseen], baseline, groups=of(unseen))
         row = part_scores(index[unseen], baseline, names, groups=of(unseen))
         found[BASELINE] = {**row, "difference": difference(*lead)}
@@ -89,9 +89,3 @@ def scored(
         never_held_out=tuple(name for name, n in zip(names, held, strict=True) if n == 0),
     )
     return replace(model, scores=found, training=record)
-
-
-def _classes(probability: xr.DataArray) -> NDArray[np.int64]:
-    values = probability.to_numpy()
-    known = np.isfinite(values).all(axis=1)
-    return np.where(known, np.nan_to_num(values).argmax(axis=1), NODATA)

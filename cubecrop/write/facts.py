@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import math
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["UNREADABLE", "VERSION", "MapFacts", "read_coverage"]
-
-# Not `from cubecrop import __version__`: the package's public names stand above this layer.
-VERSION: Final[str] = import_module("cubecrop").__version__
+__all__ = ["UNREADABLE", "MapFacts", "read_coverage"]
 
 _MAKER = "cubecrop.classify(...)"
 _DTYPES = {"crop_type": np.dtype("uint8"), "confidence": np.dtype("float32")}
