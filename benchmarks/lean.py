@@ -30,6 +30,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.canada import BLOCKS, Row, append, measure, most_frequent, read_rows, summary
 from benchmarks.canada_methods import Method, methods
+from benchmarks.points import simulate_points
 from cubecrop import Nomenclature
 from cubecrop.metrics import scores
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
@@ -37,7 +38,6 @@ from cubecrop.model.fast.folding import fold
 from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
-from cubecrop.simulate.points import simulate_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -15,10 +15,10 @@ import xarray as xr
 from sklearn.metrics import accuracy_score, f1_score
 
 import cubecrop
+from benchmarks.points import simulate_points
 from cubecrop.classification import classify_pixel_sets
 from cubecrop.nomenclature import NODATA, decide
 from cubecrop.sample import read_worldcereal
-from cubecrop.simulate.points import simulate_points
 
 #: Codes of the points' column CROPTYPE_LABEL, and the simulator's names.
 NAMES = {

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.coverage import Coverage
-    from cubecrop.model import SampleArrays
 
 __all__ = [
     "Inputs", "confidence_of", "dates_of", "decide_pixels", "parcel_block", "pixel_block",
@@ -54,10 +53,6 @@ class Inputs:
         if self.weather_days is None:
             raise ValueError("there is no weather")
         return WeatherArrays(values, self.weather_days, self.weather_variables)
-
-    def enough(self, sets: SampleArrays) -> SampleArrays:
-        """The arrays without sensors that saw too little, parcel by parcel."""
-        return with_enough_dates(sets, self.coverage)
 
 
 def pixel_block(
@@ -114,7 +109,7 @@ def pixel_block(
                 terrain=None if terrain is None else _flat(terrain[part]),
             )
             here_in = slice(top * shape[1], top * shape[1] + len(sets))
-            out[here_in, :n_classes] = predictor(inputs.enough(sets))
+            out[here_in, :n_classes] = predictor(with_enough_dates(sets, inputs.coverage))
             for column, name in enumerate(inputs.days, n_classes):
                 out[here_in, column] = sets.series[name].dates
     return out.reshape(*shape, width)
@@ -158,7 +153,7 @@ def parcel_block(
         geometry=None if geometry is None else geometry.astype(np.float32),
     )
     with one_thread():
-        found = predictor(inputs.enough(sets))
+        found = predictor(with_enough_dates(sets, inputs.coverage))
     return found.reshape(-1, n_classes)
 
 
