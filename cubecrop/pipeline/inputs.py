@@ -11,9 +11,7 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import season_for
-from cubecrop.checks import check_flag
 from cubecrop.circle import arcs_meet, bounds_of, wrap
-from cubecrop.cube import Clouds, Composite, check_cube_options
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
@@ -22,7 +20,7 @@ from cubecrop.errors import (
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, ModelSpec, beside_satellites, check_device_name
+from cubecrop.model import CropModel, ModelSpec, beside_satellites
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
 from cubecrop.season import Season
@@ -36,6 +34,7 @@ if TYPE_CHECKING:
 
     from cubecrop.archive import Archive
     from cubecrop.archive.base import Extent
+    from cubecrop.cube import Clouds, Composite
     from cubecrop.schema import Modality
 
 __all__ = [
@@ -43,7 +42,6 @@ __all__ = [
     "as_nomenclature",
     "as_season",
     "beside_satellites",
-    "check_options",
     "check_reach",
     "clouds_for",
     "composite_for",
@@ -67,26 +65,6 @@ def as_season(year: int, season: Season | None) -> Season | int:
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
     return season if season is not None else Season(year).year
-
-
-def check_options(
-    *,
-    resolution: float,
-    crs: str | int | None,
-    chunks: int | None,
-    memory: float,
-    device: str | None,
-    composite: Composite | None = None,
-    clouds: Clouds = "scl",
-    progress: bool = True,
-) -> None:
-    """Raise unless options are of the right kind, before an archive is asked."""
-    check_cube_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
-        clouds=clouds,
-    )  # fmt: skip
-    check_device_name(device)
-    check_flag("progress", progress)
 
 
 def as_nomenclature(

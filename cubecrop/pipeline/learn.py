@@ -11,9 +11,9 @@ import numpy as np
 import xarray as xr
 
 from cubecrop._version import __version__
-from cubecrop.archive import Archive, open_archive, open_weather
-from cubecrop.checks import check_folder, check_names, check_whole
-from cubecrop.cube import MEMORY, open_season
+from cubecrop.archive import Archive, open_archive
+from cubecrop.checks import check_flag, check_folder, check_names, check_whole
+from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
 from cubecrop.model import usable_device
 from cubecrop.nomenclature import Nomenclature
@@ -21,7 +21,6 @@ from cubecrop.pipeline.inputs import (
     as_nomenclature,
     as_season,
     beside_satellites,
-    check_options,
     check_reach,
     where_they_are,
     within_archive,
@@ -140,14 +139,12 @@ def train(
         As for `classify_parcels`.
     """
     config = as_config(config)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        progress=progress, composite=composite, clouds=clouds,
+    request = CubeRequest(
+        season=as_season(year, season), archive=archive, modalities=_modalities(sensors, config),
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
+        clouds=clouds, weather=weather,
     )  # fmt: skip
-    when = as_season(year, season)
-    modalities = _modalities(sensors, config)
-    if weather is not None:
-        weather = open_weather(weather, modalities)
+    check_flag("progress", progress)
     check_whole("seed", seed, least=0)
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
@@ -161,41 +158,31 @@ def train(
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
     _classes(texts, label, "", listed)  # before anything is asked of an archive
     places = plain_parcels(table)
-    source = open_archive(archive)
+    request = request.opened()
+    source = open_archive(request.archive)
     labelled = _labelled_within(places, part, source)
     classes = _classes(
         [texts[i] for i in labelled], label, f" within archive {source.name}", listed
     )
     check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
-    cube = open_season(
-        places.iloc[labelled],
-        when,
-        archive=source,
-        modalities=modalities,
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite,
-        clouds=clouds,
-        weather=weather,
-    )
+    cube = request.open(places.iloc[labelled])
     _check_found(cube, config, source)
     chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
     samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
+    load = partial(_loaded, samples, progress)
     if cache is None:
-        samples = _loaded(samples, progress)
+        samples = load()
     else:
         options = {
             "resolution": resolution,
             "crs": crs_of(cube),
             "version": __version__,
             # Attrs hold their names alone, and two folders may have one name.
-            "places": [_place(source), _place(weather)],
+            "places": [_place(source), _place(request.weather)],
         }
         key = cache_key(samples, places.iloc[chosen], options)
-        samples = cached(cache, key, partial(_loaded, samples, progress))
+        samples = cached(cache, key, load)
     seen = np.flatnonzero(part[chosen] == "train")
     truth = [texts[i] for i in chosen]
     model = fit(

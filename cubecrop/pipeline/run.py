@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive, open_weather
+from cubecrop.archive import Archive, open_archive
+from cubecrop.checks import check_flag
 from cubecrop.classification import (
     classify_pixel_sets,
     classify_pixels,
     nothing_found,
     parcel_table,
 )
-from cubecrop.cube import MEMORY, open_season
+from cubecrop.cube import MEMORY, CubeRequest
+from cubecrop.model import check_device_name
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
-    check_options,
     check_reach,
     clouds_for,
     composite_for,
@@ -113,26 +115,15 @@ def classify(
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
-    as_season(year, season)  # before a file is read
-    clouds = clouds_for(crop_model, clouds)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        clouds=clouds,
+    request = CubeRequest(
+        season=as_season(year, season), archive=archive, modalities=modalities_for(crop_model),
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory,
+        composite=composite_for(crop_model), clouds=clouds_for(crop_model, clouds), weather=weather,
     )  # fmt: skip
+    check_device_name(device)
     area = parse_aoi(aoi)
-    cube = open_season(
-        area,
-        season_of_model(year, season, crop_model, area),
-        archive=archive,
-        modalities=modalities_for(crop_model),
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite_for(crop_model),
-        clouds=clouds,
-        weather=weather,
-    )
+    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    cube = request.open(area)
     return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
 
 
@@ -189,18 +180,17 @@ def classify_parcels(
         As for `classify`.
     """
     crop_model = as_model(model)
-    as_season(year, season)  # before a file is read
-    clouds = clouds_for(crop_model, clouds)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        progress=progress, clouds=clouds,
+    request = CubeRequest(
+        season=as_season(year, season), archive=archive, modalities=modalities_for(crop_model),
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory,
+        composite=composite_for(crop_model), clouds=clouds_for(crop_model, clouds), weather=weather,
     )  # fmt: skip
-    if weather is not None:
-        weather = open_weather(weather, modalities_for(crop_model))
+    check_device_name(device)
+    check_flag("progress", progress)
     table = read_parcels(parcels)
     places = plain_parcels(table)
-    source = open_archive(archive)
-    within = within_archive(places, source)
+    request = request.opened()
+    within = within_archive(places, open_archive(request.archive))
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
@@ -208,19 +198,8 @@ def classify_parcels(
         )
     check_reach(places[within], resolution=resolution, crs=crs)
     area = parse_aoi(places[within])
-    cube = open_season(
-        area,
-        season_of_model(year, season, crop_model, area),
-        archive=source,
-        modalities=modalities_for(crop_model),
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite_for(crop_model),
-        clouds=clouds,
-        weather=weather,
-    )
+    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    cube = request.open(area)
     crop_model.check(cube, allow_gaps=allow_gaps)  # before geometries are looked at
     # Where coordinates are mistaken there may be more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
