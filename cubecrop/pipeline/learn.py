@@ -26,12 +26,11 @@ from cubecrop.pipeline.inputs import (
     within_archive,
 )
 from cubecrop.pipeline.known import fingerprints
-from cubecrop.pipeline.score import scored
+from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import compute
 from cubecrop.sample import (
     cache_key,
     cached,
-    fewer_pixels,
     labels_of,
     plain_parcels,
     read_parcels,
@@ -40,7 +39,7 @@ from cubecrop.sample import (
     split_parcels,
 )
 from cubecrop.schema import SERIES, Modality, crs_of
-from cubecrop.training import TrainConfig, as_config, fit
+from cubecrop.training import TrainConfig, as_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -183,22 +182,19 @@ def train(
         }
         key = cache_key(samples, places.iloc[chosen], options)
         samples = cached(cache, key, load)
-    seen = np.flatnonzero(part[chosen] == "train")
-    truth = [texts[i] for i in chosen]
-    model = fit(
-        samples.isel(parcel=seen),
-        [truth[i] for i in seen],
+    model = fit_and_score(
+        samples,
+        [texts[i] for i in chosen],
+        part[chosen],
         nomenclature=classes,
         config=config,
         seed=seed,
         device=device,
         checkpoint=checkpoint,
         progress=progress,
+        thin=True,
     )
-    model = replace(model, parcels_seen=fingerprints(places.iloc[chosen], part[chosen]))
-    return scored(
-        model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
-    )
+    return replace(model, parcels_seen=fingerprints(places.iloc[chosen], part[chosen]))
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
