@@ -27,7 +27,7 @@ from cubecrop.pipeline.inputs import (
 )
 from cubecrop.pipeline.known import fingerprints
 from cubecrop.pipeline.score import fit_and_score
-from cubecrop.progress import compute
+from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import (
     cache_key,
     cached,
@@ -82,6 +82,7 @@ def train(
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> CropModel:
     """Train a model on declared parcels; reads their pixels into memory.
 
@@ -119,6 +120,9 @@ def train(
         options. A file that was changed in the archive under its old name is not noticed.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in several threads or in one; by default where Dask would, which
+        inside a task of a cluster is the cluster.
 
     Returns
     -------
@@ -144,6 +148,7 @@ def train(
         clouds=clouds, weather=weather,
     )  # fmt: skip
     check_flag("progress", progress)
+    check_scheduler(scheduler)
     check_whole("seed", seed, least=0)
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
@@ -169,7 +174,7 @@ def train(
     chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
     samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
-    load = partial(_loaded, samples, progress)
+    load = partial(_loaded, samples, progress, scheduler)
     if cache is None:
         samples = load()
     else:
@@ -253,7 +258,7 @@ def _labelled_within(
     return found
 
 
-def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
+def _loaded(samples: xr.DataTree, progress: bool, scheduler: Scheduler | None) -> xr.DataTree:
     size = sum(node.to_dataset(inherit=False).nbytes for node in samples.subtree)
     if size > _MEMORY:
         raise ParcelError(
@@ -261,5 +266,7 @@ def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
             f"more than {_MEMORY / 1e9:.0f} GB. Train on a part: `parcels.sample(n)`."
         )
     nodes = {node.path: node.to_dataset(inherit=False) for node in samples.subtree}
-    values = compute(*nodes.values(), description="Reading parcels", progress=progress)
+    values = compute(
+        *nodes.values(), description="Reading parcels", progress=progress, scheduler=scheduler
+    )
     return xr.DataTree.from_dict(dict(zip(nodes, values, strict=True)), name=samples.name)

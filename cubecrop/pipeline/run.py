@@ -29,7 +29,7 @@ from cubecrop.pipeline.inputs import (
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
-from cubecrop.progress import compute
+from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def classify_parcels(
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
     progress: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
 
@@ -155,6 +156,9 @@ def classify_parcels(
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in several threads or in one; by default where Dask would, which
+        inside a task of a cluster is the cluster.
 
     Returns
     -------
@@ -187,6 +191,7 @@ def classify_parcels(
     )  # fmt: skip
     check_device_name(device)
     check_flag("progress", progress)
+    check_scheduler(scheduler)
     table = read_parcels(parcels)
     places = plain_parcels(table)
     request = request.opened()
@@ -206,7 +211,9 @@ def classify_parcels(
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
-    (found,) = compute(found, description="Classifying parcels", progress=progress)
+    (found,) = compute(
+        found, description="Classifying parcels", progress=progress, scheduler=scheduler
+    )
     back = np.argsort(order)
     return parcel_table(
         table,
