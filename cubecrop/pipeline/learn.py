@@ -34,7 +34,6 @@ from cubecrop.sample import (
     labels_of,
     plain_parcels,
     read_parcels,
-    reading_order,
     sample_pixel_sets,
     split_parcels,
 )
@@ -171,9 +170,8 @@ def train(
     check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
     cube = request.open(places.iloc[labelled])
     _check_found(cube, config, source)
-    chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
-    samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
+    samples = sample_pixel_sets(cube, places.iloc[labelled], n_pixels=stored, seed=0)
     load = partial(_loaded, samples, progress, scheduler)
     if cache is None:
         samples = load()
@@ -185,12 +183,12 @@ def train(
             # Attrs hold their names alone, and two folders may have one name.
             "places": [_place(source), _place(request.weather)],
         }
-        key = cache_key(samples, places.iloc[chosen], options)
+        key = cache_key(samples, places.iloc[labelled], options)
         samples = cached(cache, key, load)
     model = fit_and_score(
         samples,
-        [texts[i] for i in chosen],
-        part[chosen],
+        [texts[i] for i in labelled],
+        part[labelled],
         nomenclature=classes,
         config=config,
         seed=seed,
@@ -199,7 +197,7 @@ def train(
         progress=progress,
         thin=True,
     )
-    return replace(model, parcels_seen=fingerprints(places.iloc[chosen], part[chosen]))
+    return replace(model, parcels_seen=fingerprints(places.iloc[labelled], part[labelled]))
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:

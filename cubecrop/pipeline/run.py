@@ -208,6 +208,7 @@ def classify_parcels(
     crop_model.check(cube, allow_gaps=allow_gaps)  # before geometries are looked at
     # Where coordinates are mistaken there may be more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
+    # Classified block by block: sets in the table's own order would all be in memory.
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
