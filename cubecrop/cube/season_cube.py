@@ -24,7 +24,7 @@ from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import Backend, meeting
 from cubecrop.cube.clouds import Clouds, clouds_name
 from cubecrop.cube.composites import Composite, composite_child
-from cubecrop.cube.grid import MEMORY, Chunks, chunk_shape, cut, grid_for, pixel_centres
+from cubecrop.cube.grid import MEMORY, Chunks, chunk_shape, cut, grid_for, pixel_centres, strips
 from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
@@ -180,7 +180,7 @@ def _build(
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
-    children = _gridded(scenes, grid, _chunks(scenes, grid, chunking), stacking)
+    children = _gridded(scenes, grid, *_chunks(scenes, grid, chunking), stacking)
     if composite is not None:
         for name in set(children) & set(SERIES):
             children[name] = composite_child(name, children[name], found.season, composite)
@@ -205,7 +205,11 @@ def _build(
 
 
 def _gridded(
-    scenes: dict[Modality, list[Scene]], grid: GeoBox, chunks: Chunks, stacking: _Stacking
+    scenes: dict[Modality, list[Scene]],
+    grid: GeoBox,
+    chunks: Chunks,
+    rows: tuple[int, ...],
+    stacking: _Stacking,
 ) -> dict[str, xr.Dataset]:
     """The children on the cube's grid; a modality without scenes is absent."""
     children = {}
@@ -214,16 +218,22 @@ def _gridded(
             found,
             grid,
             chunks=chunks,
+            rows=rows,
             backend=stacking.backend,
             on_error=stacking.on_error,
             clouds=stacking.clouds,
         )
     if found := scenes["sentinel1"]:
         children["sentinel1"] = sentinel1.sentinel1_child(
-            found, grid, chunks=chunks, backend=stacking.backend, on_error=stacking.on_error
+            found,
+            grid,
+            chunks=chunks,
+            rows=rows,
+            backend=stacking.backend,
+            on_error=stacking.on_error,
         )
     if found := scenes["terrain"]:
-        children["terrain"] = terrain_child(found, grid, chunks=chunks)
+        children["terrain"] = terrain_child(found, grid, chunks=(rows, chunks[1]))
     return children
 
 
@@ -237,15 +247,17 @@ def _place(grid: GeoBox) -> xr.Dataset:
     return place
 
 
-def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, chunking: _Chunking) -> Chunks:
-    """How the cube is cut: as the user says, or as the blocks of most files lie."""
+def _chunks(
+    scenes: dict[Modality, list[Scene]], grid: GeoBox, chunking: _Chunking
+) -> tuple[Chunks, tuple[int, ...]]:
+    """How the cube is cut: as the user says, or as the blocks of most files lie.
+
+    What is read at a time, and the rows of the parts that its values are made in.
+    """
     if (side := chunking.side) is not None:
-        rows, columns = da.core.normalize_chunks((side, side), grid.shape)
-        return rows, columns
-    per_pixel = max(
-        len(group_passes(scenes["sentinel2"])) * sentinel2.BYTES_PER_STEP,
-        len(group_passes(scenes["sentinel1"])) * sentinel1.BYTES_PER_STEP,
-    )
+        chunks: Chunks = da.core.normalize_chunks((side, side), grid.shape)
+        return chunks, chunks[0]
+    optical, radar = (len(group_passes(scenes[name])) for name in ("sentinel2", "sentinel1"))
     corners = Counter(
         (bounds[0], bounds[3])
         for scene in scenes["sentinel2"] or scenes["sentinel1"]
@@ -254,4 +266,12 @@ def _chunks(scenes: dict[Modality, list[Scene]], grid: GeoBox, chunking: _Chunki
     )
     # Files that are reprojected are read in blocks that count from the lattice's origin.
     corner = corners.most_common(1)[0][0] if corners else (0.0, 0.0)
-    return cut(grid, chunk_shape(per_pixel, memory=chunking.memory), corner)
+    nested = {scene.crs for scene in scenes["sentinel2"]} <= {str(grid.crs)}
+    nested = nested and grid.transform.a <= 10
+    as_read = max(
+        optical * (sentinel2.BYTES_AS_READ if nested else sentinel2.BYTES_REPROJECTED),
+        radar * sentinel1.BYTES_AS_READ,
+    )
+    values = max(optical * sentinel2.BYTES_PER_STEP, radar * sentinel1.BYTES_PER_STEP)
+    chunks = cut(grid, chunk_shape(as_read, memory=chunking.memory), corner)
+    return chunks, strips(chunks, values, memory=chunking.memory)
