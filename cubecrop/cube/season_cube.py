@@ -87,8 +87,9 @@ def open_season(
         Chunk side in pixels; by default as large as ``memory`` allows, cut as the blocks of
         most files lie.
     memory : float, default 2e9
-        Bytes that a thread may hold. A chunk's series takes at most three tenths of it, half
-        as much again where it lies at an edge of the area. Another 15 %, once in a process and
+        Bytes that a thread may hold. What is read at a time takes at most three tenths of it,
+        half as much again where it lies at an edge of the area, and the values of a chunk, which
+        is a strip of that, as much at most. Another 15 %, once in a process and
         sensor, is what was decoded and belongs to other chunks; what is beyond goes to a
         temporary file.
     composite : {"dekad", "month"}, optional

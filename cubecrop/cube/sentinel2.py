@@ -170,6 +170,7 @@ def packed(
     code = np.empty((len(dates), *reading.shape), dtype=np.uint8)
     for step, members in enumerate(dates):
         code[step] = UNSEEN + Status.OUTSIDE
+        is_first = True
         for number, scene in enumerate(members):
             mask = _worst([layer[scene][0] for layer in masks], reading.shape)
             if mask is None:
@@ -180,8 +181,11 @@ def packed(
             lacking = _lacking(numbers[scene], reading.shape)
             if lacking is not None:
                 seen[lacking & (mask == Status.CLEAR)] = UNSEEN + Status.OUTSIDE
-            better = _RANK[seen] < _RANK[code[step]]
-            np.copyto(code[step], seen, where=better)
+            if is_first:  # nothing is worse than outside
+                code[step] = seen
+            else:
+                np.copyto(code[step], seen, where=_RANK[seen] < _RANK[code[step]])
+            is_first = False
     return Series(
         code=code, dates=dates, planes=numbers, scale=scale, offset=offset,
         losses=reading.losses,
@@ -217,6 +221,6 @@ def _lacking(planes: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[
     return lacking
 
 
-def status_of(series: Series, start: int, stop: int) -> NDArray[np.uint8]:
-    """Status of each date and pixel of some rows, (time, y, x) uint8."""
-    return _STATUS[series.code[:, start:stop]]
+def status_of(series: Series) -> NDArray[np.uint8]:
+    """Status of each date and pixel, (time, y, x) uint8."""
+    return _STATUS[series.code]

@@ -229,8 +229,7 @@ def in_strips(
     Parameters
     ----------
     function : callable
-        ``function(series, start, stop)`` of a chunk and the rows of it that are wanted; and
-        what ``beside`` gives, if there is that.
+        ``function(series)`` of a strip; it is given ``beside`` too, if there is that.
     series : dask.array.Array
         (y, x) of `Series`.
     rows : tuple of int
@@ -251,7 +250,9 @@ def in_strips(
         top = start - int(tops[owner])
         for column in range(series.numblocks[1]):
             key = (series.name, owner, column)
-            tasks[(name, *front, number, column)] = (function, key, top, top + rows[number], *more)
+            tasks[(name, *front, number, column)] = (
+                _of_strip, function, key, top, top + rows[number], *more,
+            )  # fmt: skip
     below: list[Any] = [series] if beside is None else [series, beside]
     graph = HighLevelGraph.from_collections(name, tasks, below)
     layers = {**graph.layers, name: ValuesLayer(tasks, series.chunks)}
@@ -263,5 +264,15 @@ def in_strips(
     )
 
 
-def _values_of(series: Series, start: int, stop: int, memory: Recycled) -> NDArray[np.float32]:
-    return series.strip(start, stop).values(memory.empty)
+def _of_strip(
+    function: Callable[..., NDArray[Any]],
+    series: Series,
+    start: int,
+    stop: int,
+    *beside: Any,  # noqa: ANN401
+) -> NDArray[Any]:
+    return function(series.strip(start, stop), *beside)
+
+
+def _values_of(series: Series, memory: Recycled) -> NDArray[np.float32]:
+    return series.values(memory.empty)
