@@ -166,6 +166,9 @@ def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
     for child in season.children:
         if child != "weather":
             series = season[child][SERIES.get(child, child)]
+            readings = readings_of(series.data) if isinstance(series.data, da.Array) else None
+            if readings is not None:
+                return readings.chunks[0], readings.chunks[1]
             chunks = series.chunks or tuple((size,) for size in series.shape)
             return chunks[-2], chunks[-1]
     raise SchemaError("season cube has no gridded child to draw pixels from.")
@@ -212,10 +215,12 @@ def _gather(source: da.Array, places: Places) -> da.Array:
             f"season cube is chunked along {source.chunks[:-2]} before y and x; keep time and "
             "bands whole: `cube.chunk(time=-1, band=-1)`."
         )
-    if source.chunks[-2:] != places.chunks:
-        source = source.rechunk((*source.chunks[:-2], *places.chunks))
     # Of values as they were read no more is made than the pixels that are drawn.
     readings = readings_of(source)
+    if readings is not None and readings.chunks != places.chunks:
+        readings = None
+    if readings is None and source.chunks[-2:] != places.chunks:
+        source = source.rechunk((*source.chunks[:-2], *places.chunks))
     blocks_of = source if readings is None else readings
     n_parcels, n_pixels = places.which.shape
     if n_parcels == 0:  # dask has no array of no chunk
