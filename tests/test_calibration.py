@@ -68,6 +68,15 @@ def test_tempered_keeps_what_is_missing_and_the_order():
     assert flat[0].argsort().tolist() == probability[0].argsort().tolist()
 
 
+def test_a_calibration_of_whole_numbers_comes_back_as_the_same_model(tmp_path):
+    samples, labels = make_samples(n=6)
+    model = fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4))
+    whole = model.with_calibration(Calibration(temperature=2, alpha=0.1, least=0, n=50))
+    again = CropModel.load(whole.save(tmp_path / "model"))
+    assert again.calibration == whole.calibration
+    assert again.digest == whole.digest
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=200),
     st.floats(0.05, 0.5),
