@@ -67,6 +67,15 @@ def test_probability_stands_for_the_classes_of_cloud(tmp_path):
     assert where(by_chance, 150) == where(by_class, 150) == Status.CLOUD
 
 
+@pytest.mark.parametrize("kind", [1, 3, 11], ids=["saturated", "shadow", "snow"])
+def test_a_probability_of_cloud_leaves_the_rest_to_the_classes(tmp_path, kind):
+    """Of cloud alone a probability tells: snow at 0 % is masked all the same, and 60 m around."""
+    archive = c1_archive(tmp_path, 0, scl=lambda x, y: np.where(x == 500_310, kind, 4))
+    for clouds in ("scl", "probability"):
+        status = status_of(archive, clouds=clouds)
+        assert [where(status, x) for x in (235, 245, 310, 375, 385)] == [0, 1, 1, 1, 0]
+
+
 def test_thresholds_and_outside():
     for values, status in (([0, 0, 0, 255], [0, 0, 0, 2]), ([34, 35, 0, 255], [0, 1, 0, 2])):
         found = mask_from_probability(np.array([values]), 100)

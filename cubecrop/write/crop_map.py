@@ -202,7 +202,8 @@ def _with_medians(
 def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
     """Raise where more scenes were lost than may be."""
     count = count_items(lost)
-    if count <= max_lost * len(items):
+    # Divided, not multiplied: 0.29 * 100 is less than 29.
+    if count / max(len(items), 1) <= max_lost:
         return
     told = "\n".join(f"  {loss.error}" for loss in lost[:_TOLD])
     more = f"\n  and {len(lost) - _TOLD} more files" if len(lost) > _TOLD else ""
