@@ -352,7 +352,7 @@ def classify(
     out: Path,
     start: Start = None,
     end: End = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | None = None,
     max_lost: float = 0,
     clouds: Clouds = None,
@@ -369,7 +369,7 @@ def classify(
     out
         Folder to write the map to.
     resolution
-        Pixel size in metres.
+        Pixel size in metres; by default that of the model's training, or 10.
     crs
         Projected CRS such as EPSG:32631; by default the UTM zone of the area.
     max_lost

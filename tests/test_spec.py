@@ -91,3 +91,11 @@ def test_a_model_refuses_another_resolution(model, place):
     for call in (cubecrop.classify, cubecrop.classify_parcels):
         with pytest.raises(ModelMismatchError, match="pixels of 20 m"):
             call(declared(), 2019, archive=place, model=model, resolution=20)
+
+
+def test_a_model_maps_at_the_resolution_of_its_training(place):
+    coarse = train(place, 2019, resolution=20)
+    found = cubecrop.classify(declared(), 2019, archive=place, model=coarse)
+    assert float(abs(found["x"][1] - found["x"][0])) == 20
+    table = cubecrop.classify_parcels(declared(), 2019, archive=place, model=coarse)
+    assert (table["status"] == "predicted").all()

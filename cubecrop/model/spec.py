@@ -123,6 +123,11 @@ class ModelSpec:
         }
 
     @property
+    def cube_resolution(self) -> float:
+        """The resolution to open a season cube with, in metres."""
+        return 10.0 if self.resolution is None else self.resolution
+
+    @property
     def cloud_mask(self) -> str:
         """The mask to open a season cube with: ``scl`` or ``probability``.
 

@@ -12,6 +12,7 @@ import shapely
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import season_for
 from cubecrop.circle import arcs_meet, bounds_of, wrap
+from cubecrop.cube import CubeRequest
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
@@ -20,7 +21,7 @@ from cubecrop.errors import (
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, ModelSpec, beside_satellites
+from cubecrop.model import CropModel, ModelSpec
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
 from cubecrop.season import Season
@@ -34,18 +35,14 @@ if TYPE_CHECKING:
 
     from cubecrop.archive import Archive
     from cubecrop.archive.base import Extent
-    from cubecrop.cube import Clouds, Composite
-    from cubecrop.schema import Modality
+    from cubecrop.cube import Clouds
 
 __all__ = [
     "as_model",
     "as_nomenclature",
     "as_season",
-    "beside_satellites",
     "check_reach",
-    "clouds_for",
-    "composite_for",
-    "modalities_for",
+    "request_for",
     "season_of_model",
     "where_they_are",
     "within_archive",
@@ -112,19 +109,31 @@ def as_model(model: CropModel | str | Path | None) -> CropModel:
     return CropModel.load(model)
 
 
-def modalities_for(model: ModelSpec) -> tuple[Modality, ...]:
-    """What a cube must hold for a model."""
-    return model.modalities
-
-
-def clouds_for(model: ModelSpec, clouds: Clouds | None) -> Clouds:
-    """The mask that is given, or that a model was trained under."""
-    return model.cloud_mask if clouds is None else clouds  # type: ignore[return-value]
-
-
-def composite_for(model: ModelSpec) -> Composite | None:
-    """How a cube's series must be composited for a model."""
-    return model.composite or None  # type: ignore[return-value]
+def request_for(
+    model: ModelSpec,
+    season: Season | int,
+    *,
+    archive: str | Path | Archive,
+    resolution: float | None,
+    crs: str | int | None,
+    chunks: int | None,
+    memory: float,
+    clouds: Clouds | None,
+    weather: str | Path | Archive | None,
+) -> CubeRequest:
+    """The cube that a model needs, with what the caller chose in place of its training's."""
+    return CubeRequest(
+        season=season,
+        archive=archive,
+        modalities=model.modalities,
+        resolution=model.cube_resolution if resolution is None else resolution,
+        crs=crs,
+        chunks=chunks,
+        memory=memory,
+        composite=model.composite or None,  # type: ignore[arg-type]
+        clouds=model.cloud_mask if clouds is None else clouds,  # type: ignore[arg-type]
+        weather=weather,
+    )
 
 
 def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:

@@ -15,12 +15,11 @@ from cubecrop.archive import Archive, open_archive
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
-from cubecrop.model import usable_device
+from cubecrop.model import beside_satellites, usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import (
     as_nomenclature,
     as_season,
-    beside_satellites,
     check_reach,
     where_they_are,
     within_archive,
@@ -92,8 +91,10 @@ def train(
         label, without geometry, or outside the archive are left out.
     label : str
         Column that holds the crop.
-    year, archive, season, resolution, crs, chunks, memory, device, weather
+    year, archive, season, crs, chunks, memory, device, weather
         As for `classify`.
+    resolution : float, default 10
+        Pixel size in metres; the model then asks for the same.
     sensors : tuple of str
         Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
         is left out.

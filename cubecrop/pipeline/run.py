@@ -16,15 +16,13 @@ from cubecrop.classification import (
     nothing_found,
     parcel_table,
 )
-from cubecrop.cube import MEMORY, CubeRequest
+from cubecrop.cube import MEMORY
 from cubecrop.model import check_device_name
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
     check_reach,
-    clouds_for,
-    composite_for,
-    modalities_for,
+    request_for,
     season_of_model,
     within_archive,
 )
@@ -52,7 +50,7 @@ def classify(
     archive: str | Path | Archive,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | int | None = None,
     chunks: int | None = None,
     memory: float = MEMORY,
@@ -79,8 +77,9 @@ def classify(
         What to classify with; see `train`.
     season : Season, optional
         Other dates than those of the harvest year that the model was trained on.
-    resolution : float, default 10
-        Pixel size in metres.
+    resolution : float, optional
+        Pixel size in metres; by default that of the model's training, or 10. Another one is
+        refused where the model knows its own.
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
@@ -115,10 +114,9 @@ def classify(
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
-    request = CubeRequest(
-        season=as_season(year, season), archive=archive, modalities=modalities_for(crop_model),
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory,
-        composite=composite_for(crop_model), clouds=clouds_for(crop_model, clouds), weather=weather,
+    request = request_for(
+        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
+        chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
     check_device_name(device)
     area = parse_aoi(aoi)
@@ -134,7 +132,7 @@ def classify_parcels(
     archive: str | Path | Archive,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | int | None = None,
     chunks: int | None = None,
     memory: float = MEMORY,
@@ -184,10 +182,9 @@ def classify_parcels(
         As for `classify`.
     """
     crop_model = as_model(model)
-    request = CubeRequest(
-        season=as_season(year, season), archive=archive, modalities=modalities_for(crop_model),
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory,
-        composite=composite_for(crop_model), clouds=clouds_for(crop_model, clouds), weather=weather,
+    request = request_for(
+        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
+        chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
     check_device_name(device)
     check_flag("progress", progress)
@@ -201,7 +198,7 @@ def classify_parcels(
         return parcel_table(
             table, found, crop_model, within=within, part=parts_known(crop_model, places)
         )
-    check_reach(places[within], resolution=resolution, crs=crs)
+    check_reach(places[within], resolution=request.resolution, crs=crs)
     area = parse_aoi(places[within])
     request = replace(request, season=season_of_model(year, season, crop_model, area))
     cube = request.open(area)
