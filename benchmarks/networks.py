@@ -105,7 +105,7 @@ class MaskedNetworks:
     """The same with 40 % of the dates masked, for more and more dates.
 
     ``default`` is the default network, beside the restated L-TAE: another network, which scores
-    alike (`benchmarks.lean`).
+    alike (`benchmarks.network_sizes`).
     """
 
     dates = (24, 85, 145)

@@ -26,7 +26,7 @@ from cubecrop.model import (
 )
 from cubecrop.sample import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
-from cubecrop.training.optimise import optimise
+from cubecrop.training.loop import optimise
 from cubecrop.training.sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class TrainingCost:
         )
         network = network_of(options, *SEASON)
         config = TrainConfig(epochs=self.epochs)
-        drawn = mock.patch("cubecrop.training.optimise.batches", plain_batches)
+        drawn = mock.patch("cubecrop.training.loop.batches", plain_batches)
         with torch.random.fork_rng(), one_thread(), drawn if plain else nullcontext():
             torch.manual_seed(0)
             start = time.process_time()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
     from cubecrop.model import CropModel, NetworkOptions
-    from cubecrop.model.carry import send_model
+    from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
     from cubecrop.sample import sample_pixel_sets, split_parcels
@@ -46,7 +46,7 @@ _HOMES = {
     "plot_timeline": "write",
     "sample_pixel_sets": "sample",
     "search": "archive",
-    "send_model": "model.carry",
+    "send_model": "model.send",
     "simulate_archive": "simulate",
     "split_parcels": "sample",
     "train": "pipeline",
@@ -58,7 +58,7 @@ _HOMES = {
 
 #: Modules whose names documentation and messages use, as in `cubecrop.sample.read_worldcereal`.
 _MODULES = frozenset(
-    {"aoi", "archive", "classification", "coverage", "cube", "errors", "losses", "metrics",
+    {"aoi", "archive", "classification", "coverage", "cube", "errors", "lost_scenes", "metrics",
      "model", "nomenclature", "pipeline", "sample", "schema", "season", "shapes", "simulate",
      "testing", "training", "vector", "write"}
 )  # fmt: skip

@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = [
-    "check_flag", "check_folder", "check_names", "check_number", "check_path", "check_share",
-    "check_whole", "told",
+    "brief",
+    "check_flag",
+    "check_folder",
+    "check_names",
+    "check_number",
+    "check_path",
+    "check_share",
+    "check_whole",
 ]  # fmt: skip
 
 #: A value that takes longer to tell is told by its type.
 _LONGEST = 80
 
 
-def told(value: object) -> str:
+def brief(value: object) -> str:
     """A value for a message."""
     text = repr(value)
     return text if len(text) <= _LONGEST and "\n" not in text else f"a {type(value).__name__}"
@@ -33,20 +39,20 @@ def told(value: object) -> str:
 def check_flag(name: str, value: object) -> bool:
     """Raise unless a value is True or False; ``"no"`` would count as True."""
     if type(value).__name__ not in {"bool", "bool_"}:  # NumPy's too, which is not imported here
-        raise ArgumentError(f"{name} is {told(value)}, expected True or False.")
+        raise ArgumentError(f"{name} is {brief(value)}, expected True or False.")
     return bool(value)
 
 
 def check_whole(
-    name: str, value: object, *, least: int, error: type[CubecropError] = ArgumentError
+    name: str, value: object, *, minimum: int, error: type[CubecropError] = ArgumentError
 ) -> int:
     """Give a whole number as int; raise where it is none or too small."""
     try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        number = minimum - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        number = least - 1
-    if number < least:
-        raise error(f"{name} is {told(value)}, expected a whole number, {least} or more.")
+        number = minimum - 1
+    if number < minimum:
+        raise error(f"{name} is {brief(value)}, expected a whole number, {minimum} or more.")
     return number
 
 
@@ -54,15 +60,15 @@ def check_number(
     name: str,
     value: object,
     *,
-    least: float = -math.inf,
+    minimum: float = -math.inf,
     above: float = -math.inf,
     what: str,
     error: type[CubecropError] = ArgumentError,
 ) -> float:
     """Give a finite number as float; raise where it is none or too small."""
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-    if not (math.isfinite(number) and number >= least and number > above):
-        raise error(f"{name} is {told(value)}, expected {what}.")
+    if not (math.isfinite(number) and number >= minimum and number > above):
+        raise error(f"{name} is {brief(value)}, expected {what}.")
     return number
 
 
@@ -75,7 +81,7 @@ def check_share(
 ) -> float:
     """Give a share from 0 to below 1, with ``whole`` to 1; raise where a value is none."""
     number = check_number(
-        name, value, least=0, what=f"a share from 0 to {'' if whole else 'below '}1", error=error
+        name, value, minimum=0, what=f"a share from 0 to {'' if whole else 'below '}1", error=error
     )
     if number > 1 or (number == 1 and not whole):
         raise error(
@@ -100,7 +106,7 @@ def check_names(
     if names is None or len(known) < len(names) or not (names or empty):
         example = value if isinstance(value, str) and value in among else next(iter(among))
         raise error(
-            f"{name} is {told(value if names is None else names)}, expected a tuple of some of "
+            f"{name} is {brief(value if names is None else names)}, expected a tuple of some of "
             f"{list(among)}, as in `{name}=({example!r},)`."
         )
     return tuple(dict.fromkeys(known))
@@ -109,7 +115,7 @@ def check_names(
 def check_path(name: str, value: object, *, error: type[CubecropError] = ArgumentError) -> Path:
     """Give a path; raise where a value is none."""
     if not isinstance(value, str | os.PathLike):
-        raise error(f"{name} is {told(value)}, expected a path.")
+        raise error(f"{name} is {brief(value)}, expected a path.")
     return Path(value)
 
 

@@ -20,7 +20,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def check_scheduler(scheduler: object) -> None:
     """Raise `ArgumentError` unless a scheduler is None or one that `compute` takes."""
     known = get_args(Scheduler)
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler in known):
-        raise ArgumentError(f"scheduler is {told(scheduler)}, expected None or one of {[*known]}.")
+        raise ArgumentError(f"scheduler is {brief(scheduler)}, expected None or one of {[*known]}.")
 
 
 def compute(

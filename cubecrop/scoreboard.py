@@ -12,7 +12,7 @@ from rich.text import Text
 from cubecrop.display import plain
 from cubecrop.metrics import SCORE_NAMES
 from cubecrop.model import BASELINE
-from cubecrop.model.telling import SCORE_TITLES, score_notes, score_text, share_text
+from cubecrop.model.description import SCORE_TITLES, score_notes, score_text, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -305,7 +305,7 @@ def test_a_plain_batch_is_what_training_draws_but_for_noise(benchmarks):
 
 
 def test_the_default_network_does_a_third_of_the_published_work_at_most(benchmarks):
-    lean = importlib.import_module("benchmarks.lean")
+    lean = importlib.import_module("benchmarks.network_sizes")
     for n_pixels in (1, 64):
         ours, theirs = (
             lean.flops_a_date(lean.OPTIONS[name], n_pixels)
@@ -434,7 +434,7 @@ def test_canada(benchmarks, tmp_path, capsys):
 
 
 def test_lean(benchmarks, tmp_path, capsys):
-    lean = importlib.import_module("benchmarks.lean")
+    lean = importlib.import_module("benchmarks.network_sizes")
     table, out = _points(tmp_path / "table.parquet"), tmp_path / "lean.csv"
     few = ["--seeds", "1", "--epochs", "1", "--points", "30", "30"]
     lean.main([str(table), "--out", str(out), *few])

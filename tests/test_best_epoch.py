@@ -9,8 +9,8 @@ from samples import make_samples
 
 from cubecrop.metrics import scores
 from cubecrop.training import TrainConfig, fit
-from cubecrop.training.hold_out import hold_out
-from cubecrop.training.optimise import Course
+from cubecrop.training.loop import Course
+from cubecrop.training.validation import hold_out
 
 NAN = float("nan")
 

@@ -12,8 +12,8 @@ from cubecrop.classification import classify_pixel_sets, parcel_table
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import Calibration, CropModel, tempered
 from cubecrop.training import TrainConfig, fit
-from cubecrop.training.calibration import calibrate
-from cubecrop.training.hold_out import hold_out
+from cubecrop.training.probability_calibration import calibrate
+from cubecrop.training.validation import hold_out
 
 
 def draw(n, sharpness, seed=0):
@@ -44,7 +44,7 @@ def test_crop_sets_hold_the_truth_as_often_as_promised(alpha):
 
 
 def test_crop_sets_by_hand():
-    found = Calibration(temperature=1, alpha=0.1, least=0.3, n=50)
+    found = Calibration(temperature=1, alpha=0.1, threshold=0.3, n=50)
     probability = np.array(
         [[0.6, 0.3, 0.1], [0.4, 0.4, 0.2], [np.nan] * 3, [0.28, 0.26, 0.2]], np.float32
     )
@@ -54,7 +54,7 @@ def test_crop_sets_by_hand():
 
 def test_too_few_parcels_for_alpha_put_every_crop_in():
     found = calibrate(*draw(25, 1.0), alpha=0.01)
-    assert found.least == 0
+    assert found.threshold == 0
     assert found.crop_sets(draw(5, 1.0)[0]).all()
     assert calibrate(*draw(19, 1.0), alpha=0.1) is None
 
@@ -72,7 +72,7 @@ def test_a_temperature_of_two_takes_the_roots_of_probabilities():
     samples, labels = make_samples(n=12)
     model = fit(samples, labels, config=TrainConfig(epochs=2, n_pixels=4))
     sure = model.predict_proba(samples).to_numpy()
-    flat = model.with_calibration(Calibration(temperature=2, alpha=0.1, least=0.3, n=50))
+    flat = model.with_calibration(Calibration(temperature=2, alpha=0.1, threshold=0.3, n=50))
     root = np.sqrt(sure)
     expected = root / root.sum(axis=1, keepdims=True)
     assert np.abs(expected - sure).max() > 0.01
@@ -84,7 +84,7 @@ def test_a_temperature_of_two_takes_the_roots_of_probabilities():
 def test_a_calibration_of_whole_numbers_comes_back_as_the_same_model(tmp_path):
     samples, labels = make_samples(n=6)
     model = fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4))
-    whole = model.with_calibration(Calibration(temperature=2, alpha=0.1, least=0, n=50))
+    whole = model.with_calibration(Calibration(temperature=2, alpha=0.1, threshold=0, n=50))
     again = CropModel.load(whole.save(tmp_path / "model"))
     assert again.calibration == whole.calibration
     assert again.digest == whole.digest

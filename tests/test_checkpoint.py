@@ -12,7 +12,7 @@ import pytest
 import torch
 from samples import make_samples
 
-import cubecrop.training.optimise as optimise_module
+import cubecrop.training.loop as optimise_module
 from cubecrop.errors import OutputError
 from cubecrop.training import TrainConfig, fit
 

@@ -88,7 +88,7 @@ def test_a_model_of_252_classes_is_one_screen(model):
 def test_a_calibrated_model_says_so(model):
     from cubecrop.model import Calibration
 
-    calibration = Calibration(temperature=1.2, alpha=0.1, least=0.2, n=300)
+    calibration = Calibration(temperature=1.2, alpha=0.1, threshold=0.2, n=300)
     assert "confidence: calibrated on 300 parcels" in repr(model.with_calibration(calibration))
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rio_cogeo.cogeo import cog_validate
 from test_write import NOMENCLATURE, fake_map, random_classes
 
-from cubecrop.losses import Loss
+from cubecrop.lost_scenes import Loss
 from cubecrop.model import Calibration, calibration_text
 from cubecrop.nomenclature import NODATA, Crop, Nomenclature
 from cubecrop.write import draw_map, legend, write_map
@@ -211,7 +211,7 @@ def test_a_font_that_is_chosen_is_asked_for_its_characters():
 
 
 def test_a_calibration_in_words():
-    calibration = Calibration(temperature=1.304, alpha=0.1, least=0.2, n=30)
+    calibration = Calibration(temperature=1.304, alpha=0.1, threshold=0.2, n=30)
     assert calibration_text(calibration) == "temperature 1.3, crop sets at 0.9"
     assert calibration_text(None) == "uncalibrated"
 

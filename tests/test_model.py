@@ -11,7 +11,7 @@ import pytest
 from samples import CROPS, make_samples
 
 from cubecrop.errors import ModelFormatError, ModelMismatchError, OutputError, SchemaError
-from cubecrop.model import CropModel, reference_to, season_of
+from cubecrop.model import CropModel, handle_to, season_of
 from cubecrop.training import TrainConfig, fit
 
 
@@ -233,7 +233,7 @@ def test_what_is_no_pixel_set_is_refused(model):
 def test_threads_that_ask_at_once_share_one_cached_model(model, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(lambda _: reference_to(model), range(8)))
+        found = set(pool.map(lambda _: handle_to(model), range(8)))
     assert len(found) == 1
     assert CropModel.load(found.pop().path).digest == model.digest
 

@@ -8,7 +8,7 @@ from samples import make_samples
 
 from cubecrop.classification import classify_pixel_sets
 from cubecrop.errors import ModelFormatError
-from cubecrop.model import reference_to
+from cubecrop.model import handle_to
 from cubecrop.training import TrainConfig, fit
 
 QUICK = TrainConfig(epochs=1, n_pixels=4)
@@ -40,7 +40,7 @@ def test_a_model_that_was_replaced_after_the_graph_was_built_is_refused(
     samples, labels = make_samples(n=6)
     other = fit(samples, labels, config=QUICK, seed=1, progress=False)
     lazy = classify_pixel_sets(samples.chunk({"parcel": 3}), model)["probability"]
-    reference = reference_to(model)
+    reference = handle_to(model)
     other.save(reference.path, overwrite=True)
     says = rf"holds model {other.digest[:12]}, expected {model.digest[:12]}: it was replaced"
     with pytest.raises(ModelFormatError, match=says):

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from cubecrop.cube.neighbours import grown
+from cubecrop.cube.neighbours import dilated
 
 
 @given(
@@ -18,7 +18,7 @@ from cubecrop.cube.neighbours import grown
 )
 def test_it_is_a_threshold_of_the_distance(seed, shape, share, resolution, distance):
     mask = np.random.default_rng(seed).random(shape) < share
-    found = grown(mask, distance, resolution)
+    found = dilated(mask, distance, resolution)
     expected = np.zeros(shape, bool)
     if mask.any():
         away = ndimage.distance_transform_edt(~mask, sampling=resolution)
@@ -31,7 +31,7 @@ def test_it_is_a_threshold_of_the_distance(seed, shape, share, resolution, dista
 def test_one_pixel_grows_to_a_disk_of_30_m(resolution, side):
     mask = np.zeros((9, 9), bool)
     mask[4, 4] = True
-    y, x = np.nonzero(grown(mask, 30, resolution))
+    y, x = np.nonzero(dilated(mask, 30, resolution))
     assert (np.hypot(y - 4, x - 4) * resolution).max() <= 30
     assert (y.min(), y.max(), x.min(), x.max()) == (4 - side, 4 + side) * 2
     assert len(y) == {3: 29, 2: 13, 0: 1}[side]

@@ -13,7 +13,7 @@ import shapely
 from cubes import area, noise
 
 import cubecrop
-from cubecrop import losses
+from cubecrop import lost_scenes
 from cubecrop.cube import access, blocks, grid, open_season, read
 from cubecrop.cube.clouds import mask_from_scl
 from cubecrop.cube.grid import Window
@@ -166,7 +166,7 @@ def test_values_are_those_of_whole_files(archive, small_units, chunks):
 def test_values_are_made_in_strips_of_what_is_read(archive, counted, monkeypatch, workers):
     monkeypatch.setattr(grid, "_SHARE", 5e-4)  # of 2 GB
     cube = opened(archive)
-    series = losses.readings_of(cube["sentinel2/reflectance"].data)
+    series = lost_scenes.readings_of(cube["sentinel2/reflectance"].data)
     assert series.chunks == ((160, 80), (160, 80))
     for name in ("sentinel2", "sentinel1"):
         assert cube[name].dataset.chunks["y"] == (40,) * 6
@@ -223,12 +223,12 @@ def test_each_block_is_decoded_once_for_a_table_of_parcels(archive, counted):
 
 
 def test_no_float_cube_is_made_for_parcels(archive, monkeypatch):
-    from cubecrop.cube.series import Series
+    from cubecrop.cube.stack import DateStack
 
     def refuse(self):
         raise AssertionError("all values of a chunk were made for some pixels of it")
 
-    monkeypatch.setattr(Series, "values", refuse)
+    monkeypatch.setattr(DateStack, "values", refuse)
     parcels = gpd.GeoDataFrame({"id": [1]}, geometry=[area(PLACE).iloc[0]], crs=PLACE.crs)
     samples = cubecrop.sample_pixel_sets(opened(archive, chunks=100), parcels).compute()
     assert samples["sentinel2/valid"].any()
@@ -407,7 +407,7 @@ def test_a_small_area_keeps_no_whole_blocks(tmp_path):
             file.write(values)
     aoi = area(place, rows=slice(0, 20), columns=slice(0, 20))
     cube = open_season(aoi, 2018, archive=folder)["sentinel2/reflectance"]
-    (series,) = dask.compute(losses.readings_of(cube.data))
+    (series,) = dask.compute(lost_scenes.readings_of(cube.data))
     for plane in series.planes[0]:
         base = plane.values if plane.values.base is None else plane.values.base
         assert base.nbytes <= 2 * plane.values.nbytes

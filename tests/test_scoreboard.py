@@ -12,7 +12,7 @@ from samples import CROPS, make_samples
 import cubecrop
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import BASELINE, CropModel, difference, part_scores
-from cubecrop.model.telling import score_notes, score_text, share_text
+from cubecrop.model.description import score_notes, score_text, share_text
 from cubecrop.scoreboard import print_classes, print_scores
 
 #: Four held-out parcels of grass (3 right), two of maize (1 right, 1 without prediction).

@@ -10,7 +10,7 @@ from samples import make_samples
 import cubecrop
 from cubecrop.classification import classify_pixel_sets
 from cubecrop.errors import ModelFormatError
-from cubecrop.model import reference_to
+from cubecrop.model import handle_to
 from cubecrop.training import TrainConfig, fit
 
 
@@ -26,7 +26,7 @@ def test_a_model_is_sent_to_workers_of_another_disk(tmp_path, monkeypatch):
     samples, labels = make_samples(sensors=("sentinel2",))
     model = fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4))
     lazy = classify_pixel_sets(samples.chunk({"parcel": 4}), model)["probability"]
-    reference = reference_to(model)
+    reference = handle_to(model)
     here = lazy.compute(scheduler="synchronous")
     # The path that the graph holds leads nowhere, as it does on another machine.
     shutil.rmtree(tmp_path / "client")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from conftest import FLANDERS
 from test_cli import run
-from test_reference_sets import series, write
+from test_published_sets import series, write
 
 import cubecrop
 from cubecrop.errors import LabelError

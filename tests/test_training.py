@@ -15,8 +15,8 @@ from cubecrop.nomenclature import Nomenclature
 from cubecrop.schema import SERIES
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
-from cubecrop.training.hold_out import hold_out
 from cubecrop.training.sets import TrainingSet, band_statistics
+from cubecrop.training.validation import hold_out
 
 QUICK = TrainConfig(epochs=3, batch_size=6, n_pixels=4)
 

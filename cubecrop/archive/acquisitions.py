@@ -76,7 +76,7 @@ def availability(scenes: Scenes, *, low_cloud: float = LOW_CLOUD) -> pd.DataFram
 def check_low_cloud(low_cloud: object) -> None:
     """Raise unless a limit of cloud is a number of percent."""
     what = "percent from 0 to 100"
-    if check_number("low_cloud", low_cloud, least=0, what=what, error=SchemaError) > 100:
+    if check_number("low_cloud", low_cloud, minimum=0, what=what, error=SchemaError) > 100:
         raise SchemaError(f"low_cloud is {low_cloud!r}, expected {what}.")
 
 

@@ -16,7 +16,7 @@ from shapely.geometry import mapping, shape
 
 from cubecrop.archive.grid import grid_of
 from cubecrop.archive.identity import code_of, utc
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.circle import arcs_meet, bbox_of, box_of, cut_at_180, mended, unwrap, wrap
 from cubecrop.errors import UnsupportedItemError
 
@@ -58,7 +58,7 @@ def collection_of(item: Mapping[str, Any]) -> str | None:
     collection = item.get("collection")
     if collection is not None and not isinstance(collection, str):
         raise UnsupportedItemError(
-            f"item {name_of(item)!r} has collection {told(collection)}, expected the id of one "
+            f"item {name_of(item)!r} has collection {brief(collection)}, expected the id of one "
             f"collection. {_CURE}"
         )
     return collection

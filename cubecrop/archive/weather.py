@@ -12,7 +12,7 @@ import shapely
 
 from cubecrop.archive.base import Archive, refuse_password
 from cubecrop.archive.catalog import open_archive
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.errors import ArchiveError, SchemaError
 from cubecrop.schema import Accumulation, Asset, Scene
 
@@ -80,7 +80,7 @@ def check_weather(weather: object, modalities: Collection[str]) -> str | Path | 
             "'weather' to them, or leave the source out, as for a model that takes no weather."
         )
     if not isinstance(weather, str | Path | Archive):
-        raise ArchiveError(f"weather is {told(weather)}, {_known()}.")
+        raise ArchiveError(f"weather is {brief(weather)}, {_known()}.")
     if isinstance(weather, str | Path):
         _store_address(weather)
     return weather

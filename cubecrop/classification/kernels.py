@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cubecrop.model import (
-    ModelReference,
+    ModelHandle,
     SensorArrays,
     WeatherArrays,
     all_finite,
@@ -58,7 +58,7 @@ class Inputs:
 def pixel_block(
     *arrays: NDArray[Any],
     names: Sequence[str],
-    reference: ModelReference,
+    reference: ModelHandle,
     inputs: Inputs,
     n_classes: int,
     device: str | None,
@@ -73,7 +73,7 @@ def pixel_block(
         pixel, the "cell" (y, x).
     names : sequence of str
         Name of each array: those of the sensors of ``inputs``, and what the model takes.
-    reference : ModelReference
+    reference : ModelHandle
         The model.
     inputs : Inputs
         What the arrays are.
@@ -118,7 +118,7 @@ def pixel_block(
 def parcel_block(
     *arrays: NDArray[Any],
     names: Sequence[str],
-    reference: ModelReference,
+    reference: ModelHandle,
     inputs: Inputs,
     n_classes: int,
     device: str | None,

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from cubecrop.classification.kernels import Inputs
-from cubecrop.model import CropModel, days_since_start, reference_to, season_of
+from cubecrop.model import CropModel, days_since_start, handle_to, season_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -76,7 +76,7 @@ def apply_model(
         dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + beside}},
         kwargs={
             "names": tuple(arguments),
-            "reference": reference_to(model),
+            "reference": handle_to(model),
             "inputs": inputs,
             "n_classes": n_classes,
             "device": device,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.grid import Chunks
     from cubecrop.cube.read import Layer
-    from cubecrop.losses import OnError
+    from cubecrop.lost_scenes import OnError
     from cubecrop.schema import Scene
 
 __all__ = [

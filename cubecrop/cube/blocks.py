@@ -307,10 +307,10 @@ def _share(values: NDArray[Any], part: Window, nest: Nest, request: Request) -> 
     """Keep for other chunks what they need of blocks that were read."""
     for unit in nest.units(part):
         block = nest.place(unit)
-        for cell in request.cells.meeting(nest.window(block).grown(request.margin)):
+        for cell in request.cells.meeting(nest.window(block).widened(request.margin)):
             if cell == request.cell or request.shelf.is_done(cell):
                 continue
-            wanted = nest.pixels(request.cells.window(cell).grown(request.margin))
+            wanted = nest.pixels(request.cells.window(cell).widened(request.margin))
             both = _common(wanted, block)
             if both.height > 0 and both.width > 0:
                 copy = values[both.within(part)].copy()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cubecrop.checks import check_number
-from cubecrop.cube.neighbours import grown
+from cubecrop.cube.neighbours import dilated
 from cubecrop.cube.read import Layer
 from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, Status
@@ -119,7 +119,7 @@ def mask_from_probability(probability: NDArray[np.generic], resolution: float) -
 
 
 def _dilated(masked: NDArray[np.bool_], resolution: float) -> NDArray[np.uint8]:
-    near = grown(masked, DILATION, resolution)
+    near = dilated(masked, DILATION, resolution)
     return np.where(near, np.uint8(Status.CLOUD), np.uint8(Status.CLEAR))
 
 

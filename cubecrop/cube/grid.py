@@ -18,7 +18,7 @@ import pyproj
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from cubecrop.checks import check_number, told
+from cubecrop.checks import brief, check_number
 from cubecrop.errors import AoiError, SchemaError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Window:
     height: int
     width: int
 
-    def grown(self, pixels: int) -> Window:
+    def widened(self, pixels: int) -> Window:
         """The window with a margin on every side."""
         return Window(
             self.row - pixels,
@@ -278,7 +278,7 @@ def check_crs(crs: object) -> str:
         target = pyproj.CRS.from_user_input(int(crs) if is_code else crs)  # type: ignore[call-overload]
     except (pyproj.exceptions.CRSError, TypeError) as error:
         raise SchemaError(
-            f"crs {told(crs)} is not known: {error}. Give a projected CRS in metres, such as "
+            f"crs {brief(crs)} is not known: {error}. Give a projected CRS in metres, such as "
             "'EPSG:32631', or leave `crs` out for the UTM zone of the area."
         ) from error
     code = target.to_epsg()

@@ -26,7 +26,7 @@ from rasterio.warp import transform
 from cubecrop.cube.access import with_file
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.headers import check_file
-from cubecrop.cube.neighbours import grown
+from cubecrop.cube.neighbours import dilated
 from cubecrop.cube.pixels import read_pixels
 from cubecrop.cube.warp import (
     footing,
@@ -132,7 +132,7 @@ def read_mosaic(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> NDAr
     if len(sheets) > 1:
         # How far a rim reaches is known when all files were seen.
         metres = max(_metres(sheet.grid, lattice, window) for sheet in sheets)
-        wide = window.grown(math.ceil(2 * _MARGIN * max(metres / lattice.resolution, 1)))
+        wide = window.widened(math.ceil(2 * _MARGIN * max(metres / lattice.resolution, 1)))
         rimmed = _with_rims(_sheets(tiles, lattice, wide), lattice, window)
         return _joined(rimmed, lattice, window)
     out = np.full((window.height, window.width), np.nan, np.float32)
@@ -145,7 +145,7 @@ def _sheets(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> list[_Sh
     """One sheet a grid, the finest first."""
     parts: dict[_Grid, list[_Sheet]] = {}
     for tile in tiles:
-        if tile.reach is not None and not tile.reach.meets(window.grown(_MARGIN)):
+        if tile.reach is not None and not tile.reach.meets(window.widened(_MARGIN)):
             continue
         part = _part(tile.source, lattice, window)
         if part is not None:
@@ -229,7 +229,7 @@ def _rimmed(sheet: _Sheet, others: Sequence[_Sheet], pixels: int) -> _Sheet:
     values = np.pad(sheet.values, pixels, constant_values=np.nan)
     row, column = sheet.row - pixels, sheet.column - pixels
     known = ~np.isnan(values)
-    rows, columns = np.nonzero(grown(known, 1.5 * pixels, 1.0) & ~known)
+    rows, columns = np.nonzero(dilated(known, 1.5 * pixels, 1.0) & ~known)
     x, y = sheet.grid.point(rows + row, columns + column)
     found = np.full(len(rows), np.nan)
     # Between four known pixels first, then beside a sheet's edge.

@@ -10,13 +10,13 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["grown"]
+__all__ = ["dilated"]
 
 #: In pixels: a neighbour at the very distance is within it, whatever the division rounds to.
 _SLACK = 1e-9
 
 
-def grown(mask: NDArray[np.bool_], distance: float, resolution: float) -> NDArray[np.bool_]:
+def dilated(mask: NDArray[np.bool_], distance: float, resolution: float) -> NDArray[np.bool_]:
     """Pixels whose centre lies within a distance of that of a masked one.
 
     What a distance transform and a threshold give, in a tenth of the time: the disk is cut

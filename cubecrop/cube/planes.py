@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.losses import Loss
+    from cubecrop.lost_scenes import Loss
 
 __all__ = ["Plane", "Reading"]
 

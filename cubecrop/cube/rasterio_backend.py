@@ -25,7 +25,7 @@ from cubecrop.cube.read import (
 from cubecrop.cube.read_planes import read_plane
 from cubecrop.cube.shelf import Cell, Shelf
 from cubecrop.errors import ReadError
-from cubecrop.losses import Loss, OnError, constant, switch
+from cubecrop.lost_scenes import Loss, OnError, constant, switch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

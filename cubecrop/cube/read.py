@@ -60,7 +60,7 @@ class Layer:
     highest : float, optional
         A number above it, other than what stands for missing, is an error.
     finish : callable, optional
-        ``finish(values, resolution)`` turns the values of a grown window into those of it;
+        ``finish(values, resolution)`` turns the values of a widened window into those of it;
         must not depend on anything farther than ``halo``.
     """
 
@@ -129,7 +129,7 @@ def read_layer(
     values = (read or read_window)(
         source,
         lattice,
-        window.grown(margin),
+        window.widened(margin),
         dtype=layer.dtype,
         fill=raw_fill(layer),
         resampling=layer.resampling,
@@ -178,7 +178,7 @@ def raw_fill(layer: Layer) -> float:
 def finished(
     values: NDArray[Any], source: Source, layer: Layer, lattice: Lattice, window: Window
 ) -> NDArray[Any]:
-    """Values of a grown window, checked and finished, without the margin."""
+    """Values of a widened window, checked and finished, without the margin."""
     margin = margin_of(layer, lattice)
     if layer.highest is not None:
         _check_highest(values, source, layer.highest, raw_fill(layer))

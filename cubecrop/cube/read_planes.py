@@ -68,7 +68,7 @@ def read_plane(
     """
     shelf, key = request.shelf, request.key
     dtype, fill = np.dtype(layer.dtype), raw_fill(layer)
-    wide = need.grown(request.margin)
+    wide = need.widened(request.margin)
     kept = shelf.headers.setdefault(key, {})
 
     def opened(use: Callable[[rasterio.DatasetReader], None]) -> None:

@@ -22,7 +22,7 @@ from cubecrop.archive import (
     season_for,
 )
 from cubecrop.archive.weather import check_weather
-from cubecrop.checks import check_number, check_whole, told
+from cubecrop.checks import brief, check_number, check_whole
 from cubecrop.cube import sentinel1, sentinel2
 from cubecrop.cube.backend import meeting
 from cubecrop.cube.clouds import Clouds, clouds_name
@@ -43,7 +43,7 @@ from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.losses import OnError, check_on_error
+from cubecrop.lost_scenes import OnError, check_on_error
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
 from cubecrop.texts import place_name
@@ -112,9 +112,9 @@ class CubeRequest:
             put("crs", check_crs(self.crs))
         if self.chunks is not None:
             name = "chunks, the side of a chunk in pixels,"
-            put("chunks", check_whole(name, self.chunks, least=1, error=SchemaError))
+            put("chunks", check_whole(name, self.chunks, minimum=1, error=SchemaError))
         check_number(
-            "memory, bytes a thread,", self.memory, least=_LEAST_MEMORY,
+            "memory, bytes a thread,", self.memory, minimum=_LEAST_MEMORY,
             what="50 MB or more, as in 2e9", error=SchemaError,
         )  # fmt: skip
         _check_composite(self.composite)
@@ -178,13 +178,15 @@ def _rectangle(grid: GeoBox) -> Aoi:
 def _check_composite(composite: object) -> None:
     known = get_args(Composite)
     if composite is not None and not (isinstance(composite, str) and composite in known):
-        raise SchemaError(f"composite is {told(composite)}, expected None or one of {list(known)}.")
+        raise SchemaError(
+            f"composite is {brief(composite)}, expected None or one of {list(known)}."
+        )
 
 
 def _check_backend(backend: object) -> None:
     if backend is not None and (isinstance(backend, type) or not hasattr(backend, "stack")):
         raise SchemaError(
-            f"backend is {told(backend)}, expected an object such as "
+            f"backend is {brief(backend)}, expected an object such as "
             "`cubecrop.cube.RasterioBackend()`, or None."
         )
 

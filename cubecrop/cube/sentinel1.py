@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cubecrop.cube.neighbours import grown
+from cubecrop.cube.neighbours import dilated
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.read import Layer
-from cubecrop.cube.series import UNSEEN, Series, lazy_series, lazy_values
+from cubecrop.cube.stack import UNSEEN, DateStack, lazy_stack, lazy_values
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL1_BANDS, Scene, Status
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cubecrop.cube.backend import Backend
     from cubecrop.cube.grid import Chunks
     from cubecrop.cube.planes import Reading
-    from cubecrop.losses import OnError
+    from cubecrop.lost_scenes import OnError
 
 __all__ = ["BYTES_AS_READ", "BYTES_PER_STEP", "mask_zeros", "packed", "sentinel1_child"]
 
@@ -53,7 +53,7 @@ def mask_zeros(power: NDArray[Any], resolution: float) -> NDArray[np.float32]:
         (y, x) float32, NaN where masked.
     """
     out = power.astype(np.float32)
-    out[grown(power <= 0, _EROSION, resolution)] = np.nan
+    out[dilated(power <= 0, _EROSION, resolution)] = np.nan
     return out
 
 
@@ -107,7 +107,7 @@ def sentinel1_child(
         )
     reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
-    series = lazy_series(reading, packed, dates=tuple(one.members for one in passes))
+    series = lazy_stack(reading, packed, dates=tuple(one.members for one in passes))
     backscatter = lazy_values(
         series, rows=rows or chunks[0], n_dates=len(passes), n_bands=len(SENTINEL1_BANDS)
     )
@@ -132,7 +132,7 @@ def sentinel1_child(
     )
 
 
-def packed(reading: Reading, *, dates: Sequence[Sequence[int]]) -> Series:
+def packed(reading: Reading, *, dates: Sequence[Sequence[int]]) -> DateStack:
     """A chunk's series: of each date the first scene with both bands, pixel by pixel."""
     (planes,) = reading.planes
     code = np.full((len(dates), *reading.shape), UNSEEN + Status.OUTSIDE, dtype=np.uint8)
@@ -145,7 +145,7 @@ def packed(reading: Reading, *, dates: Sequence[Sequence[int]]) -> Series:
             ).all(axis=0)
             code[step][known & (code[step] >= UNSEEN)] = number
     ones = np.ones((len(planes), len(SENTINEL1_BANDS)))
-    return Series(
+    return DateStack(
         code=code, dates=dates, planes=planes, scale=ones, offset=0 * ones, power=True,
         losses=reading.losses,
     )  # fmt: skip

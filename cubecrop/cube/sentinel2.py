@@ -13,7 +13,7 @@ from cubecrop.cube.dark_pixels import check_dark_pixels
 from cubecrop.cube.passes import Pass, group_passes
 from cubecrop.cube.planes import Plane
 from cubecrop.cube.read import Layer
-from cubecrop.cube.series import UNSEEN, Series, in_strips, lazy_series, lazy_values
+from cubecrop.cube.stack import UNSEEN, DateStack, in_strips, lazy_stack, lazy_values
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cubecrop.cube.backend import Backend
     from cubecrop.cube.grid import Chunks
     from cubecrop.cube.planes import Reading
-    from cubecrop.losses import OnError
+    from cubecrop.lost_scenes import OnError
 
 __all__ = [
     "BYTES_AS_READ", "BYTES_PER_STEP", "BYTES_REPROJECTED", "RANK", "packed", "sentinel2_child",
@@ -43,7 +43,7 @@ BYTES_REPROJECTED = 10 * 2 + 2
 _NODATA = 0
 #: Ranks of clear, cloud, outside and lost, the best being 0. The rank of a rank is the status.
 RANK = np.array([0, 1, 3, 2], np.uint8)
-#: Status of each code of a `Series`, and its rank.
+#: Status of each code of a `DateStack`, and its rank.
 _STATUS = np.full(256, Status.CLEAR, np.uint8)
 _STATUS[UNSEEN : UNSEEN + len(Status)] = list(Status)
 _RANK = RANK[_STATUS]
@@ -102,7 +102,7 @@ def sentinel2_child(
         gate=Status.CLEAR,
     )
     passes = group_passes(scenes)
-    series = lazy_series(
+    series = lazy_stack(
         reading,
         packed,
         dates=tuple(one.members for one in passes),
@@ -160,7 +160,7 @@ def packed(
     scale: NDArray[np.float64],
     offset: NDArray[np.float64],
     unverified: Mapping[int, str],
-) -> Series:
+) -> DateStack:
     """A chunk's series: of each date the first clear scene, pixel by pixel.
 
     A clear pixel that lacks data in a band is outside. Where none is clear, a cloud counts for
@@ -186,7 +186,7 @@ def packed(
             else:
                 np.copyto(code[step], seen, where=_RANK[seen] < _RANK[code[step]])
             is_first = False
-    return Series(
+    return DateStack(
         code=code, dates=dates, planes=numbers, scale=scale, offset=offset,
         losses=reading.losses,
     )  # fmt: skip
@@ -221,6 +221,6 @@ def _lacking(planes: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[
     return lacking
 
 
-def status_of(series: Series) -> NDArray[np.uint8]:
+def status_of(series: DateStack) -> NDArray[np.uint8]:
     """Status of each date and pixel, (time, y, x) uint8."""
     return _STATUS[series.code]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.grid import Chunks
     from cubecrop.cube.source import Source
-    from cubecrop.losses import OnError
+    from cubecrop.lost_scenes import OnError
     from cubecrop.schema import Scene
 
 __all__ = ["StackstacBackend"]

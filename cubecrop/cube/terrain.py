@@ -86,7 +86,7 @@ def _read_block(
 ) -> NDArray[np.float32]:
     (_, _), (r0, r1), (c0, c1) = block_info[None]["array-location"]
     # One pixel more on each side, so that slopes do not depend on where chunks meet.
-    window = Window(origin.row + r0, origin.column + c0, r1 - r0, c1 - c0).grown(1)
+    window = Window(origin.row + r0, origin.column + c0, r1 - r0, c1 - c0).widened(1)
     # Heights are a surface: a coarser grid is interpolated even where pixels nest, or slopes
     # would be stairs.
     elevation = read_mosaic(tiles, lattice, window)

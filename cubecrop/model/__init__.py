@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         sensor_arrays,
         with_enough_dates,
     )
-    from cubecrop.model.calibration import Calibration, calibration_text, tempered
     from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
     from cubecrop.model.crop_model import CropModel
+    from cubecrop.model.handle import ModelHandle, handle_to
     from cubecrop.model.networks import CropNetwork, Outputs
     from cubecrop.model.predict import (
         Predictor,
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         one_thread,
         usable_device,
     )
+    from cubecrop.model.probability_calibration import Calibration, calibration_text, tempered
     from cubecrop.model.record import TrainingRecord, window_text
-    from cubecrop.model.reference import ModelReference, reference_to
     from cubecrop.model.scores import BASELINE, PartScores, difference, part_scores
     from cubecrop.model.series import Batch, Series
     from cubecrop.model.spec import ModelSpec, beside_satellites
@@ -50,10 +50,10 @@ _HOMES = {
     "MODEL_FILES": "spec_file",
     "WEATHER": "config",
     "Batch": "series",
-    "Calibration": "calibration",
+    "Calibration": "probability_calibration",
     "CropModel": "crop_model",
     "CropNetwork": "networks",
-    "ModelReference": "reference",
+    "ModelHandle": "handle",
     "ModelSpec": "spec",
     "NetworkConfig": "config",
     "NetworkOptions": "config",
@@ -70,7 +70,7 @@ _HOMES = {
     "as_batch": "predict",
     "assemble": "arrays",
     "beside_satellites": "spec",
-    "calibration_text": "calibration",
+    "calibration_text": "probability_calibration",
     "check_device_name": "predict",
     "days_since_start": "arrays",
     "difference": "scores",
@@ -82,11 +82,11 @@ _HOMES = {
     "part_scores": "scores",
     "pixel_sets_of": "arrays",
     "read_spec": "spec_file",
-    "reference_to": "reference",
+    "handle_to": "handle",
     "sample_arrays": "arrays",
     "season_of": "arrays",
     "sensor_arrays": "arrays",
-    "tempered": "calibration",
+    "tempered": "probability_calibration",
     "thermal_source": "thermal",
     "usable_device": "predict",
     "window_text": "record",
@@ -101,7 +101,7 @@ __all__ = [
     "Calibration",
     "CropModel",
     "CropNetwork",
-    "ModelReference",
+    "ModelHandle",
     "ModelSpec",
     "NetworkConfig",
     "NetworkOptions",
@@ -122,6 +122,7 @@ __all__ = [
     "check_device_name",
     "days_since_start",
     "difference",
+    "handle_to",
     "in_bands",
     "in_window",
     "keep_freed_memory",
@@ -130,7 +131,6 @@ __all__ = [
     "part_scores",
     "pixel_sets_of",
     "read_spec",
-    "reference_to",
     "sample_arrays",
     "season_of",
     "sensor_arrays",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final, Literal, cast, get_args
 
-from cubecrop.checks import check_number, check_share, check_whole, told
+from cubecrop.checks import brief, check_number, check_share, check_whole
 from cubecrop.errors import ModelFormatError
 from cubecrop.schema import SERIES
 
@@ -39,8 +39,9 @@ _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
         },
     }.items()
 }  # fmt: skip
-#: Sizes where none are given. Attention takes narrow embeddings as they are: on the points that
-#: `python -m benchmarks.lean` fits to, as good as the published sizes at a fraction of the work.
+#: Sizes where none are given. Attention takes narrow embeddings as they are. On the points of
+#: `python -m benchmarks.network_sizes` they score as the published sizes do, at a fraction of the
+#: work.
 _SIZES: Final[dict[str, dict[str, Any]]] = _PUBLISHED | {
     "ltae": {
         "pixel_mlp": (32,), "embedding": 64, "attention_width": 0, "heads": 8, "key_width": 8,
@@ -185,7 +186,7 @@ class NetworkOptions:
         """Options with the sizes of the publications; `dataclasses.replace` changes others."""
         if temporal not in _PUBLISHED:
             raise ModelFormatError(
-                f"temporal is {told(temporal)}, expected one of {list(_PUBLISHED)}."
+                f"temporal is {brief(temporal)}, expected one of {list(_PUBLISHED)}."
             )
         return NetworkOptions(temporal=temporal, **_PUBLISHED[temporal])
 
@@ -193,19 +194,19 @@ class NetworkOptions:
         """Raise unless flags are flags and sizes whole numbers; a list becomes a tuple."""
         for name in ("weather", "terrain", "geometry", "auxiliary"):
             if type(value := getattr(self, name)) is not bool:
-                raise ModelFormatError(f"{name} is {told(value)}, expected True or False.")
+                raise ModelFormatError(f"{name} is {brief(value)}, expected True or False.")
         for name, least in _LEAST.items():
             if (value := getattr(self, name)) is not None:
-                check_whole(name, value, least=least, error=ModelFormatError)
+                check_whole(name, value, minimum=least, error=ModelFormatError)
         for name in ("pixel_mlp", "set_mlp", "temporal_mlp", "decoder", "statistics"):
             value = getattr(self, name)
             if name in {"pixel_mlp", "temporal_mlp"} and value is None:
                 continue
             if not isinstance(value, tuple | list):
-                raise ModelFormatError(f"{name} is {told(value)}, expected a tuple.")
+                raise ModelFormatError(f"{name} is {brief(value)}, expected a tuple.")
             object.__setattr__(self, name, tuple(value))
             for width in value if name != "statistics" else ():
-                check_whole(f"a width of {name}", width, least=1, error=ModelFormatError)
+                check_whole(f"a width of {name}", width, minimum=1, error=ModelFormatError)
 
     @property
     def takes_weather(self) -> bool:

@@ -15,14 +15,14 @@ from cubecrop.errors import ModelMismatchError
 from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import season_of
 from cubecrop.model.config import WEATHER
+from cubecrop.model.data_check import arrays_for, check_data, select_bands
+from cubecrop.model.description import describe, describe_html
 from cubecrop.model.inspection import attention_of, embedding_of
 from cubecrop.model.predict import Predictor, usable_device
-from cubecrop.model.published import Normalisation, read_reference
+from cubecrop.model.published import Normalisation, read_published
 from cubecrop.model.spec import ModelSpec
 from cubecrop.model.spec_file import MODEL_FILES, model_files
 from cubecrop.model.storage import digest_with, packed, unpacked
-from cubecrop.model.suitability import arrays_for, check_data, select_bands
-from cubecrop.model.telling import describe, describe_html
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.model.calibration import Calibration
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
+    from cubecrop.model.probability_calibration import Calibration
 
 __all__ = ["CropModel"]
 
@@ -336,7 +336,7 @@ class CropModel(ModelSpec):
         ----------
         Garnot et al. 2020, arXiv:1911.07757; Garnot & Landrieu 2020, arXiv:2007.00586.
         """
-        network = read_reference(
+        network = read_published(
             Path(folder),
             fold=fold,
             normalisation=normalisation,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import torch
 
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.errors import DeviceError
-from cubecrop.model.calibration import tempered
 from cubecrop.model.fast.folding import fold
+from cubecrop.model.probability_calibration import tempered
 from cubecrop.model.series import Batch, Series
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def check_device_name(device: object) -> None:
     """Raise `DeviceError` unless a device has a name that torch may know, here or on a worker."""
     if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise DeviceError(
-            f"device is {told(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a graphics "
+            f"device is {brief(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a graphics "
             "card where there is one."
         )
 
@@ -122,7 +122,7 @@ class Predictor:
     ) -> None:
         if precision not in get_args(Precision):
             raise ValueError(
-                f"precision is {told(precision)}, expected one of {list(get_args(Precision))}."
+                f"precision is {brief(precision)}, expected one of {list(get_args(Precision))}."
             )
         self.device = torch.device(device)
         self.temperature = temperature

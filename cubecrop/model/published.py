@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from torch import Tensor
 
-__all__ = ["Normalisation", "read_reference"]
+__all__ = ["Normalisation", "read_published"]
 
 Normalisation = tuple["ArrayLike", "ArrayLike"]
 
@@ -73,7 +73,7 @@ _TABLE: Final = "temporal_encoder.position_enc.weight"
 _CHECKPOINT: Final = "model.pth.tar"
 
 
-def read_reference(
+def read_published(
     folder: Path,
     *,
     fold: int = 1,

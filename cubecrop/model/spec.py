@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cubecrop.coverage import Coverage
-    from cubecrop.model.calibration import Calibration
     from cubecrop.model.config import NetworkConfig, NetworkOptions
+    from cubecrop.model.probability_calibration import Calibration
     from cubecrop.model.record import Window
     from cubecrop.model.scores import PartScores
     from cubecrop.nomenclature import Nomenclature

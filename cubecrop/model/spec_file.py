@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from cubecrop.checks import check_path
 from cubecrop.coverage import Coverage
 from cubecrop.errors import ModelFormatError
-from cubecrop.model.calibration import Calibration
 from cubecrop.model.config import NetworkConfig
+from cubecrop.model.probability_calibration import Calibration
 from cubecrop.model.record import TrainingRecord, read_window
 from cubecrop.model.scores import read_part_scores
 from cubecrop.model.spec import ModelSpec

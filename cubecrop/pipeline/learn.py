@@ -149,7 +149,7 @@ def train(
     )  # fmt: skip
     check_flag("progress", progress)
     check_scheduler(scheduler)
-    check_whole("seed", seed, least=0)
+    check_whole("seed", seed, minimum=0)
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
     usable_device(device)

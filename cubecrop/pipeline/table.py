@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.checks import check_share, told
+from cubecrop.checks import brief, check_share
 from cubecrop.errors import LabelError, ReadError
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.inputs import as_nomenclature
@@ -69,7 +69,7 @@ def train_table(
                       progress=progress)  # fmt: skip
     if not isinstance(table, str | Path):
         raise ReadError(
-            f"table is {told(table)}, expected the path of a Parquet file or of a folder with "
+            f"table is {brief(table)}, expected the path of a Parquet file or of a folder with "
             "DATA and META. Pixel sets in memory are for `cubecrop.fit`."
         )
     samples = _read(Path(table), label)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import geopandas as gpd
 import numpy as np
 
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.nomenclature import label_text
 from cubecrop.shapes import plain_shapes
@@ -175,7 +175,7 @@ def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
     """
     check_column_names(parcels)
     if not isinstance(label, str):
-        raise LabelError(f"label is {told(label)}, expected the name of a column.")
+        raise LabelError(f"label is {brief(label)}, expected the name of a column.")
     aside = ("id", parcels.geometry.name)
     if label not in parcels.columns or label in aside:
         columns = sorted(str(c) for c in parcels.columns if c not in aside)

@@ -14,7 +14,7 @@ from dask.highlevelgraph import HighLevelGraph
 from cubecrop.checks import check_number, check_whole
 from cubecrop.circle import degrees_between
 from cubecrop.errors import SchemaError
-from cubecrop.losses import readings_of
+from cubecrop.lost_scenes import readings_of
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.ground import origin_of, points_of, zones_of
 from cubecrop.sample.parcels import plain_parcels, read_parcels
@@ -91,9 +91,9 @@ def sample_pixel_sets(
     Garnot et al. 2020, arXiv:1911.07757.
     """
     check_season_cube(season)
-    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
-    seed = check_whole("seed", seed, least=0)
-    inset = check_number("inset", inset, least=0, what="metres, 0 or more", error=SchemaError)
+    n_pixels = check_whole("n_pixels", n_pixels, minimum=1, error=SchemaError)
+    seed = check_whole("seed", seed, minimum=0)
+    inset = check_number("inset", inset, minimum=0, what="metres, 0 or more", error=SchemaError)
     table = plain_parcels(read_parcels(parcels))
     # Again in the cube's CRS, where edges may touch that did not before.
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))

@@ -50,7 +50,7 @@ def split_parcels(
     """
     check_parcels(parcels)
     check_share("held_out", held_out, error=LabelError)
-    check_whole("seed", seed, least=0)
+    check_whole("seed", seed, minimum=0)
     labels = np.array([text or "" for text in labels_of(parcels, label)])
     rank = hash_ids(parcels["id"].tolist(), "split", seed)
     part = np.where(labels == "", "unlabelled", "train").astype(object)

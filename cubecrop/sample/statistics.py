@@ -79,7 +79,7 @@ def parcel_statistics(
     Joining of sums: Chan, Golub & LeVeque 1983, doi:10.1080/00031305.1983.10483115.
     """
     check_season_cube(season)
-    inset = check_number("inset", inset, least=0, what="metres, 0 or more", error=SchemaError)
+    inset = check_number("inset", inset, minimum=0, what="metres, 0 or more", error=SchemaError)
     names = [name for name in SERIES if name in season.children]
     if not names:
         raise SchemaError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cubecrop.training.config import TrainConfig, as_config
+from cubecrop.training.fitting import check_fit_options, fit
 from cubecrop.training.forest import Forest, fit_forest
-from cubecrop.training.loop import check_fit_options, fit
 
 __all__ = ["Forest", "TrainConfig", "as_config", "check_fit_options", "fit", "fit_forest"]

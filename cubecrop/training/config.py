@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from cubecrop.checks import check_names, check_number, check_share, check_whole, told
+from cubecrop.checks import brief, check_names, check_number, check_share, check_whole
 from cubecrop.errors import LabelError
 from cubecrop.model import WEATHER, NetworkOptions
 from cubecrop.schema import SERIES
@@ -79,7 +79,7 @@ class TrainConfig:
         and mid fusion, each that may be missing is dropped whole from this share of parcels.
     validation : float, optional
         Share of the training parcels by which the best epoch is chosen and the model
-        calibrated; see `cubecrop.training.hold_out`. By default 0.15 of 2,000 parcels or more,
+        calibrated; see `cubecrop.training.validation`. By default 0.15 of 2,000 parcels or more,
         else 0: then the last epoch is taken, and the model has no crop sets.
     patience : int, optional
         Stop after so many epochs without a better validation score; by default never.
@@ -124,19 +124,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.network, NetworkOptions):
             raise LabelError(
-                f"network is {told(self.network)}, expected NetworkOptions, as in "
+                f"network is {brief(self.network)}, expected NetworkOptions, as in "
                 "`TrainConfig(network=NetworkOptions(fusion='late'))`."
             )
         for name, least in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("n_pixels", 1)):
             if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
-                check_whole(name, value, least=least, error=LabelError)
+                check_whole(name, value, minimum=least, error=LabelError)
         self._check_numbers()
         missing = check_names(
             "may_be_missing", self.may_be_missing, tuple(SERIES), empty=True, error=LabelError
         )
         object.__setattr__(self, "may_be_missing", missing)
         if type(self.compile) is not bool:
-            raise LabelError(f"compile is {told(self.compile)}, expected True or False.")
+            raise LabelError(f"compile is {brief(self.compile)}, expected True or False.")
         if bool(self.auxiliary) != self.network.auxiliary:
             raise LabelError(
                 f"auxiliary is {self.auxiliary} and network.auxiliary {self.network.auxiliary}; "
@@ -154,7 +154,7 @@ class TrainConfig:
         known = [*SERIES, WEATHER]
         if not isinstance(dropped, Mapping) or not set(dropped) <= set(known):
             raise LabelError(
-                f"date_dropout is {told(dropped)}, expected shares of some of {known}, as in "
+                f"date_dropout is {brief(dropped)}, expected shares of some of {known}, as in "
                 "`date_dropout={'sentinel2': 0.4}`."
             )
         shares = {f"date_dropout[{sensor!r}]": share for sensor, share in dropped.items()}
@@ -163,7 +163,7 @@ class TrainConfig:
             if share is not None or name not in _OPTIONAL:
                 check_share(name, share, whole=name == "small_sets", error=LabelError)
         for name in _NOT_NEGATIVE:
-            check_number(name, getattr(self, name), least=0, what="0 or more", error=LabelError)
+            check_number(name, getattr(self, name), minimum=0, what="0 or more", error=LabelError)
         for name in ("learning_rate", "clip_norm"):
             check_number(name, getattr(self, name), above=0, what="more than 0", error=LabelError)
 
@@ -182,6 +182,6 @@ def as_config(config: object) -> TrainConfig:
             isinstance(config, Mapping) and all(isinstance(key, str) for key in config)
         ) else "epochs=40"  # fmt: skip
         raise LabelError(
-            f"config is {told(config)}, expected a TrainConfig, as in `TrainConfig({example})`."
+            f"config is {brief(config)}, expected a TrainConfig, as in `TrainConfig({example})`."
         )
     return config

@@ -1,381 +1,289 @@
-"""Fitting a network to pixel sets."""
+"""The steps of a training: epochs, their validation, and where to go on."""
 
 from __future__ import annotations
 
-import json
-from contextlib import contextmanager
-from dataclasses import fields, replace
+import math
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from cubecrop.checks import check_flag, check_folder, check_whole, told
-from cubecrop.circle import arc_of, wrap
-from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import (
-    WEATHER,
-    CropModel,
-    CropNetwork,
-    NetworkConfig,
-    NetworkOptions,
-    SensorConfig,
-    TrainingRecord,
-    one_thread,
-    season_of,
-    thermal_source,
-    usable_device,
-)
-from cubecrop.nomenclature import NODATA, Nomenclature
-from cubecrop.texts import place_name
-from cubecrop.training.calibration import calibrate
-from cubecrop.training.checkpoint import Checkpoint
-from cubecrop.training.config import TrainConfig, as_config
-from cubecrop.training.coverage import coverage_of
-from cubecrop.training.hold_out import hold_out
-from cubecrop.training.optimise import Course, optimise, predict
-from cubecrop.training.sets import (
-    Labels,
-    Samples,
-    TrainingSet,
-    as_lists,
-    band_statistics,
-    feature_statistics,
-    training_set,
-)
-from cubecrop.training.together import as_one_season, sensors_together
+from cubecrop.metrics import scores
+from cubecrop.model import WEATHER, Predictor, keep_freed_memory
+from cubecrop.nomenclature import decide
+from cubecrop.progress import progress_bar
+from cubecrop.training.batches import batches, n_batches
+from cubecrop.training.loss import CropLoss, class_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    import xarray as xr
+    from numpy.typing import NDArray
 
-__all__ = ["check_fit_options", "fit"]
+    from cubecrop.model import CropNetwork, Outputs
+    from cubecrop.training.checkpoint import Checkpoint
+    from cubecrop.training.config import TrainConfig
+    from cubecrop.training.sets import TrainingSet
+
+__all__ = ["Course", "optimise", "predict"]
+
+#: Fewer steps than this do not settle a network, however few the parcels.
+_LEAST_STEPS = 240
+_LEAST_EPOCHS = 40
+#: Epochs over which a validation score is averaged: with few parcels one epoch's is luck.
+_SMOOTHED = 3
 
 
-def fit(
-    samples: Samples,
-    labels: Labels,
+@dataclass(slots=True)
+class Course:
+    """How a training went so far: its rows of metrics and its best epoch.
+
+    ``weights`` are those of the best epoch by validation, None without validation; of epochs
+    that are equally good the last, which has settled most. ``improved`` is the last epoch that
+    was better than all before it.
+    """
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    epoch: int = 0
+    best_epoch: int = 0
+    best_score: float = -math.inf
+    improved: int = 0
+    weights: dict[str, Tensor] | None = None
+
+    def add(self, row: dict[str, float], network: nn.Module) -> None:
+        """Note an epoch, and its weights where they are the best so far."""
+        self.rows.append(row)
+        self.epoch = len(self.rows)
+        score = float(np.mean([one["validation_macro_f1"] for one in self.rows[-_SMOOTHED:]]))
+        if math.isnan(score):
+            self.best_epoch = self.epoch
+            return
+        if score > self.best_score:
+            self.improved = self.epoch
+        if score >= self.best_score:
+            self.best_score, self.best_epoch = score, self.epoch
+            self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
+
+
+def optimise(
+    network: CropNetwork,
+    sets: Sequence[TrainingSet],
+    validation: Sequence[TrainingSet],
+    config: TrainConfig,
     *,
-    nomenclature: Nomenclature | None = None,
-    config: TrainConfig | None = None,
-    seed: int = 0,
-    device: str | None = None,
-    checkpoint: str | Path | None = None,
+    seed: int,
+    device: str,
+    checkpoint: Checkpoint | None = None,
     progress: bool = True,
-) -> CropModel:
-    """Train a network on pixel sets; reads their pixels into memory.
+) -> Course:
+    """Train a network in place; it ends on the processor, with the best epoch's weights.
 
     Parameters
     ----------
-    samples : xarray.DataTree or sequence of them
-        Pixel sets; see `cubecrop.schema`. Several (years, regions, tables) may differ in dates,
-        composites and season window, in bands (those that all have are learned), and in a
-        sensor that may be missing.
-        Parcels that share a value of the coordinate ``group`` are kept together.
-    labels : sequence, or a sequence of sequences
-        A label a parcel, in the order of ``samples``. Parcels with a null label are left out.
-    nomenclature : Nomenclature, optional
-        Classes to learn; by default the labels that occur.
-    config : TrainConfig, optional
+    network : CropNetwork
+        With its normalisation; changed in place.
+    sets, validation : sequence of TrainingSet
+        What it learns from, and what chooses the epoch (none: the last epoch is taken).
+    config : TrainConfig
         Settings.
-    seed : int, default 0
-        Same samples, labels, config and seed: same model, on the CPU.
-    device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
-    checkpoint : path, optional
-        Folder for the state after each epoch and for ``metrics.csv``, a row an epoch. A
-        training that was killed goes on from there with the same call, and ends with the
-        same weights as one that was not.
-    progress : bool, default True
-        Show a progress bar on a terminal or in a notebook.
-
-    Returns
-    -------
-    CropModel
-        In evaluation mode, on the CPU. Its scores are empty: judge it on parcels that were
-        held out. It is calibrated where there are validation parcels.
-
-    Raises
-    ------
-    LabelError
-        Fewer than two classes, labels of another length than the parcels.
-    SchemaError
-        Samples that do not fit together, or without a valid pixel of a sensor.
-    OutputError
-        ``checkpoint`` holds another training, or cannot be written.
+    seed : int
+        Of the draws; torch's own generator is the caller's to seed.
+    device : str
+        Where to compute.
+    checkpoint : Checkpoint, optional
+        Where to keep the state, and to go on from.
+    progress : bool
+        Show a bar on a terminal or in a notebook.
     """
-    config = as_config(config)
-    check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
-                      progress=progress)  # fmt: skip
-    if nomenclature is not None and not isinstance(nomenclature, Nomenclature):
-        raise LabelError(
-            f"nomenclature is {told(nomenclature)}, expected a Nomenclature, as in "
-            "`Nomenclature.from_names(['maize', 'wheat'])`."
-        )
-    trees, texts = as_lists(samples, labels)
-    sensors = sensors_together(trees, config.may_be_missing)
-    nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
-    held = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
-    if len(held) < 2:
-        raise LabelError(
-            f"labels hold the classes {[nomenclature.names[i] for i in sorted(held)]}, expected "
-            "two or more to tell apart."
-        )
-    given, trees = trees, as_one_season(trees, config.network)
-    network_config = _network_config(trees, sensors, len(nomenclature), config)
-    sets = [
-        training_set(tree, part, network_config, nomenclature)
-        for tree, part in zip(trees, texts, strict=True)
-    ]
-    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
-    device = usable_device(device)
-    run = None
-    if checkpoint is not None:
-        run = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
-    sets, validation = _split(sets, config, seed)
-    with _seeded(seed), one_thread():
-        network = _new_network(network_config, sets)
-        course = optimise(
-            network,
-            sets,
-            validation,
-            config,
-            seed=seed,
-            device=device,
-            checkpoint=run,
-            progress=progress,
-        )
-        found = predict(network, validation, device) if validation else None
-    model = _as_model(network, trees, sets, validation, nomenclature, config, seed, course)
-    model = replace(_remembering(model, given), coverage=coverage)
-    if found is None:
-        return model
-    return model.with_calibration(calibrate(*found, alpha=config.alpha))
+    keep_freed_memory()
+    per_epoch = n_batches(sets, config)
+    epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
+    weights = list(network.to(device).train().parameters())
+    optimiser = torch.optim.AdamW(
+        weights,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        fused=True,  # one pass over the weights: a fifth of a small network's step
+    )
+    schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
+    labels = np.concatenate([one.labels for one in sets])
+    loss_of = CropLoss(
+        class_weights(labels, network.config.n_classes, config.class_balance),
+        smoothing=config.label_smoothing,
+        focal=config.focal,
+    ).to(device)
+    deviations = {
+        name: network.normalisation(name)[1].cpu().numpy() for name in network.config.series
+    }
+    course = Course()
+    if checkpoint is not None and (state := checkpoint.load()) is not None:
+        course = _resumed(state, network, optimiser, schedule)
+    forward: Any = network.forward_all
+    if config.compile:
+        forward = torch.compile(network.forward_all, dynamic=True)
+    with progress_bar("Training", total=epochs, unit="epochs", progress=progress) as bar:
+        bar.update(completed=course.epoch)
+        while course.epoch < epochs and not _is_over(course, config):
+            epoch, losses = course.epoch, []
+            for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
+                with _precision(device, config):
+                    found = forward(batch.to(device))
+                    loss = _loss(found, truth.to(device), loss_of, config)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(weights, config.clip_norm, foreach=True)
+                optimiser.step()
+                schedule.step()
+                losses.append(float(loss.detach()))
+            rate = float(schedule.get_last_lr()[0])
+            row = {"epoch": epoch + 1, "learning_rate": rate, "loss": float(np.mean(losses))}
+            course.add(row | _validate(network, validation, device), network)
+            if checkpoint is not None:
+                checkpoint.save(_state(course, network, optimiser, schedule), course.rows)
+            bar.update(completed=course.epoch, description=_told(course))
+    network.cpu()
+    if course.weights is not None:
+        network.load_state_dict(course.weights)
+    network.eval()
+    return course
 
 
-def check_fit_options(
-    *,
-    config: TrainConfig | None,
-    seed: int,
-    device: str | None,
-    checkpoint: str | Path | None,
-    progress: bool,
-) -> None:
-    """Raise unless options are such as `fit` takes, before samples are read."""
-    as_config(config)
-    check_whole("seed", seed, least=0)
-    usable_device(device)
-    check_folder("checkpoint", checkpoint)
-    check_flag("progress", progress)
+def predict(
+    network: CropNetwork, sets: Sequence[TrainingSet], device: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities (parcel, class) of sets, NaN where there is none, and their classes."""
+    predictor = Predictor(network, device)
+    found = [predictor(one.arrays) for one in sets]
+    return np.concatenate(found), np.concatenate([one.labels for one in sets])
 
 
-def _origin(
-    sets: Sequence[TrainingSet],
-    nomenclature: Nomenclature,
-    config: TrainConfig,
-    seed: int,
-    device: str,
-) -> dict[str, str]:
-    """What two trainings must share to be the same one."""
+def _validate(
+    network: CropNetwork, validation: Sequence[TrainingSet], device: str
+) -> dict[str, float]:
+    """Loss and scores on validation parcels, NaN where there are none.
+
+    Of a network that promises to do without sensors, means with all and without each of them.
+    """
+    names = ("validation_loss", "validation_accuracy", "validation_macro_f1")
+    if not validation:
+        return dict.fromkeys(names, math.nan)
+    rows = [_judge(network, validation, device)]
+    for name in network.config.may_be_missing:
+        part = [
+            replace(one, arrays=one.arrays.without(name))
+            for one in validation
+            if set(one.arrays.series) - {name, WEATHER}  # else nothing is left to judge by
+        ]
+        if part:
+            rows.append(_judge(network, part, device))
+    return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+
+
+def _judge(
+    network: CropNetwork, validation: Sequence[TrainingSet], device: str
+) -> tuple[float, float, float]:
+    """Loss, accuracy and macro-F1; a parcel without prediction is a wrong one."""
+    probability, truth = predict(network, validation, device)
+    known = np.isfinite(probability).all(axis=1)
+    chance = probability[known, truth[known]].clip(1e-12)
+    found = scores(truth, decide(probability), network.config.n_classes)
+    loss = float(-np.log(chance).mean()) if known.any() else math.nan
+    return loss, found.accuracy, found.macro_f1
+
+
+def _told(course: Course) -> str:
+    """What a bar says: the loss, and the validation score where there is one."""
+    row = course.rows[-1]
+    text = f"Training, loss {row['loss']:.2f}"
+    if not math.isnan(row["validation_macro_f1"]):
+        text += f", validation macro-F1 {row['validation_macro_f1']:.2f}"
+    return text
+
+
+def _is_over(course: Course, config: TrainConfig) -> bool:
+    if course.weights is None or config.patience is None:
+        return False
+    return course.epoch - course.improved >= config.patience
+
+
+def _schedule(
+    optimiser: torch.optim.Optimizer, steps: int, warm_up: float
+) -> torch.optim.lr_scheduler.LambdaLR:
+    """Up in a straight line, down in half a cosine."""
+    warm = max(1, int(steps * warm_up))
+    return torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / warm, 0.5 * (1 + math.cos(math.pi * min(step / steps, 1.0)))),
+    )
+
+
+def _loss(found: Outputs, truth: Tensor, loss_of: nn.Module, config: TrainConfig) -> Tensor:
+    """Loss of the fused classifier, in part of it lacking sensors, and of each series' own."""
+    loss: Tensor = loss_of(found.logits, truth)
+
+    def mean(parts: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor | None:
+        some = [loss_of(logits, truth[seen]) for logits, seen in parts.values() if seen.any()]
+        return torch.stack(some).mean() if some else None
+
+    if (lacking := mean(found.without)) is not None:
+        loss = (1 - config.sensor_dropout) * loss + config.sensor_dropout * lacking
+    if config.auxiliary and (own := mean(found.auxiliary)) is not None:
+        loss = loss + config.auxiliary * own
+    return loss
+
+
+def _precision(device: str, config: TrainConfig) -> AbstractContextManager[object]:
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
+
+
+def _state(
+    course: Course,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> dict[str, Any]:
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {
-        "samples": ", ".join(one.digest() for one in sets),
-        "nomenclature": nomenclature.to_json(),
-        **{f"config.{name}": json.dumps(value) for name, value in config.to_dict().items()},
-        "seed": str(seed),
-        "device": device,
-        "torch": str(torch.__version__),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        # Its function of the step is made anew, so that no code is stored.
+        "step": schedule.last_epoch,
+        "rates": schedule.get_last_lr(),
+        "random": torch.random.get_rng_state(),
+        "random_cuda": cuda,
+        "rows": course.rows,
+        "best_epoch": course.best_epoch,
+        "best_score": course.best_score,
+        "improved": course.improved,
+        "weights": course.weights,
     }
 
 
-def _split(
-    sets: Sequence[TrainingSet], config: TrainConfig, seed: int
-) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """Sets to learn from, and validation sets as they would be predicted."""
-    labels = np.concatenate([one.labels for one in sets])
-    groups = [group for one in sets for group in one.groups]
-    held = hold_out(labels, groups, config.validation, seed=seed)
-    learned, validation = [], []
-    stop = 0
-    for one in sets:
-        start, stop = stop, stop + len(one.labels)
-        mine = held[start:stop]
-        if not mine.any():
-            learned.append(one)
-            continue
-        learned.append(one.take(np.flatnonzero(~mine)))
-        part = one.take(np.flatnonzero(mine))
-        validation.append(part.drawn_once(config.n_pixels, seed))
-    return learned, validation
-
-
-def _network_config(
-    trees: Sequence[xr.DataTree],
-    sensors: tuple[SensorConfig, ...],
-    n_classes: int,
-    config: TrainConfig,
-) -> NetworkConfig:
-    """What is chosen and what the first samples give; raises where others lack it."""
-    first, options = trees[0], config.network
-    wanted = {
-        WEATHER: options.takes_weather, "terrain": options.terrain,
-    }  # fmt: skip
-    for child in (child for child, taken in wanted.items() if taken):
-        if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
-            raise SchemaError(
-                f"samples {lacking} have no {child!r}, which the network is to take. Use an "
-                "archive that has it, or another `NetworkOptions`."
-            )
-    if options.geometry and any("geometry" not in tree.data_vars for tree in trees):
-        raise SchemaError(
-            "samples have no 'geometry', which the network is to take. Use "
-            "`NetworkOptions(geometry=False)`."
-        )
-    features = [tree["geometry"].sizes["feature"] for tree in trees if options.geometry]
-    if len(set(features)) > 1:
-        raise SchemaError(
-            f"samples have {features} features of a parcel's shape, expected as many in all. "
-            "Measure them alike, or use `NetworkOptions(geometry=False)`."
-        )
-
-    def variables(child: str) -> tuple[str, ...]:
-        shared = set.intersection(*(set(t[child]["variable"].to_numpy().tolist()) for t in trees))
-        return tuple(v for v in first[child]["variable"].to_numpy().tolist() if v in shared)
-
-    start = season_of(first).start
-    return NetworkConfig(
-        **{f.name: getattr(options, f.name) for f in fields(NetworkOptions)},
-        sensors=sensors,
-        n_classes=n_classes,
-        may_be_missing=config.may_be_missing,
-        weather_variables=variables(WEATHER) if options.weather else (),
-        terrain_variables=variables("terrain") if options.terrain else (),
-        n_geometry=features[0] if options.geometry else 0,
-        thermal_source=thermal_source(variables(WEATHER)) if options.needs_thermal_time else "",
-        start_day=start.timetuple().tm_yday,
+def _resumed(
+    state: Mapping[str, Any],
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+) -> Course:
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    schedule.last_epoch = int(state["step"])
+    schedule._last_lr = list(state["rates"])
+    torch.random.set_rng_state(state["random"])
+    if state["random_cuda"]:
+        torch.cuda.set_rng_state_all(state["random_cuda"])
+    rows = [dict(row) for row in state["rows"]]
+    return Course(
+        rows=rows,
+        epoch=len(rows),
+        best_epoch=state["best_epoch"],
+        best_score=state["best_score"],
+        improved=state["improved"],
+        weights=state["weights"],
     )
-
-
-def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetwork:
-    network = CropNetwork(config)
-    for name in config.series:
-        try:
-            mean, deviation = band_statistics(sets, name)
-        except ValueError:
-            known = " on a date of known thermal time" if config.needs_thermal_time else ""
-            raise SchemaError(
-                f"no training parcel has a valid pixel of {name!r}{known}; leave the sensor out "
-                "(`sensors=` of `train`, `modalities=` of `open_season`), or choose parcels and a "
-                "season that it has seen."
-            ) from None
-        network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
-    parts = [
-        feature_statistics([f for one in sets if (f := getattr(one.arrays, kind)) is not None])
-        for kind, taken in (("geometry", config.geometry), ("terrain", config.terrain))
-        if taken
-    ]
-    if parts:
-        mean, deviation = (np.concatenate(pair) for pair in zip(*parts, strict=True))
-        network.normalise_by("extras", torch.from_numpy(mean), torch.from_numpy(deviation))
-    return network
-
-
-def _as_model(
-    network: CropNetwork,
-    trees: Sequence[xr.DataTree],
-    sets: Sequence[TrainingSet],
-    validation: Sequence[TrainingSet],
-    nomenclature: Nomenclature,
-    config: TrainConfig,
-    seed: int,
-    course: Course,
-) -> CropModel:
-    first = trees[0]
-    radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
-    orbits = (
-        sorted({str(state) for one in radar for state in one["orbit_state"].to_numpy()})
-        if all("orbit_state" in one.coords for one in radar)
-        else []
-    )
-    record = TrainingRecord(
-        archives=tuple(dict.fromkeys(place_name(tree.attrs.get("archive", "")) for tree in trees)),
-        years=tuple(sorted({season_of(tree).year for tree in trees})),
-        bboxes=_bboxes(trees, [*sets, *validation]),
-        parcels=_counts(sets, nomenclature),
-        validation=_counts(validation, nomenclature) if validation else {},
-        epochs=course.epoch,
-        best_epoch=course.best_epoch,
-        seed=seed,
-        settings=config.to_dict(),
-    )
-    return CropModel(
-        network=network,
-        nomenclature=nomenclature,
-        season_window=season_of(first).window,
-        radar_calibration=(
-            str(radar[0]["backscatter"].attrs.get("calibration", "")) if radar else ""
-        ),
-        radar_orbits=tuple(orbits),
-        composite=str(first.attrs.get("composite", "")),
-        clouds=str(_only(trees, "clouds") or ""),
-        resolution=_only(trees, "resolution"),
-        n_pixels=config.n_pixels,
-        training=record,
-    )
-
-
-def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
-    """The model with the windows and steps of its samples, where there were several."""
-    windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
-    composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
-    record = replace(
-        model.training,
-        windows=windows if len(windows) > 1 else (),
-        composites=composites if len(composites) > 1 else (),
-    )
-    return replace(model, training=record)
-
-
-def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an attribute)
-    """An attribute of the samples, where those that tell it all tell the same."""
-    told = {tree.attrs[name] for tree in trees if name in tree.attrs}
-    return told.pop() if len(told) == 1 else None
-
-
-def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:
-    labels = np.concatenate([one.labels for one in sets])
-    counts = np.bincount(labels, minlength=len(nomenclature))
-    return dict(zip(nomenclature.names, counts.tolist(), strict=True))
-
-
-def _bboxes(
-    trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
-) -> tuple[tuple[float, float, float, float], ...]:
-    """(west, south, east, north) in degrees of each tree's parcels that were learned from.
-
-    Across the 180th meridian west > east.
-    """
-    used = {one for part in sets for one in part.ids}
-    boxes = []
-    for tree in trees:
-        if "lon" not in tree.coords:
-            continue
-        lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
-        learned = [one in used for one in tree["parcel"].to_numpy().tolist()]
-        known = np.array(learned) & np.isfinite(lon + lat)
-        if known.any():
-            lon, lat = lon[known], lat[known]
-            west, east = arc_of(lon, lon)
-            edges = (west, lat.min(), float(wrap(east)), lat.max())
-            west, south, east, north = (round(float(edge), 4) for edge in edges)
-            boxes.append((west, south, east, north))
-    return tuple(boxes)
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch within, and leave the caller's random state as it was."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

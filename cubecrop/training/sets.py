@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from cubecrop.checks import told
+from cubecrop.checks import brief
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import WEATHER, SampleArrays, in_bands, sample_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
@@ -100,12 +100,12 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
         samples, labels = [samples], [labels]
     if not _is_list(samples) or not all(isinstance(tree, xr.DataTree) for tree in samples):
         raise SchemaError(
-            f"samples is {told(samples)}, expected pixel sets, as of `cubecrop.sample_pixel_sets`, "
+            f"samples is {brief(samples)}, expected pixel sets, as of `cubecrop.sample_pixel_sets`, "
             "or a list of them."
         )
     if not _is_list(labels) or not all(_is_list(part) for part in labels):
         raise LabelError(
-            f"labels is {told(labels)}, expected a list with a label a parcel, and of several "
+            f"labels is {brief(labels)}, expected a list with a label a parcel, and of several "
             "samples a list of such lists."
         )
     if len(samples) != len(labels) or not samples:

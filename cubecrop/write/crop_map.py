@@ -12,7 +12,7 @@ import numpy as np
 from cubecrop.checks import check_flag, check_path, check_share
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
-from cubecrop.losses import count_items, tolerate
+from cubecrop.lost_scenes import count_items, tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import check_scheduler, compute
 from cubecrop.write.cog import write_confidence, write_crop_type
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-    from cubecrop.losses import Loss
+    from cubecrop.lost_scenes import Loss
     from cubecrop.progress import Scheduler
 
 __all__ = ["MAP_FILES", "write_map"]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.losses import Loss
+    from cubecrop.lost_scenes import Loss
     from cubecrop.nomenclature import Mark, Nomenclature
     from cubecrop.write.facts import MapFacts
 

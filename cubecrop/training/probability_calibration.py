@@ -60,5 +60,5 @@ def calibrate(
     # The k-th smallest probability of the truth, with the correction for finite samples;
     # where there are too few parcels for this alpha, every crop is in.
     k = math.floor((n + 1) * alpha)
-    least = float(chance[k - 1]) if k >= 1 else 0.0
-    return Calibration(temperature=temperature, alpha=alpha, least=least, n=n)
+    threshold = float(chance[k - 1]) if k >= 1 else 0.0
+    return Calibration(temperature=temperature, alpha=alpha, threshold=threshold, n=n)

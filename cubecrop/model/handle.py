@@ -17,14 +17,14 @@ from cubecrop.model.storage import unpacked
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["ModelReference", "drop", "keep", "reference_to"]
+__all__ = ["ModelHandle", "drop", "handle_to", "keep"]
 
 #: By digest, the files of models that were sent to this process; see `send_model`.
 _SENT: dict[str, Mapping[str, bytes]] = {}
 _LOCK = threading.Lock()
 
 
-def reference_to(model: CropModel) -> ModelReference:
+def handle_to(model: CropModel) -> ModelHandle:
     """What goes into a Dask graph in a model's place; writes an unsaved model to a cache.
 
     The cache is ``$XDG_CACHE_HOME/cubecrop/models``, else ``~/.cache/cubecrop/models``.
@@ -41,11 +41,11 @@ def reference_to(model: CropModel) -> ModelReference:
         except OutputError:
             if not home.exists():  # else another thread or process was faster
                 raise
-    return ModelReference(str(home), model.digest)
+    return ModelHandle(str(home), model.digest)
 
 
 @dataclass(frozen=True, slots=True)
-class ModelReference:
+class ModelHandle:
     """A model by folder and digest: small enough for every task of a graph."""
 
     path: str
@@ -74,7 +74,7 @@ def drop(digest: str) -> None:
 
 
 @functools.lru_cache(maxsize=4)
-def _predictor(reference: ModelReference, device: str) -> Predictor:
+def _predictor(reference: ModelHandle, device: str) -> Predictor:
     if (files := _SENT.get(reference.digest)) is not None:
         return CropModel.of(*unpacked(files, "the model that was sent")).predictor(device)
     if not Path(reference.path).exists():

@@ -1,8 +1,8 @@
 """Whether the default network scores as the published sizes do, and at what share of the work.
 
-``python -m benchmarks.lean DATA`` fits both to the real points of `benchmarks.canada` (DATA is
-their table) and to simulated points with every date, and counts the floating-point operations of
-their predictions:
+``python -m benchmarks.network_sizes DATA`` fits both to the real points of `benchmarks.canada`
+(DATA is their table) and to simulated points with every date, and counts the floating-point
+operations of their predictions:
 
 - ``ON blocks``, ``MA blocks``: a third of a region tested by a network of the rest, three times a
   region, as `benchmarks.canada` has them. The sizes were chosen on these and on simulated points;
@@ -126,7 +126,7 @@ def simulated(
 def main(arguments: list[str] | None = None) -> None:
     """Measure what is asked for and print the table."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.lean",
+        prog="python -m benchmarks.network_sizes",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

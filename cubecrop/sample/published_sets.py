@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import xarray as xr
 
-from cubecrop.checks import check_number, check_path, check_whole, told
+from cubecrop.checks import brief, check_number, check_path, check_whole
 from cubecrop.errors import LabelError, ReadError, SchemaError, SeasonError
 from cubecrop.nomenclature import label_text
 from cubecrop.sample.draw import draw_positions, hash_ids
@@ -108,11 +108,11 @@ def read_pixel_set_folder(
     """
     folder = check_path("path", path, error=ReadError)
     if not isinstance(sensor, str) or sensor not in _BANDS:
-        raise SchemaError(f"sensor is {told(sensor)}, expected one of {sorted(_BANDS)}.")
-    n_pixels = check_whole("n_pixels", n_pixels, least=1, error=SchemaError)
+        raise SchemaError(f"sensor is {brief(sensor)}, expected one of {sorted(_BANDS)}.")
+    n_pixels = check_whole("n_pixels", n_pixels, minimum=1, error=SchemaError)
     scale = check_number("scale", scale, what="a number", error=SchemaError)
     if season is not None and not isinstance(season, Season):
-        raise SeasonError(f"season is {told(season)}, expected a Season, as in `Season(2018)`.")
+        raise SeasonError(f"season is {brief(season)}, expected a Season, as in `Season(2018)`.")
     files = _files(folder)
     ids = list(files)
     labels = _labels(folder, label, ids)
@@ -155,7 +155,7 @@ def read_pixel_set_folder(
 
 def _names(bands: Sequence[str]) -> tuple[str, ...]:
     if isinstance(bands, str) or not isinstance(bands, Iterable):
-        raise SchemaError(f"bands is {told(bands)}, expected a list of names.")
+        raise SchemaError(f"bands is {brief(bands)}, expected a list of names.")
     names = tuple(bands)
     if len(set(map(str, names))) < len(names) or not all(isinstance(one, str) for one in names):
         raise SchemaError(f"bands are {list(names)}, expected names, each once.")

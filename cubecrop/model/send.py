@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from distributed import WorkerPlugin
 
-from cubecrop.model.reference import drop, keep
+from cubecrop.model.handle import drop, keep
 from cubecrop.model.storage import packed
 
 if TYPE_CHECKING:
@@ -38,11 +38,11 @@ def send_model(model: CropModel, client: Client) -> None:
     """
     name = f"cubecrop model {model.digest}"
     client.register_plugin(
-        _Carrier(model.digest, packed(model, model.network, model.parcels_seen)), name=name
+        _SentModel(model.digest, packed(model, model.network, model.parcels_seen)), name=name
     )
 
 
-class _Carrier(WorkerPlugin):
+class _SentModel(WorkerPlugin):
     """Puts the files of a model into a worker's memory."""
 
     idempotent = True

@@ -28,7 +28,7 @@ class Calibration:
         arXiv:1706.04599.
     alpha : float
         Share of parcels whose crop may lie outside their crop set.
-    least : float
+    threshold : float
         A crop of at least this probability is in the set (split conformal prediction with
         the LAC score; Sadinle et al. 2019, doi:10.1080/01621459.2017.1395341).
     n : int
@@ -37,17 +37,17 @@ class Calibration:
 
     temperature: float
     alpha: float
-    least: float
+    threshold: float
     n: int
 
     def __post_init__(self) -> None:
         # As a file holds them: an int has another digest than the float that is read back.
-        for name in ("temperature", "alpha", "least"):
+        for name in ("temperature", "alpha", "threshold"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if not (
             0 < self.temperature < float("inf")
             and 0 < self.alpha < 1
-            and 0 <= self.least <= 1
+            and 0 <= self.threshold <= 1
             and self.n > 0
         ):
             raise ModelFormatError(f"this is not a calibration: {self}.")
@@ -68,7 +68,7 @@ class Calibration:
         """
         known = np.isfinite(probability).all(axis=-1, keepdims=True)
         values = np.where(known, probability, -1)
-        inside = (values >= self.least) | (values == values.max(axis=-1, keepdims=True))
+        inside = (values >= self.threshold) | (values == values.max(axis=-1, keepdims=True))
         return np.asarray(inside & known)
 
     @classmethod
@@ -77,7 +77,7 @@ class Calibration:
         return cls(
             temperature=float(raw["temperature"]),
             alpha=float(raw["alpha"]),
-            least=float(raw["least"]),
+            threshold=float(raw["threshold" if "threshold" in raw else "least"]),
             n=int(raw["n"]),
         )
 

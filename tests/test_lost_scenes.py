@@ -13,7 +13,7 @@ from samples import make_samples
 import cubecrop
 from cubecrop.cube import rasterio_backend
 from cubecrop.errors import ReadError, SchemaError
-from cubecrop.losses import Loss, count_items
+from cubecrop.lost_scenes import Loss, count_items
 from cubecrop.schema import Status
 from cubecrop.testing import Optical, Place, Radar, season_scenes, write_archive
 from cubecrop.training import TrainConfig, fit

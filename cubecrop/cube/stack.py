@@ -12,7 +12,7 @@ from dask.highlevelgraph import HighLevelGraph
 
 from cubecrop.cube.recycled import Recycled
 from cubecrop.errors import SchemaError
-from cubecrop.losses import READING, VALUES, ValuesLayer, constant
+from cubecrop.lost_scenes import READING, VALUES, ValuesLayer, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cubecrop.cube.planes import Plane
-    from cubecrop.losses import Loss
+    from cubecrop.lost_scenes import Loss
 
-__all__ = ["UNSEEN", "Series", "in_strips", "lazy_series", "lazy_values"]
+__all__ = ["UNSEEN", "DateStack", "in_strips", "lazy_stack", "lazy_values"]
 
 #: Codes from here on say why a pixel shows no scene of a date: `Status` more than this.
 UNSEEN: Final = 250
@@ -33,7 +33,7 @@ _FLOOR: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
+class DateStack:
     """Dates of one modality over a chunk.
 
     Parameters
@@ -66,7 +66,7 @@ class Series:
         planes = [plane for scene in self.planes for plane in scene if plane is not None]
         return self.code.nbytes + sum(plane.values.nbytes for plane in planes)
 
-    def strip(self, start: int, stop: int) -> Series:
+    def strip(self, start: int, stop: int) -> DateStack:
         """Some rows of the chunk."""
         planes = [
             [None if plane is None else plane.strip(start, stop) for plane in scene]
@@ -151,21 +151,21 @@ def in_decibel(power: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def lazy_series(
+def lazy_stack(
     readings: da.Array,
-    pack: Callable[..., Series],
+    pack: Callable[..., DateStack],
     *,
     dates: Sequence[Sequence[int]],
     **packing: Any,  # noqa: ANN401
 ) -> da.Array:
-    """Series of a stack, (y, x) of `Series`, a chunk each.
+    """DateStack of a stack, (y, x) of `DateStack`, a chunk each.
 
     Parameters
     ----------
     readings : dask.array.Array
         (y, x) of `cubecrop.cube.planes.Reading`, as a backend gives them.
     pack : callable
-        ``pack(reading, dates=..., ...)`` makes a `Series` of one.
+        ``pack(reading, dates=..., ...)`` makes a `DateStack` of one.
     dates : sequence of sequence of int
         Scenes of each date.
     **packing
@@ -174,7 +174,7 @@ def lazy_series(
     Raises
     ------
     SchemaError
-        A date has more scenes than a `Series` can tell apart.
+        A date has more scenes than a `DateStack` can tell apart.
     """
     most = max(map(len, dates))
     if most > UNSEEN:
@@ -190,12 +190,12 @@ def lazy_series(
 
 
 def lazy_values(series: da.Array, *, rows: tuple[int, ...], n_dates: int, n_bands: int) -> da.Array:
-    """Values of series, (time, band, y, x) float32; see `cubecrop.losses.readings_of`.
+    """Values of series, (time, band, y, x) float32; see `cubecrop.lost_scenes.readings_of`.
 
     Parameters
     ----------
     series : dask.array.Array
-        (y, x) of `Series`.
+        (y, x) of `DateStack`.
     rows : tuple of int
         Lengths along y of the chunks of values, each of which lies in a chunk of ``series``.
     n_dates, n_bands : int
@@ -231,7 +231,7 @@ def in_strips(
     function : callable
         ``function(series)`` of a strip; it is given ``beside`` too, if there is that.
     series : dask.array.Array
-        (y, x) of `Series`.
+        (y, x) of `DateStack`.
     rows : tuple of int
         Lengths of the strips, each of which lies in a chunk of ``series``.
     lead : tuple of int
@@ -266,7 +266,7 @@ def in_strips(
 
 def _of_strip(
     function: Callable[..., NDArray[Any]],
-    series: Series,
+    series: DateStack,
     start: int,
     stop: int,
     *beside: Any,  # noqa: ANN401
@@ -274,5 +274,5 @@ def _of_strip(
     return function(series.strip(start, stop), *beside)
 
 
-def _values_of(series: Series, memory: Recycled) -> NDArray[np.float32]:
+def _values_of(series: DateStack, memory: Recycled) -> NDArray[np.float32]:
     return series.values(memory.empty)

@@ -1,0 +1,381 @@
+"""Fitting a network to pixel sets."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from cubecrop.checks import brief, check_flag, check_folder, check_whole
+from cubecrop.circle import arc_of, wrap
+from cubecrop.errors import LabelError, SchemaError
+from cubecrop.model import (
+    WEATHER,
+    CropModel,
+    CropNetwork,
+    NetworkConfig,
+    NetworkOptions,
+    SensorConfig,
+    TrainingRecord,
+    one_thread,
+    season_of,
+    thermal_source,
+    usable_device,
+)
+from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.texts import place_name
+from cubecrop.training.checkpoint import Checkpoint
+from cubecrop.training.config import TrainConfig, as_config
+from cubecrop.training.coverage import coverage_of
+from cubecrop.training.loop import Course, optimise, predict
+from cubecrop.training.probability_calibration import calibrate
+from cubecrop.training.sets import (
+    Labels,
+    Samples,
+    TrainingSet,
+    as_lists,
+    band_statistics,
+    feature_statistics,
+    training_set,
+)
+from cubecrop.training.together import as_one_season, sensors_together
+from cubecrop.training.validation import hold_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+
+__all__ = ["check_fit_options", "fit"]
+
+
+def fit(
+    samples: Samples,
+    labels: Labels,
+    *,
+    nomenclature: Nomenclature | None = None,
+    config: TrainConfig | None = None,
+    seed: int = 0,
+    device: str | None = None,
+    checkpoint: str | Path | None = None,
+    progress: bool = True,
+) -> CropModel:
+    """Train a network on pixel sets; reads their pixels into memory.
+
+    Parameters
+    ----------
+    samples : xarray.DataTree or sequence of them
+        Pixel sets; see `cubecrop.schema`. Several (years, regions, tables) may differ in dates,
+        composites and season window, in bands (those that all have are learned), and in a
+        sensor that may be missing.
+        Parcels that share a value of the coordinate ``group`` are kept together.
+    labels : sequence, or a sequence of sequences
+        A label a parcel, in the order of ``samples``. Parcels with a null label are left out.
+    nomenclature : Nomenclature, optional
+        Classes to learn; by default the labels that occur.
+    config : TrainConfig, optional
+        Settings.
+    seed : int, default 0
+        Same samples, labels, config and seed: same model, on the CPU.
+    device : str, optional
+        ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
+    checkpoint : path, optional
+        Folder for the state after each epoch and for ``metrics.csv``, a row an epoch. A
+        training that was killed goes on from there with the same call, and ends with the
+        same weights as one that was not.
+    progress : bool, default True
+        Show a progress bar on a terminal or in a notebook.
+
+    Returns
+    -------
+    CropModel
+        In evaluation mode, on the CPU. Its scores are empty: judge it on parcels that were
+        held out. It is calibrated where there are validation parcels.
+
+    Raises
+    ------
+    LabelError
+        Fewer than two classes, labels of another length than the parcels.
+    SchemaError
+        Samples that do not fit together, or without a valid pixel of a sensor.
+    OutputError
+        ``checkpoint`` holds another training, or cannot be written.
+    """
+    config = as_config(config)
+    check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
+                      progress=progress)  # fmt: skip
+    if nomenclature is not None and not isinstance(nomenclature, Nomenclature):
+        raise LabelError(
+            f"nomenclature is {brief(nomenclature)}, expected a Nomenclature, as in "
+            "`Nomenclature.from_names(['maize', 'wheat'])`."
+        )
+    trees, texts = as_lists(samples, labels)
+    sensors = sensors_together(trees, config.may_be_missing)
+    nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
+    held = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
+    if len(held) < 2:
+        raise LabelError(
+            f"labels hold the classes {[nomenclature.names[i] for i in sorted(held)]}, expected "
+            "two or more to tell apart."
+        )
+    given, trees = trees, as_one_season(trees, config.network)
+    network_config = _network_config(trees, sensors, len(nomenclature), config)
+    sets = [
+        training_set(tree, part, network_config, nomenclature)
+        for tree, part in zip(trees, texts, strict=True)
+    ]
+    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
+    device = usable_device(device)
+    run = None
+    if checkpoint is not None:
+        run = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
+    sets, validation = _split(sets, config, seed)
+    with _seeded(seed), one_thread():
+        network = _new_network(network_config, sets)
+        course = optimise(
+            network,
+            sets,
+            validation,
+            config,
+            seed=seed,
+            device=device,
+            checkpoint=run,
+            progress=progress,
+        )
+        found = predict(network, validation, device) if validation else None
+    model = _as_model(network, trees, sets, validation, nomenclature, config, seed, course)
+    model = replace(_remembering(model, given), coverage=coverage)
+    if found is None:
+        return model
+    return model.with_calibration(calibrate(*found, alpha=config.alpha))
+
+
+def check_fit_options(
+    *,
+    config: TrainConfig | None,
+    seed: int,
+    device: str | None,
+    checkpoint: str | Path | None,
+    progress: bool,
+) -> None:
+    """Raise unless options are such as `fit` takes, before samples are read."""
+    as_config(config)
+    check_whole("seed", seed, minimum=0)
+    usable_device(device)
+    check_folder("checkpoint", checkpoint)
+    check_flag("progress", progress)
+
+
+def _origin(
+    sets: Sequence[TrainingSet],
+    nomenclature: Nomenclature,
+    config: TrainConfig,
+    seed: int,
+    device: str,
+) -> dict[str, str]:
+    """What two trainings must share to be the same one."""
+    return {
+        "samples": ", ".join(one.digest() for one in sets),
+        "nomenclature": nomenclature.to_json(),
+        **{f"config.{name}": json.dumps(value) for name, value in config.to_dict().items()},
+        "seed": str(seed),
+        "device": device,
+        "torch": str(torch.__version__),
+    }
+
+
+def _split(
+    sets: Sequence[TrainingSet], config: TrainConfig, seed: int
+) -> tuple[list[TrainingSet], list[TrainingSet]]:
+    """Sets to learn from, and validation sets as they would be predicted."""
+    labels = np.concatenate([one.labels for one in sets])
+    groups = [group for one in sets for group in one.groups]
+    held = hold_out(labels, groups, config.validation, seed=seed)
+    learned, validation = [], []
+    stop = 0
+    for one in sets:
+        start, stop = stop, stop + len(one.labels)
+        mine = held[start:stop]
+        if not mine.any():
+            learned.append(one)
+            continue
+        learned.append(one.take(np.flatnonzero(~mine)))
+        part = one.take(np.flatnonzero(mine))
+        validation.append(part.drawn_once(config.n_pixels, seed))
+    return learned, validation
+
+
+def _network_config(
+    trees: Sequence[xr.DataTree],
+    sensors: tuple[SensorConfig, ...],
+    n_classes: int,
+    config: TrainConfig,
+) -> NetworkConfig:
+    """What is chosen and what the first samples give; raises where others lack it."""
+    first, options = trees[0], config.network
+    wanted = {
+        WEATHER: options.takes_weather, "terrain": options.terrain,
+    }  # fmt: skip
+    for child in (child for child, taken in wanted.items() if taken):
+        if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
+            raise SchemaError(
+                f"samples {lacking} have no {child!r}, which the network is to take. Use an "
+                "archive that has it, or another `NetworkOptions`."
+            )
+    if options.geometry and any("geometry" not in tree.data_vars for tree in trees):
+        raise SchemaError(
+            "samples have no 'geometry', which the network is to take. Use "
+            "`NetworkOptions(geometry=False)`."
+        )
+    features = [tree["geometry"].sizes["feature"] for tree in trees if options.geometry]
+    if len(set(features)) > 1:
+        raise SchemaError(
+            f"samples have {features} features of a parcel's shape, expected as many in all. "
+            "Measure them alike, or use `NetworkOptions(geometry=False)`."
+        )
+
+    def variables(child: str) -> tuple[str, ...]:
+        shared = set.intersection(*(set(t[child]["variable"].to_numpy().tolist()) for t in trees))
+        return tuple(v for v in first[child]["variable"].to_numpy().tolist() if v in shared)
+
+    start = season_of(first).start
+    return NetworkConfig(
+        **{f.name: getattr(options, f.name) for f in fields(NetworkOptions)},
+        sensors=sensors,
+        n_classes=n_classes,
+        may_be_missing=config.may_be_missing,
+        weather_variables=variables(WEATHER) if options.weather else (),
+        terrain_variables=variables("terrain") if options.terrain else (),
+        n_geometry=features[0] if options.geometry else 0,
+        thermal_source=thermal_source(variables(WEATHER)) if options.needs_thermal_time else "",
+        start_day=start.timetuple().tm_yday,
+    )
+
+
+def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetwork:
+    network = CropNetwork(config)
+    for name in config.series:
+        try:
+            mean, deviation = band_statistics(sets, name)
+        except ValueError:
+            known = " on a date of known thermal time" if config.needs_thermal_time else ""
+            raise SchemaError(
+                f"no training parcel has a valid pixel of {name!r}{known}; leave the sensor out "
+                "(`sensors=` of `train`, `modalities=` of `open_season`), or choose parcels and a "
+                "season that it has seen."
+            ) from None
+        network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
+    parts = [
+        feature_statistics([f for one in sets if (f := getattr(one.arrays, kind)) is not None])
+        for kind, taken in (("geometry", config.geometry), ("terrain", config.terrain))
+        if taken
+    ]
+    if parts:
+        mean, deviation = (np.concatenate(pair) for pair in zip(*parts, strict=True))
+        network.normalise_by("extras", torch.from_numpy(mean), torch.from_numpy(deviation))
+    return network
+
+
+def _as_model(
+    network: CropNetwork,
+    trees: Sequence[xr.DataTree],
+    sets: Sequence[TrainingSet],
+    validation: Sequence[TrainingSet],
+    nomenclature: Nomenclature,
+    config: TrainConfig,
+    seed: int,
+    course: Course,
+) -> CropModel:
+    first = trees[0]
+    radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
+    orbits = (
+        sorted({str(state) for one in radar for state in one["orbit_state"].to_numpy()})
+        if all("orbit_state" in one.coords for one in radar)
+        else []
+    )
+    record = TrainingRecord(
+        archives=tuple(dict.fromkeys(place_name(tree.attrs.get("archive", "")) for tree in trees)),
+        years=tuple(sorted({season_of(tree).year for tree in trees})),
+        bboxes=_bboxes(trees, [*sets, *validation]),
+        parcels=_counts(sets, nomenclature),
+        validation=_counts(validation, nomenclature) if validation else {},
+        epochs=course.epoch,
+        best_epoch=course.best_epoch,
+        seed=seed,
+        settings=config.to_dict(),
+    )
+    return CropModel(
+        network=network,
+        nomenclature=nomenclature,
+        season_window=season_of(first).window,
+        radar_calibration=(
+            str(radar[0]["backscatter"].attrs.get("calibration", "")) if radar else ""
+        ),
+        radar_orbits=tuple(orbits),
+        composite=str(first.attrs.get("composite", "")),
+        clouds=str(_only(trees, "clouds") or ""),
+        resolution=_only(trees, "resolution"),
+        n_pixels=config.n_pixels,
+        training=record,
+    )
+
+
+def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
+    """The model with the windows and steps of its samples, where there were several."""
+    windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
+    composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
+    record = replace(
+        model.training,
+        windows=windows if len(windows) > 1 else (),
+        composites=composites if len(composites) > 1 else (),
+    )
+    return replace(model, training=record)
+
+
+def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an attribute)
+    """An attribute of the samples, where those that tell it all tell the same."""
+    told = {tree.attrs[name] for tree in trees if name in tree.attrs}
+    return told.pop() if len(told) == 1 else None
+
+
+def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:
+    labels = np.concatenate([one.labels for one in sets])
+    counts = np.bincount(labels, minlength=len(nomenclature))
+    return dict(zip(nomenclature.names, counts.tolist(), strict=True))
+
+
+def _bboxes(
+    trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
+) -> tuple[tuple[float, float, float, float], ...]:
+    """(west, south, east, north) in degrees of each tree's parcels that were learned from.
+
+    Across the 180th meridian west > east.
+    """
+    used = {one for part in sets for one in part.ids}
+    boxes = []
+    for tree in trees:
+        if "lon" not in tree.coords:
+            continue
+        lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
+        learned = [one in used for one in tree["parcel"].to_numpy().tolist()]
+        known = np.array(learned) & np.isfinite(lon + lat)
+        if known.any():
+            lon, lat = lon[known], lat[known]
+            west, east = arc_of(lon, lon)
+            edges = (west, lat.min(), float(wrap(east)), lat.max())
+            west, south, east, north = (round(float(edge), 4) for edge in edges)
+            boxes.append((west, south, east, north))
+    return tuple(boxes)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Seed torch within, and leave the caller's random state as it was."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
