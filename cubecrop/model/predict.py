@@ -69,8 +69,8 @@ def check_device_name(device: object) -> None:
     """Raise `DeviceError` unless a device has a name that torch may know, here or on a worker."""
     if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise DeviceError(
-            f"device is {brief(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a graphics "
-            "card where there is one."
+            f"device is {brief(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a "
+            "graphics card where there is one."
         )
 
 

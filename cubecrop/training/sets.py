@@ -100,8 +100,8 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
         samples, labels = [samples], [labels]
     if not _is_list(samples) or not all(isinstance(tree, xr.DataTree) for tree in samples):
         raise SchemaError(
-            f"samples is {brief(samples)}, expected pixel sets, as of `cubecrop.sample_pixel_sets`, "
-            "or a list of them."
+            f"samples is {brief(samples)}, expected pixel sets, as of "
+            "`cubecrop.sample_pixel_sets`, or a list of them."
         )
     if not _is_list(labels) or not all(_is_list(part) for part in labels):
         raise LabelError(
