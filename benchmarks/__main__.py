@@ -105,7 +105,7 @@ TARGETS = {
 }
 #: The same, above.
 LEAST = {
-    ("ParcelStatistics", "track_faster"): 10,
+    ("ParcelStatistics", "track_faster"): 15,
     **{
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")

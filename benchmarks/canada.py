@@ -38,6 +38,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from benchmarks.canada_methods import methods
 from cubecrop import Nomenclature, TrainConfig, fit
 from cubecrop.metrics import scores
+from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def measure(
                 seconds = time.process_time() - start
                 for name, change in method.tests.items():
                     test = method.prepare(change(samples.isel(parcel=tested)))
-                    guess = np.nan_to_num(model.predict_proba(test).to_numpy()).argmax(axis=1)
+                    guess = decide(model.predict_proba(test).to_numpy())
                     one = scores(truth[tested], guess, len(nomenclature))
                     yield Row(
                         protocol=protocol,

@@ -30,13 +30,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.canada import BLOCKS, Row, append, measure, most_frequent, read_rows, summary
 from benchmarks.canada_methods import Method, methods
+from benchmarks.points import simulate_points
 from cubecrop import Nomenclature
 from cubecrop.metrics import scores
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
-from cubecrop.model.folding import fold
+from cubecrop.model.fast.folding import fold
+from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
-from cubecrop.simulate.points import simulate_points
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -108,7 +109,7 @@ def simulated(
                 model = method.train(part, [labels[i] for i in learned], nomenclature, seed)
                 seconds = time.process_time() - start
                 found = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
-                one = scores(truth, np.nan_to_num(found).argmax(axis=1), len(nomenclature))
+                one = scores(truth, decide(found), len(nomenclature))
                 yield Row(
                     protocol=SIMULATED,
                     fold=fold_number,

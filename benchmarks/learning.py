@@ -35,6 +35,7 @@ import cubecrop
 from benchmarks.canada import TABLE, Row, append, most_frequent, read_rows, splits
 from benchmarks.canada_methods import Method, methods
 from cubecrop.metrics import scores
+from cubecrop.nomenclature import decide
 from cubecrop.sample import read_worldcereal
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def measure(
             model = method.train(pool.samples.isel(parcel=learned), labels, nomenclature, seed)
             seconds = time.process_time() - start
             probability = model.predict_proba(pool.samples.isel(parcel=pool.tested)).to_numpy()
-            one = scores(truth, np.nan_to_num(probability).argmax(axis=1), len(nomenclature))
+            one = scores(truth, decide(probability), len(nomenclature))
             yield Row(
                 protocol=source,
                 fold=0,

@@ -164,13 +164,12 @@ class PixelMap:
 
     def _seconds(self, options: NetworkOptions, masked: float) -> float:
         arrays = arrays_of(self.side**2, 1, SEASON, masked=masked)
-        blocks = [
-            one.values.reshape(self.side, self.side, *one.values.shape[1::2])
-            for one in arrays.series.values()
-        ]
+        blocks = {
+            name: one.values.reshape(self.side, self.side, *one.values.shape[1::2])
+            for name, one in arrays.series.items()
+        }
         inputs = Inputs(
-            sensors=list(SEASON),
-            days=[one.days for one in arrays.series.values()],
+            days={name: one.days for name, one in arrays.series.items()},
             # As a model has it that was trained on such a season.
             coverage={
                 name: Coverage(
@@ -183,8 +182,9 @@ class PixelMap:
 
         def run() -> object:
             return pixel_block(
-                *blocks, reference=reference, inputs=inputs, n_classes=CLASSES, device=None
-            )
+                *blocks.values(), names=tuple(blocks), reference=reference, inputs=inputs,
+                n_classes=CLASSES, device=None,
+            )  # fmt: skip
 
         best = best_times({"map": run}, self.repeat)["map"]
         return best * 10_000 / self.side**2

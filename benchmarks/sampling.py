@@ -112,14 +112,20 @@ class PlaceParcels:
 class ParcelStatistics:
     """CPU seconds for mean and deviation of all pixels of 20,000 parcels of a median 144 pixels.
 
-    The cube of 2,048² pixels, 30 dates and 10 bands is in memory; cubecrop's time holds the
-    placing of the parcels. exactextract is called once with all 300 planes, which is its best,
-    and once a date with ten, as one goes through files: that of one date, multiplied. It weighs
-    the pixels that a parcel's edge cuts by their share, cubecrop takes those whose centre lies
-    within.
+    No file is read. Both are given the same float32 arrays of 2,048² pixels, 30 dates and 10
+    bands (5 GB) in memory and the same table, and find the parcels' pixels themselves; exactextract
+    takes the arrays as ``NumPyRasterSource``, without a copy. It is called once with all 300
+    planes, which is its best, and once a date with ten, as one goes through files: that of one
+    date, multiplied. It weighs the pixels that a parcel's edge cuts by their share, cubecrop takes
+    those whose centre lies within, and gives the count beside mean and deviation.
+
+    ``placing`` is the part of cubecrop's time in which it finds the pixels, ``copying`` that of
+    copying all values once, a plane of a chunk at a time, to a place that stays in the processor's
+    cache: less than the second no statistic takes that reads every value.
     """
 
     side = 2048
+    chunk = 512
     n_dates = 30
     n_parcels = 20_000
     repeat = 3
@@ -136,13 +142,21 @@ class ParcelStatistics:
             values[date] = np.where(hidden, np.nan, plane)
         place = Place()
         self.cube = _cube(
-            da.from_array(values, chunks=(-1, -1, 512, 512), name=False), place.left, place.top
+            da.from_array(values, chunks=(-1, -1, self.chunk, self.chunk), name=False),
+            place.left,
+            place.top,
         )
         self.values, self.left, self.top = values, place.left, place.top
         self.cubecrop()  # numba compiles in the first run of a machine
 
     def track_cubecrop(self) -> float:
         return self.measured()["cubecrop"]
+
+    def track_placing(self) -> float:
+        return self.measured()["placing"]
+
+    def track_copying(self) -> float:
+        return self.measured()["copying"]
 
     def track_exactextract(self) -> float:
         return self.measured()["exactextract"]
@@ -156,7 +170,8 @@ class ParcelStatistics:
     def track_faster_than_by_date(self) -> float:
         return self.track_exactextract_by_date() / self.track_cubecrop()
 
-    track_cubecrop.unit = track_exactextract.unit = track_exactextract_by_date.unit = "CPU s"
+    track_cubecrop.unit = track_placing.unit = track_copying.unit = "CPU s"
+    track_exactextract.unit = track_exactextract_by_date.unit = "CPU s"
     track_faster.unit = track_faster_than_by_date.unit = "x"
 
     def measured(self) -> dict[str, float]:
@@ -164,6 +179,8 @@ class ParcelStatistics:
         if not hasattr(self, "found"):
             runs = {
                 "cubecrop": self.cubecrop,
+                "placing": lambda: parcel_statistics(self.cube, self.parcels),
+                "copying": self.copying,
                 "exactextract": lambda: self.exactextract(self.n_dates),
                 "by_date": lambda: self.exactextract(1),
             }
@@ -178,6 +195,15 @@ class ParcelStatistics:
 
     def cubecrop(self) -> xr.DataTree:
         return parcel_statistics(self.cube, self.parcels).compute()
+
+    def copying(self) -> None:
+        size = self.chunk
+        plane = np.empty((size, size), np.float32)
+        for row, column in np.ndindex(-(-self.side // size), -(-self.side // size)):
+            top, left = row * size, column * size
+            for at in np.ndindex(*self.values.shape[:2]):
+                values = self.values[at][top : top + size, left : left + size]
+                plane[: values.shape[0], : values.shape[1]] = values
 
     def exactextract(self, n_dates: int) -> pd.DataFrame:
         size = 10 * self.side

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import cubecrop
+from benchmarks.points import simulate_points
 from cubecrop.sample import read_worldcereal
-from cubecrop.simulate.points import simulate_points
 from cubecrop.simulate.regions import find_region
 from cubecrop.simulate.weather import make_weather
 

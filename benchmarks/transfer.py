@@ -15,9 +15,10 @@ import xarray as xr
 from sklearn.metrics import accuracy_score, f1_score
 
 import cubecrop
+from benchmarks.points import simulate_points
 from cubecrop.classification import classify_pixel_sets
+from cubecrop.nomenclature import NODATA, decide
 from cubecrop.sample import read_worldcereal
-from cubecrop.simulate.points import simulate_points
 
 #: Codes of the points' column CROPTYPE_LABEL, and the simulator's names.
 NAMES = {
@@ -98,14 +99,18 @@ def scores(
         config = replace(config, epochs=epochs)
     model = cubecrop.fit(trees, labels, config=config, seed=0, progress=False)
     probability = classify_pixel_sets(real, model)["probability"].compute()
-    found = np.array(model.nomenclature.names, dtype=object)[
-        np.nan_to_num(np.asarray(probability), nan=-1).argmax(axis=1)
+    index = decide(probability.to_numpy())
+    found = np.array(["", *model.nomenclature.names], dtype=object)[
+        np.where(index == NODATA, 0, index.astype(int) + 1)
     ]
+    named = sorted({*truth, *found} - {""})  # no prediction is a wrong one, and no class
     _, counts = np.unique(truth, return_counts=True)
     return {
         "points": float(truth.size),
         "accuracy": float(accuracy_score(truth.astype(str), found.astype(str))),
-        "macro-F1": float(f1_score(truth.astype(str), found.astype(str), average="macro")),
+        "macro-F1": float(
+            f1_score(truth.astype(str), found.astype(str), labels=named, average="macro")
+        ),
         "accuracy of chance": float(((counts / truth.size) ** 2).sum()),
         "macro-F1 of chance": 1 / counts.size,
     }

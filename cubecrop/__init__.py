@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cubecrop._version import __version__ as __version__
 from cubecrop.proj_data import leave_unusable_proj_data
 
 if TYPE_CHECKING:
@@ -61,8 +62,6 @@ _MODULES = frozenset(
      "model", "nomenclature", "pipeline", "sample", "schema", "season", "shapes", "simulate",
      "testing", "training", "vector", "write"}
 )  # fmt: skip
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Archive",

@@ -147,7 +147,7 @@ def search(
     cache
         Folder that keeps the answers of a STAC API for the next search.
     """
-    from cubecrop.archive.seen import check_low_cloud
+    from cubecrop.archive.acquisitions import check_low_cloud
 
     check_low_cloud(low_cloud)
     if timeline is not None:
@@ -352,7 +352,7 @@ def classify(
     out: Path,
     start: Start = None,
     end: End = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | None = None,
     max_lost: float = 0,
     clouds: Clouds = None,
@@ -369,7 +369,7 @@ def classify(
     out
         Folder to write the map to.
     resolution
-        Pixel size in metres.
+        Pixel size in metres; by default that of the model's training, or 10.
     crs
         Projected CRS such as EPSG:32631; by default the UTM zone of the area.
     max_lost

@@ -7,6 +7,7 @@ import os
 import shutil
 import uuid
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cubecrop.checks import check_flag
@@ -14,10 +15,10 @@ from cubecrop.errors import CubecropError, OutputError
 from cubecrop.staging import remove_leftovers_in, staging_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
-__all__ = ["check_free", "new_file", "new_folder"]
+__all__ = ["check_free", "new_file", "new_folder", "swap_folder"]
 
 #: Random hexadecimal digits in a hidden name.
 _RANDOM = 12
@@ -68,12 +69,7 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
 
 @contextmanager
 def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterator[Path]:
-    """Give a hidden folder beside ``out`` that takes its name when the block ends well.
-
-    Both lie on one file system, so that the change of name is one step. When the block
-    raises, the hidden folder is removed and ``out`` stays as it was. A folder that is replaced
-    steps aside under a hidden name first. What a process left beside ``out`` when it was killed
-    is removed by the next that writes ``out``.
+    """Give a hidden folder that becomes ``out`` when the block ends well; see `swap_folder`.
 
     Parameters
     ----------
@@ -90,19 +86,55 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
     OutputError
         ``out`` is taken, or the file system refuses.
     """
+    cure = "Free some space there or name another folder."
+    check = partial(check_free, files=files, overwrite=overwrite)
+    with swap_folder(out, cure=cure, check=check) as staging:
+        yield staging
+
+
+@contextmanager
+def swap_folder(
+    out: Path, *, cure: str, check: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
+    """Give a hidden folder beside ``out`` that takes its place when the block ends well.
+
+    Both lie on one file system, so that the change of name is one step. When the block
+    raises, the hidden folder is removed and ``out`` stays as it was. A folder that is replaced
+    steps aside under a hidden name first. What a process left beside ``out`` when it was killed
+    is removed by the next that writes ``out``.
+
+    Parameters
+    ----------
+    out : pathlib.Path
+        Folder to write; missing parents are made.
+    cure : str
+        What the message of an error advises, as a sentence.
+    check : callable, optional
+        Asked with ``out`` before that is touched, to raise where it may not be; by default any
+        folder may be replaced.
+
+    Yields
+    ------
+    pathlib.Path
+        The hidden folder.
+
+    Raises
+    ------
+    OutputError
+        The file system refuses.
+    """
     out = out.resolve()
     try:
         with staging_for(out) as staging:
             staging.mkdir()
             yield staging
-            check_free(out, files=files, overwrite=overwrite)
+            if check is not None:
+                check(out)
             _publish(staging, out)
     except OSError as error:
         if isinstance(error, CubecropError):
             raise
-        raise OutputError(
-            f"{out} cannot be written: {error}. Free some space there or name another folder."
-        ) from error
+        raise OutputError(f"{out} cannot be written: {error}. {cure}") from error
 
 
 @contextmanager

@@ -27,6 +27,7 @@ __all__ = [
     "VALUES",
     "Loss",
     "OnError",
+    "ValuesLayer",
     "check_on_error",
     "constant",
     "count_items",
@@ -39,7 +40,7 @@ OnError = Literal["raise", "lost"]
 
 #: Names of graph layers whose results were read from files, and tell their ``losses``, begin so.
 READING: Final = "cubecrop-reading-"
-#: And those of arrays whose blocks are each the ``values()`` of one such result.
+#: And those of arrays whose blocks are each values of one such result, or of a part of it.
 VALUES: Final = "cubecrop-values-"
 _SWITCH: Final = "cubecrop-on-error-"
 
@@ -131,21 +132,31 @@ def tolerate(arrays: Sequence[Any], *, lose: bool) -> tuple[list[Any], Delayed |
     return tolerant, _report(graph, readings)
 
 
+class ValuesLayer(MaterializedLayer):
+    """Tasks that make blocks of values; ``chunks`` are those of what they are made from."""
+
+    def __init__(self, tasks: Mapping[Any, Any], chunks: tuple[tuple[int, ...], ...]) -> None:
+        super().__init__(tasks)
+        self.chunks = chunks
+
+
 def readings_of(array: da.Array) -> da.Array | None:
     """What the values of an array are made from, (y, x) of objects, one a chunk.
 
     An object has ``gather(rows, columns, out)``, which writes values of some pixels; so nobody
-    who wants a few has to make all. None where an array is anything but the values as read.
+    who wants a few has to make all. Its chunks may hold several of the array's. None where an
+    array is anything but the values as read.
     """
     graph = array.__dask_graph__()
     if not (array.name.startswith(VALUES) and isinstance(graph, HighLevelGraph)):
         return None
     names = [name for name in graph.dependencies[array.name] if name.startswith(READING)]
-    if len(names) != 1:
+    layer = graph.layers[array.name]
+    if len(names) != 1 or not isinstance(layer, ValuesLayer):
         return None
     # The layer of values would be joined with this one, and leave nothing to compute.
     own = graph.cull_layers(names)
-    return da.Array(own, names[0], array.chunks[-2:], dtype=object, meta=np.empty((0, 0), object))
+    return da.Array(own, names[0], layer.chunks, dtype=object, meta=np.empty((0, 0), object))
 
 
 def _layered(array: da.Array) -> HighLevelGraph:

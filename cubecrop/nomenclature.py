@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
+
 from cubecrop.colours import colours_of
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
@@ -18,7 +20,11 @@ from cubecrop.errors import LabelError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature"]
+    from numpy.typing import NDArray
+
+__all__ = [
+    "MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature", "decide",
+]  # fmt: skip
 
 #: Class index of a pixel without an observation.
 NODATA = 255
@@ -51,6 +57,24 @@ WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
         Mark(value=NODATA, slug="nodata", title="No data", colour="#E0E0E0"),
     )
 }
+
+
+def decide(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Most probable class, or none.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (…, crop) float, a crop or more.
+
+    Returns
+    -------
+    numpy.ndarray
+        Class index (…) uint8, of equal ones the first; 255 where any probability is NaN.
+    """
+    known = np.asarray(np.isfinite(probability).all(axis=-1))
+    index = np.where(known[..., None], probability, 0).argmax(axis=-1)
+    return np.where(known, index, NODATA).astype(np.uint8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

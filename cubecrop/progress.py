@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from dask.base import compute as dask_compute
 from dask.callbacks import Callback
@@ -20,10 +20,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from cubecrop.checks import told
+from cubecrop.errors import ArgumentError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Bar", "compute", "progress_bar"]
+__all__ = ["Bar", "Scheduler", "check_scheduler", "compute", "progress_bar"]
+
+#: Where Dask computes: in threads of this process, or in the one thread that asks.
+Scheduler = Literal["threads", "synchronous"]
 
 #: Seconds between two drawings in a notebook: each is a message to a browser.
 _PAUSE: Final = 0.1
@@ -93,7 +99,19 @@ def progress_bar(
         yield bar
 
 
-def compute(*collections: Any, description: str, progress: bool = True) -> tuple[Any, ...]:  # noqa: ANN401
+def check_scheduler(scheduler: object) -> None:
+    """Raise `ArgumentError` unless a scheduler is None or one that `compute` takes."""
+    known = get_args(Scheduler)
+    if scheduler is not None and not (isinstance(scheduler, str) and scheduler in known):
+        raise ArgumentError(f"scheduler is {told(scheduler)}, expected None or one of {[*known]}.")
+
+
+def compute(
+    *collections: Any,  # noqa: ANN401
+    description: str,
+    progress: bool = True,
+    scheduler: Scheduler | None = None,
+) -> tuple[Any, ...]:
     """Compute Dask collections together, in one pass over their shared graph.
 
     Parameters
@@ -104,17 +122,21 @@ def compute(*collections: Any, description: str, progress: bool = True) -> tuple
         What the bar says is being done, such as ``"Mapping crops"``.
     progress : bool, default True
         Count finished tasks in a `progress_bar`. There is none when a ``distributed`` client
-        is active: its dashboard shows more.
+        computes: its dashboard shows more.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in as many threads as it has cores or in one. By default where
+        Dask would: on the cluster of an active client, and of the client that a task on a
+        worker has, so that what such a task computes would leave its worker.
 
     Returns
     -------
     tuple
         The computed values, in the order of ``collections``.
     """
-    if not progress or _client_is_active():
-        return tuple(dask_compute(*collections))
+    if not progress or (scheduler is None and _client_is_active()):
+        return tuple(dask_compute(*collections, scheduler=scheduler))
     with progress_bar(description) as bar, _TaskCounter(bar):
-        return tuple(dask_compute(*collections))
+        return tuple(dask_compute(*collections, scheduler=scheduler))
 
 
 class _TaskCounter(Callback):

@@ -6,10 +6,13 @@ import calendar
 import datetime as dt
 import operator
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from cubecrop.display import day_text, html_table
-from cubecrop.errors import SeasonError
+from cubecrop.errors import SchemaError, SeasonError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["Hemisphere", "Season", "Window", "windows_alike"]
 
@@ -117,6 +120,37 @@ class Season:
             "season_start": self.start.isoformat(),
             "season_end": self.end.isoformat(),
         }
+
+    @classmethod
+    def from_attrs(cls, attrs: Mapping[Any, Any]) -> Season:
+        """The season that a cube, pixel sets or a map were made for, from their attributes.
+
+        Parameters
+        ----------
+        attrs : mapping
+            ``season_year``, ``season_start`` and ``season_end``, as `attrs` gives them.
+
+        Raises
+        ------
+        SchemaError
+            One of them is not there, or together they are no season.
+        """
+        try:
+            year, start, end = (attrs[f"season_{part}"] for part in ("year", "start", "end"))
+        except KeyError as error:
+            raise SchemaError(
+                f"there is no attribute {error}, so the season is unknown. Make the cube with "
+                "`cubecrop.open_season(...)`, or set season_year, season_start and season_end."
+            ) from error
+        try:
+            days = dt.date.fromisoformat(start), dt.date.fromisoformat(end)
+            return cls(int(year), start=days[0], end=days[1])
+        except (TypeError, ValueError) as error:
+            raise SchemaError(
+                f"attributes tell of season {year!r} from {start!r} to {end!r}, expected a harvest "
+                f"year and two dates as YYYY-MM-DD ({error}). Make the cube with "
+                "`cubecrop.open_season(...)`, or set them."
+            ) from error
 
     @property
     def n_days(self) -> int:

@@ -119,12 +119,29 @@ def test_vector_files(tmp_path, name):
     assert read_vector(str(tmp_path / name))["id"].tolist() == ["x"]
 
 
-def test_reprojection_follows_curved_edges():
-    wide = parse_aoi((3.0, 50.0, 9.0, 51.0))
-    north = wide.to_crs("EPSG:32631").geometry.bounds[3]
-    corners = gpd.GeoSeries(shapely.points([[3, 51], [9, 51]]), crs=4326).to_crs(32631)
-    assert north >= corners.y.max() - 1
-    assert wide.to_crs("EPSG:4326") is wide
+def test_an_area_in_its_own_crs_stays_the_same():
+    area = parse_aoi(BBOX)
+    assert area.to_crs("EPSG:4326") is area
+
+
+@pytest.mark.parametrize(
+    ("crs", "middle", "bbox"),
+    [
+        ("EPSG:32631", 3, (2.2, 50.0, 3.5, 50.6)),
+        ("EPSG:32631", 3, (1.6, -33.0, 3.9, -32.0)),
+        ("EPSG:3035", 10, (9.1, 50.0, 10.6, 50.6)),
+    ],
+)
+def test_an_edge_reaches_farther_than_its_corners(crs, middle, bbox):
+    """A parallel is nearest to the pole on the central meridian, which no corner lies on."""
+    west, south, east, north = bbox
+    area = parse_aoi(bbox).to_crs(crs).geometry
+    edge = south if south > 0 else north
+    xy = gpd.GeoSeries(shapely.points([[middle, edge], [west, edge], [east, edge]]), crs=4326)
+    there, *corners = xy.to_crs(crs).y
+    bottom, top = area.bounds[1], area.bounds[3]
+    assert (bottom if south > 0 else top) == pytest.approx(there, abs=1)
+    assert all(abs(corner - there) > 50 for corner in corners)
 
 
 @pytest.mark.parametrize(

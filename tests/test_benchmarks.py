@@ -200,7 +200,7 @@ def test_scattered_parcels_have_the_pixels_that_are_asked_for():
 def test_parcel_statistics(benchmarks, monkeypatch):
     small = {"side": 256, "n_dates": 2, "n_parcels": 100, "repeat": 1}
     suite = benchmarks("sampling", "ParcelStatistics", **small)
-    assert len(_measured(suite, monkeypatch)) == 5
+    assert len(_measured(suite, monkeypatch)) == 7
     one = suite()
     one.setup()
     ours, theirs = one.cubecrop()["sentinel2"].dataset.sel(band="B03"), one.exactextract(2)

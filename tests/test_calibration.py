@@ -69,6 +69,28 @@ def test_tempered_keeps_what_is_missing_and_the_order():
     assert flat[0].argsort().tolist() == probability[0].argsort().tolist()
 
 
+def test_a_temperature_of_two_takes_the_roots_of_probabilities():
+    samples, labels = make_samples(n=12)
+    model = fit(samples, labels, config=TrainConfig(epochs=2, n_pixels=4))
+    sure = model.predict_proba(samples).to_numpy()
+    flat = model.with_calibration(Calibration(temperature=2, alpha=0.1, least=0.3, n=50))
+    root = np.sqrt(sure)
+    expected = root / root.sum(axis=1, keepdims=True)
+    assert np.abs(expected - sure).max() > 0.01
+    np.testing.assert_allclose(flat.predict_proba(samples), expected, atol=1e-5)
+    found = classify_pixel_sets(samples, flat)["probability"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_calibration_of_whole_numbers_comes_back_as_the_same_model(tmp_path):
+    samples, labels = make_samples(n=6)
+    model = fit(samples, labels, config=TrainConfig(epochs=1, n_pixels=4))
+    whole = model.with_calibration(Calibration(temperature=2, alpha=0.1, least=0, n=50))
+    again = CropModel.load(whole.save(tmp_path / "model"))
+    assert again.calibration == whole.calibration
+    assert again.digest == whole.digest
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), min_size=1, max_size=200),
     st.floats(0.05, 0.5),

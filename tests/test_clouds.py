@@ -9,8 +9,7 @@ import xarray as xr
 
 from cubecrop import CloudMask, open_season, valid_share
 from cubecrop.cube.clouds import clouds_name, mask_from_probability
-from cubecrop.errors import ModelMismatchError, SchemaError, UnsupportedItemError
-from cubecrop.pipeline.inputs import clouds_for
+from cubecrop.errors import SchemaError, UnsupportedItemError
 from cubecrop.schema import Status
 from cubecrop.testing import Optical, Place, forbid_compute, write_archive
 from cubecrop.testing.archives import _write_tiff
@@ -66,6 +65,15 @@ def test_probability_stands_for_the_classes_of_cloud(tmp_path):
     assert where(by_class, 310) == Status.CLEAR
     # Shadow is left to the SCL.
     assert where(by_chance, 150) == where(by_class, 150) == Status.CLOUD
+
+
+@pytest.mark.parametrize("kind", [1, 3, 11], ids=["saturated", "shadow", "snow"])
+def test_a_probability_of_cloud_leaves_the_rest_to_the_classes(tmp_path, kind):
+    """Of cloud alone a probability tells: snow at 0 % is masked all the same, and 60 m around."""
+    archive = c1_archive(tmp_path, 0, scl=lambda x, y: np.where(x == 500_310, kind, 4))
+    for clouds in ("scl", "probability"):
+        status = status_of(archive, clouds=clouds)
+        assert [where(status, x) for x in (235, 245, 310, 375, 385)] == [0, 1, 1, 1, 0]
 
 
 def test_thresholds_and_outside():
@@ -139,23 +147,6 @@ def test_names_and_what_is_no_mask():
             clouds_name(wrong)
     with pytest.raises(SchemaError, match="halo -1"):
         CloudMask(function=water, halo=-1)
-
-
-def test_a_model_asks_for_the_mask_of_its_training(trained):
-    assert clouds_for(trained("scl"), None) == "scl"
-    assert clouds_for(trained("probability"), None) == "probability"
-    assert clouds_for(trained("function test_clouds.water"), water) is water
-    own = "function test_clouds.water"
-    for mask, given in ((own, None), ("scl", water), ("scl", "probability")):
-        with pytest.raises(ModelMismatchError, match=rf"trained under the cloud mask '{mask}'"):
-            clouds_for(trained(mask), given)
-
-
-@pytest.fixture
-def trained(monkeypatch):
-    from types import SimpleNamespace
-
-    return lambda mask: SimpleNamespace(training=SimpleNamespace(settings={"clouds": mask}))
 
 
 def test_share_of_valid_observations(tmp_path):

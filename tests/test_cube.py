@@ -14,7 +14,8 @@ from odc.geo.geobox import GeoBox
 
 from cubecrop.aoi import parse_aoi
 from cubecrop.cube import open_season
-from cubecrop.cube.grid import chunk_shape, cut, grid_for, lattice_of, pixel_centres
+from cubecrop.cube.grid import chunk_shape, cut, grid_for, lattice_of, pixel_centres, strips
+from cubecrop.cube.sentinel2 import BYTES_AS_READ
 from cubecrop.errors import AoiError, NoScenesError, ReadError, SchemaError
 from cubecrop.schema import SENTINEL2_BANDS, Status, check_season_cube
 from cubecrop.testing import (
@@ -270,10 +271,10 @@ def test_chunks_keep_their_budget():
         assert rows * columns == 1 or rows * columns * per_pixel <= 600e6
         assert columns >= 4 or per_pixel == 10**9
     shapes = {
-        1: (1024, 1024), 14: (1024, 1024), 28: (512, 1024), 57: (512, 512), 58: (512, 504),
-        70: (512, 416), 140: (512, 208), 400: (512, 72),
+        1: (1024, 1024), 44: (1024, 1024), 45: (512, 1024), 88: (512, 1024), 89: (512, 512),
+        140: (512, 512), 177: (512, 508), 400: (512, 224),
     }  # fmt: skip
-    assert {dates: chunk_shape(4 * 10 * dates) for dates in shapes} == shapes
+    assert {dates: chunk_shape(BYTES_AS_READ * dates) for dates in shapes} == shapes
     assert isinstance(grid_for(parse_aoi(PLACE.bbox)), GeoBox)
 
 
@@ -281,6 +282,18 @@ def test_memory_decides_how_large_chunks_are():
     for memory in (1e9, 2e9, 4e9):
         rows, columns = chunk_shape(4 * 10 * 140, memory=memory)
         assert 0.9 * 0.3 * memory <= rows * columns * 4 * 10 * 140 <= 0.3 * memory
+
+
+@pytest.mark.parametrize("dates", [1, 30, 70, 140, 400, 10**6])
+def test_values_keep_their_budget_in_strips_of_chunks(dates):
+    chunks = (640, 512, 500, 387), (512, 640)
+    rows = strips(chunks, 40 * dates, memory=2e9)
+    edges = np.cumsum((0, *rows))
+    assert set(np.cumsum((0, *chunks[0]))) <= set(edges)
+    assert max(rows) == 1 or max(rows) * 640 * 40 * dates <= 600e6
+    if dates <= 400:
+        assert {int(edge) for edge in edges if edge % 4} <= {1152 + 500 + 387}
+    assert rows == chunks[0] or dates > 1
 
 
 @pytest.mark.parametrize(("resolution", "size"), [(10.0, 512), (20.0, 256)])

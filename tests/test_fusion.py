@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, SensorConfig, Series, layers
-from cubecrop.model.folding import fold
+from cubecrop.model.fast.folding import fold
 from cubecrop.model.series import interpolate, resample_thermal
 
 SMALL = {"pixel_mlp": (6,), "embedding": 8, "decoder": (6,)}

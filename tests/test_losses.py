@@ -117,6 +117,30 @@ def test_a_map_with_more_losses_than_allowed_is_not_written(broken, model, tmp_p
         cubecrop.write_map(lazy, tmp_path / "map", max_lost=5)
 
 
+@pytest.mark.parametrize(("n", "lost"), [(7, 2), (22, 15)])
+def test_the_share_that_may_be_lost_is_allowed_and_any_more_is_refused(tmp_path, n, lost):
+    """In floating point 15 / 22 * 22 is less than 15."""
+    place = Place(height=4, width=4, left=500_280, top=5_629_720)
+    days = [
+        Optical(when=f"2018-05-{i + 1:02d}T10:56:21Z", id=f"i{i}", place=place) for i in range(n)
+    ]
+    folder = write_archive(tmp_path / "archive", days)
+    for i in range(lost):
+        (folder / "sentinel-2-l2a" / f"i{i}" / "B02.tif").unlink()
+    samples, labels = make_samples(n=6, sensors=("sentinel2",))
+    model = replace(fit(samples, labels, config=TrainConfig(epochs=1)), coverage={})
+    area = gpd.GeoSeries([shapely.box(*place.bounds)], crs=place.crs)
+    lazy = cubecrop.classify(area, 2018, archive=folder, model=model)
+    out, share = tmp_path / "map", lost / n
+    less = float(np.nextafter(share, 0))
+    with pytest.raises(ReadError, match=f"{lost} of {n} items could not be read"):
+        cubecrop.write_map(lazy, out, max_lost=less, progress=False)
+    assert not out.exists()
+    cubecrop.write_map(lazy, out, max_lost=share, progress=False)
+    told = json.loads((out / "item.json").read_text())["properties"]["cubecrop:lost"]
+    assert [one["item"] for one in told] == sorted(f"i{i}" for i in range(lost))
+
+
 @pytest.mark.parametrize("scheduler", ["synchronous", "threads", "processes"])
 def test_a_map_lists_what_it_was_made_without(broken, model, scheduler, tmp_path):
     with dask.config.set(scheduler=scheduler, num_workers=1):

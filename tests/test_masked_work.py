@@ -11,8 +11,8 @@ from test_fusion import SIZES, make_network
 
 from cubecrop.coverage import longest_pause
 from cubecrop.model import Batch, Predictor, SampleArrays, SensorArrays, Series, all_finite
-from cubecrop.model.folding import fold
-from cubecrop.model.gathering import gathered, spread_dates
+from cubecrop.model.fast.folding import fold
+from cubecrop.model.fast.gathering import gathered, spread_dates
 
 DATES = {"sentinel2": (9, 3), "sentinel1": (6, 2)}
 DIRECT = {"embedding": 16, "attention_width": 0, "heads": 4, "key_width": 4}

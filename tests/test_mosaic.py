@@ -15,7 +15,8 @@ from cubecrop.aoi import Aoi
 from cubecrop.archive import normalise_item
 from cubecrop.cube.grid import Lattice, Window, grid_for, pixel_centres
 from cubecrop.cube.mosaic import Tile, read_mosaic
-from cubecrop.cube.read import Source, read_window
+from cubecrop.cube.read import read_window
+from cubecrop.cube.source import Source
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.testing import Elevation, Optical, Place, write_archive
 

@@ -18,7 +18,8 @@ from cubecrop.model import (
     Series,
     layers,
 )
-from cubecrop.model.folding import fold
+from cubecrop.model.fast import linear
+from cubecrop.model.fast.folding import fold
 from cubecrop.model.positions import Positions, sinusoid
 
 SMALL = {"pixel_mlp": (8, 12), "embedding": 16, "attention_width": 32, "heads": 4, "decoder": (8,)}
@@ -148,19 +149,11 @@ def test_predictable_says_who_lacks_what():
 @pytest.mark.parametrize("pixels", [1, 4])
 @pytest.mark.parametrize("clear", [0.6, 1.0])
 def test_folding_changes_no_logit(pixels, clear, monkeypatch):
-    monkeypatch.setattr(layers, "_WORTH_CONVOLVING", 0)
+    monkeypatch.setattr(linear, "_WORTH_CONVOLVING", 0)
     network, batch = make_network(), make_batch(n=9, pixels=pixels, clear=clear)
     network.normalise_by("sentinel2", torch.tensor([0.1, -0.2, 3.0]), torch.tensor([2.0, 0.5, 1.0]))
     with torch.no_grad():
         torch.testing.assert_close(fold(network)(batch), network(batch), atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("n", [1, 15, 16, 333])
-def test_a_convolution_is_a_linear_layer(n, monkeypatch):
-    monkeypatch.setattr(layers, "_WORTH_CONVOLVING", 0)
-    rows, weight, bias = torch.randn(n, 10), torch.randn(7, 10), torch.randn(7)
-    expected = torch.nn.functional.linear(rows, weight, bias)
-    torch.testing.assert_close(layers.linear(rows, weight, bias), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubecrop.errors import LabelError
-from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, label_text
+from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, decide, label_text
 
 
 def test_classes_are_the_distinct_labels_sorted():
@@ -48,6 +48,19 @@ def test_nodata_is_never_a_class():
         Nomenclature.from_labels(range(MAX_CLASSES + 1))
     with pytest.raises(LabelError, match="every label is null"):
         Nomenclature.from_labels([None])
+
+
+def test_the_most_probable_class_is_decided_for():
+    nan = np.nan
+    probability = np.array(
+        [[0.2, 0.5, 0.3], [0.4, 0.2, 0.4], [nan, nan, nan], [nan, 0.9, 0.1], [0.0, 0.0, 1.0]],
+        np.float32,
+    )
+    found = decide(probability)
+    assert found.dtype == np.uint8
+    assert found.tolist() == [1, 0, 255, 255, 2]
+    assert decide(probability[:4].reshape(2, 2, 3)).tolist() == [[1, 0], [255, 255]]
+    assert decide(probability[:0]).shape == (0,)
 
 
 def test_bad_classes_are_refused():

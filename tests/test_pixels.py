@@ -14,7 +14,8 @@ from rasterio.warp import transform
 from cubecrop.cube.clouds import CLOUD_LAYER
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.odc_backend import read_odc_window
-from cubecrop.cube.read import Source, read_layer, read_window
+from cubecrop.cube.read import read_layer, read_window
+from cubecrop.cube.source import Source
 from cubecrop.errors import ReadError
 from cubecrop.testing import Optical, Radar, write_archive
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from benchmarks.points import simulate_points
 from cubecrop import TrainConfig, fit
 from cubecrop.model import Predictor, sample_arrays
-from cubecrop.simulate.points import simulate_points
 
 
 def test_sure_pixels_keep_their_crop_in_bfloat16():

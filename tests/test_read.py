@@ -12,7 +12,8 @@ from rasterio.crs import CRS
 from rasterio.warp import transform_bounds
 
 from cubecrop.cube.grid import Lattice, Window
-from cubecrop.cube.read import Layer, Source, read_layer, read_window
+from cubecrop.cube.read import Layer, read_layer, read_window
+from cubecrop.cube.source import Source
 from cubecrop.errors import CubecropError, ReadError
 
 LATTICE = Lattice("EPSG:32631", 10.0)

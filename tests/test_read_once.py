@@ -14,9 +14,10 @@ from cubes import area, noise
 
 import cubecrop
 from cubecrop import losses
-from cubecrop.cube import access, blocks, open_season, read
+from cubecrop.cube import access, blocks, grid, open_season, read
 from cubecrop.cube.clouds import mask_from_scl
 from cubecrop.cube.grid import Window
+from cubecrop.cube.planes import Plane
 from cubecrop.cube.sentinel1 import mask_zeros
 from cubecrop.cube.shelf import Shelf
 from cubecrop.errors import ReadError
@@ -159,6 +160,33 @@ def test_values_are_those_of_whole_files(archive, small_units, chunks):
     optical, radar = plain(archive)
     np.testing.assert_array_equal(cube["sentinel2/reflectance"].values, optical)
     np.testing.assert_array_equal(cube["sentinel1/backscatter"].values[0], radar)
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_values_are_made_in_strips_of_what_is_read(archive, counted, monkeypatch, workers):
+    monkeypatch.setattr(grid, "_SHARE", 5e-4)  # of 2 GB
+    cube = opened(archive)
+    series = losses.readings_of(cube["sentinel2/reflectance"].data)
+    assert series.chunks == ((160, 80), (160, 80))
+    for name in ("sentinel2", "sentinel1"):
+        assert cube[name].dataset.chunks["y"] == (40,) * 6
+        assert cube[name].dataset.chunks["x"] == (160, 80)
+    optical, radar = plain(archive)
+    with dask.config.set(scheduler="threads", num_workers=workers):
+        found = dask.compute(cube["sentinel2"].to_dataset(), cube["sentinel1"].to_dataset())
+    np.testing.assert_array_equal(found[0]["reflectance"], optical)
+    np.testing.assert_array_equal(found[1]["backscatter"][0], radar)
+    whole = opened(archive, chunks=SIDE)["sentinel2/status"]
+    np.testing.assert_array_equal(found[0]["status"], whole)
+    assert all(shelf.held == (0, 0) for shelf in shelves(cube))
+
+
+def test_a_strip_of_a_plane_has_its_pixels():
+    plane = Plane(np.arange(48).reshape(6, 8), 3, 2, 1)  # of a chunk of 16 x 23 pixels
+    spread = plane.spread((16, 23))
+    for start, stop in ((0, 16), (0, 1), (3, 4), (5, 11), (15, 16)):
+        strip = plane.strip(start, stop).spread((stop - start, 23))
+        np.testing.assert_array_equal(strip, spread[start:stop])
 
 
 @pytest.mark.parametrize("chunks", [37, 64, 100])

@@ -244,6 +244,24 @@ def test_reading_order_puts_neighbours_together(cube, fields):
     assert tasks[1] <= tasks[0]
 
 
+def test_a_table_in_any_order_is_gathered_chunk_by_chunk(cube):
+    places = [(row, column) for row in range(0, 60, 5) for column in range(0, 60, 5)]
+    parcels = table(*(square(row, column, 4, 4) for row, column in places))
+    shuffled = parcels.sample(frac=1, random_state=1)
+    ordered = shuffled.iloc[reading_order(cube, shuffled)]
+    np.testing.assert_array_equal(reading_order(cube, ordered), range(len(ordered)))
+    graphs = [
+        sample_pixel_sets(cube, t)["sentinel2/reflectance"].__dask_graph__()
+        for t in (shuffled, ordered)
+    ]
+    gathered = [sum(key[0].startswith("gather-") for key in graph) for graph in graphs]
+    # Each of the nine chunks holds its parcels whole: a task gathers them, one hands them on.
+    assert gathered == [18, 18]
+    found = sample_pixel_sets(cube, shuffled)
+    assert found.name == "pixel_sets"
+    assert found["parcel"].values.tolist() == shuffled["id"].tolist()
+
+
 # What is read
 
 

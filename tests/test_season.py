@@ -4,7 +4,7 @@ import datetime as dt
 
 import pytest
 
-from cubecrop.errors import SeasonError
+from cubecrop.errors import SchemaError, SeasonError
 from cubecrop.season import Season, windows_alike
 
 
@@ -70,3 +70,29 @@ def test_windows_to_28_and_29_february_are_alike():
 def test_seasons_that_cannot_be(arguments, message):
     with pytest.raises(SeasonError, match=message):
         Season(**arguments)
+
+
+@pytest.mark.parametrize("season", [Season(2018), february(2020)])
+def test_attributes_tell_a_season(season):
+    assert Season.from_attrs({**season.attrs, "archive": "none"}) == season
+    assert Season.from_attrs(season.attrs).attrs == season.attrs
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"season_year": "soon"}, "season 'soon' from '2017-09-01' to '2018-10-31', expected"),
+        ({"season_year": None}, "season None from"),
+        ({"season_end": "2018-02-29"}, "to '2018-02-29', expected .*YYYY-MM-DD"),
+        ({"season_start": dt.date(2018, 1, 1)}, r"from datetime.date\(2018, 1, 1\) to"),
+        ({"season_end": "2016-01-01"}, "swap `start` and `end`"),
+    ],
+)
+def test_attributes_that_tell_none_are_refused(changes, message):
+    with pytest.raises(SchemaError, match=message):
+        Season.from_attrs({**Season(2018).attrs, **changes})
+
+
+def test_attributes_that_are_not_there_are_named():
+    with pytest.raises(SchemaError, match="no attribute 'season_year'"):
+        Season.from_attrs({})

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmarks import difficulty
-from cubecrop.simulate.points import simulate_points
+from benchmarks.points import simulate_points
 
 
 def points(region: str, year: int, seed: int) -> difficulty.Samples:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.points import simulate_points
 from cubecrop.errors import AoiError, SimulationError
 from cubecrop.season import Season
 from cubecrop.simulate.canopy import AXES
@@ -13,7 +14,6 @@ from cubecrop.simulate.clouds import make_sky
 from cubecrop.simulate.crops import CROPS, crop_index
 from cubecrop.simulate.draws import fractal
 from cubecrop.simulate.growth import make_growth
-from cubecrop.simulate.points import simulate_points
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
 from cubecrop.simulate.surface import sun_zenith
 from cubecrop.simulate.terrain import make_elevation, sample_elevation

@@ -123,7 +123,7 @@ def test_failed_write_names_the_folder(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(products, "add_raster", fail)
-    with pytest.raises(OutputError, match=r"cannot write .*out: .*No space left"):
+    with pytest.raises(OutputError, match=r"out cannot be written: .*No space left.*Choose"):
         simulate_archive(tmp_path / "out", size_km=0.5, progress=False)
     assert not (tmp_path / "out").exists()
 

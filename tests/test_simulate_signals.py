@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmarks.make_table import RESPONSES, band_means, leaf_state
 from cubecrop.schema import SENTINEL2_BANDS
-from cubecrop.simulate.bands import RESPONSES, band_means
-from cubecrop.simulate.canopy import AXES, TABLE, leaf_state, load_table
+from cubecrop.simulate.canopy import AXES, TABLE, load_table
 from cubecrop.simulate.crops import crop_index
 from cubecrop.simulate.growth import make_growth
 from cubecrop.simulate.land import Land
@@ -138,7 +138,7 @@ def test_prosail_gives_the_published_spectrum():
 def test_script_makes_the_shipped_table_again():
     """Forty nodes of it, bit for bit."""
     pytest.importorskip("prosail")
-    from cubecrop.simulate.make_table import _node
+    from benchmarks.make_table import _node
 
     with np.load(TABLE, allow_pickle=False) as stored:
         nodes = stored["nodes"]
@@ -152,7 +152,7 @@ def test_script_makes_the_shipped_table_again():
 def test_table_agrees_with_prosail():
     """Nodes to the rounding of the table, values between them to a few percent."""
     pytest.importorskip("prosail")
-    from cubecrop.simulate.make_table import run_prosail
+    from benchmarks.make_table import run_prosail
 
     # One reference run of the package itself, with its own arguments.
     at_node = {"lai": 3.0, "chlorophyll": 46.0, "senescence": 0.33, "water": 0.016,

@@ -10,7 +10,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
 import cubecrop
-from cubecrop.archive.seen import gaps_between
+from cubecrop.archive.acquisitions import gaps_between
 from cubecrop.errors import NoScenesError, OutputError, SchemaError
 from cubecrop.season import Season
 from cubecrop.testing import Optical, Place, Radar, write_archive

@@ -71,7 +71,7 @@ def test_the_command_trains_on_a_table(tmp_path, capsys):
 
 def test_groups_are_never_torn(tmp_path, monkeypatch):
     seen = []
-    module = "cubecrop.pipeline.table.fit"
+    module = "cubecrop.pipeline.score.fit"
     real = cubecrop.fit
 
     def spy(samples, *args, **kwargs):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from cubecrop.archive.acquisitions import LOW_CLOUD, availability
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.archive.catalog import Archive, open_archive
 from cubecrop.archive.items import normalise_item
 from cubecrop.archive.providers import PROVIDERS, CollectionRule, Provider
 from cubecrop.archive.search import Scenes, as_modalities, search, season_for
 from cubecrop.archive.search_cache import CachedArchive
-from cubecrop.archive.seen import LOW_CLOUD, availability
 from cubecrop.archive.weather import WEATHER_SOURCES, WeatherSource, open_weather
 from cubecrop.errors import UnsupportedItemError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Final
 
-from cubecrop.archive.identity import newness, utc
+from cubecrop.archive.identity import HALF_ORBIT, newness, utc
 from cubecrop.schema import MODALITIES, SERIES, Scene
 
 if TYPE_CHECKING:
@@ -15,9 +15,6 @@ __all__ = ["resolve_duplicates"]
 
 #: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
 _SAME_FOOTPRINT: Final = 0.95
-#: A satellite sees a tile again 100 minutes later at the soonest, so that what lies closer is
-#: of one pass; a datatake starts up to half an hour before its last tile.
-_HALF_ORBIT: Final = dt.timedelta(minutes=50)
 #: Scenes without a tile that start so close together may be of one acquisition: the slices of
 #: a radar pass follow each other every 25 seconds.
 _ONE_MOMENT: Final = dt.timedelta(seconds=5)
@@ -100,8 +97,9 @@ def _by_tile(scenes: Iterable[Scene]) -> list[list[Scene]]:
     for scene in sorted(later, key=lambda s: (s.start, *_by_name(s))):
         tile = (scene.modality, scene.platform, scene.tile)
         for key, group in groups.items():
+            # A datatake starts up to half an hour before its last tile.
             start = utc(key[3]) if key[3] else group[-1].start
-            if key[:3] == tile and abs(scene.start - start) < _HALF_ORBIT:
+            if key[:3] == tile and abs(scene.start - start) < HALF_ORBIT:
                 group.append(scene)
                 break
         else:

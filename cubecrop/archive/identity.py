@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
-    "Baseline", "baseline_of", "cloud_cover_of", "code_of", "datatake_of", "generated_of",
-    "is_esas", "is_l1c", "newness", "platform_of", "product_of", "read_baseline",
+    "HALF_ORBIT", "Baseline", "baseline_of", "cloud_cover_of", "code_of", "datatake_of",
+    "generated_of", "is_esas", "is_l1c", "newness", "platform_of", "product_of", "read_baseline",
     "relative_orbit_of", "tile_of", "utc",
 ]  # fmt: skip
 
@@ -32,6 +32,10 @@ _NOTHING: Final = {"", "n/a", "na", "nan", "none", "null", "unknown", "-"}
 #: ESA's baselines of L2A are 00.01 to 05.12 so far; Sen2Cor run at home writes 99.99 and 99.33,
 #: whatever the L1C it was given.
 _MADE_AT_HOME: Final = 10
+
+#: A satellite sees a place again 100 minutes later at the soonest, so that what lies closer is
+#: of one pass.
+HALF_ORBIT: Final = dt.timedelta(minutes=50)
 
 #: Major and minor number of a processing baseline.
 Baseline = tuple[int, int]

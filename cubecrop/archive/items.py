@@ -39,7 +39,7 @@ from cubecrop.archive.providers import (
     check_provider,
     tell_provider,
 )  # fmt: skip
-from cubecrop.archive.refusal import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
+from cubecrop.archive.unsupported import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cubecrop.season import Season
 
-__all__ = ["WEATHER_SOURCES", "WeatherSource", "open_weather", "weather_store"]
+__all__ = ["WEATHER_SOURCES", "WeatherSource", "check_weather", "open_weather", "weather_store"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +62,30 @@ WEATHER_SOURCES: Final[Mapping[str, WeatherSource]] = {
 }
 
 
+def check_weather(weather: object, modalities: Collection[str]) -> str | Path | Archive:
+    """Give a source of weather; raise unless it is of a right kind and weather looked for.
+
+    Nothing is opened.
+
+    Raises
+    ------
+    ArchiveError
+        It is of another kind, or an address that is not read or holds a password.
+    SchemaError
+        No weather is looked for.
+    """
+    if "weather" not in modalities:
+        raise SchemaError(
+            f"weather={str(weather)!r} names a source, but modalities are {list(modalities)}. Add "
+            "'weather' to them, or leave the source out, as for a model that takes no weather."
+        )
+    if not isinstance(weather, str | Path | Archive):
+        raise ArchiveError(f"weather is {told(weather)}, {_known()}.")
+    if isinstance(weather, str | Path):
+        _store_address(weather)
+    return weather
+
+
 def open_weather(weather: object, modalities: Collection[str]) -> str | Path | Archive:
     """A source of weather: a store by its name, an archive opened.
 
@@ -84,24 +108,19 @@ def open_weather(weather: object, modalities: Collection[str]) -> str | Path | A
     SchemaError
         No weather is looked for.
     """
-    if "weather" not in modalities:
-        raise SchemaError(
-            f"weather={str(weather)!r} names a source, but modalities are {list(modalities)}. Add "
-            "'weather' to them, or leave the source out, as for a model that takes no weather."
-        )
-    if isinstance(weather, Archive):
-        return weather
-    known = f"expected one of {sorted(WEATHER_SOURCES)}, a Zarr store, or an archive"
-    if not isinstance(weather, str | Path):
-        raise ArchiveError(f"weather is {told(weather)}, {known}.")
-    if _store_address(weather) is not None:
-        return weather
+    source = check_weather(weather, modalities)
+    if not isinstance(source, str | Path) or _store_address(source) is not None:
+        return source
     try:
-        return open_archive(weather)
+        return open_archive(source)
     except ArchiveError as error:
         raise ArchiveError(
-            f"weather={str(weather)!r} is no source of weather: {known} ({error})"
+            f"weather={str(source)!r} is no source of weather: {_known()} ({error})"
         ) from error
+
+
+def _known() -> str:
+    return f"expected one of {sorted(WEATHER_SOURCES)}, a Zarr store, or an archive"
 
 
 def weather_store(source: str | Path, season: Season) -> Scene | None:

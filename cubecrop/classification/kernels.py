@@ -18,7 +18,7 @@ from cubecrop.model import (
     pixel_sets_of,
     with_enough_dates,
 )
-from cubecrop.nomenclature import NODATA, TOO_FEW
+from cubecrop.nomenclature import NODATA, TOO_FEW, decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.coverage import Coverage
-    from cubecrop.model import SampleArrays
 
 __all__ = [
-    "Inputs", "confidence_of", "dates_of", "decide", "decide_pixels", "parcel_block", "pixel_block",
+    "Inputs", "confidence_of", "dates_of", "decide_pixels", "parcel_block", "pixel_block",
     "pixel_confidence",
 ]  # fmt: skip
 
@@ -42,16 +41,12 @@ class Inputs:
     """What the arrays of a block are: sensors with their days, weather with its own.
 
     ``coverage`` says what each sensor must have seen; where it saw less it counts as absent.
-    ``terrain`` and ``geometry`` say whether arrays of these follow.
     """
 
-    sensors: Sequence[str]
-    days: Sequence[NDArray[np.float32]]
+    days: Mapping[str, NDArray[np.float32]]
     coverage: Mapping[str, Coverage]
     weather_days: NDArray[np.float32] | None = None
     weather_variables: Sequence[str] = ()
-    terrain: bool = False
-    geometry: bool = False
 
     def weather(self, values: NDArray[np.float32]) -> WeatherArrays:
         """Weather (parcel, time, variable) with its days and variables."""
@@ -59,13 +54,10 @@ class Inputs:
             raise ValueError("there is no weather")
         return WeatherArrays(values, self.weather_days, self.weather_variables)
 
-    def enough(self, sets: SampleArrays) -> SampleArrays:
-        """The arrays without sensors that saw too little, parcel by parcel."""
-        return with_enough_dates(sets, self.coverage)
-
 
 def pixel_block(
     *arrays: NDArray[Any],
+    names: Sequence[str],
     reference: ModelReference,
     inputs: Inputs,
     n_classes: int,
@@ -76,9 +68,11 @@ def pixel_block(
     Parameters
     ----------
     *arrays : numpy.ndarray
-        (y, x, time, band) float32 a sensor, NaN = no observation; then terrain (y, x,
-        variable), where ``inputs`` has it; then weather (cell, time, variable) and the cell
-        of each pixel (y, x), where it has that.
+        As ``names`` call them: a sensor's series (y, x, time, band) float32, NaN = no
+        observation; "terrain" (y, x, variable); "weather" (cell, time, variable) and, of each
+        pixel, the "cell" (y, x).
+    names : sequence of str
+        Name of each array: those of the sensors of ``inputs``, and what the model takes.
     reference : ModelReference
         The model.
     inputs : Inputs
@@ -94,24 +88,20 @@ def pixel_block(
         (y, x, crop and sensor) float32: probabilities, NaN where nothing can be predicted, then
         the valid dates of each sensor.
     """
-    rest = list(arrays[len(inputs.sensors) :])
-    terrain = rest.pop(0) if inputs.terrain else None
-    weather, cells = rest if inputs.weather_days is not None else (None, None)
+    named = dict(zip(names, arrays, strict=True))
+    terrain, weather = named.get("terrain"), named.get("weather")
     shape = arrays[0].shape[:2]
-    width = n_classes + len(inputs.sensors)
+    width = n_classes + len(inputs.days)
     out = np.full((shape[0] * shape[1], width), np.nan, dtype=np.float32)
     predictor = reference.predictor(device)
     rows = max(1, _PIXELS // max(shape[1], 1))
     with one_thread():
         for top in range(0, shape[0], rows):
             part = slice(top, top + rows)
-            series = {
-                name: _singles(block[part], when)
-                for name, block, when in zip(inputs.sensors, arrays, inputs.days, strict=False)
-            }
+            series = {name: _singles(named[name][part], when) for name, when in inputs.days.items()}
             here = None
-            if weather is not None and cells is not None:
-                here = inputs.weather(weather[cells[part].ravel()])
+            if weather is not None:
+                here = inputs.weather(weather[named["cell"][part].ravel()])
             sets = assemble(
                 series,
                 predictor.network.config,
@@ -119,14 +109,15 @@ def pixel_block(
                 terrain=None if terrain is None else _flat(terrain[part]),
             )
             here_in = slice(top * shape[1], top * shape[1] + len(sets))
-            out[here_in, :n_classes] = predictor(inputs.enough(sets))
-            for column, name in enumerate(inputs.sensors, n_classes):
+            out[here_in, :n_classes] = predictor(with_enough_dates(sets, inputs.coverage))
+            for column, name in enumerate(inputs.days, n_classes):
                 out[here_in, column] = sets.series[name].dates
     return out.reshape(*shape, width)
 
 
 def parcel_block(
     *arrays: NDArray[Any],
+    names: Sequence[str],
     reference: ModelReference,
     inputs: Inputs,
     n_classes: int,
@@ -137,10 +128,10 @@ def parcel_block(
     Parameters
     ----------
     *arrays : numpy.ndarray
-        A sensor's values (parcel, time, band, pixel) float32 and ``valid`` (parcel, time,
-        pixel) bool, sensor by sensor; then terrain (parcel, variable, pixel), geometry
-        (parcel, feature) and weather (parcel, time, variable), where ``inputs`` has them.
-    reference, inputs, n_classes, device
+        As ``names`` call them: a sensor's values (parcel, time, band, pixel) float32 and, as
+        "valid:SENSOR", which of them are valid (parcel, time, pixel) bool; "terrain" (parcel,
+        variable, pixel); "geometry" (parcel, feature); "weather" (parcel, time, variable).
+    names, reference, inputs, n_classes, device
         As for `pixel_block`.
 
     Returns
@@ -148,23 +139,21 @@ def parcel_block(
     numpy.ndarray
         Probability (parcel, crop) float32, NaN where nothing can be predicted.
     """
-    n = 2 * len(inputs.sensors)
-    values, valid, rest = arrays[:n:2], arrays[1:n:2], list(arrays[n:])
-    terrain = rest.pop(0) if inputs.terrain else None
-    geometry = rest.pop(0) if inputs.geometry else None
+    named = dict(zip(names, arrays, strict=True))
+    terrain, geometry, weather = (named.get(name) for name in ("terrain", "geometry", "weather"))
     predictor = reference.predictor(device)
     sets = assemble(
         {
-            name: pixel_sets_of(v.swapaxes(2, 3), ok, when)
-            for name, v, ok, when in zip(inputs.sensors, values, valid, inputs.days, strict=True)
+            name: pixel_sets_of(named[name].swapaxes(2, 3), named[f"valid:{name}"], when)
+            for name, when in inputs.days.items()
         },
         predictor.network.config,
-        weather=None if inputs.weather_days is None else inputs.weather(rest.pop(0)),
+        weather=None if weather is None else inputs.weather(weather),
         terrain=None if terrain is None else mean_over_pixels(terrain),
         geometry=None if geometry is None else geometry.astype(np.float32),
     )
     with one_thread():
-        found = predictor(inputs.enough(sets))
+        found = predictor(with_enough_dates(sets, inputs.coverage))
     return found.reshape(-1, n_classes)
 
 
@@ -206,24 +195,6 @@ def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArr
 def _flat(block: NDArray[np.float32]) -> NDArray[np.float32]:
     """A block (y, x, ...) as (pixel, ...)."""
     return np.ascontiguousarray(block).reshape(-1, *block.shape[2:])
-
-
-def decide(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Most probable class.
-
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        (…, crop) float32, NaN in all crops or none.
-
-    Returns
-    -------
-    numpy.ndarray
-        Class index (…) uint8, 255 where there is no probability.
-    """
-    known = np.asarray(np.isfinite(probability).all(axis=-1))
-    index = np.where(known[..., None], probability, 0).argmax(axis=-1)
-    return np.where(known, index, NODATA).astype(np.uint8)
 
 
 def decide_pixels(

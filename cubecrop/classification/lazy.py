@@ -11,7 +11,7 @@ from cubecrop.classification.kernels import Inputs
 from cubecrop.model import CropModel, days_since_start, reference_to, season_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 __all__ = ["Argument", "apply_model", "inputs_of"]
 
@@ -24,8 +24,7 @@ def inputs_of(tree: xr.DataTree, model: CropModel, sensors: Sequence[str]) -> In
     span, config = season_of(tree), model.config
     weather = tree["weather"].dataset["weather"] if config.takes_weather else None
     return Inputs(
-        sensors=sensors,
-        days=[days_since_start(tree[name]["time"].to_numpy(), span) for name in sensors],
+        days={name: days_since_start(tree[name]["time"].to_numpy(), span) for name in sensors},
         coverage=dict(model.coverage),
         weather_days=(
             None if weather is None else days_since_start(weather["time"].to_numpy(), span)
@@ -33,14 +32,12 @@ def inputs_of(tree: xr.DataTree, model: CropModel, sensors: Sequence[str]) -> In
         weather_variables=(
             [] if weather is None else [str(name) for name in weather["variable"].to_numpy()]
         ),
-        terrain=config.terrain,
-        geometry=config.geometry,
     )
 
 
 def apply_model(
     kernel: Callable[..., np.ndarray],
-    arguments: Sequence[Argument],
+    arguments: Mapping[str, Argument],
     model: CropModel,
     *,
     inputs: Inputs,
@@ -54,8 +51,8 @@ def apply_model(
     ----------
     kernel : callable
         `pixel_block` or `parcel_block`.
-    arguments : sequence of (xarray.DataArray, list of str)
-        In the order that the kernel takes them.
+    arguments : mapping of str to (xarray.DataArray, list of str)
+        By the names that the kernel knows them by.
     model : CropModel
         The model; it goes into the graph by its digest.
     inputs : Inputs
@@ -70,14 +67,15 @@ def apply_model(
     n_classes = len(model.nomenclature)
     probability: xr.DataArray = xr.apply_ufunc(
         kernel,
-        *(array for array, _ in arguments),
-        input_core_dims=[dims for _, dims in arguments],
+        *(array for array, _ in arguments.values()),
+        input_core_dims=[dims for _, dims in arguments.values()],
         output_core_dims=[["crop"]],
         exclude_dims=set(changing),
         dask="parallelized",
         output_dtypes=[np.float32],
         dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + beside}},
         kwargs={
+            "names": tuple(arguments),
             "reference": reference_to(model),
             "inputs": inputs,
             "n_classes": n_classes,

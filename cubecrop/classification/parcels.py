@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop.classification.kernels import confidence_of, dates_of, decide, parcel_block
+from cubecrop.classification.kernels import confidence_of, dates_of, parcel_block
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.model import calibration_text
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, decide
 from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.shapes import has_place
 
@@ -63,24 +63,22 @@ def classify_pixel_sets(
     present = model.check(samples, allow_gaps=allow_gaps)
     chosen = model.select_bands(samples)
     config = model.config
-    arguments: list[Argument] = []
+    arguments: dict[str, Argument] = {}
+    seen = []
     for name in present:
         node = chosen.children[name].to_dataset(inherit=False)
         node = node.drop_vars(list(node.coords))
-        arguments.append((node[SERIES[name]], ["time", "band", "pixel"]))
-        arguments.append((node["valid"], ["time", "pixel"]))
-    seen = [
-        _dates_seen(valid, chosen.children[name]["time"].to_numpy())
-        for name, (valid, _) in zip(present, arguments[1::2], strict=True)
-    ]
+        arguments[name] = (node[SERIES[name]], ["time", "band", "pixel"])
+        arguments[f"valid:{name}"] = (node["valid"], ["time", "pixel"])
+        seen.append(_dates_seen(node["valid"], chosen.children[name]["time"].to_numpy()))
     if config.terrain:
         terrain = chosen["terrain"].dataset["terrain"].sel(variable=list(config.terrain_variables))
-        arguments.append((_bare(terrain, "terrain"), ["terrain_variable", "pixel"]))
+        arguments["terrain"] = (_bare(terrain, "terrain"), ["terrain_variable", "pixel"])
     if config.geometry:
-        arguments.append((_bare(chosen.dataset["geometry"], "geometry"), ["feature"]))
+        arguments["geometry"] = (_bare(chosen.dataset["geometry"], "geometry"), ["feature"])
     if config.takes_weather:
         weather = _bare(chosen["weather"].dataset["weather"], "weather")
-        arguments.append((weather, ["weather_time", "weather_variable"]))
+        arguments["weather"] = (weather, ["weather_time", "weather_variable"])
     probability = apply_model(
         parcel_block,
         arguments,

@@ -77,16 +77,18 @@ def classify_pixels(
     present = model.check(season, allow_gaps=allow_gaps)
     chosen = model.select_bands(season)
     config = model.config
-    series = [_bare(_spread(chosen.children[name].dataset[SERIES[name]])) for name in present]
-    arguments: list[Argument] = [(one, ["time", "band"]) for one in series]
+    series = {name: _bare(_spread(chosen.children[name].dataset[SERIES[name]])) for name in present}
+    arguments: dict[str, Argument] = {name: (one, ["time", "band"]) for name, one in series.items()}
+    like = series[present[0]]
     if config.terrain:
-        terrain = _like(season["terrain"].dataset["terrain"], series[0])
+        terrain = _like(season["terrain"].dataset["terrain"], like)
         terrain = terrain.sel(variable=list(config.terrain_variables))
-        arguments.append((_bare(terrain), ["variable"]))
+        arguments["terrain"] = (_bare(terrain), ["variable"])
     if config.takes_weather:
         weather = season["weather"].dataset["weather"]
-        arguments.append((_weather_cells(weather), ["cell", "weather_time", "weather_variable"]))
-        arguments.append((_nearest_cells(weather, season, series[0]), []))
+        dims = ["cell", "weather_time", "weather_variable"]
+        arguments["weather"] = (_weather_cells(weather), dims)
+        arguments["cell"] = (_nearest_cells(weather, season, like), [])
     columns = apply_model(
         pixel_block,
         arguments,

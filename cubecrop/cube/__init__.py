@@ -8,9 +8,8 @@ from cubecrop.cube.clouds import CloudMask, Clouds, clouds_name, valid_share
 from cubecrop.cube.composites import Composite
 from cubecrop.cube.grid import MEMORY
 from cubecrop.cube.odc_backend import OdcBackend
-from cubecrop.cube.options import check_cube_options
 from cubecrop.cube.rasterio_backend import RasterioBackend
-from cubecrop.cube.season_cube import open_season
+from cubecrop.cube.season_cube import CubeRequest, open_season
 from cubecrop.cube.stackstac_backend import StackstacBackend
 
 __all__ = [
@@ -20,10 +19,10 @@ __all__ = [
     "CloudMask",
     "Clouds",
     "Composite",
+    "CubeRequest",
     "OdcBackend",
     "RasterioBackend",
     "StackstacBackend",
-    "check_cube_options",
     "clouds_name",
     "open_season",
     "valid_share",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from cubecrop.cube.read import Source
+    from cubecrop.cube.source import Source
 
 __all__ = [
     "FILES_AT_ONCE",

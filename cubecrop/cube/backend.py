@@ -15,10 +15,9 @@ import shapely
 from rasterio.warp import transform_bounds
 
 from cubecrop.cube.grid import Lattice, Window
-from cubecrop.cube.headers import Stated
 from cubecrop.cube.kinds import kind_of
 from cubecrop.cube.planes import Plane, Reading
-from cubecrop.cube.read import Layer, Source
+from cubecrop.cube.source import Source, Stated
 from cubecrop.errors import SchemaError
 
 if TYPE_CHECKING:
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.grid import Chunks
+    from cubecrop.cube.read import Layer
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.cube.access import Web
-    from cubecrop.cube.read import Source
     from cubecrop.cube.shelf import Cell, Key, Shelf, Unit
+    from cubecrop.cube.source import Source
 
 __all__ = ["Cells", "Nest", "Opener", "Request", "nest_of", "nesting", "read_for_chunk"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BLOCK", "MEMORY", "Chunks", "Lattice", "Window", "check_crs", "check_resolution",
-    "chunk_shape", "cut", "grid_for", "lattice_of",
+    "chunk_shape", "cut", "grid_for", "lattice_of", "strips",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as Dask has them.
@@ -34,8 +34,8 @@ Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
 #: Bytes that a thread may hold.
 MEMORY = 2 * 10**9
-#: Share of these that the values of one chunk's series take. Beside them lie the same as files
-#: have them (a third as much), those of the other sensor, and what is computed of them; and a
+#: Share of these that one chunk's series takes as files have it, and again that the values of a
+#: part of it take. Beside them lie those of the other sensor and what is computed of them; and a
 #: chunk at an edge may be half as large again.
 _SHARE = 0.3
 #: Side in pixels of the blocks of most files.
@@ -168,6 +168,33 @@ def chunk_shape(bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, i
     side = max(1, math.isqrt(pixels))
     side = side // 4 * 4 or side
     return side, side
+
+
+def strips(chunks: Chunks, bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, ...]:
+    """Cut chunks into strips of rows whose values fit in three tenths of some memory.
+
+    Parameters
+    ----------
+    chunks : tuple
+        Lengths of the chunks along y and along x.
+    bytes_per_pixel : int
+        Bytes of the values of a pixel.
+    memory : float
+        Bytes that a thread may hold.
+
+    Returns
+    -------
+    tuple of int
+        Lengths of the strips along y, a multiple of 4 where one fits, to meet pixels of 20 m.
+    """
+    most = max(1, int(memory * _SHARE) // (max(bytes_per_pixel, 1) * max(chunks[1])))
+    parts: list[int] = []
+    for length in chunks[0]:
+        height = math.ceil(length / math.ceil(length / most))
+        height = min(-(-height // 4) * 4, most // 4 * 4 or most)
+        edges = [*range(0, length, height), length]
+        parts += (b - a for a, b in itertools.pairwise(edges))
+    return tuple(parts)
 
 
 def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0, 0.0)) -> Chunks:

@@ -8,7 +8,6 @@ header is looked at, which an open file has in memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
@@ -23,30 +22,14 @@ from cubecrop.cube.kinds import KINDS
 from cubecrop.errors import ReadError
 
 if TYPE_CHECKING:
-    from cubecrop.cube.read import Source
+    from cubecrop.cube.source import Source, Stated
 
-__all__ = ["Stated", "check_file", "has_mask"]
+__all__ = ["check_file", "has_mask"]
 
 #: Pixels by which stated edges may differ from a file's: a half where the one counts from
 #: centres of pixels and the other from their edges, and a little for rounding.
 _SLACK: Final = 0.6
 _CURE: Final = "Fetch the file and its item again, from one source, or leave the item out."
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stated:
-    """What an item states of a file; see `cubecrop.schema.Asset`. None = it does not say.
-
-    ``footprint`` is the item's (west, south, east, north), and stands where it has no bounds.
-    """
-
-    crs: str | None = None
-    bounds: tuple[float, float, float, float] | None = None
-    shape: tuple[int, int] | None = None
-    pixel: tuple[float, float] | None = None
-    footprint: tuple[float, float, float, float] | None = None
-    scale: float = 1.0
-    offset: float = 0.0
 
 
 def check_file(file: rasterio.DatasetReader, source: Source) -> None:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.cube.read import Source
+    from cubecrop.cube.source import Source
 
 __all__ = ["Tile", "read_mosaic"]
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
     from cubecrop.cube.grid import Lattice, Window
-    from cubecrop.cube.read import Source, WindowReader
+    from cubecrop.cube.read import WindowReader
+    from cubecrop.cube.source import Source
 
 __all__ = ["OdcBackend", "read_odc_window"]
 

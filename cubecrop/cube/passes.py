@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.archive.identity import newness
+from cubecrop.archive.identity import HALF_ORBIT, newness
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,10 +15,6 @@ if TYPE_CHECKING:
     from cubecrop.schema import Scene
 
 __all__ = ["Pass", "group_passes"]
-
-
-#: A satellite is back after 100 minutes at the soonest: what lies closer is of one pass.
-_HALF_ORBIT = dt.timedelta(minutes=50)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +90,7 @@ def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:
         last = scenes[groups[-1][-1]] if groups else None
         scene = scenes[index]
         if last is not None and (
-            scene.solar_day == last.solar_day or scene.start - last.start < _HALF_ORBIT
+            scene.solar_day == last.solar_day or scene.start - last.start < HALF_ORBIT
         ):
             groups[-1].append(index)
         else:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import rasterio
     from numpy.typing import NDArray
 
-    from cubecrop.cube.read import Source
+    from cubecrop.cube.source import Source
 
 __all__ = ["as_raster", "read_pixels"]
 

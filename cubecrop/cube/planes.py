@@ -41,6 +41,12 @@ class Plane:
         )
         return self.values[rows[:, None], columns]
 
+    def strip(self, start: int, stop: int) -> Plane:
+        """Some rows of the chunk."""
+        first, last = (start + self.top) // self.factor, -(-(stop + self.top) // self.factor)
+        top = (start + self.top) % self.factor
+        return Plane(self.values[first:last], self.factor, top, self.left)
+
     def flat(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
         """Where rows and columns of the chunk are in ``values.ravel()``."""
         down, right = (rows + self.top) // self.factor, (columns + self.left) // self.factor

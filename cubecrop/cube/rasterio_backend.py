@@ -18,7 +18,6 @@ from cubecrop.cube.grid import MEMORY, Lattice, Window, lattice_of
 from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.read import (
     Layer,
-    Source,
     WindowReader,
     margin_of,
     read_layer,
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.grid import Chunks
+    from cubecrop.cube.source import Source
     from cubecrop.schema import Scene
 
 __all__ = ["RasterioBackend"]

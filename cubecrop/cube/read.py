@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
@@ -18,38 +18,21 @@ from rasterio.enums import Resampling
 
 from cubecrop.cube.access import with_file
 from cubecrop.cube.blocks import nest_of
-from cubecrop.cube.headers import Stated, check_file
+from cubecrop.cube.headers import check_file
 from cubecrop.cube.pixels import as_raster, read_pixels
 from cubecrop.cube.warp import footing, lattice_squares, warp_square
 from cubecrop.errors import ReadError
-from cubecrop.schema import Access
 
 if TYPE_CHECKING:
     from cubecrop.cube.grid import Lattice, Window
+    from cubecrop.cube.source import Source
 
 __all__ = [
-    "Layer", "Source", "WindowReader", "covers", "filled", "finished", "lay", "margin_of",
+    "Layer", "WindowReader", "covers", "filled", "finished", "lay", "margin_of",
     "raw_fill", "read_layer", "read_window", "warp_onto", "within",
 ]  # fmt: skip
 
 Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """One file, with the names to blame when it fails.
-
-    ``kind`` is a key of `cubecrop.cube.kinds.KINDS`, ``stated`` what the item says of the file;
-    a file is held against both when it is opened.
-    """
-
-    item: str
-    asset: str
-    href: str
-    nodata: float | None = None
-    access: Access = field(default_factory=Access)
-    kind: str = ""
-    stated: Stated | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

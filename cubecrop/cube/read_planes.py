@@ -13,7 +13,6 @@ from cubecrop.cube.headers import check_file
 from cubecrop.cube.planes import Plane
 from cubecrop.cube.read import (
     Layer,
-    Source,
     covers,
     filled,
     finished,
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
 
     import rasterio
     from numpy.typing import NDArray
+
+    from cubecrop.cube.source import Source
 
 __all__ = ["read_plane"]
 

@@ -10,7 +10,7 @@ import xarray as xr
 from cubecrop.cube.neighbours import grown
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.read import Layer
-from cubecrop.cube.series import UNSEEN, Series, lazy_values
+from cubecrop.cube.series import UNSEEN, Series, lazy_series, lazy_values
 from cubecrop.errors import SchemaError
 from cubecrop.schema import SENTINEL1_BANDS, Scene, Status
 
@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from cubecrop.cube.planes import Reading
     from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "mask_zeros", "packed", "sentinel1_child"]
+__all__ = ["BYTES_AS_READ", "BYTES_PER_STEP", "mask_zeros", "packed", "sentinel1_child"]
 
-#: Decoded bytes of one pixel on one date.
+#: Bytes of the values of one pixel on one date, and with its code.
 BYTES_PER_STEP = 4 * len(SENTINEL1_BANDS)
+BYTES_AS_READ = BYTES_PER_STEP + 1
 
 #: Metres around unflagged zeros that are masked too: border pixels mix with them.
 _EROSION = 30.0
@@ -72,6 +73,7 @@ def sentinel1_child(
     grid: GeoBox,
     *,
     chunks: Chunks,
+    rows: tuple[int, ...] | None = None,
     backend: Backend,
     on_error: OnError = "raise",
 ) -> xr.Dataset:
@@ -84,7 +86,9 @@ def sentinel1_child(
     grid : odc.geo.geobox.GeoBox
         The cube's grid.
     chunks : tuple
-        Lengths of the chunks along y and along x.
+        Lengths along y and x of the chunks that are read.
+    rows : tuple of int, optional
+        Lengths along y of the chunks of values, if these are parts of what is read.
     backend : Backend
         What builds the stacks.
     on_error : {"raise", "lost"}
@@ -103,8 +107,10 @@ def sentinel1_child(
         )
     reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
-    backscatter = lazy_values(reading, packed, dates=tuple(one.members for one in passes),
-                              n_bands=len(SENTINEL1_BANDS))  # fmt: skip
+    series = lazy_series(reading, packed, dates=tuple(one.members for one in passes))
+    backscatter = lazy_values(
+        series, rows=rows or chunks[0], n_dates=len(passes), n_bands=len(SENTINEL1_BANDS)
+    )
     attrs = {
         "units": "dB",
         "long_name": "radar backscatter",

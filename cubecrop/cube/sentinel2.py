@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 
 from cubecrop.cube.clouds import Clouds, cloud_layers
 from cubecrop.cube.dark_pixels import check_dark_pixels
 from cubecrop.cube.passes import Pass, group_passes
 from cubecrop.cube.planes import Plane
 from cubecrop.cube.read import Layer
-from cubecrop.cube.series import UNSEEN, Series, lazy_values
+from cubecrop.cube.series import UNSEEN, Series, in_strips, lazy_series, lazy_values
 from cubecrop.errors import SchemaError
-from cubecrop.losses import readings_of
 from cubecrop.schema import SENTINEL2_BANDS, Scene, Status
 
 if TYPE_CHECKING:
@@ -29,10 +28,17 @@ if TYPE_CHECKING:
     from cubecrop.cube.planes import Reading
     from cubecrop.losses import OnError
 
-__all__ = ["BYTES_PER_STEP", "RANK", "packed", "sentinel2_child", "status_of"]
+__all__ = [
+    "BYTES_AS_READ", "BYTES_PER_STEP", "BYTES_REPROJECTED", "RANK", "packed", "sentinel2_child",
+    "status_of",
+]  # fmt: skip
 
-#: Decoded bytes of one pixel on one date.
+#: Bytes of the values of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
+#: And as files have them, four bands of 10 m and six of 20 m, with its mask and its code; of
+#: files that are reprojected every band is of the cube's pixels.
+BYTES_AS_READ = 4 * 2 + 6 * 2 // 4 + 2
+BYTES_REPROJECTED = 10 * 2 + 2
 
 _NODATA = 0
 #: Ranks of clear, cloud, outside and lost, the best being 0. The rank of a rank is the status.
@@ -49,6 +55,7 @@ def sentinel2_child(
     grid: GeoBox,
     *,
     chunks: Chunks,
+    rows: tuple[int, ...] | None = None,
     backend: Backend,
     on_error: OnError = "raise",
     clouds: Clouds = "scl",
@@ -62,7 +69,9 @@ def sentinel2_child(
     grid : odc.geo.geobox.GeoBox
         The cube's grid.
     chunks : tuple
-        Lengths of the chunks along y and along x.
+        Lengths along y and x of the chunks that are read.
+    rows : tuple of int, optional
+        Lengths along y of the chunks of values, if these are parts of what is read.
     backend : Backend
         What builds the stacks.
     on_error : {"raise", "lost"}
@@ -93,20 +102,23 @@ def sentinel2_child(
         gate=Status.CLEAR,
     )
     passes = group_passes(scenes)
-    packing = {
-        "dates": tuple(one.members for one in passes),
-        "scale": np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes]),
-        "offset": np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes]),
-        "unverified": {i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
-    }
-    reflectance = lazy_values(reading, packed, n_bands=len(SENTINEL2_BANDS), **packing)
-    status = da.map_blocks(
+    series = lazy_series(
+        reading,
+        packed,
+        dates=tuple(one.members for one in passes),
+        scale=np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes]),
+        offset=np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes]),
+        unverified={i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
+    )
+    rows = rows or chunks[0]
+    reflectance = lazy_values(series, rows=rows, n_dates=len(passes), n_bands=len(SENTINEL2_BANDS))
+    status = in_strips(
         status_of,
-        readings_of(reflectance),
-        new_axis=0,
-        chunks=((len(passes),), *reading.chunks),
+        series,
+        rows=rows,
+        lead=(len(passes),),
         dtype=np.uint8,
-        meta=np.empty((0, 0, 0), np.uint8),
+        name=f"cubecrop-status-{tokenize(series.name, rows)}",
     )
     return xr.Dataset(
         {
@@ -158,6 +170,7 @@ def packed(
     code = np.empty((len(dates), *reading.shape), dtype=np.uint8)
     for step, members in enumerate(dates):
         code[step] = UNSEEN + Status.OUTSIDE
+        is_first = True
         for number, scene in enumerate(members):
             mask = _worst([layer[scene][0] for layer in masks], reading.shape)
             if mask is None:
@@ -168,8 +181,11 @@ def packed(
             lacking = _lacking(numbers[scene], reading.shape)
             if lacking is not None:
                 seen[lacking & (mask == Status.CLEAR)] = UNSEEN + Status.OUTSIDE
-            better = _RANK[seen] < _RANK[code[step]]
-            np.copyto(code[step], seen, where=better)
+            if is_first:  # nothing is worse than outside
+                code[step] = seen
+            else:
+                np.copyto(code[step], seen, where=_RANK[seen] < _RANK[code[step]])
+            is_first = False
     return Series(
         code=code, dates=dates, planes=numbers, scale=scale, offset=offset,
         losses=reading.losses,

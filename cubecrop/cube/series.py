@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
+from dask.highlevelgraph import HighLevelGraph
 
+from cubecrop.cube.recycled import Recycled
 from cubecrop.errors import SchemaError
-from cubecrop.losses import READING, VALUES
+from cubecrop.losses import READING, VALUES, ValuesLayer, constant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from numpy.typing import NDArray
+    from dask.delayed import Delayed
+    from numpy.typing import DTypeLike, NDArray
 
     from cubecrop.cube.planes import Plane
     from cubecrop.losses import Loss
 
-__all__ = ["UNSEEN", "Series", "lazy_values"]
+__all__ = ["UNSEEN", "Series", "in_strips", "lazy_series", "lazy_values"]
 
 #: Codes from here on say why a pixel shows no scene of a date: `Status` more than this.
 UNSEEN: Final = 250
@@ -63,13 +66,23 @@ class Series:
         planes = [plane for scene in self.planes for plane in scene if plane is not None]
         return self.code.nbytes + sum(plane.values.nbytes for plane in planes)
 
-    def values(self) -> NDArray[np.float32]:
-        """All values: (time, band, y, x) float32, NaN where a pixel shows no scene."""
+    def strip(self, start: int, stop: int) -> Series:
+        """Some rows of the chunk."""
+        planes = [
+            [None if plane is None else plane.strip(start, stop) for plane in scene]
+            for scene in self.planes
+        ]
+        return replace(self, code=self.code[:, start:stop], planes=planes)
+
+    def values(self, empty: Callable[..., NDArray[Any]] = np.empty) -> NDArray[np.float32]:
+        """All values: (time, band, y, x) float32, NaN where a pixel shows no scene.
+
+        ``empty(shape, dtype)`` gives the array that they are written to.
+        """
         from cubecrop.cube.unpack import paint
 
-        out = np.empty(
-            (len(self.dates), self.scale.shape[1], *self.code.shape[1:]), dtype=np.float32
-        )
+        shape = len(self.dates), self.scale.shape[1], *self.code.shape[1:]
+        out: NDArray[np.float32] = empty(shape, np.float32)
         for step in range(len(self.dates)):
             first = True
             for number, scene in self._shown(step):
@@ -138,14 +151,14 @@ def in_decibel(power: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-def lazy_values(
+def lazy_series(
     readings: da.Array,
     pack: Callable[..., Series],
     *,
-    n_bands: int,
+    dates: Sequence[Sequence[int]],
     **packing: Any,  # noqa: ANN401
 ) -> da.Array:
-    """The values of a stack, (time, band, y, x) float32; see `cubecrop.losses.readings_of`.
+    """Series of a stack, (y, x) of `Series`, a chunk each.
 
     Parameters
     ----------
@@ -153,37 +166,113 @@ def lazy_values(
         (y, x) of `cubecrop.cube.planes.Reading`, as a backend gives them.
     pack : callable
         ``pack(reading, dates=..., ...)`` makes a `Series` of one.
-    n_bands : int
-        Bands of the series.
+    dates : sequence of sequence of int
+        Scenes of each date.
     **packing
-        What ``pack`` is given; ``dates`` is scenes of each date.
+        What else ``pack`` is given.
 
     Raises
     ------
     SchemaError
         A date has more scenes than a `Series` can tell apart.
     """
-    most = max(map(len, packing["dates"]))
+    most = max(map(len, dates))
     if most > UNSEEN:
         raise SchemaError(
             f"{most} scenes are of one date, expected {UNSEEN} at most. Take a smaller area."
         )
-    token = tokenize(readings.name, pack, packing)
-    series = da.map_blocks(
-        pack, readings, **packing, dtype=object, meta=np.empty((0, 0), object),
+    token = tokenize(readings.name, pack, dates, packing)
+    series: da.Array = da.map_blocks(
+        pack, readings, dates=dates, **packing, dtype=object, meta=np.empty((0, 0), object),
         name=f"{READING}{token}",
     )  # fmt: skip
-    values: da.Array = da.map_blocks(
+    return series
+
+
+def lazy_values(series: da.Array, *, rows: tuple[int, ...], n_dates: int, n_bands: int) -> da.Array:
+    """Values of series, (time, band, y, x) float32; see `cubecrop.losses.readings_of`.
+
+    Parameters
+    ----------
+    series : dask.array.Array
+        (y, x) of `Series`.
+    rows : tuple of int
+        Lengths along y of the chunks of values, each of which lies in a chunk of ``series``.
+    n_dates, n_bands : int
+        Dates and bands of each.
+    """
+    token = tokenize(series.name, rows)
+    memory = Recycled(len(rows) * series.numblocks[1])
+    return in_strips(
         _values_of,
         series,
-        new_axis=(0, 1),
-        chunks=((len(packing["dates"]),), (n_bands,), *readings.chunks),
+        rows=rows,
+        lead=(n_dates, n_bands),
         dtype=np.float32,
-        meta=np.empty((0, 0, 0, 0), np.float32),
         name=f"{VALUES}{token}",
+        beside=constant(f"cubecrop-recycled-{token}", memory),
     )
-    return values
 
 
-def _values_of(series: Series) -> NDArray[np.float32]:
-    return series.values()
+def in_strips(
+    function: Callable[..., NDArray[Any]],
+    series: da.Array,
+    *,
+    rows: tuple[int, ...],
+    lead: tuple[int, ...],
+    dtype: DTypeLike,
+    name: str,
+    beside: Delayed | None = None,
+) -> da.Array:
+    """What a function makes of strips of rows of a series, a task a strip: (…, y, x).
+
+    Parameters
+    ----------
+    function : callable
+        ``function(series)`` of a strip; it is given ``beside`` too, if there is that.
+    series : dask.array.Array
+        (y, x) of `Series`.
+    rows : tuple of int
+        Lengths of the strips, each of which lies in a chunk of ``series``.
+    lead : tuple of int
+        Lengths of the dims before y and x.
+    dtype, name
+        Of the array.
+    beside : Delayed, optional
+        A further argument.
+    """
+    tops, starts = (np.cumsum((0, *lengths))[:-1] for lengths in (series.chunks[0], rows))
+    owners = np.searchsorted(tops, starts, side="right") - 1
+    more = () if beside is None else (beside.key,)
+    front = (0,) * len(lead)
+    tasks: dict[Any, Any] = {}
+    for number, (owner, start) in enumerate(zip(owners.tolist(), starts.tolist(), strict=True)):
+        top = start - int(tops[owner])
+        for column in range(series.numblocks[1]):
+            key = (series.name, owner, column)
+            tasks[(name, *front, number, column)] = (
+                _of_strip, function, key, top, top + rows[number], *more,
+            )  # fmt: skip
+    below: list[Any] = [series] if beside is None else [series, beside]
+    graph = HighLevelGraph.from_collections(name, tasks, below)
+    layers = {**graph.layers, name: ValuesLayer(tasks, series.chunks)}
+    return da.Array(
+        HighLevelGraph(layers, graph.dependencies),
+        name,
+        chunks=(*((size,) for size in lead), rows, series.chunks[1]),
+        dtype=dtype,
+    )
+
+
+def _of_strip(
+    function: Callable[..., NDArray[Any]],
+    series: Series,
+    start: int,
+    stop: int,
+    *beside: Any,  # noqa: ANN401
+) -> NDArray[Any]:
+    return function(series.strip(start, stop), *beside)
+
+
+def _values_of(series: Series, memory: Recycled) -> NDArray[np.float32]:
+    return series.values(memory.empty)

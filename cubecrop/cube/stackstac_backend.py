@@ -9,7 +9,7 @@ import numpy as np
 
 from cubecrop.cube.backend import as_readings, extent_of, only_raises, reach_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
-from cubecrop.cube.read import Layer, Source, read_layer
+from cubecrop.cube.read import Layer, read_layer
 from cubecrop.errors import MissingExtraError, SchemaError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
     from cubecrop.cube.grid import Chunks
+    from cubecrop.cube.source import Source
     from cubecrop.losses import OnError
     from cubecrop.schema import Scene
 

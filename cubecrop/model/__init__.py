@@ -1,40 +1,97 @@
-"""Networks, and models that know what they were made for."""
+"""Networks, and models that know what they were made for.
+
+Names load on first use, so that what needs no torch, such as `read_spec`, does not import it.
+"""
 
 from __future__ import annotations
 
-from cubecrop.model.arrays import (
-    SampleArrays,
-    SensorArrays,
-    WeatherArrays,
-    all_finite,
-    assemble,
-    days_since_start,
-    in_window,
-    mean_over_pixels,
-    pixel_sets_of,
-    sample_arrays,
-    season_of,
-    sensor_arrays,
-    with_enough_dates,
-)
-from cubecrop.model.calibration import Calibration, calibration_text, tempered
-from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
-from cubecrop.model.crop_model import CropModel
-from cubecrop.model.networks import CropNetwork, Outputs
-from cubecrop.model.part_scores import BASELINE, PartScores, difference, part_scores
-from cubecrop.model.predict import (
-    Predictor,
-    as_batch,
-    check_device_name,
-    keep_freed_memory,
-    one_thread,
-    usable_device,
-)
-from cubecrop.model.record import TrainingRecord, window_text
-from cubecrop.model.reference import ModelReference, reference_to
-from cubecrop.model.series import Batch, Series
-from cubecrop.model.storage import MODEL_FILES
-from cubecrop.model.thermal import thermal_source
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cubecrop.model.arrays import (
+        SampleArrays,
+        SensorArrays,
+        WeatherArrays,
+        all_finite,
+        assemble,
+        days_since_start,
+        in_bands,
+        in_window,
+        mean_over_pixels,
+        pixel_sets_of,
+        sample_arrays,
+        season_of,
+        sensor_arrays,
+        with_enough_dates,
+    )
+    from cubecrop.model.calibration import Calibration, calibration_text, tempered
+    from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
+    from cubecrop.model.crop_model import CropModel
+    from cubecrop.model.networks import CropNetwork, Outputs
+    from cubecrop.model.predict import (
+        Predictor,
+        as_batch,
+        check_device_name,
+        keep_freed_memory,
+        one_thread,
+        usable_device,
+    )
+    from cubecrop.model.record import TrainingRecord, window_text
+    from cubecrop.model.reference import ModelReference, reference_to
+    from cubecrop.model.scores import BASELINE, PartScores, difference, part_scores
+    from cubecrop.model.series import Batch, Series
+    from cubecrop.model.spec import ModelSpec, beside_satellites
+    from cubecrop.model.spec_file import MODEL_FILES, read_spec
+    from cubecrop.model.thermal import thermal_source
+
+_HOMES = {
+    "BASELINE": "scores",
+    "MODEL_FILES": "spec_file",
+    "WEATHER": "config",
+    "Batch": "series",
+    "Calibration": "calibration",
+    "CropModel": "crop_model",
+    "CropNetwork": "networks",
+    "ModelReference": "reference",
+    "ModelSpec": "spec",
+    "NetworkConfig": "config",
+    "NetworkOptions": "config",
+    "Outputs": "networks",
+    "PartScores": "scores",
+    "Predictor": "predict",
+    "SampleArrays": "arrays",
+    "SensorArrays": "arrays",
+    "SensorConfig": "config",
+    "Series": "series",
+    "TrainingRecord": "record",
+    "WeatherArrays": "arrays",
+    "all_finite": "arrays",
+    "as_batch": "predict",
+    "assemble": "arrays",
+    "beside_satellites": "spec",
+    "calibration_text": "calibration",
+    "check_device_name": "predict",
+    "days_since_start": "arrays",
+    "difference": "scores",
+    "in_bands": "arrays",
+    "in_window": "arrays",
+    "keep_freed_memory": "predict",
+    "mean_over_pixels": "arrays",
+    "one_thread": "predict",
+    "part_scores": "scores",
+    "pixel_sets_of": "arrays",
+    "read_spec": "spec_file",
+    "reference_to": "reference",
+    "sample_arrays": "arrays",
+    "season_of": "arrays",
+    "sensor_arrays": "arrays",
+    "tempered": "calibration",
+    "thermal_source": "thermal",
+    "usable_device": "predict",
+    "window_text": "record",
+    "with_enough_dates": "arrays",
+}
 
 __all__ = [
     "BASELINE",
@@ -45,6 +102,7 @@ __all__ = [
     "CropModel",
     "CropNetwork",
     "ModelReference",
+    "ModelSpec",
     "NetworkConfig",
     "NetworkOptions",
     "Outputs",
@@ -59,16 +117,19 @@ __all__ = [
     "all_finite",
     "as_batch",
     "assemble",
+    "beside_satellites",
     "calibration_text",
     "check_device_name",
     "days_since_start",
     "difference",
+    "in_bands",
     "in_window",
     "keep_freed_memory",
     "mean_over_pixels",
     "one_thread",
     "part_scores",
     "pixel_sets_of",
+    "read_spec",
     "reference_to",
     "sample_arrays",
     "season_of",
@@ -79,3 +140,14 @@ __all__ = [
     "window_text",
     "with_enough_dates",
 ]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 (PEP 562)
+    if name in _HOMES:
+        return getattr(import_module(f"cubecrop.model.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'cubecrop.model' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    special = [name for name in globals() if name.startswith("__") and name.endswith("__")]
+    return sorted([*special, *__all__])

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SampleArrays", "SensorArrays", "WeatherArrays", "all_finite", "assemble", "days_since_start",
-    "in_window", "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of", "sensor_arrays",
-    "with_enough_dates",
+    "in_bands", "in_window", "mean_over_pixels", "pixel_sets_of", "sample_arrays", "season_of",
+    "sensor_arrays", "with_enough_dates",
 ]  # fmt: skip
 
 #: Days that a network's weather is averaged over: fewer steps than days, and less noise.
@@ -126,6 +126,17 @@ def season_of(tree: xr.DataTree) -> Season:
             f"the tree has the attributes {told}, expected a year and two dates as YYYY-MM-DD "
             f"({error})."
         ) from error
+
+
+def in_bands(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
+    """The tree with each sensor's bands in the network's order."""
+    bands = {sensor.name: list(sensor.bands) for sensor in config.sensors}
+    nodes = {"/": tree.to_dataset()}
+    for name in tree.children:
+        node = tree.children[name].to_dataset(inherit=False)
+        ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
+        nodes[name] = node if ordered else node.sel(band=bands[name])
+    return xr.DataTree.from_dict(nodes, name=tree.name)
 
 
 def in_window(tree: xr.DataTree, window: Window) -> xr.DataTree:

@@ -41,6 +41,9 @@ class Calibration:
     n: int
 
     def __post_init__(self) -> None:
+        # As a file holds them: an int has another digest than the float that is read back.
+        for name in ("temperature", "alpha", "least"):
+            object.__setattr__(self, name, float(getattr(self, name)))
         if not (
             0 < self.temperature < float("inf")
             and 0 < self.alpha < 1

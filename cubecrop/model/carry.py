@@ -37,7 +37,9 @@ def send_model(model: CropModel, client: Client) -> None:
         Client of the cluster, not an asynchronous one.
     """
     name = f"cubecrop model {model.digest}"
-    client.register_plugin(_Carrier(model.digest, packed(model)), name=name)
+    client.register_plugin(
+        _Carrier(model.digest, packed(model, model.network, model.parcels_seen)), name=name
+    )
 
 
 class _Carrier(WorkerPlugin):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +11,16 @@ import numpy as np
 import xarray as xr
 
 from cubecrop.checks import check_path
-from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.errors import ModelMismatchError
 from cubecrop.files import check_free, new_folder
 from cubecrop.model.arrays import season_of
 from cubecrop.model.config import WEATHER
 from cubecrop.model.inspection import attention_of, embedding_of
 from cubecrop.model.predict import Predictor, usable_device
 from cubecrop.model.published import Normalisation, read_reference
-from cubecrop.model.record import TrainingRecord
-from cubecrop.model.storage import MODEL_FILES, digest_of, packed, unpacked
+from cubecrop.model.spec import ModelSpec
+from cubecrop.model.spec_file import MODEL_FILES, model_files
+from cubecrop.model.storage import digest_with, packed, unpacked
 from cubecrop.model.suitability import arrays_for, check_data, select_bands
 from cubecrop.model.telling import describe, describe_html
 from cubecrop.nomenclature import Nomenclature
@@ -29,105 +30,59 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.coverage import Coverage
     from cubecrop.model.calibration import Calibration
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
-    from cubecrop.model.part_scores import PartScores
-    from cubecrop.model.record import Window
 
 __all__ = ["CropModel"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class CropModel:
-    """A trained network, its classes, and what data it was made for.
+class CropModel(ModelSpec):
+    """A trained network with its specification: its classes, and what data it was made for.
 
     Parameters
     ----------
     network : CropNetwork
-        The network, on the processor, with its normalisation.
-    nomenclature : Nomenclature
-        Classes by index of the network's output.
-    season_window : tuple
-        First and last day as (years from the harvest year, month, day); see `Season.window`.
-        None for published weights, which know of no season.
-    radar_calibration : str
-        ``gamma0`` or ``sigma0``; empty for a network without radar.
-    radar_orbits : tuple of str
-        Orbit states in training.
-    composite : str
-        ``dekad``, ``month``, or empty for series of single dates.
-    n_pixels : int
-        Pixels drawn from a parcel to predict it.
-    coverage : mapping
-        Sensor to the `Coverage` of its season in training. Data that covers less is refused,
-        and what has fewer valid dates than half of a training parcel's has no prediction.
-        Without it neither is asked for.
-    training : TrainingRecord
-        What it learned from.
-    scores : mapping
-        Part ("train", "held out") to its `PartScores`.
+        The network, on the processor, with its normalisation; its configuration is that of the
+        specification.
     parcels_seen : mapping
         Part ("train", "held out") to sorted fingerprints (parcel,) uint64 of its parcels, by
         id and place: whoever has the parcels can tell which of them the model knows. Empty
         where it was not recorded.
-    calibration : Calibration, optional
-        Temperature of the probabilities, and the threshold of crop sets.
-    name, licence : str
-        For people.
+    nomenclature, season_window and so on
+        As for `ModelSpec`.
     """
 
+    config: NetworkConfig = field(init=False)
     network: CropNetwork
-    nomenclature: Nomenclature
-    season_window: Window | None
-    radar_calibration: str = ""
-    radar_orbits: tuple[str, ...] = ()
-    composite: str = ""
-    n_pixels: int = 64
-    coverage: Mapping[str, Coverage] = field(default_factory=dict)
-    training: TrainingRecord = field(default_factory=TrainingRecord)
-    scores: Mapping[str, PartScores] = field(default_factory=dict)
     parcels_seen: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
-    calibration: Calibration | None = None
-    name: str = "crop model"
-    licence: str = "unspecified"
 
     def __post_init__(self) -> None:
-        if len(self.nomenclature) != self.config.n_classes:
-            raise ModelFormatError(
-                f"network tells {self.config.n_classes} classes apart, the nomenclature has "
-                f"{len(self.nomenclature)}."
-            )
+        object.__setattr__(self, "config", self.network.config)
+        super().__post_init__()
 
     def __repr__(self) -> str:
-        return describe(self)
+        return describe(self, self.digest)
 
     def _repr_html_(self) -> str:
-        return describe_html(self)
+        return describe_html(self, self.digest)
 
-    @property
-    def config(self) -> NetworkConfig:
-        """Sensors, bands and sizes of the network."""
-        return self.network.config
-
-    @property
-    def sensors(self) -> tuple[str, ...]:
-        """Children of a season cube that the network takes."""
-        return tuple(sensor.name for sensor in self.config.sensors)
+    @classmethod
+    def of(
+        cls,
+        spec: ModelSpec,
+        network: CropNetwork,
+        parcels_seen: Mapping[str, NDArray[np.uint64]],
+    ) -> CropModel:
+        """A model of a specification and a network."""
+        values = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name != "config"}
+        return cls(network=network, parcels_seen=parcels_seen, **values)
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights and metadata: names exactly this model."""
-        return digest_of(self)
-
-    @property
-    def least_dates(self) -> dict[str, int]:
-        """Valid dates that a parcel or pixel must have, by sensor, to be predicted from it."""
-        return {
-            name: self.coverage[name].least_dates if name in self.coverage else 1
-            for name in self.sensors
-        }
+        return digest_with(self, self.network, self.parcels_seen)
 
     def check(self, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
         """Raise unless a season cube or pixel sets are what the model was made for.
@@ -324,7 +279,7 @@ class CropModel:
         folder = check_path("path", path)
         check_free(folder, files=MODEL_FILES, overwrite=overwrite)
         with new_folder(folder, files=MODEL_FILES, overwrite=overwrite) as staging:
-            for name, content in packed(self).items():
+            for name, content in packed(self, self.network, self.parcels_seen).items():
                 (staging / name).write_bytes(content)
         return folder
 
@@ -337,18 +292,7 @@ class CropModel:
         ModelFormatError
             The folder is not a model, is damaged, or was changed after it was written.
         """
-        folder = check_path("path", path, error=ModelFormatError)
-        if folder.name in MODEL_FILES and folder.is_file():
-            raise ModelFormatError(
-                f"{folder} is a file of a model; give the folder that holds it, {folder.parent}."
-            )
-        if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
-            raise ModelFormatError(
-                f"{folder} is not a model: it lacks {missing}. Train one with "
-                "`cubecrop train PARCELS --label COLUMN --year YEAR --archive ARCHIVE --out DIR`."
-            )
-        files = {name: (folder / name).read_bytes() for name in MODEL_FILES}
-        return cls(**unpacked(files, folder))
+        return cls.of(*unpacked(model_files(path), path))
 
     def with_calibration(self, calibration: Calibration | None) -> CropModel:
         """The same model with another calibration."""

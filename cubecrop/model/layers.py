@@ -14,13 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "RowNorm", "dense", "lean", "linear", "mlp", "packed", "unpacked",
+    "RowNorm", "dense", "lean", "mlp", "packed", "unpacked",
 ]  # fmt: skip
 
-#: A convolution takes rows in this many images: with fewer, torch does without oneDNN.
-_IMAGES = 16
-#: Multiplications below which preparing a convolution costs more than it saves.
-_WORTH_CONVOLVING = 3_000_000
 #: Numbers from which a training step computes intermediates of a tensor twice, for so many
 #: members in one go, rather than keep them.
 _LARGE = 500_000
@@ -60,22 +56,6 @@ def mlp(widths: Sequence[int], *, last: bool = True) -> nn.Sequential:
     for inside, outside in itertools.pairwise(widths):
         layers += [nn.Linear(inside, outside), RowNorm(outside), nn.ReLU(inplace=True)]
     return nn.Sequential(*(layers if last else layers[:-1]))
-
-
-def linear(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Linear layer of many rows (row, inside) as a convolution of width 1: (row, outside).
-
-    On a processor torch gives convolutions to oneDNN and products of matrices to its BLAS,
-    which is half as fast where MKL does not know the processor's widest instructions.
-    """
-    n, inside = rows.shape
-    if rows.is_cuda or n * weight.numel() < _WORTH_CONVOLVING:
-        return functional.linear(rows, weight, bias)
-    if spare := -n % _IMAGES:
-        rows = functional.pad(rows, (0, 0, 0, spare))
-    images = rows.view(_IMAGES, -1, 1, inside).permute(0, 3, 1, 2)  # (image, band, row, 1)
-    out = functional.conv2d(images, weight[:, :, None, None], bias)
-    return out.permute(0, 2, 3, 1).reshape(n + spare, -1)[:n]
 
 
 def packed(values: Tensor, mask: Tensor) -> Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from shapely.geometry import mapping
 
 from cubecrop.circle import bbox_around, box_of
@@ -14,12 +14,26 @@ from cubecrop.schema import SERIES
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
-    from cubecrop.model.crop_model import CropModel
+    from collections.abc import Mapping
 
-__all__ = ["mlm_item"]
+    from cubecrop.model.spec import ModelSpec
+
+__all__ = ["NetworkFacts", "mlm_item"]
 
 
-def mlm_item(model: CropModel) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkFacts:
+    """What the item states of a network's weights.
+
+    ``normalisation`` are the mean and the deviation of each band, by sensor.
+    """
+
+    framework_version: str
+    n_parameters: int
+    normalisation: Mapping[str, tuple[list[float], list[float]]]
+
+
+def mlm_item(model: ModelSpec, digest: str, network: NetworkFacts) -> dict[str, Any]:
     """Describe a model as a STAC item, MLM extension 1.4.
 
     Its geometry is the bounding box of what it was trained on, or the globe where that is
@@ -35,7 +49,7 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
         "type": "Feature",
         "stac_version": "1.1.0",
         "stac_extensions": ["https://stac-extensions.github.io/mlm/v1.4.0/schema.json"],
-        "id": f"cubecrop-{model.digest[:16]}",
+        "id": f"cubecrop-{digest[:16]}",
         "geometry": mapping(box_of(bbox)),
         "bbox": list(bbox),
         "properties": {
@@ -50,10 +64,10 @@ def mlm_item(model: CropModel) -> dict[str, Any]:
             ),
             "mlm:tasks": ["classification"],
             "mlm:framework": "PyTorch",
-            "mlm:framework_version": torch.__version__.split("+")[0],
-            "mlm:total_parameters": sum(p.numel() for p in model.network.parameters()),
+            "mlm:framework_version": network.framework_version,
+            "mlm:total_parameters": network.n_parameters,
             "bands": bands,
-            "mlm:input": [_input(model, name) for name in model.sensors],
+            "mlm:input": [_input(model, name, network) for name in model.sensors],
             "mlm:output": [_output(model)],
         },
         "links": [],
@@ -75,10 +89,10 @@ def _slug(name: str) -> str:
     return re.sub(r"[^0-9A-Za-z_.-]+", "-", f"cubecrop-{name}").strip("-._")
 
 
-def _input(model: CropModel, name: str) -> dict[str, Any]:
-    mean_of, deviation_of = model.network.normalisation(name)
+def _input(model: ModelSpec, name: str, network: NetworkFacts) -> dict[str, Any]:
+    means, deviations = network.normalisation[name]
     bands = next(s.bands for s in model.config.sensors if s.name == name)
-    pairs = zip(mean_of.tolist(), deviation_of.tolist(), strict=True)
+    pairs = zip(means, deviations, strict=True)
     return {
         "name": f"{name} {SERIES[name]}",
         "bands": list(bands),
@@ -95,7 +109,7 @@ def _input(model: CropModel, name: str) -> dict[str, Any]:
     }
 
 
-def _output(model: CropModel) -> dict[str, Any]:
+def _output(model: ModelSpec) -> dict[str, Any]:
     names = model.nomenclature.names
     return {
         "name": "crop type",

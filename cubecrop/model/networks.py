@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cubecrop.model.config import WEATHER
-from cubecrop.model.gathering import gathered, spread_dates
+from cubecrop.model.fast.gathering import gathered, spread_dates
 from cubecrop.model.layers import dense, mlp, packed
 from cubecrop.model.positions import Positions, joined, numbers_of, positions, positions_of
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal

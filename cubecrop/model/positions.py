@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from cubecrop.model.config import NetworkConfig
-    from cubecrop.model.gathering import Gathered
+    from cubecrop.model.fast.gathering import Gathered
     from cubecrop.model.series import Series
 
 __all__ = [

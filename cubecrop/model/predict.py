@@ -12,7 +12,7 @@ import torch
 from cubecrop.checks import told
 from cubecrop.errors import DeviceError
 from cubecrop.model.calibration import tempered
-from cubecrop.model.folding import fold
+from cubecrop.model.fast.folding import fold
 from cubecrop.model.series import Batch, Series
 
 if TYPE_CHECKING:

@@ -76,7 +76,7 @@ def drop(digest: str) -> None:
 @functools.lru_cache(maxsize=4)
 def _predictor(reference: ModelReference, device: str) -> Predictor:
     if (files := _SENT.get(reference.digest)) is not None:
-        return CropModel(**unpacked(files, "the model that was sent")).predictor(device)
+        return CropModel.of(*unpacked(files, "the model that was sent")).predictor(device)
     if not Path(reference.path).exists():
         raise ModelFormatError(
             f"model {reference.digest[:12]} is not on this machine, which sees no folder "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import xarray as xr
@@ -11,6 +12,7 @@ from cubecrop.coverage import Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
+    in_bands,
     in_window,
     sample_arrays,
     season_of,
@@ -23,13 +25,13 @@ from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig, SensorConfig
-    from cubecrop.model.crop_model import CropModel
+    from cubecrop.model.spec import ModelSpec
     from cubecrop.season import Season
 
 __all__ = ["arrays_for", "check_data", "select_bands"]
 
 
-def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
+def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
     """Sensors of a model that data has; raises where it was not made for them.
 
     See `cubecrop.model.CropModel.check`.
@@ -52,6 +54,7 @@ def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False)
             f"series composited by {model.composite or 'nothing'!r}. Open the season with "
             f"`composite={model.composite or None!r}`."
         )
+    _check_making(model, data)
     present = tuple(name for name in model.sensors if name in data.children)
     for name in sorted(set(model.sensors) - set(present) - set(model.config.may_be_missing)):
         raise ModelMismatchError(
@@ -70,7 +73,28 @@ def check_data(model: CropModel, data: xr.DataTree, *, allow_gaps: bool = False)
     return present
 
 
-def _check_coverage(model: CropModel, data: xr.DataTree, present: tuple[str, ...]) -> None:
+def _check_making(model: ModelSpec, data: xr.DataTree) -> None:
+    """Raise where data tells that it was masked or resampled otherwise than in training."""
+    clouds = data.attrs.get("clouds")
+    if clouds is not None and model.clouds and clouds != model.clouds:
+        raise ModelMismatchError(
+            f"data was masked for clouds by {clouds!r}, the model was trained under the cloud mask "
+            f"{model.clouds!r}. Pass the same mask, `clouds=...`, or train a model under this one."
+        )
+    resolution = data.attrs.get("resolution")
+    if (
+        resolution is not None
+        and model.resolution is not None
+        and not math.isclose(resolution, model.resolution, rel_tol=1e-6)
+    ):
+        raise ModelMismatchError(
+            f"data has pixels of {resolution:g} m, the model was trained on pixels of "
+            f"{model.resolution:g} m. Leave out `resolution=` (`--resolution`), which takes the "
+            "model's, or train a model at this one."
+        )
+
+
+def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -> None:
     """Raise where sensors cover less of the season than in training.
 
     Only of data that tells its acquisitions: parcels of a table may all be cloudy on a date. One
@@ -148,7 +172,7 @@ def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
             )
 
 
-def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> None:
+def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> None:
     """Raise unless a sensor has the bands and, of radar, the calibration and passes needed."""
     name, bands = sensor.name, sensor.bands
     if "band" not in node.coords:
@@ -178,22 +202,16 @@ def _check_sensor(model: CropModel, node: xr.DataTree, sensor: SensorConfig) -> 
             )
 
 
-def select_bands(model: CropModel, tree: xr.DataTree) -> xr.DataTree:
+def select_bands(model: ModelSpec, tree: xr.DataTree) -> xr.DataTree:
     """The tree with each sensor's bands in the model's order, and in its season window."""
     if model.season_window is not None and not windows_alike(
         season_of(tree).window, model.season_window
     ):
         tree = in_window(tree, model.season_window)
-    bands = {s.name: list(s.bands) for s in model.config.sensors}
-    nodes = {"/": tree.to_dataset()}
-    for name in tree.children:
-        node = tree.children[name].to_dataset(inherit=False)
-        ordered = name not in bands or node["band"].to_numpy().tolist() == bands[name]
-        nodes[name] = node if ordered else node.sel(band=bands[name])
-    return xr.DataTree.from_dict(nodes, name=tree.name)
+    return in_bands(tree, model.config)
 
 
-def arrays_for(model: CropModel, samples: xr.DataTree, *, allow_gaps: bool = False) -> SampleArrays:
+def arrays_for(model: ModelSpec, samples: xr.DataTree, *, allow_gaps: bool = False) -> SampleArrays:
     """What the network takes of pixel sets, once they are known to be what it needs.
 
     Reads the pixel sets. Sensors of which a parcel has fewer dates than the model asks for are

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from cubecrop.display import block, day_text, html_table, listed, plain, swatches
 from cubecrop.metrics import SCORE_NAMES, ScoreName
-from cubecrop.model.part_scores import BASELINE
+from cubecrop.model.scores import BASELINE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cubecrop.model.crop_model import CropModel
-    from cubecrop.model.part_scores import PartScores
     from cubecrop.model.record import Window
+    from cubecrop.model.scores import PartScores
+    from cubecrop.model.spec import ModelSpec
 
 __all__ = ["SCORE_TITLES", "describe", "describe_html", "score_notes", "score_text", "share_text"]
 
@@ -47,7 +47,7 @@ def score_text(scores: PartScores, name: ScoreName) -> str:
     return f"{value} ({share_text(low, digits=digits)}-{share_text(high, digits=digits)})"
 
 
-def score_notes(model: CropModel) -> list[str]:
+def score_notes(model: ModelSpec) -> list[str]:
     """What scores do not say by themselves, a sentence each."""
     notes = []
     held = model.scores.get("held out")
@@ -78,22 +78,22 @@ def score_notes(model: CropModel) -> list[str]:
     return notes
 
 
-def describe(model: CropModel) -> str:
+def describe(model: ModelSpec, digest: str) -> str:
     """A model in a few lines."""
     names = model.nomenclature.names
-    rows = [("classes", f"{len(names)}: {listed(names)}"), *_facts(model)]
+    rows = [("classes", f"{len(names)}: {listed(names)}"), *_facts(model, digest)]
     for part, values in model.scores.items():
         told = ", ".join(f"{SCORE_TITLES[n]} {score_text(values, n)}" for n in SCORE_NAMES)
         rows.append((plain(part), f"{values['n']:.0f} parcels, {told}"))
     return block(f"CropModel {plain(model.name)!r}", rows)
 
 
-def describe_html(model: CropModel) -> str:
+def describe_html(model: ModelSpec, digest: str) -> str:
     """A model as small tables of HTML."""
     names, colours = model.nomenclature.names, model.nomenclature.colours
     found = html_table(
         f"CropModel {plain(model.name)!r}",
-        [(f"{len(names)} classes", swatches(names, colours)), *_facts(model)],
+        [(f"{len(names)} classes", swatches(names, colours)), *_facts(model, digest)],
     )
     if model.scores:
         header = ("parcels", "n", *(SCORE_TITLES[name] for name in SCORE_NAMES))
@@ -106,7 +106,7 @@ def describe_html(model: CropModel) -> str:
     return found
 
 
-def _facts(model: CropModel) -> list[tuple[str, str]]:
+def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
     record = model.training
     rows = [("sensors", "; ".join(_sensor(model, one.name, one.bands) for one in
                                   model.config.sensors))]  # fmt: skip
@@ -136,11 +136,11 @@ def _facts(model: CropModel) -> list[tuple[str, str]]:
     calibration = model.calibration
     told = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
     rows.append(("confidence", told))
-    rows.append(("digest", model.digest[:12]))
+    rows.append(("digest", digest[:12]))
     return rows
 
 
-def _sensor(model: CropModel, name: str, bands: tuple[str, ...]) -> str:
+def _sensor(model: ModelSpec, name: str, bands: tuple[str, ...]) -> str:
     radar = (model.radar_calibration, *model.radar_orbits) if name == "sentinel1" else ()
     more = f", {', '.join(filter(None, radar))}" if any(radar) else ""
     return f"{name} ({' '.join(bands)}{more})"

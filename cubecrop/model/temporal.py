@@ -9,13 +9,14 @@ and summing to 1 over time.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from cubecrop.model.layers import RowNorm, dense, linear, mlp, unpacked
+from cubecrop.model.fast.linear import linear
+from cubecrop.model.fast.pooling import pool_heads
+from cubecrop.model.layers import RowNorm, dense, mlp, unpacked
 from cubecrop.model.positions import add_positions
 from cubecrop.model.sequence import BidirectionalGru, TemporalConvolution, Transformer
 
@@ -23,10 +24,7 @@ if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.positions import Positions
 
-__all__ = ["LightweightAttention", "TemporalAttention", "pool_heads", "temporal_encoder"]
-
-#: Heads pooled in one product: fewer are too small for it, more compute much for nothing.
-_HEADS_TOGETHER = 4
+__all__ = ["LightweightAttention", "TemporalAttention", "temporal_encoder"]
 
 
 def temporal_encoder(config: NetworkConfig) -> nn.Module:
@@ -185,22 +183,3 @@ def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
     masked = scores.masked_fill(~mask.unsqueeze(-1), float("-inf"))
     # Along the last dimension it takes a third of the time.
     return torch.softmax(masked.transpose(1, 2), dim=2).transpose(1, 2)
-
-
-def pool_heads(weight: Tensor, values: Tensor) -> Tensor:
-    """Sums (batch, head, channel) of each head's channels by its weights (batch, head, time).
-
-    Some heads together over the channels of all of them, of which each keeps its own: more
-    sums than needed, but in products of matrices and without copies.
-    """
-    heads = weight.shape[1]
-    together = math.gcd(heads, _HEADS_TOGETHER)
-    channels = values.shape[2] // heads * together
-    parts = []
-    split = zip(
-        torch.split(weight, together, dim=1), torch.split(values, channels, dim=2), strict=True
-    )
-    for w, v in split:
-        every = torch.bmm(w, v).view(len(w), together, together, -1)  # (batch, head, head, channel)
-        parts.append(every.diagonal(dim1=1, dim2=2).transpose(1, 2))
-    return torch.cat(parts, dim=1)

@@ -11,22 +11,20 @@ import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import season_for
-from cubecrop.checks import check_flag
 from cubecrop.circle import arcs_meet, bounds_of, wrap
-from cubecrop.cube import Clouds, Composite, check_cube_options, clouds_name
+from cubecrop.cube import CubeRequest
 from cubecrop.cube.grid import grid_for
 from cubecrop.errors import (
     AoiError,
     LabelError,
     ModelFormatError,
-    ModelMismatchError,
     ParcelError,
     SeasonError,
 )
-from cubecrop.model import CropModel, NetworkOptions, check_device_name, window_text
+from cubecrop.model import CropModel, ModelSpec
 from cubecrop.nomenclature import Nomenclature
-from cubecrop.schema import SERIES, Modality
-from cubecrop.season import Hemisphere, Season, windows_alike
+from cubecrop.schema import SERIES
+from cubecrop.season import Season
 from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
@@ -37,25 +35,20 @@ if TYPE_CHECKING:
 
     from cubecrop.archive import Archive
     from cubecrop.archive.base import Extent
+    from cubecrop.cube import Clouds
 
 __all__ = [
     "as_model",
     "as_nomenclature",
     "as_season",
-    "beside_satellites",
-    "check_options",
     "check_reach",
-    "clouds_for",
-    "composite_for",
-    "modalities_for",
+    "request_for",
     "season_of_model",
     "where_they_are",
     "within_archive",
 ]
 
 
-#: Degrees from the equator within which seasons go by rain and not by hemisphere.
-_TROPICS: Final = 10
 #: Pixels from the middle within which no parcel makes a cube too large.
 _NEAR: Final = 10_000
 
@@ -69,26 +62,6 @@ def as_season(year: int, season: Season | None) -> Season | int:
             f"year is {year} but the season is that of {season.year}; give the same year."
         )
     return season if season is not None else Season(year).year
-
-
-def check_options(
-    *,
-    resolution: float,
-    crs: str | int | None,
-    chunks: int | None,
-    memory: float,
-    device: str | None,
-    composite: Composite | None = None,
-    clouds: Clouds = "scl",
-    progress: bool = True,
-) -> None:
-    """Raise unless options are of the right kind, before an archive is asked."""
-    check_cube_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
-        clouds=clouds,
-    )  # fmt: skip
-    check_device_name(device)
-    check_flag("progress", progress)
 
 
 def as_nomenclature(
@@ -105,7 +78,7 @@ def as_nomenclature(
     return Nomenclature.from_csv(nomenclature, labels=labels)
 
 
-def season_of_model(year: int, season: Season | None, model: CropModel, area: Aoi) -> Season:
+def season_of_model(year: int, season: Season | None, model: ModelSpec, area: Aoi) -> Season:
     """The season that is given, or the window that a model was trained on, in a year.
 
     Raises
@@ -117,32 +90,7 @@ def season_of_model(year: int, season: Season | None, model: CropModel, area: Ao
         crops grow half a year apart.
     """
     usual = season_for(as_season(year, season), area)
-    if season is not None or model.season_window is None:
-        return usual
-    windows = (model.season_window, *model.training.windows)
-    if any(windows_alike(usual.window, one) for one in windows):
-        return usual
-    found = usual.with_window(model.season_window)
-    if _is_other_hemisphere(area, usual, model):
-        raise ModelMismatchError(
-            f"the area lies {usual.hemisphere} of the equator and the model was trained on the "
-            f"other side of it, on the window {window_text(model.season_window)}: crops grow half "
-            "a year apart. Train a model there; or, if the same dates are meant, pass "
-            f"`season=Season({year}, start=..., end=...)` (`--start {found.start} --end "
-            f"{found.end}`)."
-        )
-    return found
-
-
-def _is_other_hemisphere(area: Aoi, usual: Season, model: CropModel) -> bool:
-    """Whether an area and what a model learned from lie on two sides of the equator."""
-    here = area.centre.y
-    there = [(south + north) / 2 for _, south, _, north in model.training.bboxes]
-    if there:
-        near = abs(here) <= _TROPICS and min(map(abs, there)) <= _TROPICS
-        return not near and all((here < 0) != (one < 0) for one in there)
-    other: Hemisphere = "north" if usual.hemisphere == "south" else "south"
-    return model.season_window == Season(usual.year, hemisphere=other).window
+    return usual if season is not None else model.season_for(usual, area.centre.y)
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:
@@ -161,37 +109,31 @@ def as_model(model: CropModel | str | Path | None) -> CropModel:
     return CropModel.load(model)
 
 
-def modalities_for(model: CropModel) -> tuple[Modality, ...]:
-    """What a cube must hold for a model."""
-    return (
-        *(name for name in SERIES if name in model.sensors),  # type: ignore[arg-type]
-        *beside_satellites(model.config),
+def request_for(
+    model: ModelSpec,
+    season: Season | int,
+    *,
+    archive: str | Path | Archive,
+    resolution: float | None,
+    crs: str | int | None,
+    chunks: int | None,
+    memory: float,
+    clouds: Clouds | None,
+    weather: str | Path | Archive | None,
+) -> CubeRequest:
+    """The cube that a model needs, with what the caller chose in place of its training's."""
+    return CubeRequest(
+        season=season,
+        archive=archive,
+        modalities=model.modalities,
+        resolution=model.cube_resolution if resolution is None else resolution,
+        crs=crs,
+        chunks=chunks,
+        memory=memory,
+        composite=model.composite or None,  # type: ignore[arg-type]
+        clouds=model.cloud_mask if clouds is None else clouds,  # type: ignore[arg-type]
+        weather=weather,
     )
-
-
-def beside_satellites(options: NetworkOptions) -> tuple[Modality, ...]:
-    """What a network takes beside the satellites."""
-    weather: tuple[Modality, ...] = ("weather",) if options.takes_weather else ()
-    return (*weather, "terrain") if options.terrain else weather
-
-
-def clouds_for(model: CropModel, clouds: Clouds | None) -> Clouds:
-    """The mask that a model was trained under; another one is refused."""
-    trained = str(model.training.settings.get("clouds", "scl"))
-    if clouds is None and not trained.startswith("function "):
-        return trained  # type: ignore[return-value]
-    if clouds is None or clouds_name(clouds) != trained:
-        given = "none was given" if clouds is None else f"clouds is {clouds_name(clouds)!r}"
-        raise ModelMismatchError(
-            f"the model was trained under the cloud mask {trained!r}, but {given}. Pass the same "
-            "mask, `clouds=...`, or train a model under this one."
-        )
-    return clouds
-
-
-def composite_for(model: CropModel) -> Composite | None:
-    """How a cube's series must be composited for a model."""
-    return model.composite or None  # type: ignore[return-value]
 
 
 def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:

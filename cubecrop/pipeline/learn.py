@@ -10,38 +10,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from cubecrop import __version__
-from cubecrop.archive import Archive, open_archive, open_weather
-from cubecrop.checks import check_folder, check_names, check_whole
-from cubecrop.cube import MEMORY, open_season
+from cubecrop._version import __version__
+from cubecrop.archive import Archive, open_archive
+from cubecrop.checks import check_flag, check_folder, check_names, check_whole
+from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
-from cubecrop.model import usable_device
+from cubecrop.model import beside_satellites, usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import (
     as_nomenclature,
     as_season,
-    beside_satellites,
-    check_options,
     check_reach,
     where_they_are,
     within_archive,
 )
 from cubecrop.pipeline.known import fingerprints
-from cubecrop.pipeline.score import scored
-from cubecrop.progress import compute
+from cubecrop.pipeline.score import fit_and_score
+from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import (
     cache_key,
     cached,
-    fewer_pixels,
     labels_of,
     plain_parcels,
     read_parcels,
-    reading_order,
     sample_pixel_sets,
     split_parcels,
 )
 from cubecrop.schema import SERIES, Modality, crs_of
-from cubecrop.training import TrainConfig, as_config, fit
+from cubecrop.training import TrainConfig, as_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +80,7 @@ def train(
     checkpoint: str | Path | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> CropModel:
     """Train a model on declared parcels; reads their pixels into memory.
 
@@ -94,8 +91,10 @@ def train(
         label, without geometry, or outside the archive are left out.
     label : str
         Column that holds the crop.
-    year, archive, season, resolution, crs, chunks, memory, device, weather
+    year, archive, season, crs, chunks, memory, device, weather
         As for `classify`.
+    resolution : float, default 10
+        Pixel size in metres; the model then asks for the same.
     sensors : tuple of str
         Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
         is left out.
@@ -121,6 +120,9 @@ def train(
         options. A file that was changed in the archive under its old name is not noticed.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in several threads or in one; by default where Dask would, which
+        inside a task of a cluster is the cluster.
 
     Returns
     -------
@@ -140,14 +142,13 @@ def train(
         As for `classify_parcels`.
     """
     config = as_config(config)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        progress=progress, composite=composite, clouds=clouds,
+    request = CubeRequest(
+        season=as_season(year, season), archive=archive, modalities=_modalities(sensors, config),
+        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
+        clouds=clouds, weather=weather,
     )  # fmt: skip
-    when = as_season(year, season)
-    modalities = _modalities(sensors, config)
-    if weather is not None:
-        weather = open_weather(weather, modalities)
+    check_flag("progress", progress)
+    check_scheduler(scheduler)
     check_whole("seed", seed, least=0)
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
@@ -161,57 +162,43 @@ def train(
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
     _classes(texts, label, "", listed)  # before anything is asked of an archive
     places = plain_parcels(table)
-    source = open_archive(archive)
+    request = request.opened()
+    source = open_archive(request.archive)
     labelled = _labelled_within(places, part, source)
     classes = _classes(
         [texts[i] for i in labelled], label, f" within archive {source.name}", listed
     )
     check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
-    cube = open_season(
-        places.iloc[labelled],
-        when,
-        archive=source,
-        modalities=modalities,
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite,
-        clouds=clouds,
-        weather=weather,
-    )
+    cube = request.open(places.iloc[labelled])
     _check_found(cube, config, source)
-    chosen = labelled[reading_order(cube, places.iloc[labelled])]
     stored = max(_STORED_PIXELS, config.n_pixels)
-    samples = sample_pixel_sets(cube, places.iloc[chosen], n_pixels=stored, seed=0)
+    samples = sample_pixel_sets(cube, places.iloc[labelled], n_pixels=stored, seed=0)
+    load = partial(_loaded, samples, progress, scheduler)
     if cache is None:
-        samples = _loaded(samples, progress)
+        samples = load()
     else:
         options = {
             "resolution": resolution,
             "crs": crs_of(cube),
             "version": __version__,
             # Attrs hold their names alone, and two folders may have one name.
-            "places": [_place(source), _place(weather)],
+            "places": [_place(source), _place(request.weather)],
         }
-        key = cache_key(samples, places.iloc[chosen], options)
-        samples = cached(cache, key, partial(_loaded, samples, progress))
-    seen = np.flatnonzero(part[chosen] == "train")
-    truth = [texts[i] for i in chosen]
-    model = fit(
-        samples.isel(parcel=seen),
-        [truth[i] for i in seen],
+        key = cache_key(samples, places.iloc[labelled], options)
+        samples = cached(cache, key, load)
+    model = fit_and_score(
+        samples,
+        [texts[i] for i in labelled],
+        part[labelled],
         nomenclature=classes,
         config=config,
         seed=seed,
         device=device,
         checkpoint=checkpoint,
         progress=progress,
+        thin=True,
     )
-    model = replace(model, parcels_seen=fingerprints(places.iloc[chosen], part[chosen]))
-    return scored(
-        model, fewer_pixels(samples, model.n_pixels), truth, part[chosen], seed=seed, device=device
-    )
+    return replace(model, parcels_seen=fingerprints(places.iloc[labelled], part[labelled]))
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
@@ -270,7 +257,7 @@ def _labelled_within(
     return found
 
 
-def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
+def _loaded(samples: xr.DataTree, progress: bool, scheduler: Scheduler | None) -> xr.DataTree:
     size = sum(node.to_dataset(inherit=False).nbytes for node in samples.subtree)
     if size > _MEMORY:
         raise ParcelError(
@@ -278,5 +265,7 @@ def _loaded(samples: xr.DataTree, progress: bool) -> xr.DataTree:
             f"more than {_MEMORY / 1e9:.0f} GB. Train on a part: `parcels.sample(n)`."
         )
     nodes = {node.path: node.to_dataset(inherit=False) for node in samples.subtree}
-    values = compute(*nodes.values(), description="Reading parcels", progress=progress)
+    values = compute(
+        *nodes.values(), description="Reading parcels", progress=progress, scheduler=scheduler
+    )
     return xr.DataTree.from_dict(dict(zip(nodes, values, strict=True)), name=samples.name)

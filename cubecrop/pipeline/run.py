@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive, open_weather
+from cubecrop.archive import Archive, open_archive
+from cubecrop.checks import check_flag
 from cubecrop.classification import (
     classify_pixel_sets,
     classify_pixels,
     nothing_found,
     parcel_table,
 )
-from cubecrop.cube import MEMORY, open_season
+from cubecrop.cube import MEMORY
+from cubecrop.model import check_device_name
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
-    check_options,
     check_reach,
-    clouds_for,
-    composite_for,
-    modalities_for,
+    request_for,
     season_of_model,
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
-from cubecrop.progress import compute
+from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def classify(
     archive: str | Path | Archive,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | int | None = None,
     chunks: int | None = None,
     memory: float = MEMORY,
@@ -77,8 +77,9 @@ def classify(
         What to classify with; see `train`.
     season : Season, optional
         Other dates than those of the harvest year that the model was trained on.
-    resolution : float, default 10
-        Pixel size in metres.
+    resolution : float, optional
+        Pixel size in metres; by default that of the model's training, or 10. Another one is
+        refused where the model knows its own.
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
@@ -113,26 +114,14 @@ def classify(
         When computed: a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
-    as_season(year, season)  # before a file is read
-    clouds = clouds_for(crop_model, clouds)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        clouds=clouds,
+    request = request_for(
+        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
+        chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
+    check_device_name(device)
     area = parse_aoi(aoi)
-    cube = open_season(
-        area,
-        season_of_model(year, season, crop_model, area),
-        archive=archive,
-        modalities=modalities_for(crop_model),
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite_for(crop_model),
-        clouds=clouds,
-        weather=weather,
-    )
+    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    cube = request.open(area)
     return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
 
 
@@ -143,7 +132,7 @@ def classify_parcels(
     archive: str | Path | Archive,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
-    resolution: float = 10,
+    resolution: float | None = None,
     crs: str | int | None = None,
     chunks: int | None = None,
     memory: float = MEMORY,
@@ -152,6 +141,7 @@ def classify_parcels(
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
     progress: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> gpd.GeoDataFrame:
     """Classify parcels; reads their pixels.
 
@@ -164,6 +154,9 @@ def classify_parcels(
         As for `classify`.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in several threads or in one; by default where Dask would, which
+        inside a task of a cluster is the cluster.
 
     Returns
     -------
@@ -189,45 +182,36 @@ def classify_parcels(
         As for `classify`.
     """
     crop_model = as_model(model)
-    as_season(year, season)  # before a file is read
-    clouds = clouds_for(crop_model, clouds)
-    check_options(
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, device=device,
-        progress=progress, clouds=clouds,
+    request = request_for(
+        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
+        chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
-    if weather is not None:
-        weather = open_weather(weather, modalities_for(crop_model))
+    check_device_name(device)
+    check_flag("progress", progress)
+    check_scheduler(scheduler)
     table = read_parcels(parcels)
     places = plain_parcels(table)
-    source = open_archive(archive)
-    within = within_archive(places, source)
+    request = request.opened()
+    within = within_archive(places, open_archive(request.archive))
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
             table, found, crop_model, within=within, part=parts_known(crop_model, places)
         )
-    check_reach(places[within], resolution=resolution, crs=crs)
+    check_reach(places[within], resolution=request.resolution, crs=crs)
     area = parse_aoi(places[within])
-    cube = open_season(
-        area,
-        season_of_model(year, season, crop_model, area),
-        archive=source,
-        modalities=modalities_for(crop_model),
-        resolution=resolution,
-        crs=crs,
-        chunks=chunks,
-        memory=memory,
-        composite=composite_for(crop_model),
-        clouds=clouds,
-        weather=weather,
-    )
+    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    cube = request.open(area)
     crop_model.check(cube, allow_gaps=allow_gaps)  # before geometries are looked at
     # Where coordinates are mistaken there may be more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
+    # Classified block by block: sets in the table's own order would all be in memory.
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
-    (found,) = compute(found, description="Classifying parcels", progress=progress)
+    (found,) = compute(
+        found, description="Classifying parcels", progress=progress, scheduler=scheduler
+    )
     back = np.argsort(order)
     return parcel_table(
         table,

@@ -1,4 +1,4 @@
-"""Scores of a model beside those of a random forest, from the same parcels."""
+"""Fitting a model and scoring it beside a random forest, from the same parcels."""
 
 from __future__ import annotations
 
@@ -9,46 +9,53 @@ import numpy as np
 
 from cubecrop.metrics import accuracy_difference
 from cubecrop.model import BASELINE, difference, part_scores
-from cubecrop.nomenclature import NODATA
-from cubecrop.training import fit_forest
+from cubecrop.nomenclature import decide
+from cubecrop.sample import fewer_pixels
+from cubecrop.training import fit, fit_forest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import xarray as xr
     from numpy.typing import NDArray
 
     from cubecrop.model import CropModel
+    from cubecrop.nomenclature import Nomenclature
+    from cubecrop.training import TrainConfig
 
-__all__ = ["BASELINE", "scored"]
+__all__ = ["BASELINE", "fit_and_score"]
 
 
-def scored(
-    model: CropModel,
+def fit_and_score(
     samples: xr.DataTree,
-    truth: Sequence[str | None],
+    labels: Sequence[str | None],
     part: NDArray[np.object_],
     *,
+    nomenclature: Nomenclature,
+    config: TrainConfig | None,
     seed: int,
     device: str | None,
+    checkpoint: str | Path | None,
+    progress: bool,
+    thin: bool = False,
     groups: NDArray[np.object_] | None = None,
 ) -> CropModel:
-    """The model with its scores, and with who was held out in its record.
+    """Fit a model to the training parcels and score it on these and on those held out.
 
     Parameters
     ----------
-    model : CropModel
-        A model that was fitted to the parcels whose part is "train".
     samples : xarray.DataTree
-        Pixel sets of all parcels, drawn as classification draws them.
-    truth : sequence of str or None
+        Pixel sets of all parcels, in memory.
+    labels : sequence of str or None
         A label a parcel.
     part : numpy.ndarray
-        (parcel,) "train", "held out" or anything else, which is not scored.
-    seed : int
-        Of the random forest.
-    device : str, optional
-        Where the network predicts.
+        (parcel,) "train", "held out" or anything else, which is neither learnt from nor scored.
+    nomenclature, config, seed, device, checkpoint, progress
+        As for `cubecrop.fit`.
+    thin : bool, default False
+        Whether the sets, of `sample_pixel_sets`, hold more pixels than classification draws, so
+        that scores are of as many as it does.
     groups : numpy.ndarray, optional
         (parcel,) names; parcels of one group are alike, which makes the scores' intervals wider.
 
@@ -56,11 +63,37 @@ def scored(
     -------
     CropModel
         With scores on "train", "held out" and, from a random forest that was grown on the
-        same training parcels, `BASELINE`.
+        same training parcels, `BASELINE`; and with who was held out in its record.
     """
+    learned = np.flatnonzero(part == "train")
+    model = fit(
+        samples.isel(parcel=learned),
+        [labels[i] for i in learned.tolist()],
+        nomenclature=nomenclature,
+        config=config,
+        seed=seed,
+        device=device,
+        checkpoint=checkpoint,
+        progress=progress,
+    )
+    shown = fewer_pixels(samples, model.n_pixels) if thin else samples
+    return _scored(model, shown, labels, part, seed=seed, device=device, groups=groups)
+
+
+def _scored(
+    model: CropModel,
+    samples: xr.DataTree,
+    truth: Sequence[str | None],
+    part: NDArray[np.object_],
+    *,
+    seed: int,
+    device: str | None,
+    groups: NDArray[np.object_] | None,
+) -> CropModel:
+    """The model with its scores, and with who was held out in its record."""
     names = model.nomenclature.names
     index = np.array([model.nomenclature.index(text) for text in truth])
-    guess = _classes(model.predict_proba(samples, device=device))
+    guess = decide(model.predict_proba(samples, device=device).to_numpy())
 
     def of(mine: NDArray[np.int64]) -> list[object] | None:
         return None if groups is None else groups[mine].tolist()
@@ -78,7 +111,7 @@ def scored(
             nomenclature=model.nomenclature,
             seed=seed,
         )
-        baseline = _classes(forest.predict_proba(samples.isel(parcel=unseen)))
+        baseline = decide(forest.predict_proba(samples.isel(parcel=unseen)).to_numpy())
         lead = accuracy_difference(index[unseen], guess[unseen], baseline, groups=of(unseen))
         row = part_scores(index[unseen], baseline, names, groups=of(unseen))
         found[BASELINE] = {**row, "difference": difference(*lead)}
@@ -89,9 +122,3 @@ def scored(
         never_held_out=tuple(name for name, n in zip(names, held, strict=True) if n == 0),
     )
     return replace(model, scores=found, training=record)
-
-
-def _classes(probability: xr.DataArray) -> NDArray[np.int64]:
-    values = probability.to_numpy()
-    known = np.isfinite(values).all(axis=1)
-    return np.where(known, np.nan_to_num(values).argmax(axis=1), NODATA)

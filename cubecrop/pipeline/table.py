@@ -11,9 +11,9 @@ from cubecrop.checks import check_share, told
 from cubecrop.errors import LabelError, ReadError
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.pipeline.inputs import as_nomenclature
-from cubecrop.pipeline.score import scored
+from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
-from cubecrop.training import TrainConfig, check_fit_options, fit
+from cubecrop.training import TrainConfig, check_fit_options
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -90,24 +90,16 @@ def train_table(
     )
     part = np.full(len(index), "unlabelled", dtype=object)
     part[labelled] = np.where(held, "held out", "train")
-    seen = np.flatnonzero(part == "train")
-    model = fit(
-        samples.isel(parcel=seen),
-        [truth[i] for i in seen],
+    return fit_and_score(
+        samples,
+        truth,
+        part,
         nomenclature=classes,
         config=config,
         seed=seed,
         device=device,
         checkpoint=checkpoint,
         progress=progress,
-    )
-    return scored(
-        model,
-        samples,
-        truth,
-        part,
-        seed=seed,
-        device=device,
         groups=groups if "group" in samples.coords else None,
     )
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import shapely
 import xarray as xr
 
-from cubecrop.errors import OutputError
-from cubecrop.staging import staging_for
+from cubecrop.files import swap_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -94,18 +92,10 @@ def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.
     if (kept := _read(home)) is not None:
         return kept
     samples = make()
-    try:
-        with staging_for(home) as part:
-            part.mkdir()
-            _write(samples, part / _STORE)
-            (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
-            if home.exists():  # damaged, or another process was faster
-                shutil.rmtree(home)
-            part.rename(home)
-    except OSError as error:
-        raise OutputError(
-            f"{home} cannot be written: {error}. Free some space, or name another cache."
-        ) from error
+    # One that is there is damaged, or another process was faster.
+    with swap_folder(home, cure="Free some space, or name another cache.") as part:
+        _write(samples, part / _STORE)
+        (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
     return samples
 
 

@@ -48,9 +48,11 @@ def sample_pixel_sets(
 ) -> xr.DataTree:
     """Draw a fixed-size set of pixels from each parcel, lazily.
 
-    Geometries are looked at here; pixels are read by ``.compute()``, and computing one
-    parcel reads only the chunks of the cube that it touches. Parcels in an order that
-    keeps neighbours together make fewer tasks.
+    Geometries are looked at here; pixels are read by ``.compute()``. They are gathered chunk by
+    chunk of the cube and put back in the order of the table, for which the gathered sets of all
+    parcels are in memory together. A table in `cubecrop.sample.reading_order` needs no putting
+    back: its sets can be used up block by block, and computing one parcel reads only the chunks
+    of the cube that it touches.
 
     Parameters
     ----------
@@ -95,6 +97,8 @@ def sample_pixel_sets(
     table = plain_parcels(read_parcels(parcels))
     # Again in the cube's CRS, where edges may touch that did not before.
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
+    order = _order(season, shapes)
+    table, shapes = table.iloc[order], shapes[order]
     places = place_pixels(
         zones_of(shapes, inset),
         hash_ids(table["id"].tolist(), seed),
@@ -122,11 +126,14 @@ def sample_pixel_sets(
         },
         attrs={**season.attrs, "n_pixels": n_pixels, "seed": seed},
     )
-    return xr.DataTree.from_dict({"/": root, **nodes}, name="pixel_sets")
+    sets = xr.DataTree.from_dict({"/": root, **nodes}, name="pixel_sets")
+    if np.array_equal(order, np.arange(len(order))):
+        return sets  # as it is, a chunk's parcels are used up before the next chunk is read
+    return sets.isel(parcel=np.argsort(order))
 
 
 def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.int64]:
-    """An order of parcels that keeps those of a chunk together.
+    """An order of parcels that keeps those of a chunk together, for sets larger than memory.
 
     Returns
     -------
@@ -134,8 +141,11 @@ def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.
         (parcel,) positions for ``parcels.iloc``.
     """
     check_season_cube(season)
-    parcels = plain_parcels(parcels)
-    bounds = parcels.geometry.to_crs(crs_of(season)).bounds.to_numpy()
+    return _order(season, plain_shapes(plain_parcels(parcels).geometry.to_crs(crs_of(season))))
+
+
+def _order(season: xr.DataTree, shapes: NDArray[np.object_]) -> NDArray[np.int64]:
+    bounds = shapely.bounds(shapes)
     size = resolution_of(season)
     shape = (season.sizes["y"], season.sizes["x"])
     chunks = _chunks(season)
@@ -156,6 +166,9 @@ def _chunks(season: xr.DataTree) -> tuple[tuple[int, ...], tuple[int, ...]]:
     for child in season.children:
         if child != "weather":
             series = season[child][SERIES.get(child, child)]
+            readings = readings_of(series.data) if isinstance(series.data, da.Array) else None
+            if readings is not None:
+                return readings.chunks[0], readings.chunks[1]
             chunks = series.chunks or tuple((size,) for size in series.shape)
             return chunks[-2], chunks[-1]
     raise SchemaError("season cube has no gridded child to draw pixels from.")
@@ -202,10 +215,12 @@ def _gather(source: da.Array, places: Places) -> da.Array:
             f"season cube is chunked along {source.chunks[:-2]} before y and x; keep time and "
             "bands whole: `cube.chunk(time=-1, band=-1)`."
         )
-    if source.chunks[-2:] != places.chunks:
-        source = source.rechunk((*source.chunks[:-2], *places.chunks))
     # Of values as they were read no more is made than the pixels that are drawn.
     readings = readings_of(source)
+    if readings is not None and readings.chunks != places.chunks:
+        readings = None
+    if readings is None and source.chunks[-2:] != places.chunks:
+        source = source.rechunk((*source.chunks[:-2], *places.chunks))
     blocks_of = source if readings is None else readings
     n_parcels, n_pixels = places.which.shape
     if n_parcels == 0:  # dask has no array of no chunk

@@ -197,19 +197,19 @@ def _joined(
     size: int,
 ) -> tuple[NDArray[np.generic], ...]:
     """Mean, deviation and count (parcel, …) of a block of parcels from those of its chunks."""
-    count = np.zeros((size, *lead), np.int64)
+    count = np.zeros((*lead, size), np.int64)  # as the parts have it: parcels side by side
     mean, squares = np.zeros(count.shape), np.zeros(count.shape)
     for (n, centre, more), (mine, theirs) in zip(parts, where, strict=True):
-        n, centre, more = n[mine], centre[mine], more[mine]
-        before = count[theirs]
+        n, centre, more = n[..., mine], centre[..., mine], more[..., mine]
+        before = count[..., theirs]
         share = n / np.maximum(before + n, 1)
-        apart = centre - mean[theirs]
-        mean[theirs] += apart * share
-        squares[theirs] += more + apart**2 * before * share
-        count[theirs] = before + n
+        apart = centre - mean[..., theirs]
+        mean[..., theirs] += apart * share
+        squares[..., theirs] += more + apart**2 * before * share
+        count[..., theirs] = before + n
     deviation = np.sqrt(squares / np.maximum(count, 1))
     mean[count == 0] = deviation[count == 0] = np.nan
     return tuple(
-        one.astype(dtype)
+        np.ascontiguousarray(np.moveaxis(one.astype(dtype), -1, 0))
         for one, (_, dtype) in zip((mean, deviation, count), _STATISTICS, strict=True)
     )

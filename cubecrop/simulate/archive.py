@@ -16,6 +16,7 @@ import pandas as pd
 
 from cubecrop.checks import check_flag, check_path
 from cubecrop.errors import OutputError, SimulationError
+from cubecrop.files import swap_folder
 from cubecrop.progress import progress_bar
 from cubecrop.season import Season
 from cubecrop.simulate.land import declare, parcel_table
@@ -24,7 +25,7 @@ from cubecrop.simulate.products import optical_jobs, radar_jobs, write_terrain, 
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
 from cubecrop.simulate.stac import write_catalog
 from cubecrop.simulate.world import World, grow_world
-from cubecrop.staging import remove_leftovers_in, staging_for
+from cubecrop.staging import remove_leftovers_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,22 +125,9 @@ def simulate_archive(
     chosen = replace(find_preset(preset), **{k: v for k, v in given.items() if v is not None})  # type: ignore[arg-type]
     _check(chosen, seed)
     _check_free(target)
-    try:
-        with staging_for(target) as part:
-            root = part / "archive"  # pystac takes a folder whose name has a point for a file
-            root.mkdir(parents=True)
-            _write_archive(root, chosen, seed=seed, progress=progress)
-            _check_free(target)
-            if target.exists():
-                target.rmdir()
-            root.rename(target)
-    except OutputError:  # an OSError too, but one that says what to do
-        raise
-    except OSError as error:
-        raise OutputError(
-            f"cannot write the simulated archive to {target}: {error}. Choose a folder that "
-            "can be written, as in `simulate_archive('simulated')`."
-        ) from error
+    cure = "Choose a folder that can be written, as in `simulate_archive('simulated')`."
+    with swap_folder(target, cure=cure, check=_check_free) as root:
+        _write_archive(root, chosen, seed=seed, progress=progress)
     return target
 
 

@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["AXES", "TABLE", "VIEW", "CanopyTable", "leaf_state", "load_table"]
+__all__ = ["AXES", "TABLE", "CanopyTable", "load_table"]
 
 TABLE: Final = Path(__file__).parent / "canopy.npz"
 
@@ -25,30 +25,6 @@ AXES: Final = {
     "leaf_angle": (35.0, 55.0, 70.0),
     "sun_zenith": (25.0, 40.0, 55.0, 70.0),
 }
-
-#: Sentinel-2 looks nearly straight down; hot spot as in the reference runs of PROSAIL.
-VIEW: Final = {"zenith": 4.0, "azimuth": 60.0, "hotspot": 0.05}
-
-
-def leaf_state(chlorophyll: float, senescence: float, water: float) -> dict[str, float]:
-    """Arguments of PROSPECT-D for a leaf that dies from 0 (green) to 1 (straw).
-
-    Pigments and water go, brown pigment comes; dry matter stays. Carotenoids start at a fifth
-    of chlorophyll and go later than it (Feret et al. 2017, Remote Sens. Environ. 193, 204-215).
-
-    Returns
-    -------
-    dict
-        ``n`` (1), ``cab``, ``car`` (ug cm-2), ``cbrown`` (1), ``cw`` (cm), ``cm`` (g cm-2).
-    """
-    return {
-        "n": 1.5 + 0.5 * senescence,
-        "cab": chlorophyll * (1 - senescence) ** 1.5,
-        "car": 0.2 * chlorophyll * (1 - 0.8 * senescence),
-        "cbrown": 0.9 * senescence,
-        "cw": water * (1 - 0.93 * senescence),
-        "cm": 0.006,
-    }
 
 
 class CanopyTable:

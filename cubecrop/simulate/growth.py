@@ -8,7 +8,7 @@ development. All arrays are (day, unit).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy.special import expit
 
 from cubecrop.simulate.crops import CROPS, crop_index
 from cubecrop.simulate.stands import Meadow, Place, Plan, Stand
+from cubecrop.simulate.state import Growth
 from cubecrop.simulate.weather import LAPSE
 
 if TYPE_CHECKING:
@@ -26,40 +27,10 @@ if TYPE_CHECKING:
     from cubecrop.simulate.regions import Region
     from cubecrop.simulate.weather import Ground, Weather
 
-__all__ = ["Growth", "make_growth"]
+__all__ = ["make_growth"]
 
 _CATCH: Final = crop_index("catch crop")
 _NONE: Final = -1
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
-    """What stands on each unit, float32 (day, unit) unless said otherwise.
-
-    Attributes
-    ----------
-    crop : ndarray of int8
-        Index into `CROPS` of what stands, -1 = nothing.
-    lai, chlorophyll, senescence
-        As the axes of `canopy.AXES`.
-    flower : share of ground that shows petals.
-    litter : share of the ground under straw or leaves.
-    rough : dB that the tillage adds to the soil's backscatter.
-    ridged : dB, row effect of the ground.
-    dates : dict
-        ``sown``, ``flowering`` and ``harvest`` of the crop of each harvest year, (unit,) as
-        index of the day; -1 where there is none.
-    """
-
-    crop: NDArray[np.int8]
-    lai: NDArray[np.float32]
-    chlorophyll: NDArray[np.float32]
-    senescence: NDArray[np.float32]
-    flower: NDArray[np.float32]
-    litter: NDArray[np.float32]
-    rough: NDArray[np.float32]
-    ridged: NDArray[np.float32]
-    dates: dict[int, dict[str, NDArray[np.int64]]]
 
 
 def make_growth(

@@ -57,11 +57,6 @@ class Land:
     unit: NDArray[np.int32]
     texture: NDArray[np.float32]
 
-    @property
-    def n_units(self) -> int:
-        """Covers and parcels."""
-        return len(COVERS) + self.geometry.size
-
 
 def make_land(region: Region, grid: Grid, *, seed: int) -> Land:
     """Divide the square into parcels, woods, villages and water, with tracks and hedges.

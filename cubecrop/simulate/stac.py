@@ -126,5 +126,6 @@ def write_catalog(root: Path, items: Iterable[pystac.Item], *, title: str) -> No
         )
         collection.add_items(members)
         catalog.add_child(collection)
-    catalog.normalize_hrefs(str(root))
+    # Without the slash, pystac takes a folder whose name has a point for a file.
+    catalog.normalize_hrefs(f"{root}/")
     catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)

@@ -16,8 +16,8 @@ from cubecrop.simulate.weather import growing_degree_days, monthly_course
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cubecrop.simulate.growth import Growth
     from cubecrop.simulate.regions import Region
+    from cubecrop.simulate.state import Growth
     from cubecrop.simulate.weather import Ground, Weather
 
 __all__ = ["Meadow", "Place", "Plan", "Stand"]

@@ -17,8 +17,8 @@ from cubecrop.simulate.land import COVERS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from cubecrop.simulate.growth import Growth
     from cubecrop.simulate.regions import Region
+    from cubecrop.simulate.state import Growth
     from cubecrop.simulate.weather import Ground, Weather
 
 __all__ = ["SPOTS", "Surface", "sun_zenith", "water_cloud"]

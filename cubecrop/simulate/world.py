@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cubecrop.simulate.crops import crop_index
-from cubecrop.simulate.growth import Growth, make_growth
+from cubecrop.simulate.growth import make_growth
 from cubecrop.simulate.land import COVERS, Land, deal_rotations, make_land
 from cubecrop.simulate.regions import Grid, Region, make_grid
 from cubecrop.simulate.surface import Surface
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from affine import Affine
     from numpy.typing import NDArray
+
+    from cubecrop.simulate.state import Growth
 
 __all__ = ["World", "grow_world"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -307,7 +307,7 @@ def _as_model(
         epochs=course.epoch,
         best_epoch=course.best_epoch,
         seed=seed,
-        settings={**config.to_dict(), **_recorded(trees)},
+        settings=config.to_dict(),
     )
     return CropModel(
         network=network,
@@ -318,6 +318,8 @@ def _as_model(
         ),
         radar_orbits=tuple(orbits),
         composite=str(first.attrs.get("composite", "")),
+        clouds=str(_only(trees, "clouds") or ""),
+        resolution=_only(trees, "resolution"),
         n_pixels=config.n_pixels,
         training=record,
     )
@@ -335,10 +337,10 @@ def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
     return replace(model, training=record)
 
 
-def _recorded(trees: Sequence[xr.DataTree]) -> dict[str, str]:
-    """What masked the clouds, where the samples say."""
-    names = sorted({str(tree.attrs["clouds"]) for tree in trees if "clouds" in tree.attrs})
-    return {"clouds": ", ".join(names)} if names else {}
+def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an attribute)
+    """An attribute of the samples, where those that tell it all tell the same."""
+    told = {tree.attrs[name] for tree in trees if name in tree.attrs}
+    return told.pop() if len(told) == 1 else None
 
 
 def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:

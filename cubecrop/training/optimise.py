@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cubecrop.metrics import scores
 from cubecrop.model import WEATHER, Predictor, keep_freed_memory
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import decide
 from cubecrop.progress import progress_bar
 from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
@@ -189,9 +189,8 @@ def _judge(
     """Loss, accuracy and macro-F1; a parcel without prediction is a wrong one."""
     probability, truth = predict(network, validation, device)
     known = np.isfinite(probability).all(axis=1)
-    guess = np.where(known, np.nan_to_num(probability).argmax(axis=1), NODATA)
     chance = probability[known, truth[known]].clip(1e-12)
-    found = scores(truth, guess, network.config.n_classes)
+    found = scores(truth, decide(probability), network.config.n_classes)
     loss = float(-np.log(chance).mean()) if known.any() else math.nan
     return loss, found.accuracy, found.macro_f1
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from cubecrop.checks import told
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import WEATHER, SampleArrays, sample_arrays
+from cubecrop.model import WEATHER, SampleArrays, in_bands, sample_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.sample import draw_positions, hash_ids
 from cubecrop.schema import check_pixel_sets
@@ -143,7 +143,7 @@ def training_set(
     # In an order of their own, so that the order they came in changes no weight.
     ids = np.asarray(tree["parcel"])[chosen].tolist()
     chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
-    part = _select(tree.isel(parcel=chosen), config)
+    part = in_bands(tree.isel(parcel=chosen), config)
     arrays = sample_arrays(part, config)
     used = np.zeros(len(chosen), dtype=bool)
     sensors = [one for name, one in arrays.series.items() if name != WEATHER]
@@ -161,17 +161,6 @@ def training_set(
         groups,
     )
     return whole if used.all() else whole.take(np.flatnonzero(used))
-
-
-def _select(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
-    """The tree with each sensor's bands in the network's order."""
-    nodes = {"/": tree.to_dataset()}
-    for name in tree.children:
-        nodes[name] = tree.children[name].to_dataset(inherit=False)
-    for sensor in config.sensors:
-        if sensor.name in nodes:
-            nodes[sensor.name] = nodes[sensor.name].sel(band=list(sensor.bands))
-    return xr.DataTree.from_dict(nodes, name=tree.name)
 
 
 def feature_statistics(

@@ -9,15 +9,17 @@ import rasterio
 from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_translate
 
+from cubecrop._version import __version__
 from cubecrop.nomenclature import NODATA
 from cubecrop.texts import json_text, one_line
-from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from cubecrop.write.facts import MapFacts
 
 __all__ = ["write_confidence", "write_crop_type"]
 
@@ -127,7 +129,7 @@ def _overview_levels(shape: tuple[int, int]) -> int:
 
 def _common_tags(facts: MapFacts) -> dict[str, str]:
     return {
-        "TIFFTAG_SOFTWARE": f"cubecrop {VERSION}",
+        "TIFFTAG_SOFTWARE": f"cubecrop {__version__}",
         "SEASON_YEAR": str(facts.season.year),
         "SEASON_START": facts.season.start.isoformat(),
         "SEASON_END": facts.season.end.isoformat(),

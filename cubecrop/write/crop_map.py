@@ -14,7 +14,7 @@ from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.files import check_free, new_folder
 from cubecrop.losses import count_items, tolerate
 from cubecrop.nomenclature import NODATA
-from cubecrop.progress import compute
+from cubecrop.progress import check_scheduler, compute
 from cubecrop.write.cog import write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import write_quicklook
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.losses import Loss
+    from cubecrop.progress import Scheduler
 
 __all__ = ["MAP_FILES", "write_map"]
 
@@ -62,6 +63,7 @@ def write_map(
     max_lost: float = 0,
     overwrite: bool = False,
     progress: bool = True,
+    scheduler: Scheduler | None = None,
 ) -> Path:
     """Compute a crop map once and write it to a folder, all of it or nothing.
 
@@ -91,6 +93,9 @@ def write_map(
         Replace a folder that holds an earlier map and nothing else.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
+    scheduler : {"threads", "synchronous"}, optional
+        Compute in this process, in several threads or in one; by default where Dask would, which
+        inside a task of a cluster is the cluster.
 
     Returns
     -------
@@ -111,6 +116,7 @@ def write_map(
     facts = MapFacts.of(dataset)
     max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
     check_flag("progress", progress)
+    check_scheduler(scheduler)
     folder = check_path("out", out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(
@@ -118,7 +124,7 @@ def write_map(
         lose=max_lost > 0,
     )
     crop_type, confidence, clear, lost = compute(
-        *arrays, report, description="Mapping crops", progress=progress
+        *arrays, report, description="Mapping crops", progress=progress, scheduler=scheduler
     )
     _check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, facts)
@@ -196,7 +202,8 @@ def _with_medians(
 def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
     """Raise where more scenes were lost than may be."""
     count = count_items(lost)
-    if count <= max_lost * len(items):
+    # Divided, not multiplied: 0.29 * 100 is less than 29.
+    if count / max(len(items), 1) <= max_lost:
         return
     told = "\n".join(f"  {loss.error}" for loss in lost[:_TOLD])
     more = f"\n  and {len(lost) - _TOLD} more files" if len(lost) > _TOLD else ""

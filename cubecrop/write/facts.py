@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import math
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,7 +15,7 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.transform import array_bounds
 
-from cubecrop.errors import LabelError, SchemaError, SeasonError
+from cubecrop.errors import LabelError, SchemaError
 from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomenclature
 from cubecrop.season import Season
 from cubecrop.texts import place_name, slug
@@ -26,10 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["UNREADABLE", "VERSION", "MapFacts", "read_coverage"]
-
-# Not `from cubecrop import __version__`: the package's public names stand above this layer.
-VERSION: Final[str] = import_module("cubecrop").__version__
+__all__ = ["UNREADABLE", "MapFacts", "read_coverage"]
 
 _MAKER = "cubecrop.classify(...)"
 _DTYPES = {"crop_type": np.dtype("uint8"), "confidence": np.dtype("float32")}
@@ -109,7 +105,7 @@ class MapFacts:
         nomenclature = _nomenclature(attrs["nomenclature"])
         return cls(
             nomenclature=nomenclature,
-            season=_season(attrs),
+            season=Season.from_attrs(attrs),
             crs=_crs(dataset),
             transform=_transform(dataset),
             shape=(dataset.sizes["y"], dataset.sizes["x"]),
@@ -250,22 +246,6 @@ def _sensor_coverage(raw: Mapping[str, Any]) -> dict[str, Any]:
         if not math.isfinite(told[_MEDIAN]):
             raise ValueError(f"{_MEDIAN} is {told[_MEDIAN]}")
     return told
-
-
-def _season(attrs: dict[Any, Any]) -> Season:
-    year, start, end = (attrs[f"season_{part}"] for part in ("year", "start", "end"))
-    try:
-        return Season(
-            int(year),
-            start=dt.date.fromisoformat(str(start)),
-            end=dt.date.fromisoformat(str(end)),
-        )
-    except (ValueError, SeasonError) as error:
-        raise SchemaError(
-            f"crop map's attrs say season {year!r} from {start!r} to {end!r}, expected a "
-            "harvest year and two dates as '2018-10-31'. Set them with "
-            f"`dataset.assign_attrs(...)` ({error})"
-        ) from error
 
 
 def _crs(dataset: xr.Dataset) -> CRS:

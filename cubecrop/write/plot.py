@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 from contextlib import suppress
 from dataclasses import replace
@@ -121,11 +120,7 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
             tags, colours = raster.tags(), raster.colormap(1)
             facts = MapFacts(
                 nomenclature=_nomenclature(tags, colours),
-                season=Season(
-                    int(tags["SEASON_YEAR"]),
-                    start=dt.date.fromisoformat(tags["SEASON_START"]),
-                    end=dt.date.fromisoformat(tags["SEASON_END"]),
-                ),
+                season=Season.from_attrs({key.lower(): tag for key, tag in tags.items()}),
                 crs=raster.crs,
                 transform=raster.transform,
                 shape=raster.shape,

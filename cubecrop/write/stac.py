@@ -15,10 +15,10 @@ import pyproj
 import pystac
 import shapely
 
+from cubecrop._version import __version__
 from cubecrop.circle import bbox_of, cut_at_180, unwrap
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS, Crop
 from cubecrop.texts import json_text, slug, without_paths
-from cubecrop.write.facts import VERSION, MapFacts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from cubecrop.losses import Loss
     from cubecrop.nomenclature import Mark, Nomenclature
+    from cubecrop.write.facts import MapFacts
 
 __all__ = ["write_item"]
 
@@ -166,7 +167,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "proj:transform": [float(value) for value in facts.transform][:6],
         "proj:bbox": list(facts.bounds),
         "processing:level": "L4",
-        "processing:software": {"cubecrop": VERSION},
+        "processing:software": {"cubecrop": __version__},
         "cubecrop:season_year": facts.season.year,
         "cubecrop:archive": facts.archive,
         "cubecrop:model_name": facts.model_name,

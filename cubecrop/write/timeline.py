@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from cubecrop.archive.seen import (
+from cubecrop.archive.acquisitions import (
     LOW_CLOUD,
     check_low_cloud,
     gaps_between,

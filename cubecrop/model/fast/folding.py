@@ -5,6 +5,8 @@ standardising of bands go into the linear layers beside them; sets of one pixel,
 are made, get layers without the statistics that they do not have; an embedding that is only
 normalised and widened is never written down, and one that is attended to as it is is never
 normalised: attention is.
+
+Equal to the network as it was trained, logits within 1e-5.
 """
 
 from __future__ import annotations
@@ -16,8 +18,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_linear_bn_eval
 
-from cubecrop.model.layers import linear, unpacked
-from cubecrop.model.temporal import LightweightAttention, pool_heads
+from cubecrop.model.fast.linear import linear
+from cubecrop.model.fast.pooling import pool_heads
+from cubecrop.model.layers import unpacked
+from cubecrop.model.temporal import LightweightAttention
 
 if TYPE_CHECKING:
     from cubecrop.model.networks import CropNetwork
@@ -44,8 +48,7 @@ def fold(network: CropNetwork) -> CropNetwork:
     for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
         _fold_norms(block)
     for name, module in folded.encoders.items():
-        encoder = cast("PixelSetEncoder", module)
-        encoder.fold()
+        _fold_encoder(cast("PixelSetEncoder", module))
         if name in folded.temporal:  # not where dates are merged first
             _join(folded, name)
     for module in folded.modules():
@@ -167,6 +170,20 @@ def _fold_norms(block: nn.Sequential) -> None:
         if isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
             block[i] = fuse_linear_bn_eval(layer, norm)
             block[i + 1] = nn.Identity()
+
+
+def _fold_encoder(encoder: PixelSetEncoder) -> None:
+    """Let the first layer standardise the bands, and make layers for sets of one pixel."""
+    first = cast("nn.Linear", encoder.pixels[0])
+    with torch.no_grad():
+        weight = first.weight.double() / encoder.deviation.double()
+        first.bias.copy_(first.bias.double() - weight @ encoder.mean.double())
+        first.weight.copy_(weight)
+        encoder.singles = copy.deepcopy(encoder.sets)
+        opening = cast("nn.Linear", encoder.singles[0])
+        opening.weight = nn.Parameter(encoder.weight_of_singles())
+        opening.in_features = opening.weight.shape[1]
+    encoder.folded = True
 
 
 def _join(network: CropNetwork, name: str) -> None:

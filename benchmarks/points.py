@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import xarray as xr
@@ -30,7 +30,6 @@ __all__ = ["simulate_points"]
 
 Calibration = Literal["gamma0", "sigma0"]
 
-_EPOCH: Final = np.datetime64("1970-01-01")
 # Deviation of a spot's density, of what stays all season and of what changes.
 _SPOT, _MOMENT = 0.8, 0.45
 # Looks of a pixel in a table that took it at 10 or 20 m from multilooked images.

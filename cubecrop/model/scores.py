@@ -59,7 +59,7 @@ class PartScores(TypedDict):
 
 def part_scores(
     truth: NDArray[np.int64],
-    predicted: NDArray[np.int64],
+    predicted: NDArray[np.integer],
     names: Sequence[str],
     *,
     groups: Sequence[object] | None = None,

@@ -1,0 +1,195 @@
+"""ModelSpec: what a model is and what it asks of data, without its weights. Needs no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Final
+
+from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.model.record import TrainingRecord, window_text
+from cubecrop.schema import SERIES
+from cubecrop.season import Season, windows_alike
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cubecrop.coverage import Coverage
+    from cubecrop.model.calibration import Calibration
+    from cubecrop.model.config import NetworkConfig, NetworkOptions
+    from cubecrop.model.record import Window
+    from cubecrop.model.scores import PartScores
+    from cubecrop.nomenclature import Nomenclature
+    from cubecrop.schema import Modality
+    from cubecrop.season import Hemisphere
+
+__all__ = ["ModelSpec", "beside_satellites"]
+
+#: Degrees from the equator within which seasons go by rain and not by hemisphere.
+_TROPICS: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelSpec:
+    """A model without its weights: its network's sizes, its classes, and the data it needs.
+
+    Parameters
+    ----------
+    config : NetworkConfig
+        Sensors, bands and sizes of the network.
+    nomenclature : Nomenclature
+        Classes by index of the network's output.
+    season_window : tuple
+        First and last day as (years from the harvest year, month, day); see `Season.window`.
+        None for published weights, which know of no season.
+    radar_calibration : str
+        ``gamma0`` or ``sigma0``; empty for a network without radar.
+    radar_orbits : tuple of str
+        Orbit states in training.
+    composite : str
+        ``dekad``, ``month``, or empty for series of single dates.
+    clouds : str
+        Name of the cloud mask in training, as a season cube's attribute ``clouds`` has it;
+        empty where the samples did not tell, as tables do not.
+    resolution : float, optional
+        Pixel size in training in metres; None where the samples did not tell, or had several.
+    n_pixels : int
+        Pixels drawn from a parcel to predict it.
+    coverage : mapping
+        Sensor to the `Coverage` of its season in training. Data that covers less is refused,
+        and what has fewer valid dates than half of a training parcel's has no prediction.
+        Without it neither is asked for.
+    training : TrainingRecord
+        What it learned from.
+    scores : mapping
+        Part ("train", "held out") to its `PartScores`.
+    calibration : Calibration, optional
+        Temperature of the probabilities, and the threshold of crop sets.
+    name, licence : str
+        For people.
+
+    Raises
+    ------
+    ModelFormatError
+        The nomenclature has not as many classes as the network.
+    """
+
+    config: NetworkConfig
+    nomenclature: Nomenclature
+    season_window: Window | None
+    radar_calibration: str = ""
+    radar_orbits: tuple[str, ...] = ()
+    composite: str = ""
+    clouds: str = ""
+    resolution: float | None = None
+    n_pixels: int = 64
+    coverage: Mapping[str, Coverage] = field(default_factory=dict)
+    training: TrainingRecord = field(default_factory=TrainingRecord)
+    scores: Mapping[str, PartScores] = field(default_factory=dict)
+    calibration: Calibration | None = None
+    name: str = "crop model"
+    licence: str = "unspecified"
+
+    def __post_init__(self) -> None:
+        if len(self.nomenclature) != self.config.n_classes:
+            raise ModelFormatError(
+                f"network tells {self.config.n_classes} classes apart, the nomenclature has "
+                f"{len(self.nomenclature)}."
+            )
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The specification alone, without what a subclass adds."""
+        return ModelSpec(**{f.name: getattr(self, f.name) for f in fields(ModelSpec)})
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Children of a season cube that the network takes."""
+        return tuple(sensor.name for sensor in self.config.sensors)
+
+    @property
+    def modalities(self) -> tuple[Modality, ...]:
+        """What a season cube must hold: the sensors, weather and terrain."""
+        return (
+            *(name for name in SERIES if name in self.sensors),  # type: ignore[arg-type]
+            *beside_satellites(self.config),
+        )
+
+    @property
+    def least_dates(self) -> dict[str, int]:
+        """Valid dates that a parcel or pixel must have, by sensor, to be predicted from it."""
+        return {
+            name: self.coverage[name].least_dates if name in self.coverage else 1
+            for name in self.sensors
+        }
+
+    @property
+    def cube_resolution(self) -> float:
+        """The resolution to open a season cube with, in metres."""
+        return 10.0 if self.resolution is None else self.resolution
+
+    @property
+    def cloud_mask(self) -> str:
+        """The mask to open a season cube with: ``scl`` or ``probability``.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model was trained under a function, which only its author has.
+        """
+        if self.clouds.startswith("function "):
+            raise ModelMismatchError(
+                f"the model was trained under the cloud mask {self.clouds!r}, and none was given. "
+                "Pass the same mask, `clouds=...`, or train a model under another one."
+            )
+        return self.clouds or "scl"
+
+    def season_for(self, usual: Season, latitude: float) -> Season:
+        """The window that the model was trained on, in the year of another season.
+
+        Parameters
+        ----------
+        usual : Season
+            The season of the year where the area lies.
+        latitude : float
+            Latitude of the area in degrees.
+
+        Returns
+        -------
+        Season
+            ``usual`` where its window is one that the model knows.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model was trained on the other side of the equator, where crops grow half a
+            year apart.
+        """
+        if self.season_window is None:
+            return usual
+        windows = (self.season_window, *self.training.windows)
+        if any(windows_alike(usual.window, one) for one in windows):
+            return usual
+        found = usual.with_window(self.season_window)
+        if self._learned_across_the_equator(usual, latitude):
+            raise ModelMismatchError(
+                f"the area lies {usual.hemisphere} of the equator and the model was trained on "
+                f"the other side of it, on the window {window_text(self.season_window)}: crops "
+                "grow half a year apart. Train a model there; or, if the same dates are meant, "
+                f"pass `season=Season({usual.year}, start=..., end=...)` (`--start {found.start} "
+                f"--end {found.end}`)."
+            )
+        return found
+
+    def _learned_across_the_equator(self, usual: Season, latitude: float) -> bool:
+        learned = [(south + north) / 2 for _, south, _, north in self.training.bboxes]
+        if learned:
+            tropical = abs(latitude) <= _TROPICS and min(map(abs, learned)) <= _TROPICS
+            return not tropical and all((latitude < 0) != (one < 0) for one in learned)
+        other: Hemisphere = "north" if usual.hemisphere == "south" else "south"
+        return self.season_window == Season(usual.year, hemisphere=other).window
+
+
+def beside_satellites(options: NetworkOptions) -> tuple[Modality, ...]:
+    """What a network takes beside the satellites."""
+    weather: tuple[Modality, ...] = ("weather",) if options.takes_weather else ()
+    return (*weather, "terrain") if options.terrain else weather
