@@ -13,7 +13,7 @@ from affine import Affine
 
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.mosaic import Tile, read_mosaic
-from cubecrop.cube.read import Source, read_window
+from cubecrop.cube.source import Source, read_window
 
 SECOND = 1 / 3600
 WEST, NORTH, SIDE = 3.0, 50.82, 160
