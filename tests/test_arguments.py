@@ -122,7 +122,7 @@ def test_classify_parcels(model, parcels, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    wrong([*RUN, *FIT, *SHARE, ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()),
+    wrong([*RUN, ("resolution", None), *FIT, *SHARE, ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()),
            ("sensors", None), ("sensors", ("weather",)), ("composite", "monthly"),
            ("cache", __file__), ("label", ["crop"]), ("label", None), ("label", "geometry")]),
 )  # fmt: skip

@@ -13,7 +13,8 @@ from affine import Affine
 
 from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.mosaic import Tile, read_mosaic
-from cubecrop.cube.source import Source, read_window
+from cubecrop.cube.read import read_window
+from cubecrop.cube.source import Source
 
 SECOND = 1 / 3600
 WEST, NORTH, SIDE = 3.0, 50.82, 160
