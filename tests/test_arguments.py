@@ -122,8 +122,9 @@ def test_classify_parcels(model, parcels, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    wrong([*RUN, ("resolution", None), *FIT, *SHARE, ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()),
-           ("sensors", None), ("sensors", ("weather",)), ("composite", "monthly"),
+    wrong([*RUN, *FIT, *SHARE, ("resolution", None),
+           ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()), ("sensors", None),
+           ("sensors", ("weather",)), ("composite", "monthly"),
            ("cache", __file__), ("label", ["crop"]), ("label", None), ("label", "geometry")]),
 )  # fmt: skip
 def test_train(parcels, name, value):
