@@ -33,7 +33,7 @@ def main() -> None:
     reflectance = samples["sentinel2/reflectance"]  # (parcel, time, band, pixel), lazy
     red, infrared = reflectance.sel(band="B04"), reflectance.sel(band="B08")
     ndvi = (infrared - red) / (infrared + red)
-    # Cloud and padding are NaN, which a mean leaves out.
+    # Cloud and padding are NaN, and the mean skips them.
     ndvi = ndvi.mean("pixel").compute().assign_coords(crop=("parcel", parcels[given.label]))
 
     figure = Figure(figsize=(9, 5), layout="constrained")
