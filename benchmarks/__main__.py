@@ -126,12 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     text = f"{', '.join(usual)}; only if named: {', '.join(long)}"
     parser.add_argument("suites", nargs="*", metavar="CLASS", help=text)
-    wanted = parser.parse_args().suites or usual
-    if unknown := set(wanted) - {*usual, *long}:
+    names = parser.parse_args().suites or usual
+    if unknown := set(names) - {*usual, *long}:
         parser.error(f"no benchmark class {sorted(unknown)}, choose among {usual + long}")
     console = Console()
     for suite in (*SUITES, *LONG):
-        if suite.__name__ in wanted:
+        if suite.__name__ in names:
             try:
                 console.print(as_table(suite, measure(suite)))
             except NotImplementedError as why:

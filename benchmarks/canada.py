@@ -209,16 +209,16 @@ def summary(rows: Iterable[Row]) -> dict[str, dict[str, Cell]]:
         if row.protocol != _WHOLE:
             values[row.method, row.protocol, row.seed].append((row.accuracy, row.macro_f1))
     by_seed = defaultdict(list)
-    for (method, protocol, _), found in values.items():
-        by_seed[method, protocol].append(np.mean(found, axis=0))
+    for (method, protocol, _), folds in values.items():
+        by_seed[method, protocol].append(np.mean(folds, axis=0))
     out: dict[str, dict[str, Cell]] = defaultdict(dict)
-    for (method, protocol), found in by_seed.items():
-        mean = np.mean(found, axis=0)
+    for (method, protocol), seeds in by_seed.items():
+        mean = np.mean(seeds, axis=0)
         out[method][protocol] = Cell(
             accuracy=float(mean[0]),
             macro_f1=float(mean[1]),
-            spread=float(np.std(found, axis=0, ddof=min(1, len(found) - 1))[1]),
-            seeds=len(found),
+            spread=float(np.std(seeds, axis=0, ddof=min(1, len(seeds) - 1))[1]),
+            seeds=len(seeds),
         )
     return out
 

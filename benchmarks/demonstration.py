@@ -39,7 +39,7 @@ import cubecrop
 folder, seed, size = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 result = cubecrop.demo(folder, seed=seed, size_km=size, progress=False)
 scores = result.model.scores
-found = {{
+results = {{
     "peak": peak_mb(),
     "cpu": time.process_time(),
     "parcels": result.parcels.accuracy,
@@ -48,7 +48,7 @@ found = {{
     "network": [scores["held out"][key] for key in ("accuracy", "macro_f1")],
     "forest": [scores["held out, random forest"][key] for key in ("accuracy", "macro_f1")],
 }}
-print(json.dumps(found))
+print(json.dumps(results))
 """
 _COLUMNS = ("network", "forest")
 

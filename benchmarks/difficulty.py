@@ -105,30 +105,30 @@ def scores_of(home: Samples, elsewhere: dict[str, Samples], *, seed: int = 0) ->
     n = len(home.truth)
     order = np.random.default_rng(seed).permutation(n)
     train, test = order[: n // 2], order[n // 2 :]
-    found: dict[str, float] = {}
+    results: dict[str, float] = {}
     for form, change in (("raw", lambda s: s), ("standardised", standardised)):
         forest = RandomForestClassifier(_TREES, random_state=seed, n_jobs=1)
         mine = change(home.series).reshape(n, -1)
         forest.fit(mine[train], home.declared[train].astype(str))
         predicted = forest.predict(mine[test]).astype(object)
-        found[f"home, {form}"] = macro_f1(home.truth[test], predicted)
+        results[f"home, {form}"] = macro_f1(home.truth[test], predicted)
         for name, other in elsewhere.items():
             known = np.isin(other.truth, home.truth[test])
             there = change(other.series).reshape(len(other.truth), -1)[known]
             shared = np.isin(home.truth[test], other.truth)
-            found[f"home, crops of {name}, {form}"] = macro_f1(
+            results[f"home, crops of {name}, {form}"] = macro_f1(
                 home.truth[test][shared], predicted[shared]
             )
-            found[f"{name}, {form}"] = macro_f1(
+            results[f"{name}, {form}"] = macro_f1(
                 other.truth[known], forest.predict(there).astype(object)
             )
-    return found
+    return results
 
 
-def falls(found: dict[str, float], name: str) -> tuple[float, float]:
+def falls(results: dict[str, float], name: str) -> tuple[float, float]:
     """Fall of the macro-F1 from home to elsewhere, raw and after standardising bands by region."""
     raw, standard = (
-        found[f"home, crops of {name}, {form}"] - found[f"{name}, {form}"]
+        results[f"home, crops of {name}, {form}"] - results[f"{name}, {form}"]
         for form in ("raw", "standardised")
     )
     return raw, standard
@@ -137,20 +137,27 @@ def falls(found: dict[str, float], name: str) -> tuple[float, float]:
 def summary(cases: Sequence[dict[str, float]]) -> dict[str, float]:
     """Summarise the cases: extremes at home, mean falls, and the share of the falls that stays."""
     home = [case["home, raw"] for case in cases]
-    found = {"home, least": min(home), "home, mean": float(np.mean(home)), "home, most": max(home)}
+    results = {
+        "home, least": min(home),
+        "home, mean": float(np.mean(home)),
+        "home, most": max(home),
+    }
     for name in ("region", "year"):
         raw, standard = np.mean([falls(case, name) for case in cases], axis=0)
-        found |= {f"fall by {name}": float(raw), f"share that stays, {name}": float(standard / raw)}
-    return found
+        results |= {
+            f"fall by {name}": float(raw),
+            f"share that stays, {name}": float(standard / raw),
+        }
+    return results
 
 
-def holds(found: dict[str, float]) -> bool:
+def holds(results: dict[str, float]) -> bool:
     """Whether the simulated world is hard enough, and not only because of offsets between bands."""
     return (
-        AT_HOME[0] <= found["home, least"]
-        and found["home, most"] <= AT_HOME[1]
-        and all(found[f"fall by {name}"] > 0 for name in ("region", "year"))
-        and all(found[f"share that stays, {name}"] >= LEFT for name in ("region", "year"))
+        AT_HOME[0] <= results["home, least"]
+        and results["home, most"] <= AT_HOME[1]
+        and all(results[f"fall by {name}"] > 0 for name in ("region", "year"))
+        and all(results[f"share that stays, {name}"] >= LEFT for name in ("region", "year"))
     )
 
 
@@ -180,34 +187,34 @@ class Difficulty:
             ]
         )
 
-    def track_home_least(self, found: dict[str, float]) -> float:
-        return 100 * found["home, least"]
+    def track_home_least(self, results: dict[str, float]) -> float:
+        return 100 * results["home, least"]
 
     track_home_least.unit = "% macro-F1"
 
-    def track_home_most(self, found: dict[str, float]) -> float:
-        return 100 * found["home, most"]
+    def track_home_most(self, results: dict[str, float]) -> float:
+        return 100 * results["home, most"]
 
     track_home_most.unit = "% macro-F1"
 
-    def track_fall_by_region(self, found: dict[str, float]) -> float:
-        return 100 * found["fall by region"]
+    def track_fall_by_region(self, results: dict[str, float]) -> float:
+        return 100 * results["fall by region"]
 
     track_fall_by_region.unit = "% macro-F1"
 
-    def track_fall_by_year(self, found: dict[str, float]) -> float:
-        return 100 * found["fall by year"]
+    def track_fall_by_year(self, results: dict[str, float]) -> float:
+        return 100 * results["fall by year"]
 
     track_fall_by_year.unit = "% macro-F1"
 
-    def track_share_by_region_that_stays(self, found: dict[str, float]) -> float:
+    def track_share_by_region_that_stays(self, results: dict[str, float]) -> float:
         """Share of the fall that remains after standardising bands by region."""
-        return 100 * found["share that stays, region"]
+        return 100 * results["share that stays, region"]
 
     track_share_by_region_that_stays.unit = "%"
 
-    def track_share_by_year_that_stays(self, found: dict[str, float]) -> float:
-        return 100 * found["share that stays, year"]
+    def track_share_by_year_that_stays(self, results: dict[str, float]) -> float:
+        return 100 * results["share that stays, year"]
 
     track_share_by_year_that_stays.unit = "%"
 
@@ -220,16 +227,17 @@ def main() -> None:
     cases = []
     for seed in given.seeds:
         for home, region in PAIRS:
-            found = measure(home, region, size_km=given.size_km, seed=seed)
-            cases.append(found)
+            results = measure(home, region, size_km=given.size_km, seed=seed)
+            cases.append(results)
             ends = [
-                f"{name} {found[f'{name}, raw']:.2f} of {found[f'home, crops of {name}, raw']:.2f}"
-                f", fall {raw:.2f}, standardised {standard:.2f}"
+                f"{name} {results[f'{name}, raw']:.2f} of "
+                f"{results[f'home, crops of {name}, raw']:.2f}, "
+                f"fall {raw:.2f}, standardised {standard:.2f}"
                 for name in ("region", "year")
-                for raw, standard in [falls(found, name)]
+                for raw, standard in [falls(results, name)]
             ]
             line = (
-                f"seed {seed}  {home:9s} {found['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
+                f"seed {seed}  {home:9s} {results['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
             )
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

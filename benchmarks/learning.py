@@ -174,22 +174,22 @@ def curves(rows: Iterable[Row], sizes: Iterable[int]) -> dict[tuple[str, str], l
     return out
 
 
-def draw(found: dict[tuple[str, str], list[Point]], path: Path) -> None:
+def draw(points_by_method: dict[tuple[str, str], list[Point]], path: Path) -> None:
     """Draw macro-F1 against the number of parcels, a panel for each source."""
-    sources = [name for name in SOURCES if any(source == name for source, _ in found)]
+    sources = [name for name in SOURCES if any(source == name for source, _ in points_by_method)]
     titles = {"canada": "Real points of Canada", "simulated": "A simulated region"}
     figure = Figure(figsize=(1.2 + 3.6 * len(sources), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     for axes, source in zip(panels, sources, strict=True):
         for method, colour in (("network", "#1B6CA8"), ("random forest", "#C8641B")):
-            points = found.get((source, method), [])
+            points = points_by_method.get((source, method), [])
             n = np.array([point.n for point in points])
             middle = np.array([point.macro_f1 for point in points])
             spread = np.array([point.spread for point in points])
             axes.fill_between(n, middle - spread, middle + spread, color=colour, alpha=0.18, lw=0)
             axes.plot(n, middle, marker="o", color=colour, label=method)
-        ticks = sorted({point.n for (name, _), points in found.items() if name == source
+        ticks = sorted({point.n for (name, _), points in points_by_method.items() if name == source
                         for point in points})  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
@@ -237,19 +237,19 @@ def main(arguments: list[str] | None = None) -> None:
             ):
                 append(options.out, row)
                 rows.append(row)
-    found = curves(rows, options.sizes)
+    points_by_method = curves(rows, options.sizes)
     table = Table(
         "source", "method", "parcels", "accuracy / macro-F1 ± spread", "seeds", "CPU s",
         title="On test parcels",
     )  # fmt: skip
-    for (source, method), points in found.items():
+    for (source, method), points in points_by_method.items():
         for point in points:
             table.add_row(
                 source, method, f"{point.n}", str(point), f"{point.seeds}", f"{point.seconds:.0f}"
             )
     Console().print(table)
     if options.figure:
-        draw(found, options.figure)
+        draw(points_by_method, options.figure)
 
 
 if __name__ == "__main__":

@@ -51,7 +51,8 @@ class PlainChain:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.networks = [
-                Restated("ltae", one.sizes["time"], one.sizes["band"]).eval() for one in self.series
+                Restated("ltae", cube.sizes["time"], cube.sizes["band"]).eval()
+                for cube in self.series
             ]
         self.batch = 0
 
@@ -61,8 +62,8 @@ class PlainChain:
         rate = {}
         for size in _BATCHES:
             sets = [
-                rng.normal(size=(size, *one.shape[:2], n_pixels)).astype(np.float32)
-                for one in self.series
+                rng.normal(size=(size, *cube.shape[:2], n_pixels)).astype(np.float32)
+                for cube in self.series
             ]
             self.batch, done, start = size, 0, time.process_time()
             while not done or time.process_time() - start < _TRIAL:
@@ -74,8 +75,8 @@ class PlainChain:
 
     def classify(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
         """Classify sets of pixels by their (set, pixel) rows and columns; reads the whole area."""
-        cubes = [one.compute().to_numpy() for one in self.series]
-        width = max(one.shape[0] * one.shape[1] for one in cubes) * rows.shape[1]
+        cubes = [cube.compute().to_numpy() for cube in self.series]
+        width = max(cube.shape[0] * cube.shape[1] for cube in cubes) * rows.shape[1]
         step = max(self.batch, _GATHERED // width)
         classes = []
         for first in range(0, len(rows), step):

@@ -23,22 +23,22 @@ def measure(suite: type) -> dict[str, tuple[float, str]]:
     As in asv, a ``setup`` that raises NotImplementedError means that the class cannot run here.
     """
     methods = _benchmarks(suite)
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory(prefix="cubecrop-benchmarks-") as folder:
         with chdir(folder):
             cache = (suite().setup_cache(),) if hasattr(suite, "setup_cache") else ()
         with _ready(suite, cache) as instance:
             timers = [name for name in methods if name.startswith("time_")]
             for name, seconds in _times(instance, timers, cache).items():
-                found[name] = (seconds, "s")
+                results[name] = (seconds, "s")
             for name in methods:
                 if name.startswith("track_"):
                     method = getattr(instance, name)
-                    found[name] = (float(method(*cache)), method.unit)
+                    results[name] = (float(method(*cache)), method.unit)
         for name in methods:
             if name.startswith("peakmem_"):
-                found[name] = (_peak_in_a_process(suite, name, cache), "MB")
-    return {name: found[name] for name in methods}
+                results[name] = (_peak_in_a_process(suite, name, cache), "MB")
+    return {name: results[name] for name in methods}
 
 
 def _benchmarks(suite: type) -> list[str]:

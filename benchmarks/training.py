@@ -159,18 +159,18 @@ def plain_batches(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Yield the batches of one set with all pixels and dates, as arrays of full size."""
     rng = np.random.default_rng([seed, epoch])
-    (one,) = sets
-    order = rng.permutation(len(one.labels))
+    (training_set,) = sets
+    order = rng.permutation(len(training_set.labels))
     for start in range(0, len(order), config.batch_size):
         members = order[start : start + config.batch_size]
-        size = min(config.n_pixels, int(one.drawn[members].max()))
+        size = min(config.n_pixels, int(training_set.drawn[members].max()))
         if rng.random() < config.small_sets:
             size = min(size, int(rng.choice(_SMALL)))
-        hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
-        pixels = draw_positions(one.drawn[members], hashes, size)
+        hashes = hash_ids([training_set.ids[i] for i in members], seed, epoch)
+        pixels = draw_positions(training_set.drawn[members], hashes, size)
         row, column = members[:, None, None], pixels[:, None, :]
         series = {}
-        for name, arrays in one.arrays.series.items():
+        for name, arrays in training_set.arrays.series.items():
             date = np.arange(len(arrays.days))[None, :, None]
             values, valid = arrays.values[row, date, column], arrays.valid[row, date, column]
             dropped = rng.random(valid.shape[:2]) < config.date_dropout.get(name, 0.0)
@@ -180,4 +180,4 @@ def plain_batches(
                 torch.from_numpy(valid & ~dropped[:, :, None]),
                 torch.from_numpy(np.tile(arrays.days, (len(members), 1))),
             )
-        yield Batch(series), torch.from_numpy(one.labels[members])
+        yield Batch(series), torch.from_numpy(training_set.labels[members])

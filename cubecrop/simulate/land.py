@@ -122,8 +122,8 @@ def _divide(
         inside = piece.intersection(square).area
         if inside < 0.08e4:
             continue
-        wanted = target * math.exp(_SPREAD * float(rng.standard_normal()))
-        if inside < min(max(wanted * 1.35, _SMALLEST), _LARGEST) and piece.area < 2 * _LARGEST:
+        size = target * math.exp(_SPREAD * float(rng.standard_normal()))
+        if inside < min(max(size * 1.35, _SMALLEST), _LARGEST) and piece.area < 2 * _LARGEST:
             done.append(piece.intersection(square))
             continue
         parts, line = _cut(piece, rng)
