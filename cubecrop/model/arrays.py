@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import SchemaError, SeasonError
 from cubecrop.model.config import WEATHER
 from cubecrop.model.thermal import degree_days, thermal_time
 from cubecrop.schema import SERIES, check_pixel_sets
@@ -105,27 +103,9 @@ def season_of(tree: xr.DataTree) -> Season:
     Raises
     ------
     SchemaError
-        The attrs do not say.
+        An attribute is missing, or the attributes do not form a season.
     """
-    try:
-        return Season(
-            int(tree.attrs["season_year"]),
-            start=dt.date.fromisoformat(tree.attrs["season_start"]),
-            end=dt.date.fromisoformat(tree.attrs["season_end"]),
-        )
-    except KeyError as error:
-        raise SchemaError(
-            f"the tree has no attribute {error}, so its season is unknown. Make it with "
-            "`cubecrop.open_season(...)` or set season_year, season_start and season_end."
-        ) from error
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SeasonError):
-            raise
-        told = {key: tree.attrs[key] for key in ("season_year", "season_start", "season_end")}
-        raise SchemaError(
-            f"the tree has the attributes {told}, expected a year and two dates as YYYY-MM-DD "
-            f"({error})."
-        ) from error
+    return Season.from_attrs(tree.attrs)
 
 
 def in_bands(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
