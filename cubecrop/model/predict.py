@@ -12,6 +12,7 @@ import torch
 from cubecrop.checks import brief
 from cubecrop.errors import DeviceError
 from cubecrop.model.fast.folding import fold
+from cubecrop.model.fast.gathering import DATE_COST, block_size
 from cubecrop.model.probability_calibration import tempered
 from cubecrop.model.series import Batch, Series
 
@@ -31,14 +32,11 @@ __all__ = [
 
 Precision = Literal["float32", "bfloat16"]
 
-#: Work in one go, in pixels on dates; a date costs as much as some of its pixels. Networks that
-#: keep series apart cut it into blocks that stay in the cache, for which they want a choice of
-#: members; the others take it as it is. A graphics card wants more at once.
-_ROWS = {"cpu": 65536, "cuda": 1_000_000}
-_ROWS_APART = {"cpu": 2_000_000, "cuda": 2_000_000}
-_A_DATE = 7
-#: Members come in multiples of these, so that kernels need no padding.
-_EVEN = 16
+#: Work of one batch, in pixels on dates. A graphics card needs larger batches than a processor.
+_WORK = {"cpu": 65536, "cuda": 1_000_000}
+#: The same for networks that encode each satellite series by itself: these cut a batch into
+#: blocks that fit the cache, and need many members to choose from.
+_WORK_APART = {"cpu": 2_000_000, "cuda": 2_000_000}
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 #: Just under the largest block, of 32 MiB, that glibc learns from; see mallopt(3).
 _LARGE_BLOCK = 30 * 2**20
@@ -164,12 +162,11 @@ class Predictor:
 
     def _parts(self, arrays: SampleArrays, n: int) -> Iterator[slice]:
         per_member = sum(
-            one.valid.shape[1] * (one.valid.shape[2] + _A_DATE) for one in arrays.series.values()
+            sensor.valid.shape[1] * (sensor.valid.shape[2] + DATE_COST)
+            for sensor in arrays.series.values()
         )
         apart = self.network.config.fusion in {"late", "decision"}
-        rows = (_ROWS_APART if apart else _ROWS)[self.device.type]
-        step = max(1, rows // max(per_member, 1))
-        step -= step % _EVEN if step > _EVEN else 0
+        step = block_size((_WORK_APART if apart else _WORK)[self.device.type], per_member)
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))
 

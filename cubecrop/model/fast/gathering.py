@@ -17,14 +17,14 @@ from cubecrop.model.series import Series
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Gathered", "gathered", "spread_dates"]
+__all__ = ["DATE_COST", "Gathered", "block_size", "gathered", "spread_dates"]
 
-#: Work of a block on a processor, in pixels on dates; a date costs as much as some of its pixels.
-#: A graphics card wants more at once.
+#: Work of a block, in pixels on dates. A graphics card needs larger blocks than a processor.
 _WORK = {"cpu": 65536, "cuda": 2_000_000}
-_A_DATE = 7
-#: Members come in multiples of these, so that kernels need no padding.
-_EVEN = 16
+#: A date costs as much as this many of its pixels.
+DATE_COST = 7
+#: Blocks hold a multiple of this many members, so that kernels need no padding.
+_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +76,13 @@ def gathered(series: Series) -> Iterator[Gathered]:
 
 
 def _members(n_dates: int, pixels: int, on_card: bool) -> int:
-    step = max(1, _WORK["cuda" if on_card else "cpu"] // (n_dates * (pixels + _A_DATE)))
-    return step - step % _EVEN if step > _EVEN else step
+    return block_size(_WORK["cuda" if on_card else "cpu"], n_dates * (pixels + DATE_COST))
+
+
+def block_size(work: int, per_member: int) -> int:
+    """Number of members in a block of some work, at least one."""
+    size = max(1, work // max(per_member, 1))
+    return size - size % _MULTIPLE if size > _MULTIPLE else size
 
 
 def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
