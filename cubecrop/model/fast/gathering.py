@@ -1,7 +1,7 @@
-"""Members of a batch brought together by their number of valid dates, which alone are kept.
+"""Group the members of a batch by their number of valid dates, and drop masked dates.
 
-A network then computes next to nothing for masked dates, and works on blocks that stay in the
-processor's cache. Equal to the network on the whole batch, logits within 2e-5.
+A network then computes almost nothing for masked dates, and works on blocks that fit the
+processor's cache. Logits equal those of the whole batch within 2e-5.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _MULTIPLE = 16
 class Gathered:
     """Some members of a series with their valid dates, left-aligned.
 
-    ``series`` (member, some dates, pixel, band); a member with fewer dates than others repeats
-    its first, and ``mask`` (member, some dates) bool is False there. ``members`` (member,) says
-    which of the batch they are, ``dates`` (member, some dates) which of its dates; None for all
-    of them in their order.
+    ``series`` is (member, some dates, pixel, band). A member with fewer dates than others repeats
+    its first date, and ``mask`` (member, some dates) bool is False there. ``members`` (member,)
+    holds the members' indices in the batch, ``dates`` (member, some dates) the indices of the
+    dates, or None if all dates are kept in order.
     """
 
     series: Series
@@ -49,7 +49,7 @@ def gathered(series: Series) -> Iterator[Gathered]:
     Parameters
     ----------
     series : Series
-        (batch, time, pixel, band); stays as it is.
+        (batch, time, pixel, band); is not changed.
     """
     mask = series.valid.any(dim=-1)  # (batch, time)
     n, n_dates = mask.shape
@@ -70,8 +70,8 @@ def gathered(series: Series) -> Iterator[Gathered]:
     while start < n:
         length = lengths[start]
         part = slice(start, start + _members(length, pixels, mask.is_cuda))
-        which, when = order[part], dates[part, :length]
-        yield Gathered(_at(series, which, when), real[part, :length], which, when)
+        members, kept = order[part], dates[part, :length]
+        yield Gathered(_at(series, members, kept), real[part, :length], members, kept)
         start = part.stop
 
 
@@ -86,7 +86,7 @@ def block_size(work: int, per_member: int) -> int:
 
 
 def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
-    """Some members at dates (member, date) of their own."""
+    """Select members, each at its own dates (member, date)."""
     row = (members.unsqueeze(1) * series.valid.shape[1] + dates).flatten()
 
     def pick(values: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
 
 
 def spread_dates(part: Tensor, dates: Tensor | None, n_dates: int) -> Tensor:
-    """What stands at some dates (member, some dates, feature) at its place among all, 0 elsewhere.
+    """Spread values (member, some dates, feature) over all dates; the other dates get 0.
 
     Repeated dates must hold 0.
     """
