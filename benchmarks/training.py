@@ -26,7 +26,7 @@ from cubecrop.model import (
 )
 from cubecrop.sample import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
-from cubecrop.training.loop import optimise
+from cubecrop.training.loop import run_epochs
 from cubecrop.training.sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class TrainingCost:
         with torch.random.fork_rng(), one_thread(), drawn if plain else nullcontext():
             torch.manual_seed(0)
             start = time.process_time()
-            optimise(network, [training_set], [], config, seed=0, device="cpu", progress=False)
+            run_epochs(network, [training_set], [], config, seed=0, device="cpu", progress=False)
             return (time.process_time() - start) / self.epochs
 
 

@@ -96,7 +96,7 @@ def test_what_a_model_does_not_know_is_not_told(model):
     bare = replace(model, scores={}, season_window=None, training=TrainingRecord())
     text = one_screen(bare)
     assert "season: any, on the dates of the images" in text
-    assert "learnt from" not in text
+    assert "trained on" not in text
     assert "Scores" not in shown(bare)
     monthly = replace(model, composite="month", season_window=((-2, 12, 1), (0, 2, 29)))
     told = "1 December of the year -2 to 29 February, by month"

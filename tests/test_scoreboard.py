@@ -103,8 +103,11 @@ def test_few_parcels_and_a_better_forest_are_told(model):
 @pytest.mark.parametrize(
     ("lead", "says"),
     [
-        ((0.01, (-0.03, 0.05)), "differ by +.01 in accuracy (-.03 to +.05): no telling apart."),
-        ((0.0, (0.0, 0.0)), "differ by 0 in accuracy (0 to 0): no telling apart."),
+        (
+            (0.01, (-0.03, 0.05)),
+            "differ by +.01 in accuracy (-.03 to +.05): the difference is not significant.",
+        ),
+        ((0.0, (0.0, 0.0)), "differ by 0 in accuracy (0 to 0): the difference is not significant."),
         ((0.2, (0.1, 0.3)), "differ by +.20 in accuracy (+.10 to +.30): the network is better"),
     ],
 )
