@@ -71,7 +71,7 @@ def test_a_model_with_four_scores_alone_is_read_and_told(bare, tmp_path):
     again = CropModel.load(old.save(tmp_path / "model"))
     assert again.scores == {"held out": four}
     assert ".881" in shown(print_scores, again)
-    assert "holds no scores by class" in shown(print_classes, again)
+    assert "has no scores by class" in shown(print_classes, again)
     assert "accuracy .881" in repr(again)
     with pytest.raises(ModelFormatError):
         CropModel.load(replace(bare, scores={"held out": {"n": 5.0}}).save(tmp_path / "damaged"))

@@ -297,7 +297,7 @@ def test_weather_of_another_archive(tmp_path):
     wet = write_archive(tmp_path, [Weather(start="2018-05-01", end="2018-07-01")])
     cube = open_season(BBOX, SEASON, archive=ARCHIVE[0], weather=wet)
     assert (cube["weather/weather"].sel(variable="precipitation") == 2).all()
-    with pytest.raises(NoScenesError, match=r"has no weather .* Take another source: arco-era5"):
+    with pytest.raises(NoScenesError, match=r"has no weather .* Use another source: arco-era5"):
         search(BBOX, SEASON, archive=wet, weather=ARCHIVE[0])
 
 
@@ -306,7 +306,7 @@ def test_questions_that_cannot_be(tmp_path):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco-era5", modalities=["sentinel2"])
     with pytest.raises(ArchiveError, match="expected a path or an https or gs address"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="s3://bucket/weather.zarr")
-    with pytest.raises(ArchiveError, match=r"weather='arco' is no source.*'arco-era5'"):
+    with pytest.raises(ArchiveError, match=r"weather='arco' is not a weather source.*'arco-era5'"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco")
     (scene,) = search(BBOX, 2018, archive=ARCHIVE[0], weather="gs://b/w.zarr").of("weather")
     assert scene.assets["weather"].href == "https://storage.googleapis.com/b/w.zarr"
