@@ -189,7 +189,7 @@ def test_a_signature_that_is_refused_again_names_the_asset(folder, root, web, ap
     row = replace(PROVIDERS["planetary-computer"].searching(), access=Access(signer=unsigned))
     items = in_form_of(folder, PC, root, f"{web.url}/signed")
     cube = cubecrop.open_season(AOI, 2018, archive=StacApiArchive(api(items), row))
-    with pytest.raises(ReadError, match=r"asset 'SCL' of item 'S2A_.*403.*refuses") as caught:
+    with pytest.raises(ReadError, match=r"asset 'SCL' of item 'S2A_.*403.*denies access") as caught:
         cube["sentinel2/status"].compute()
     assert "sig=" not in str(caught.value)
 

@@ -88,7 +88,8 @@ class AsyncBackend(RasterioBackend):
 class _Checked:
     """A dataset that raises if bytes of a read did not arrive.
 
-    GDAL cannot be told so while it reads: it would read an uncompressed file as zeros.
+    GDAL cannot receive an error in the middle of a read: it would read an uncompressed file as
+    zeros.
     """
 
     def __init__(self, file: rasterio.DatasetReader, content: _Content) -> None:

@@ -61,7 +61,7 @@ class Backend(Protocol):
         Parameters
         ----------
         scenes : sequence of Scene
-            At least one; each meets the grid (see `meeting`).
+            Scenes that overlap the grid (see `meeting`), at least one.
         layers : sequence of Layer
             Which assets to read, and how.
         grid : odc.geo.geobox.GeoBox

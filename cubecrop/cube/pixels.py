@@ -33,7 +33,7 @@ __all__ = ["as_raster", "read_pixels"]
 #: Blocks of up to this many pixels are checked as a whole.
 _LARGEST_BLOCK: Final = 2**22
 #: A block needs this many pixels with a value, or a quarter of a small block's pixels, to be
-#: judged: at the border of a scene, or in layover, it may hold nothing but a few odd ones.
+#: judged: at the border of a scene, or in layover, it may hold only a few odd ones.
 _ENOUGH: Final = 1000
 #: Side of the blocks of a raster in memory.
 _SIDE: Final = 256

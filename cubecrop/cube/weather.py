@@ -53,13 +53,13 @@ def weather_child(
     NoScenesError
         No store holds a day of the season.
     """
-    found: dict[str, list[Series]] = {}
+    quantities: dict[str, list[Series]] = {}
     for scene in scenes:
         for series in series_of(scene, season, bbox):
-            found.setdefault(series.name, []).append(series)
+            quantities.setdefault(series.name, []).append(series)
     where = ", ".join(repr(scene.id) for scene in scenes[:3])
     weather = xr.Dataset()
-    for parts in found.values():
+    for parts in quantities.values():
         for name, days in _daily(parts, where).items():
             weather = _with(weather, name, days, where)
     time = weather["time"].to_numpy() if weather.data_vars else np.array([], "datetime64[ns]")

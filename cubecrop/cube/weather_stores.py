@@ -98,7 +98,7 @@ def series_of(
     SchemaError
         Dims, names or units are unknown, or the store does not cover the area.
     """
-    found = False
+    is_known = False
     for asset in scene.assets:
         where = f"item {scene.id!r}"
         whole = _tidy(_opened(scene, asset), where)
@@ -108,10 +108,10 @@ def series_of(
             known = next((alias for alias in aliases if alias in store.data_vars), None)
             if known is None:
                 continue
-            found = True
+            is_known = True
             if store.sizes["time"]:
                 yield _series(store, known, name, scene, step)
-        if not found:
+        if not is_known:
             raise SchemaError(
                 f"weather {where} has variables {sorted(map(str, store.data_vars))}, expected one "
                 f"of {sorted(alias for names in _NAMES.values() for alias in names)}. Rename them "
