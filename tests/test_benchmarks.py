@@ -1,4 +1,4 @@
-"""Every benchmark runs, with parameters so small that its time says nothing."""
+"""Every benchmark runs, with parameters so small that its times mean nothing."""
 
 import importlib
 import inspect
@@ -305,10 +305,10 @@ def test_a_plain_batch_is_what_training_draws_but_for_noise(benchmarks):
 
 
 def test_the_default_network_does_a_third_of_the_published_work_at_most(benchmarks):
-    lean = importlib.import_module("benchmarks.network_sizes")
+    network_sizes = importlib.import_module("benchmarks.network_sizes")
     for n_pixels in (1, 64):
         ours, theirs = (
-            lean.flops_a_date(lean.OPTIONS[name], n_pixels)
+            network_sizes.flops_a_date(network_sizes.OPTIONS[name], n_pixels)
             for name in ("network", "published sizes")
         )
         assert all(ours[sensor] < theirs[sensor] / 3 for sensor in ours)
@@ -433,17 +433,17 @@ def test_canada(benchmarks, tmp_path, capsys):
     assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 
-def test_lean(benchmarks, tmp_path, capsys):
-    lean = importlib.import_module("benchmarks.network_sizes")
-    table, out = _points(tmp_path / "table.parquet"), tmp_path / "lean.csv"
+def test_network_sizes(benchmarks, tmp_path, capsys):
+    network_sizes = importlib.import_module("benchmarks.network_sizes")
+    table, out = _points(tmp_path / "table.parquet"), tmp_path / "sizes.csv"
     few = ["--seeds", "1", "--epochs", "1", "--points", "30", "30"]
-    lean.main([str(table), "--out", str(out), *few])
+    network_sizes.main([str(table), "--out", str(out), *few])
     told = capsys.readouterr().out
     assert "published" in told
     lines = out.read_text("utf-8")
     # Two networks, three blocks of two regions and three simulated regions.
     assert lines.count("\n") == 1 + 2 * (6 + 3)
-    lean.main([str(table), "--out", str(out), *few])
+    network_sizes.main([str(table), "--out", str(out), *few])
     assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 

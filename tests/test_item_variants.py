@@ -1,4 +1,4 @@
-"""Real items as their catalogues may write them another day: read alike, or refused with a cure."""
+"""Real items as their catalogues may write them in future: read alike, or refused with advice."""
 
 import json
 from copy import deepcopy
@@ -188,7 +188,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), READ.values(), ids=READ)
-def test_what_is_written_otherwise_is_read_alike(name, change, expected):
+def test_variants_of_one_item_are_read_alike(name, change, expected):
     item = real(name)
     change(item)
     before = deepcopy(item)
@@ -202,7 +202,7 @@ def test_what_is_written_otherwise_is_read_alike(name, change, expected):
         assert found == value, key
 
 
-def test_edges_are_those_of_one_place():
+def test_shape_and_transform_of_different_objects_are_not_combined():
     """A shape of 20 m on an asset and a transform of 10 m on the item make no edges together."""
     item = real(PC)
 
@@ -277,7 +277,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("name", "change", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_could_mean_two_things_is_refused(name, change, reason):
+def test_ambiguous_items_are_refused(name, change, reason):
     item = real(name)
     change(item)
     with pytest.raises(UnsupportedItemError, match=reason) as caught:

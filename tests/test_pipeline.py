@@ -1,4 +1,4 @@
-"""The whole way on a small simulated archive: train, classify, classify_parcels."""
+"""End to end on a small simulated archive: train, classify, classify_parcels."""
 
 import dataclasses
 import datetime as dt
@@ -62,7 +62,7 @@ def table(place, declared, model):
     )
 
 
-def test_training_tells_how_right_it_was(model, declared):
+def test_training_scores_itself(model, declared):
     assert model.scores["train"]["accuracy"] > 0.8
     assert model.scores["held out"]["n"] + model.scores["train"]["n"] == len(declared)
     assert model.training.years == (YEAR,)
@@ -123,9 +123,7 @@ def test_the_table_has_every_parcel_in_order(table, declared, model):
     assert (table["valid_dates:sentinel2"] > 0).all()
 
 
-def test_odd_forms_are_classified_as_their_ground_and_come_back_as_they_were(
-    place, declared, model, table
-):
+def test_odd_geometries_are_classified_and_returned_unchanged(place, declared, model, table):
     def odd(shape):
         raised = shapely.Polygon([(x, y, np.nan) for x, y in shape.exterior.coords])
         return shapely.GeometryCollection([raised, shape, shapely.Point(shape.exterior.coords[0])])
@@ -198,7 +196,7 @@ def test_the_order_of_items_changes_no_graph(place, declared, model):
     assert tokenize(one) == tokenize(other)
 
 
-def test_odd_parcels_each_have_an_outcome(place, declared, model):
+def test_every_odd_parcel_has_a_status(place, declared, model):
     x0, y0, x1, y1 = declared.total_bounds
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     ring = shapely.box(x - 60, y - 60, x + 60, y + 60) - shapely.box(x - 30, y - 30, x + 30, y + 30)
@@ -244,7 +242,7 @@ def tabled(place, parcels, model):
     )
 
 
-def test_parcels_of_which_none_can_be_seen_all_come_back(place, declared, model, table):
+def test_parcels_without_any_image_all_come_back(place, declared, model, table):
     none = declared.iloc[:0]
     empty = declared.set_geometry([None, shapely.Polygon()] + [None] * (len(declared) - 2),
                                   crs=declared.crs)  # fmt: skip
@@ -300,7 +298,7 @@ def test_a_parcel_at_mistaken_coordinates_is_named(place, declared, model):
         tabled(Globe(place), north, model)
 
 
-def test_a_table_of_results_is_classified_anew(place, model, table):
+def test_a_table_of_predictions_can_be_classified_again(place, model, table):
     again = tabled(place, table, model)
     assert again.columns.is_unique
     assert again[f"declared:declared:{LABEL}"].tolist() == table[LABEL].tolist()
@@ -317,7 +315,7 @@ def editable(place, tmp_path):
     return shutil.copytree(place, tmp_path / "archive")
 
 
-def test_a_cloudy_season_is_told_and_not_mapped(editable, declared, model):
+def test_a_cloudy_season_has_no_class_and_a_reason(editable, declared, model):
     for path in editable.glob("sentinel-2-l2a/*/SCL.tif"):
         with rasterio.open(path, "r+") as file:
             file.write(np.full((1, *file.shape), 9, np.uint8))
@@ -377,7 +375,7 @@ def turned(parcels):
     return lonlat.set_geometry(lonlat.transform(lambda xy: xy[:, ::-1]))
 
 
-def test_bad_input_is_named_with_its_cure(place, declared, model):
+def test_errors_of_bad_input_say_how_to_fix_it(place, declared, model):
     run = {"archive": place, "progress": False}
     west, south, east, north = declared.to_crs(4326).total_bounds
     cases = [
@@ -441,7 +439,7 @@ def test_bad_input_is_named_with_its_cure(place, declared, model):
             call()
 
 
-def test_null_labels_and_what_lies_away_are_left_out(place, declared):
+def test_null_labels_and_parcels_outside_are_left_out(place, declared):
     holes = declared.copy()
     holes.loc[holes.index[:3], LABEL] = None
     away = holes.index[3:6]
@@ -458,7 +456,7 @@ def test_null_labels_and_what_lies_away_are_left_out(place, declared):
     assert south < box[1] < box[3] < north
 
 
-def test_one_class_within_the_archive_is_nothing_to_tell_apart(place, declared):
+def test_one_class_within_the_archive_is_refused(place, declared):
     away = declared[LABEL] != declared[LABEL].iloc[0]
     parcels = declared.set_geometry(declared.geometry.where(~away, declared.translate(70_000, 0)))
     with pytest.raises(LabelError, match=r"holds the classes \['[^,]*'\] within archive"):

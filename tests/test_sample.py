@@ -1,4 +1,4 @@
-"""Pixel sets: which pixels, whose draw, what is valid, what is read."""
+"""Pixel sets: which pixels are drawn, valid and read."""
 
 import geopandas as gpd
 import numpy as np
@@ -200,7 +200,7 @@ def same(found, expected):
 
 @settings(deadline=None, max_examples=4)
 @given(order=st.permutations(range(12)), kept=st.integers(1, 12))
-def test_order_and_company_change_nothing(cube, fields, sets, order, kept):
+def test_order_and_other_parcels_change_nothing(cube, fields, sets, order, kept):
     chosen = order[:kept]
     found = sample_pixel_sets(cube, fields.iloc[chosen], n_pixels=20).load()
     same(found, sets.isel(parcel=chosen))
@@ -437,7 +437,7 @@ def test_tables_and_labels(tmp_path):
 @given(
     st.floats(0, 90), st.floats(0, 90), st.floats(5, 60), st.floats(5, 60), st.floats(0, 180)
 )  # fmt: skip
-def test_zones_hold_the_centres_within(x, y, width, height, angle):
+def test_a_zone_has_the_pixels_whose_centre_it_contains(x, y, width, height, angle):
     from shapely.affinity import rotate
 
     shape = rotate(shapely.box(x, y, x + width, y + height), angle)
@@ -454,7 +454,7 @@ def test_zones_hold_the_centres_within(x, y, width, height, angle):
     assert 0 < found.cover[0] <= 1
 
 
-def test_batches_change_nothing(monkeypatch):
+def test_placing_in_batches_changes_nothing(monkeypatch):
     """Parcels placed a few at a time lie where all at once do."""
     rng = np.random.default_rng(0)
     corners, sides = rng.uniform(-300, 900, (40, 2)), rng.uniform(2, 200, (40, 2))

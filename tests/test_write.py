@@ -1,4 +1,4 @@
-"""Maps on disk: valid, complete or absent, and told by their metadata."""
+"""Maps on disk are valid, appear complete or not at all, and have full metadata."""
 
 import json
 import os
@@ -121,7 +121,7 @@ def names(folder):
 # --- rasters ------------------------------------------------------------------------------
 
 
-def test_folder_holds_what_is_told_and_nothing_else(written):
+def test_the_folder_holds_exactly_the_listed_files(written):
     out, _, _ = written
     assert names(out) == sorted(MAP_FILES)
     assert names(out.parent) == ["map"]
@@ -205,7 +205,7 @@ def test_a_map_of_one_pixel_takes_its_size_from_the_geotransform(tmp_path):
         assert (file.bounds.left, file.bounds.top) == (left + 30, top - 50)
 
 
-def test_item_tells_season_grid_and_model(written):
+def test_the_item_has_season_grid_and_model(written):
     out, _, _ = written
     item = read_item(out)
     told = item["properties"]
@@ -410,7 +410,7 @@ def test_a_file_is_no_place_for_a_map(tmp_path):
 
 
 @pytest.mark.parametrize("code", [4, 253])
-def test_codes_that_the_flags_name_are_no_class(tmp_path, code):
+def test_extra_codes_of_the_flags_are_no_class(tmp_path, code):
     values = random_classes(8, 8)
     out = write_map(map_with_a_mark(values, code=code), tmp_path / "map")
     classes = read_item(out)["assets"]["crop_type"]["classification:classes"]
