@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pystac
-import stackstac
 import torch
 
 from benchmarks.restated import Restated
@@ -105,6 +104,8 @@ class PlainChain:
 def _stacked(
     items: list[pystac.Item], bands: tuple[str, ...], bounds: tuple[float, ...], epsg: int
 ) -> xr.DataArray:
+    import stackstac  # an extra, which other benchmarks go without
+
     dtype = "uint16" if bands == SENTINEL2_BANDS else "float32"
     return stackstac.stack(
         items,

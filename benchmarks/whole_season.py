@@ -23,7 +23,6 @@ import odc.stac
 import pystac
 import rasterio
 import shapely
-import stackstac
 from odc.geo.geobox import GeoBox
 
 import cubecrop
@@ -236,6 +235,8 @@ class WholeSeason:
         _let_go(*(one.data for one in cube.data_vars.values()))
 
     def stackstac(self) -> None:
+        import stackstac  # an extra, which other benchmarks go without
+
         cube = stackstac.stack(
             pystac.ItemCollection.from_file(str(self.archive)),
             assets=[*SENTINEL2_BANDS, "SCL"],

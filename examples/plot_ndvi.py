@@ -33,8 +33,9 @@ def main() -> None:
     reflectance = samples["sentinel2/reflectance"]  # (parcel, time, band, pixel), lazy
     red, infrared = reflectance.sel(band="B04"), reflectance.sel(band="B08")
     ndvi = (infrared - red) / (infrared + red)
+    crops = parcels[given.label].to_numpy()
     # Cloud and padding are NaN, which a mean leaves out.
-    ndvi = ndvi.mean("pixel").compute().assign_coords(crop=("parcel", parcels[given.label]))
+    ndvi = ndvi.mean("pixel").compute().assign_coords(crop=("parcel", crops))
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     FigureCanvasAgg(figure)

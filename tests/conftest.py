@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 import xarray as xr
+from hypothesis import settings
 from postgres import Pgstac, pgstac
 
 from cubecrop.cube import open_season
 from cubecrop.testing import write_archive
+
+# A slow machine is no error.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 FLANDERS = Path(__file__).parents[1].parent / "shared" / "data" / "flanders-2018"
 

@@ -61,7 +61,7 @@ CUBE = [
     *(("archive", one) for one in (None, 5, "nowhere")),
 ]
 RUN = [
-    *CUBE,
+    *(pair for pair in CUBE if pair != ("resolution", None)),  # means the model's
     *(("season", one) for one in ("2018", 2018, cubecrop.Season(2019))),
     *(("year", one) for one in ("2018", 2018.0, None, True)),
     *(("device", one) for one in ("gpu", 0, True)),
@@ -122,8 +122,9 @@ def test_classify_parcels(model, parcels, name, value):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    wrong([*RUN, *FIT, *SHARE, ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()),
-           ("sensors", None), ("sensors", ("weather",)), ("composite", "monthly"),
+    wrong([*RUN, *FIT, *SHARE, ("resolution", None),
+           ("sensors", "sentinel2"), ("sensors", ("s2",)), ("sensors", ()), ("sensors", None),
+           ("sensors", ("weather",)), ("composite", "monthly"),
            ("cache", __file__), ("label", ["crop"]), ("label", None), ("label", "geometry")]),
 )  # fmt: skip
 def test_train(parcels, name, value):

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from extras import needs_stackstac
 from shapely import box
 
 import cubecrop
@@ -88,6 +89,7 @@ def test_classify_graph(benchmarks, monkeypatch):
     assert found["track_tasks"] > 0
 
 
+@needs_stackstac
 def test_read_season(benchmarks, monkeypatch, tmp_path):
     suite = benchmarks("reading", "ReadSeason", repeat=1)
     archive = str(write_archive(tmp_path, season_scenes(2024)))
@@ -127,6 +129,7 @@ def test_loading(benchmarks, monkeypatch, tmp_path, name, side):
     np.testing.assert_allclose(ours[:, 0][clear], theirs[clear] * 1e-4 - 0.1, atol=1e-6)
 
 
+@needs_stackstac
 # stackstac and odc-stac ask for what is not there of files that they warp.
 @pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -209,6 +212,7 @@ def test_parcel_statistics(benchmarks, monkeypatch):
         np.testing.assert_allclose(mean[both], theirs[f"{i} B03_mean"][both], atol=0.05)
 
 
+@needs_stackstac
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
 @pytest.mark.parametrize("name", ["EndToEnd", "EndToEndTwoSatellites"])
 def test_end_to_end(benchmarks, monkeypatch, name):

@@ -2,6 +2,7 @@
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,7 +155,7 @@ def test_a_table_of_parcels_names_the_crops_of_each_set():
         {"id": samples["parcel"].to_numpy()}, geometry=[Point(0, 0)] * 60, crs="EPSG:4326"
     )
     table = parcel_table(parcels, found, model)
-    assert table["crop:set"][0] is None
+    assert pd.isna(table["crop:set"][0])
     inside = model.calibration.crop_sets(found["probability"].to_numpy())
     for row in range(1, 60):
         crops = table["crop:set"][row].split(" | ")

@@ -162,7 +162,7 @@ def test_the_item_names_the_styles(written):
         assert (asset["roles"], asset["type"]) == (["style"], "application/xml")
 
 
-# --- words of strangers -------------------------------------------------------------------
+# --- untrusted text -----------------------------------------------------------------------
 
 
 def test_hostile_names_are_plain_text_in_every_file(hostile):

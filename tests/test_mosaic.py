@@ -81,6 +81,7 @@ def off(found, crs):
 LAYOUTS = {
     "one grid": around(3, 50.81, [(1.5, 1)] * 4),
     "finer in the south": around(3, 50.81, [(1.5, 1), (1.5, 1), (1, 1), (1, 1)]),
+    "finer in the east": around(3, 50.81, [(1.5, 1), (1, 1), (1.5, 1), (1, 1)]),
     "a chequerboard": around(3, 50.81, [(3, 3), (1, 1), (1, 1), (3, 3)]),
     # A tile begins half a pixel before its degree.
     "as Copernicus' at 50 degrees": {

@@ -288,6 +288,8 @@ def test_a_layer_has_a_name_that_the_format_takes(tmp_path, parcels, name, layer
     ],
 )
 def test_values_of_types_that_the_format_lacks_are_converted(tmp_path, parcels, values, read):
+    if isinstance(values, list):  # pandas 3 would make text of them, which is UTF-8
+        values = pd.Series(values, dtype=object, index=parcels.index)
     path = write_parcels(parcels.assign(more=values), tmp_path / "p.gpkg")
     back = gpd.read_file(path)["more"].tolist()
     assert [None if pd.isna(one) else one for one in back] == read

@@ -10,7 +10,7 @@ import numpy as np
 from cubecrop.cube.backend import as_readings, extent_of, only_raises, reach_of, sources_of
 from cubecrop.cube.grid import Lattice, Window, lattice_of
 from cubecrop.cube.read import Layer, read_layer
-from cubecrop.errors import SchemaError
+from cubecrop.errors import MissingExtraError, SchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +28,10 @@ __all__ = ["StackstacBackend"]
 
 
 class StackstacBackend:
-    """Stacks with stackstac; every file of a chunk is read, and one that fails raises."""
+    """Stacks with stackstac; every file of a chunk is read, and one that fails raises.
+
+    Needs the extra ``stackstac``.
+    """
 
     def stack(
         self,
@@ -46,8 +49,13 @@ class StackstacBackend:
 
     @staticmethod
     def _stack(scenes: Sequence[Scene], layer: Layer, grid: GeoBox, chunks: Chunks) -> da.Array:
-        import stackstac
-
+        try:
+            import stackstac
+        except ImportError as error:
+            raise MissingExtraError(
+                "StackstacBackend needs stackstac. Install it with `pip install "
+                "'cubecrop[stackstac]'`, which keeps pandas below 3."
+            ) from error
         lattice = lattice_of(grid)
         bounds = tuple(grid.boundingbox)
         items = [_plain_item(scene, layer, lattice, bounds) for scene in scenes]

@@ -76,7 +76,11 @@ def check_device_name(device: object) -> None:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread within: Dask runs as many tasks as there are cores."""
+    """Let torch use one thread within.
+
+    Sums of more threads differ in their last digit, and Dask runs as many tasks as there are
+    cores.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -152,7 +156,7 @@ class Predictor:
         low = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         )
-        with torch.inference_mode(), low:
+        with torch.inference_mode(), one_thread(), low:
             for part in self._parts(arrays, n):
                 batch = as_batch(arrays.take(part)).to(self.device)
                 able = self.network.predictable(batch)

@@ -111,14 +111,17 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "radar_calibration": spec.radar_calibration,
         "radar_orbits": spec.radar_orbits,
         "composite": spec.composite,
-        "clouds": spec.clouds,
-        "resolution": spec.resolution,
         "n_pixels": spec.n_pixels,
-        "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
         "training": asdict(spec.training),
         "scores": spec.scores,
         "calibration": asdict(spec.calibration) if spec.calibration else None,
     }
+    known = {
+        "clouds": spec.clouds,
+        "resolution": spec.resolution,
+        "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
+    }
+    raw |= {key: value for key, value in known.items() if value}  # files may lack these
     plain: dict[str, Any] = json.loads(json.dumps(raw))
     return plain
 

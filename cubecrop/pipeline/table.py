@@ -9,7 +9,7 @@ import numpy as np
 
 from cubecrop.checks import brief, check_share
 from cubecrop.errors import LabelError, ReadError
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
@@ -73,7 +73,7 @@ def train_table(
             "DATA and META. Pixel sets in memory are for `cubecrop.fit`."
         )
     samples = _read(Path(table), label)
-    truth: list[str | None] = samples["label"].to_numpy().tolist()
+    truth = [label_text(value) for value in samples["label"].to_numpy()]
     listed = as_nomenclature(nomenclature, truth)
     if listed is not None:
         truth = listed.names_of(truth)

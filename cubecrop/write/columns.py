@@ -87,7 +87,8 @@ def _refuse(reasons: Mapping[Hashable, str]) -> None:
 
 def _refusal(column: pd.Series[Any]) -> str | None:
     """Why a column cannot be written, or would not come back as it is."""
-    values = pd.DataFrame({"values": column.to_numpy() if column.dtype == object else column.array})
+    # With its dtype, or pandas 3 makes text of objects, and fails where it is no UTF-8.
+    values = pd.DataFrame({"values": pd.Series(column.array, dtype=column.dtype)})
     try:
         table = pa.Table.from_pandas(values, preserve_index=False)
         pq.write_table(table.slice(0, 0), pa.BufferOutputStream())
