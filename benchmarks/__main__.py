@@ -45,7 +45,7 @@ SUITES = (
     TrainingStep,
     TrainingCost,
 )
-#: Those that take many minutes each: run where they are named.
+#: Suites that take many minutes each; they run only if named.
 LONG = (
     WholeSeason,
     WholeSeason1024,
@@ -58,7 +58,7 @@ LONG = (
     EndToEndTwoSatellites,
     EndToEndOpenEo,
 )
-#: What must hold, by suite and benchmark: below, in the benchmark's unit.
+#: Upper bounds by suite and benchmark, in the benchmark's unit.
 TARGETS = {
     ("ClassifyGraph", "time_build"): 5,
     ("ClassifyGraph", "track_tasks"): 20_000,
@@ -69,9 +69,9 @@ TARGETS = {
     ("LoadFromDisk", "track_share_of_pool"): 1.3,
     ("LoadOverHttp", "track_share_of_pool"): 1.3,
     **{
-        (suite.__name__, name): most
+        (suite.__name__, name): maximum
         for suite in (WholeSeason, WholeSeason1024, WholeSeason140, WholeSeason140Of1024)
-        for name, most in (("track_share_of_pool", 1.5), ("track_parcels_share_of_pool", 1.3))
+        for name, maximum in (("track_share_of_pool", 1.5), ("track_parcels_share_of_pool", 1.3))
     },
     **{
         (suite.__name__, name): 1.1
@@ -103,7 +103,7 @@ TARGETS = {
     ("TrainingStep", "peakmem_mid_gru"): 2000,
     ("TrainingStep", "peakmem_every_statistic"): 2000,
 }
-#: The same, above.
+#: Lower bounds by suite and benchmark, in the benchmark's unit.
 LEAST = {
     ("ParcelStatistics", "track_faster"): 15,
     **{
@@ -112,8 +112,8 @@ LEAST = {
         for sets in ("parcels", "pixels")
     },
     **{
-        ("MaskedNetworks", f"track_{kind}_{what}_{n}"): least
-        for kind, least in (("tae", 3), ("ltae", 3), ("default", 6))
+        ("MaskedNetworks", f"track_{kind}_{what}_{n}"): minimum
+        for kind, minimum in (("tae", 3), ("ltae", 3), ("default", 6))
         for what in ("parcels", "pixels")
         for n in MaskedNetworks.dates
     },
@@ -121,48 +121,48 @@ LEAST = {
 
 
 def main() -> None:
-    """Run what is asked for, by default all but those that take long."""
+    """Run the named suites, by default all but those that take many minutes."""
     usual, long = ([suite.__name__ for suite in suites] for suites in (SUITES, LONG))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    told = f"{', '.join(usual)}; only where named: {', '.join(long)}"
-    parser.add_argument("suites", nargs="*", metavar="CLASS", help=told)
-    wanted = parser.parse_args().suites or usual
-    if unknown := set(wanted) - {*usual, *long}:
+    text = f"{', '.join(usual)}; only if named: {', '.join(long)}"
+    parser.add_argument("suites", nargs="*", metavar="CLASS", help=text)
+    names = parser.parse_args().suites or usual
+    if unknown := set(names) - {*usual, *long}:
         parser.error(f"no benchmark class {sorted(unknown)}, choose among {usual + long}")
     console = Console()
     for suite in (*SUITES, *LONG):
-        if suite.__name__ in wanted:
+        if suite.__name__ in names:
             try:
                 console.print(as_table(suite, measure(suite)))
             except NotImplementedError as why:
                 console.print(f"{suite.__name__} is left out: {why}")
 
 
-def as_table(suite: type, found: dict[str, tuple[float, str]]) -> Table:
-    """Values with their ratio to cubecrop's in the same unit, and their target."""
+def as_table(suite: type, results: dict[str, tuple[float, str]]) -> Table:
+    """Table the values with their target and their ratio to cubecrop's value in the same unit."""
     table = Table(title=f"{suite.__name__} ({os.cpu_count()} cores)", title_justify="left")
     for column in ("benchmark", "value", "unit", "ratio", "target"):
         table.add_column(column, justify="left" if column in {"benchmark", "unit"} else "right")
-    for name, (value, unit) in found.items():
-        ours = found.get(f"{name.split('_')[0]}_cubecrop")
+    for name, (value, unit) in results.items():
+        ours = results.get(f"{name.split('_')[0]}_cubecrop")
         if ours and ours[1] != unit:
             ours = None
-        most, least = (t.get((suite.__name__, name)) for t in (TARGETS, LEAST))
+        maximum, minimum = (t.get((suite.__name__, name)) for t in (TARGETS, LEAST))
         table.add_row(
             name,
             f"{value:,.0f}" if value >= 100 else f"{value:.3g}",
             unit,
             f"{value / ours[0]:.2f}" if ours else "",
-            _verdict(value, most, least),
+            _verdict(value, maximum, minimum),
         )
     return table
 
 
-def _verdict(value: float, most: float | None, least: float | None) -> str:
-    """A target and whether it is met; "" where there is none."""
-    if most:
-        return f"< {most:,} {'met' if value < most else 'MISSED'}"
-    return f"> {least:,} {'met' if value > least else 'MISSED'}" if least else ""
+def _verdict(value: float, maximum: float | None, minimum: float | None) -> str:
+    """State the target and whether the value meets it; "" without a target."""
+    if maximum:
+        return f"< {maximum:,} {'met' if value < maximum else 'MISSED'}"
+    return f"> {minimum:,} {'met' if value > minimum else 'MISSED'}" if minimum else ""
 
 
 if __name__ == "__main__":

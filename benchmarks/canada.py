@@ -1,4 +1,4 @@
-"""How well crops are told apart in Canada, within regions and across them.
+"""How well models tell crops apart in Canada, within regions and across them.
 
 ``python -m benchmarks.canada`` fits networks and random forests to the real points of Agriculture
 Canada's inventory of 2017 (monthly Sentinel-1 and -2, one pixel a point) under three protocols:
@@ -7,14 +7,14 @@ Canada's inventory of 2017 (monthly Sentinel-1 and -2, one pixel a point) under 
 - ``ON→MA``: trained on Ontario (lon -85 to -79), tested east of -72;
 - ``MA→ON``: the reverse.
 
-Settings are chosen on two others, which need no test part: ``ON blocks`` and ``MA blocks``, where
-the western, the eastern and the coolest third of a region are tested in turn by a network of the
-rest of the region.
+Settings are chosen on two other protocols, which use no test part: ``ON blocks`` and ``MA blocks``
+test the western, the eastern and the coolest third of a region in turn, after training on the rest
+of the region.
 
-Scores are over the classes that occur in the test part, of the nine with most points. Networks are
-those of ``cubecrop.fit`` with its defaults but for what their name says (`canada_methods`); no
-setting was chosen on a test part. Every result is a line of a CSV, so that a run that was stopped
-goes on. Seconds are those of the processor.
+The data has the nine classes with most points; scores are over those that occur in the test part.
+Networks are those of ``cubecrop.fit`` with its defaults except for what their name says
+(`canada_methods`); no setting was chosen on a test part. Every result is a line of a CSV, so that a
+run that was stopped can continue. Seconds are processor seconds.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ BLOCKS = ("ON blocks", "MA blocks")
 _LABEL = "CROPTYPE_LABEL"
 _CLASSES = 9
 _FOLDS = 5
-#: The protocol of the one row that is only timed.
+#: The protocol of the row that holds only a time.
 _WHOLE = "whole table"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One score: which method, trained and tested on what."""
+    """One score, with its method and its training and test parts."""
 
     protocol: str
     fold: int
@@ -73,7 +73,7 @@ class Row:
 
 
 def most_frequent(samples: xr.DataTree, n: int = _CLASSES) -> xr.DataTree:
-    """The points of the classes with most points."""
+    """Select the points of the ``n`` most frequent classes."""
     labels = samples["label"].to_series().dropna()
     chosen = labels.value_counts().index[:n]
     return samples.isel(parcel=np.flatnonzero(samples["label"].isin(list(chosen))))
@@ -82,7 +82,7 @@ def most_frequent(samples: xr.DataTree, n: int = _CLASSES) -> xr.DataTree:
 def splits(
     samples: xr.DataTree, protocol: str
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Training and test points of a protocol's folds."""
+    """Yield the training and test points of each fold of a protocol."""
     lon = samples["lon"].to_numpy()
     ontario, maritimes = np.flatnonzero((lon > -85) & (lon < -79)), np.flatnonzero(lon > -72)
     if protocol == "ON→MA":
@@ -110,7 +110,7 @@ def measure(
     epochs: int | None,
     done: set[tuple[str, int, int, str]],
 ) -> Iterator[Row]:
-    """Fit and score whatever is not done yet."""
+    """Fit and score each case that is not in ``done``."""
     labels = samples["label"].to_numpy()
     nomenclature = Nomenclature.from_labels(labels)
     truth = np.array([nomenclature.index(label) for label in labels])
@@ -128,22 +128,22 @@ def measure(
                 for name, change in method.tests.items():
                     test = method.prepare(change(samples.isel(parcel=tested)))
                     guess = decide(model.predict_proba(test).to_numpy())
-                    one = scores(truth[tested], guess, len(nomenclature))
+                    score = scores(truth[tested], guess, len(nomenclature))
                     yield Row(
                         protocol=protocol,
                         fold=fold,
                         seed=seed,
                         method=name,
                         n_train=len(learned),
-                        n_test=one.n,
-                        accuracy=one.accuracy,
-                        macro_f1=one.macro_f1,
+                        n_test=score.n,
+                        accuracy=score.accuracy,
+                        macro_f1=score.macro_f1,
                         seconds=seconds,
                     )
 
 
 def whole(samples: xr.DataTree, epochs: int | None) -> Row:
-    """How long `fit` takes on all points of all classes."""
+    """Time `fit` on all points of all classes."""
     start = time.process_time()
     config = TrainConfig(epochs=epochs)
     fit(samples, samples["label"].to_numpy().tolist(), config=config, progress=False)
@@ -161,7 +161,7 @@ def whole(samples: xr.DataTree, epochs: int | None) -> Row:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """What an earlier run wrote."""
+    """Read the rows of earlier runs."""
     if not path.exists():
         return []
     kinds = {
@@ -190,7 +190,7 @@ def append(path: Path, row: Row) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """Means over folds, then over seeds; the spread of the macro-F1 over so many seeds."""
+    """Means over folds, then over seeds, and the spread of macro-F1 over the seeds."""
 
     accuracy: float
     macro_f1: float
@@ -203,22 +203,22 @@ class Cell:
 
 
 def summary(rows: Iterable[Row]) -> dict[str, dict[str, Cell]]:
-    """Cells by method and protocol."""
+    """Summarise the rows as cells by method and protocol."""
     values = defaultdict(list)
     for row in rows:
         if row.protocol != _WHOLE:
             values[row.method, row.protocol, row.seed].append((row.accuracy, row.macro_f1))
     by_seed = defaultdict(list)
-    for (method, protocol, _), found in values.items():
-        by_seed[method, protocol].append(np.mean(found, axis=0))
+    for (method, protocol, _), folds in values.items():
+        by_seed[method, protocol].append(np.mean(folds, axis=0))
     out: dict[str, dict[str, Cell]] = defaultdict(dict)
-    for (method, protocol), found in by_seed.items():
-        mean = np.mean(found, axis=0)
+    for (method, protocol), seeds in by_seed.items():
+        mean = np.mean(seeds, axis=0)
         out[method][protocol] = Cell(
             accuracy=float(mean[0]),
             macro_f1=float(mean[1]),
-            spread=float(np.std(found, axis=0, ddof=min(1, len(found) - 1))[1]),
-            seeds=len(found),
+            spread=float(np.std(seeds, axis=0, ddof=min(1, len(seeds) - 1))[1]),
+            seeds=len(seeds),
         )
     return out
 
@@ -231,11 +231,11 @@ def draw(cells: Mapping[str, Mapping[str, Cell]], path: Path) -> None:
     axes = figure.subplots()
     for protocol, marker in zip(PROTOCOLS, "osD", strict=True):
         places = [i for i, name in enumerate(names) if protocol in cells[name]]
-        found = [cells[names[i]][protocol] for i in places]
+        shown = [cells[names[i]][protocol] for i in places]
         axes.errorbar(
-            [one.macro_f1 for one in found],
+            [cell.macro_f1 for cell in shown],
             places,
-            xerr=[one.spread for one in found],
+            xerr=[cell.spread for cell in shown],
             fmt=marker,
             capsize=2,
             label=protocol,
@@ -249,7 +249,7 @@ def draw(cells: Mapping[str, Mapping[str, Cell]], path: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what is asked for and print the table."""
+    """Measure the chosen methods and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.canada",
         description=__doc__,
@@ -257,12 +257,14 @@ def main(arguments: list[str] | None = None) -> None:
     )
     groups = list(methods(None))
     parser.add_argument("--table", type=Path, default=TABLE)
-    parser.add_argument("--out", type=Path, default=Path("canada.csv"), help="CSV, added to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("canada.csv"), help="CSV file; results are appended"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--protocols", nargs="+", choices=PROTOCOLS + BLOCKS, default=PROTOCOLS)
     parser.add_argument("--methods", nargs="+", choices=groups, default=groups)
-    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
-    parser.add_argument("--figure", type=Path, help="where to draw all that stands in the CSV")
+    parser.add_argument("--epochs", type=int, help="fewer for a quick try")
+    parser.add_argument("--figure", type=Path, help="file for a figure of all results in the CSV")
     chosen = parser.parse_args(arguments)
     samples = read_worldcereal(chosen.table, label=_LABEL)
     rows = read_rows(chosen.out)
@@ -281,11 +283,13 @@ def main(arguments: list[str] | None = None) -> None:
         rows.append(whole(samples, chosen.epochs))
         append(chosen.out, rows[-1])
     cells = summary(rows)
-    shown = [one for one in PROTOCOLS + BLOCKS if any(one in found for found in cells.values())]
+    shown = [
+        p for p in PROTOCOLS + BLOCKS if any(p in by_protocol for by_protocol in cells.values())
+    ]
     table = Table("method", *shown, "seeds", title="accuracy / macro-F1 ± spread over seeds")
-    for method, found in cells.items():
-        seeds = sorted({cell.seeds for cell in found.values()})
-        texts = (str(found.get(protocol, "")) for protocol in shown)
+    for method, by_protocol in cells.items():
+        seeds = sorted({cell.seeds for cell in by_protocol.values()})
+        texts = (str(by_protocol.get(protocol, "")) for protocol in shown)
         table.add_row(method, *texts, ", ".join(map(str, seeds)))
     console.print(table)
     if chosen.figure:

@@ -1,4 +1,4 @@
-"""What `benchmarks.canada` compares: networks and forests, by group."""
+"""The networks and forests that `benchmarks.canada` compares, by group."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
     from cubecrop import Nomenclature
 
-#: Degree days a step of thermal sampling: the months of growth keep a step each.
+#: Degree days per step of thermal sampling, so that each month of growth has about one step.
 _THERMAL_STEP = 200.0
 _TREES = 300
 
 
 class Model(Protocol):
-    """What a method gives."""
+    """A trained model."""
 
     def predict_proba(self, samples: xr.DataTree) -> xr.DataArray:
         """Class probabilities (parcel, crop)."""
@@ -35,7 +35,7 @@ class Model(Protocol):
 
 
 def same(samples: xr.DataTree) -> xr.DataTree:
-    """The samples as they are."""
+    """Return the samples unchanged."""
     return samples
 
 
@@ -52,7 +52,7 @@ radar, optical = _only("sentinel1"), _only("sentinel2")
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What is done to the samples, how to train, and the tests by name."""
+    """How to prepare samples and train, and the tests by name."""
 
     train: Callable[[xr.DataTree, list[str], Nomenclature, int], Model]
     tests: Mapping[str, Callable[[xr.DataTree], xr.DataTree]]
@@ -60,7 +60,7 @@ class Method:
 
 
 def network(name: str, config: TrainConfig, **options: object) -> Method:
-    """A network of `fit` with its defaults but for some options."""
+    """Describe a network of `fit` with its defaults except for some options."""
     config = replace(config, network=NetworkOptions(**options))
 
     def train(
@@ -81,7 +81,7 @@ def _forest(
 
 @dataclass(frozen=True)
 class _Forest:
-    """A random forest on whatever features."""
+    """A random forest on features that a function computes."""
 
     trees: RandomForestClassifier
     features: Callable[[xr.DataTree], NDArray[np.float64]]
@@ -108,10 +108,10 @@ def _full_forest(
 
 
 def methods(epochs: int | None) -> dict[str, Sequence[Method]]:
-    """Methods by the name of their group."""
+    """List the methods by the name of their group."""
     plain = TrainConfig(epochs=epochs)
     missing = replace(plain, may_be_missing=("sentinel2", "sentinel1"))
-    some = network("network for missing sensors", missing)
+    tolerant = network("network for missing sensors", missing)
     return {
         "network": [network("network", plain)],
         "published": [network("published sizes", plain, **asdict(NetworkOptions.published()))],
@@ -123,9 +123,9 @@ def methods(epochs: int | None) -> dict[str, Sequence[Method]]:
         "optical": [replace(network("optical network", plain), prepare=optical)],
         "missing": [
             replace(
-                some,
+                tolerant,
                 tests={
-                    **some.tests,
+                    **tolerant.tests,
                     "network for missing sensors, radar only": radar,
                     "network for missing sensors, optical only": optical,
                 },

@@ -1,12 +1,12 @@
-"""The demo as a user starts it, in a process of its own: seconds, memory and scores.
+"""The demo as a user starts it, in its own process: seconds, memory and scores.
 
-``python -m benchmarks.demonstration`` runs it with several seeds, each another land, weather and
+``python -m benchmarks.demonstration`` runs it with several seeds, which differ in land, weather and
 split, and prints the scores of the network and of the random forest on the same held-out parcels,
-with their range. The scores are against the crops as declared, 3 % of which are wrong; the map's
-pixels are against the crops that grow. Seconds are those of the processor.
+with their range. Parcels are scored against the declared crops, 3 % of which are wrong; the map's
+pixels are scored against the true crops. Seconds are processor seconds.
 
 ``--kernels avx2 default`` runs each seed with torch's kernels for other processors, which round
-otherwise: what differs then is what differs between machines.
+differently. The results then differ as they would between machines.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.memory import peak_mb
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-#: The side that `cubecrop.demo` takes by default.
+#: Default side of `cubecrop.demo`.
 SIZE_KM = 3.0
 
 _SCRIPT = f"""
@@ -39,7 +39,7 @@ import cubecrop
 folder, seed, size = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
 result = cubecrop.demo(folder, seed=seed, size_km=size, progress=False)
 scores = result.model.scores
-found = {{
+results = {{
     "peak": peak_mb(),
     "cpu": time.process_time(),
     "parcels": result.parcels.accuracy,
@@ -48,7 +48,7 @@ found = {{
     "network": [scores["held out"][key] for key in ("accuracy", "macro_f1")],
     "forest": [scores["held out, random forest"][key] for key in ("accuracy", "macro_f1")],
 }}
-print(json.dumps(found))
+print(json.dumps(results))
 """
 _COLUMNS = ("network", "forest")
 
@@ -56,7 +56,7 @@ _COLUMNS = ("network", "forest")
 def run_demo(
     seed: int, size_km: float, kernels: str | None = None
 ) -> dict[str, float | list[float]]:
-    """Run the demo in a process of its own and give what it found, with the seconds it took."""
+    """Run the demo in its own process and return its results and the seconds it took."""
     environment = {**os.environ, **({"ATEN_CPU_CAPABILITY": kernels} if kernels else {})}
     with tempfile.TemporaryDirectory(prefix="cubecrop-demo-") as folder:
         start = time.perf_counter()
@@ -72,7 +72,7 @@ def run_demo(
 
 
 class Demo:
-    """`cubecrop demo` with seed 0; everything in one run, its start included."""
+    """`cubecrop demo` with seed 0, in one run that includes the start of Python."""
 
     size_km = SIZE_KM
     timeout = 600
@@ -86,7 +86,7 @@ class Demo:
     track_duration.unit = "s"
 
     def track_cpu(self, run: dict[str, float]) -> float:
-        """Seconds of processor time, which other work on the machine lengthens less."""
+        """Processor seconds, which depend less on other work on the machine."""
         return run["cpu"]
 
     track_cpu.unit = "s"
@@ -103,14 +103,14 @@ class Demo:
     track_parcels_right.unit = "%"
 
     def track_pixels_right(self, run: dict[str, float]) -> float:
-        """Share of the map's pixels in held-out parcels that are right, of simulated crops."""
+        """Share of right pixels of the map in held-out parcels, of simulated crops."""
         return 100 * run["pixels"]
 
     track_pixels_right.unit = "%"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the demo with several seeds and print a row for each, and their range."""
+    """Run the demo with several seeds; print a row for each seed and the range."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.demonstration",
         description=__doc__,
@@ -119,13 +119,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=range(5))
     parser.add_argument("--size-km", type=float, default=SIZE_KM)
     parser.add_argument("--kernels", nargs="+", choices=("default", "avx2", "avx512"))
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     console = Console()
     runs = {}
-    for seed in asked.seeds:
-        for kernels in asked.kernels or (None,):
+    for seed in options.seeds:
+        for kernels in options.kernels or (None,):
             name = f"{seed}, {kernels}" if kernels else f"{seed}"
-            runs[name] = run_demo(seed, asked.size_km, kernels)
+            runs[name] = run_demo(seed, options.size_km, kernels)
             console.print(f"seed {name}: {json.dumps(runs[name])}", soft_wrap=True)
     table = Table(
         "seed", "held out", *(f"{name}, accuracy / macro-F1" for name in _COLUMNS),
@@ -137,17 +137,17 @@ def main(arguments: list[str] | None = None) -> None:
             *(" / ".join(f"{value:.3f}" for value in run[name]) for name in _COLUMNS),
             f"{run['pixels']:.1%}", f"{run['cpu']:.0f}", f"{run['peak']:.0f}",
         )  # fmt: skip
-    found = runs.values()
+    results = runs.values()
     table.add_section()
     table.add_row(
-        "range", _range((run["held"] for run in found), ".0f"),
+        "range", _range((run["held"] for run in results), ".0f"),
         *(
-            " / ".join(_range((run[name][i] for run in found), ".2f") for i in (0, 1))
+            " / ".join(_range((run[name][i] for run in results), ".2f") for i in (0, 1))
             for name in _COLUMNS
         ),
-        _range((run["pixels"] for run in found), ".0%"),
-        _range((run["cpu"] for run in found), ".0f"),
-        _range((run["peak"] for run in found), ".0f"),
+        _range((run["pixels"] for run in results), ".0%"),
+        _range((run["cpu"] for run in results), ".0f"),
+        _range((run["peak"] for run in results), ".0f"),
     )  # fmt: skip
     console.print(table)
 

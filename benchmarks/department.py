@@ -1,14 +1,13 @@
-"""What a department would take, worked out from a region that is small enough to measure.
+"""The cost of a whole department, extrapolated from regions small enough to measure.
 
 ``python -m benchmarks.department`` simulates square regions with every date of a season, and runs
-four steps on each of them, each in a process of its own: reading the parcels' pixels,
+four steps on each of them, each in its own process: reading the parcels' pixels,
 `cubecrop.train`, `cubecrop.classify_parcels` and `cubecrop.classify` with writing. It prints
-processor seconds and peak memory of each, and then what follows for a larger area by proportion:
-reading, parcels and map by square kilometres, the training of a network by the parcels that it
-learns from.
+processor seconds and peak memory of each step. A second table scales them to a larger area:
+reading, parcels and map in proportion to the area, training in proportion to its parcels.
 
-The second table is arithmetic, not a measurement. It holds for an archive on a local disk. One
-behind a network adds waiting, and files that are compressed otherwise take otherwise long.
+The second table is arithmetic, not a measurement. It holds for an archive on a local disk. Reading
+over a network adds waiting, and other compression takes another time.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _STORED_PIXELS = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a step took: processor and wall seconds, peak memory in MB, MB that it holds in sets."""
+    """Cost of a step: processor and wall seconds, peak memory in MB, and MB of its pixel sets."""
 
     cpu: float
     wall: float
@@ -50,7 +49,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Region:
-    """A region that was measured: its side, its parcels, MB on disk, and what each step took."""
+    """A measured region: its side, its parcels, MB on disk, and the cost of each step."""
 
     size_km: float
     parcels: int
@@ -102,7 +101,7 @@ def _map(folder: Path, epochs: int | None) -> float:
     return 0.0
 
 
-#: In this order: the later ones use the model.
+#: The steps in order: the last two use the model of `train`.
 STEPS: Mapping[str, Callable[[Path, int | None], float]] = {
     "read": _read, "train": _train, "parcels": _parcels, "map": _map,
 }  # fmt: skip
@@ -111,13 +110,13 @@ STEPS: Mapping[str, Callable[[Path, int | None], float]] = {
 def run_step(name: str, folder: Path, epochs: int | None) -> Cost:
     """Run one step in this process."""
     start, work = time.perf_counter(), time.process_time()
-    held = STEPS[name](folder, epochs)
+    held = STEPS[name](folder, epochs)  # MB
     cpu, wall = time.process_time() - work, time.perf_counter() - start
     return Cost(cpu=cpu, wall=wall, peak=peak_mb(), held=held)
 
 
 def measure(size_km: float, *, epochs: int | None) -> Region:
-    """Simulate a region and take every step in a process of its own."""
+    """Simulate a region and run every step in its own process."""
     with tempfile.TemporaryDirectory(prefix="cubecrop-department-") as name:
         folder = Path(name)
         archive = cubecrop.simulate_archive(
@@ -141,17 +140,17 @@ def measure(size_km: float, *, epochs: int | None) -> Region:
 def department(
     small: Region, large: Region, *, area: float, learned: int
 ) -> list[tuple[str, str, str]]:
-    """What a larger area takes: step, hours of one core, memory or disk.
+    """Work out the cost of a larger area: step, hours of one core, memory or disk.
 
-    What goes by the area is the difference of the two regions, which leaves out the start.
-    Training goes by the larger one: on few parcels it makes more epochs.
+    Costs per area come from the difference of the two regions, which cancels the start-up.
+    Training scales from the larger region, because training on few parcels takes more epochs.
     """
     wider, more = large.area - small.area, large.parcels - small.parcels
 
     def by_area(name: str) -> str:
         return _hours((large.steps[name].cpu - small.steps[name].cpu) * area / wider)
 
-    # `train` holds 0.3 of the parcels out, and learns from the others.
+    # `train` holds out 0.3 of the parcels for the test and learns from the others.
     fit = (large.steps["train"].cpu - large.steps["read"].cpu) / (0.7 * large.parcels)
     sets = large.steps["read"].held / large.parcels
     peak = (large.steps["train"].peak - small.steps["train"].peak) / more
@@ -171,29 +170,31 @@ def _hours(seconds: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure and print both tables, or run the one step that is asked for."""
+    """Measure and print both tables, or run a single step."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.department",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--sizes-km", nargs=2, type=float, default=(2.0, 4.0))
-    parser.add_argument("--area", type=float, default=6000, help="km2 to work out")
-    parser.add_argument("--learned", type=int, default=3000, help="parcels to learn from there")
-    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
-    parser.add_argument("--step", nargs=2, metavar=("STEP", "FOLDER"), help="only this, as JSON")
-    asked = parser.parse_args(arguments)
+    parser.add_argument("--area", type=float, default=6000, help="km2 to extrapolate to")
+    parser.add_argument("--learned", type=int, default=3000, help="training parcels in that area")
+    parser.add_argument("--epochs", type=int, help="fewer for a quick try")
+    parser.add_argument(
+        "--step", nargs=2, metavar=("STEP", "FOLDER"), help="run only this step and print JSON"
+    )
+    options = parser.parse_args(arguments)
     console = Console()
-    if asked.step:
-        name, folder = asked.step
-        cost = run_step(name, Path(folder), asked.epochs)
+    if options.step:
+        name, folder = options.step
+        cost = run_step(name, Path(folder), options.epochs)
         print(json.dumps(asdict(cost)))  # noqa: T201 (for the process that started this one)
         return
     table = Table(
         "km2", "parcels", "step", "CPU s", "CPU s / km2", "wall s", "peak MB",
         title=f"Measured ({os.cpu_count()} cores)",
     )  # fmt: skip
-    small, large = (measure(size, epochs=asked.epochs) for size in sorted(asked.sizes_km))
+    small, large = (measure(size, epochs=options.epochs) for size in sorted(options.sizes_km))
     for region in (small, large):
         console.print(json.dumps(asdict(region)), soft_wrap=True)
         for name, cost in region.steps.items():
@@ -204,9 +205,9 @@ def main(arguments: list[str] | None = None) -> None:
     console.print(table)
     table = Table(
         "step", "hours of a core", "memory or disk",
-        title=f"Worked out for {asked.area:,.0f} km2",
+        title=f"Worked out for {options.area:,.0f} km2",
     )  # fmt: skip
-    for row in department(small, large, area=asked.area, learned=asked.learned):
+    for row in department(small, large, area=options.area, learned=options.learned):
         table.add_row(*row)
     console.print(table)
 

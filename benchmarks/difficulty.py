@@ -1,8 +1,8 @@
-"""How hard the simulated world is: a random forest where it was trained, and elsewhere.
+"""How hard the simulated world is: scores of a random forest at home and elsewhere.
 
-The forest sees what a first attempt would use: mean series of each parcel, brought to common
-dates by linear interpolation. It learns the crops as declared and is scored on those that grow.
-``python -m benchmarks.difficulty`` prints every home and seed, and what must hold of them.
+The forest gets simple features: the mean satellite series of each parcel, interpolated linearly to
+common dates. It learns the declared crops and is scored on the true ones.
+``python -m benchmarks.difficulty`` prints every home and seed, and whether the bounds hold.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-#: Home, and the region that the forest goes to; the other year is the same for all.
+#: Home region, where the forest is trained, and the other region where it is tested.
 PAIRS = (("flanders", "aquitaine"), ("bavaria", "flanders"), ("ontario", "maritimes"))
 YEAR, OTHER_YEAR = 2024, 2022
-#: Macro-F1 at home, and the least share of the fall that standardising leaves.
+#: Bounds of the macro-F1 at home, and minimum share of the fall that remains after standardising.
 AT_HOME, LEFT = (0.6, 0.95), 0.7
 _STEP_DAYS = 15
 _TREES = 300
@@ -48,7 +48,7 @@ class Samples:
 
 
 def series_of(tree: xr.DataTree) -> NDArray[np.float32]:
-    """Mean over the valid pixels, then linear in time to steps of 15 days of the season."""
+    """Average the valid pixels and interpolate to steps of 15 days through the season."""
     start = np.datetime64(tree.attrs["season_start"])
     end = np.datetime64(tree.attrs["season_end"])
     steps = np.arange(start, end, np.timedelta64(_STEP_DAYS, "D")).astype("datetime64[D]")
@@ -60,14 +60,14 @@ def series_of(tree: xr.DataTree) -> NDArray[np.float32]:
         for band in range(mean.sizes["band"]):
             table = pd.DataFrame(mean.isel(band=band).transpose("time", "parcel").to_numpy(), time)
             daily = table.groupby(level=0).mean()
-            wanted = daily.index.union(steps)
-            filled = daily.reindex(wanted).interpolate("time", limit_direction="both")
+            dates = daily.index.union(steps)
+            filled = daily.reindex(dates).interpolate("time", limit_direction="both")
             parts.append(filled.loc[steps].to_numpy().T)
     return np.nan_to_num(np.stack(parts, axis=2).astype(np.float32))
 
 
 def from_archive(folder: Path, region: str, year: int, *, size_km: float, seed: int) -> Samples:
-    """Simulate one region and year, and read its parcels back as any archive's."""
+    """Simulate one region and year, and read its parcels as from any archive."""
     archive = cubecrop.simulate_archive(
         folder / f"{region}-{year}", regions=[region], years=[year], size_km=size_km, seed=seed,
         progress=False,
@@ -85,77 +85,84 @@ def from_archive(folder: Path, region: str, year: int, *, size_km: float, seed: 
 
 
 def standardised(series: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each band to mean 0 and deviation 1 over the parcels and dates of its region."""
+    """Scale each band to mean 0 and deviation 1 over the parcels and dates of its region."""
     return (series - series.mean(axis=(0, 1))) / series.std(axis=(0, 1))
 
 
-def macro_f1(truth: NDArray[np.object_], found: NDArray[np.object_]) -> float:
-    """Over the classes of the truth."""
+def macro_f1(truth: NDArray[np.object_], predicted: NDArray[np.object_]) -> float:
+    """Compute the macro-F1 over the true classes."""
     return float(
-        f1_score(truth, found, labels=sorted(set(truth)), average="macro", zero_division=0)
+        f1_score(truth, predicted, labels=sorted(set(truth)), average="macro", zero_division=0)
     )
 
 
 def scores_of(home: Samples, elsewhere: dict[str, Samples], *, seed: int = 0) -> dict[str, float]:
-    """Macro-F1 at home (half of the parcels held out) and elsewhere, raw and standardised.
+    """Compute the macro-F1 at home (on half of the parcels) and elsewhere, raw and standardised.
 
-    Elsewhere, parcels of crops that home does not grow are left out, and the score at home is
-    given over the same crops too, as ``home, crops of NAME``.
+    Parcels elsewhere whose crop does not grow at home are left out. ``home, crops of NAME`` is the
+    score at home over the crops that grow in both.
     """
     n = len(home.truth)
     order = np.random.default_rng(seed).permutation(n)
-    train, held = order[: n // 2], order[n // 2 :]
-    found: dict[str, float] = {}
+    train, test = order[: n // 2], order[n // 2 :]
+    results: dict[str, float] = {}
     for form, change in (("raw", lambda s: s), ("standardised", standardised)):
         forest = RandomForestClassifier(_TREES, random_state=seed, n_jobs=1)
         mine = change(home.series).reshape(n, -1)
         forest.fit(mine[train], home.declared[train].astype(str))
-        said = forest.predict(mine[held]).astype(object)
-        found[f"home, {form}"] = macro_f1(home.truth[held], said)
+        predicted = forest.predict(mine[test]).astype(object)
+        results[f"home, {form}"] = macro_f1(home.truth[test], predicted)
         for name, other in elsewhere.items():
-            known = np.isin(other.truth, home.truth[held])
+            known = np.isin(other.truth, home.truth[test])
             there = change(other.series).reshape(len(other.truth), -1)[known]
-            shared = np.isin(home.truth[held], other.truth)
-            found[f"home, crops of {name}, {form}"] = macro_f1(
-                home.truth[held][shared], said[shared]
+            shared = np.isin(home.truth[test], other.truth)
+            results[f"home, crops of {name}, {form}"] = macro_f1(
+                home.truth[test][shared], predicted[shared]
             )
-            found[f"{name}, {form}"] = macro_f1(
+            results[f"{name}, {form}"] = macro_f1(
                 other.truth[known], forest.predict(there).astype(object)
             )
-    return found
+    return results
 
 
-def falls(found: dict[str, float], name: str) -> tuple[float, float]:
-    """Macro-F1 lost from home to elsewhere, raw and after standardising bands by region."""
+def falls(results: dict[str, float], name: str) -> tuple[float, float]:
+    """Fall of the macro-F1 from home to elsewhere, raw and after standardising bands by region."""
     raw, standard = (
-        found[f"home, crops of {name}, {form}"] - found[f"{name}, {form}"]
+        results[f"home, crops of {name}, {form}"] - results[f"{name}, {form}"]
         for form in ("raw", "standardised")
     )
     return raw, standard
 
 
 def summary(cases: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Over the cases: extremes at home, mean falls, and the share of them that stays."""
+    """Summarise the cases: extremes at home, mean falls, and the share of the falls that stays."""
     home = [case["home, raw"] for case in cases]
-    found = {"home, least": min(home), "home, mean": float(np.mean(home)), "home, most": max(home)}
+    results = {
+        "home, least": min(home),
+        "home, mean": float(np.mean(home)),
+        "home, most": max(home),
+    }
     for name in ("region", "year"):
         raw, standard = np.mean([falls(case, name) for case in cases], axis=0)
-        found |= {f"fall by {name}": float(raw), f"share that stays, {name}": float(standard / raw)}
-    return found
+        results |= {
+            f"fall by {name}": float(raw),
+            f"share that stays, {name}": float(standard / raw),
+        }
+    return results
 
 
-def holds(found: dict[str, float]) -> bool:
-    """Whether a summary says that the simulated world is hard enough, and not by offsets."""
+def holds(results: dict[str, float]) -> bool:
+    """Whether the simulated world is hard enough, and not only because of offsets between bands."""
     return (
-        AT_HOME[0] <= found["home, least"]
-        and found["home, most"] <= AT_HOME[1]
-        and all(found[f"fall by {name}"] > 0 for name in ("region", "year"))
-        and all(found[f"share that stays, {name}"] >= LEFT for name in ("region", "year"))
+        AT_HOME[0] <= results["home, least"]
+        and results["home, most"] <= AT_HOME[1]
+        and all(results[f"fall by {name}"] > 0 for name in ("region", "year"))
+        and all(results[f"share that stays, {name}"] >= LEFT for name in ("region", "year"))
     )
 
 
 def measure(home: str, region: str, *, size_km: float, seed: int) -> dict[str, float]:
-    """Simulate a home, another region and another year of home, and score the forest."""
+    """Simulate a home region, another region and another year of home, and score the forest."""
     places = ((home, YEAR), (region, YEAR), (home, OTHER_YEAR))
     with tempfile.TemporaryDirectory(prefix="cubecrop-difficulty-") as folder:
         here, there, then = (
@@ -180,34 +187,34 @@ class Difficulty:
             ]
         )
 
-    def track_home_least(self, found: dict[str, float]) -> float:
-        return 100 * found["home, least"]
+    def track_home_least(self, results: dict[str, float]) -> float:
+        return 100 * results["home, least"]
 
     track_home_least.unit = "% macro-F1"
 
-    def track_home_most(self, found: dict[str, float]) -> float:
-        return 100 * found["home, most"]
+    def track_home_most(self, results: dict[str, float]) -> float:
+        return 100 * results["home, most"]
 
     track_home_most.unit = "% macro-F1"
 
-    def track_fall_by_region(self, found: dict[str, float]) -> float:
-        return 100 * found["fall by region"]
+    def track_fall_by_region(self, results: dict[str, float]) -> float:
+        return 100 * results["fall by region"]
 
     track_fall_by_region.unit = "% macro-F1"
 
-    def track_fall_by_year(self, found: dict[str, float]) -> float:
-        return 100 * found["fall by year"]
+    def track_fall_by_year(self, results: dict[str, float]) -> float:
+        return 100 * results["fall by year"]
 
     track_fall_by_year.unit = "% macro-F1"
 
-    def track_share_by_region_that_stays(self, found: dict[str, float]) -> float:
-        """After standardising bands by region."""
-        return 100 * found["share that stays, region"]
+    def track_share_by_region_that_stays(self, results: dict[str, float]) -> float:
+        """Share of the fall that remains after standardising bands by region."""
+        return 100 * results["share that stays, region"]
 
     track_share_by_region_that_stays.unit = "%"
 
-    def track_share_by_year_that_stays(self, found: dict[str, float]) -> float:
-        return 100 * found["share that stays, year"]
+    def track_share_by_year_that_stays(self, results: dict[str, float]) -> float:
+        return 100 * results["share that stays, year"]
 
     track_share_by_year_that_stays.unit = "%"
 
@@ -220,16 +227,17 @@ def main() -> None:
     cases = []
     for seed in given.seeds:
         for home, region in PAIRS:
-            found = measure(home, region, size_km=given.size_km, seed=seed)
-            cases.append(found)
+            results = measure(home, region, size_km=given.size_km, seed=seed)
+            cases.append(results)
             ends = [
-                f"{name} {found[f'{name}, raw']:.2f} of {found[f'home, crops of {name}, raw']:.2f}"
-                f", fall {raw:.2f}, standardised {standard:.2f}"
+                f"{name} {results[f'{name}, raw']:.2f} of "
+                f"{results[f'home, crops of {name}, raw']:.2f}, "
+                f"fall {raw:.2f}, standardised {standard:.2f}"
                 for name in ("region", "year")
-                for raw, standard in [falls(found, name)]
+                for raw, standard in [falls(results, name)]
             ]
             line = (
-                f"seed {seed}  {home:9s} {found['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
+                f"seed {seed}  {home:9s} {results['home, raw']:.2f}  to {region}: {'; '.join(ends)}"
             )
             sys.stdout.write(line + "\n")
             sys.stdout.flush()

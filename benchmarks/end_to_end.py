@@ -1,4 +1,4 @@
-"""From files to a table of parcels and to a map: cubecrop, and chains written without it."""
+"""From files to a table of parcels and to a map, with cubecrop and with chains without it."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _N_PIXELS = 64
 
 
 class EndToEnd:
-    """30 dates of Sentinel-2: CPU seconds for parcels of 20 km a side, and a km² of map.
+    """30 dates of Sentinel-2: CPU seconds for the parcels of a 20 km square, and for a km² of map.
 
-    The map is of 5.12 km a side in the corner of the same files, whose blocks it takes whole, so
-    that a square kilometre costs what it does in a map of all. The networks are untrained, of the
-    published sizes (PSE and L-TAE); a set of a parcel has 64 pixels.
+    The map has a side of 5.12 km in the corner of the same files. It covers whole blocks, so that
+    a square kilometre costs as much as in a map of the whole area. The networks are untrained and
+    have the published sizes (PSE and L-TAE); a parcel's set has 64 pixels.
     """
 
     side, area = 2048, 2000
     map_side = 512
     n_optical, n_radar = 30, 0
     block = 512
-    n_parcels = 21_200  # some 20,000 of them within the area
+    n_parcels = 21_200  # about 20,000 of them lie within the area
     repeat = 3
     timeout = 7200
 
@@ -58,7 +58,7 @@ class EndToEnd:
 
     def setup(self, root: str) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="cubecrop-end-to-end-")
-        # A model is put in a cache when it goes into a graph: not in the user's.
+        # Building a graph caches the model; keep it out of the user's cache.
         self.cache_before = os.environ.get("XDG_CACHE_HOME")
         os.environ["XDG_CACHE_HOME"] = self.folder.name
         self.archive, self.model = Path(root) / "items.json", Path(root) / "model"
@@ -120,17 +120,17 @@ class EndToEnd:
         return (self.map_side / 100) ** 2
 
     def measured(self) -> dict[str, float]:
-        """The median of some runs of each, taken in turns so that all share the machine."""
+        """Median of several runs of each; they alternate, so that all share the machine's load."""
         if not hasattr(self, "found"):
-            took: dict[str, list[float]] = {name: [] for name in self.runs}
+            seconds: dict[str, list[float]] = {name: [] for name in self.runs}
             for _ in range(self.repeat):
-                for name, mine in took.items():
-                    mine.append(self.once(name))
-            self.found = {name: statistics.median(mine) for name, mine in took.items()}
+                for name, runs in seconds.items():
+                    runs.append(self.once(name))
+            self.found = {name: statistics.median(runs) for name, runs in seconds.items()}
         return self.found
 
     def once(self, name: str) -> float:
-        """CPU seconds of a run; what finds the best batch size is not of it."""
+        """CPU seconds of a run, without the search for the best batch size."""
         run = getattr(self, {"parcels": "parcels_table"}.get(name, name))
         prepared = getattr(self, f"prepare_{name}", lambda: ())()
         start = time.process_time()
@@ -138,7 +138,7 @@ class EndToEnd:
         return time.process_time() - start
 
     def bounds(self, side: int) -> tuple[float, float, float, float]:
-        """(left, bottom, right, top) of so many pixels in the upper left corner."""
+        """(left, bottom, right, top) of a square of ``side`` pixels in the upper left corner."""
         return self.left, self.top - 10 * side, self.left + 10 * side, self.top
 
     def parcels_table(self) -> gpd.GeoDataFrame:
@@ -163,14 +163,14 @@ class EndToEnd:
 
     def plain_parcels(self, chain: PlainChain | None = None) -> pd.Series:
         chain = chain or self.chain(self.area, _N_PIXELS)
-        held = pixels_of(self.parcels.geometry.to_numpy(), 10)
-        drawn = draw_positions(held.counts, hash_ids(self.parcels["id"], 0), _N_PIXELS)
-        # A set that is too small has its pixels again, as in the published code.
+        pixels = pixels_of(self.parcels.geometry.to_numpy(), 10)
+        drawn = draw_positions(pixels.counts, hash_ids(self.parcels["id"], 0), _N_PIXELS)
+        # A set that is too small repeats its first pixel, as in the published code.
         drawn = np.where(drawn < 0, drawn[:, :1], drawn)
-        at = (np.cumsum(held.counts) - held.counts)[:, None] + drawn
+        at = (np.cumsum(pixels.counts) - pixels.counts)[:, None] + drawn
         row, column = round(-self.top / 10), round(self.left / 10)
-        found = chain.classify(held.rows[at] - row, held.columns[at] - column)
-        return self.parcels["id"].map(dict(zip(self.parcels["id"], found, strict=True)))
+        classes = chain.classify(pixels.rows[at] - row, pixels.columns[at] - column)
+        return self.parcels["id"].map(dict(zip(self.parcels["id"], classes, strict=True)))
 
     def prepare_plain_map(self) -> tuple[PlainChain]:
         return (self.chain(self.map_side, 1),)
@@ -182,9 +182,9 @@ class EndToEnd:
 
 
 class EndToEndTwoSatellites(EndToEnd):
-    """85 dates of Sentinel-2 and 60 of Sentinel-1: CPU seconds for a km² of map, and parcels.
+    """85 dates of Sentinel-2 and 60 of Sentinel-1: CPU seconds for a km² of map, and for parcels.
 
-    The plain chain makes the map alone: a cube of all parcels would take 10 GB.
+    The plain chain makes only the map: its cube of all parcels would take 10 GB.
     """
 
     n_optical, n_radar = 85, 60
@@ -221,11 +221,11 @@ class EndToEndTwoSatellites(EndToEnd):
 
 
 class EndToEndOpenEo(EndToEnd):
-    """The map of 30 dates by openeo-core, which must be installed: CPU seconds for a km².
+    """CPU seconds for a km² of map of 30 dates with openeo-core, which must be installed.
 
-    Its own LightTAE of default sizes takes every value of a pixel as a step of its own, 300 of
-    them; no cloud is masked. The area is small, and begins at a block of the files: what it reads
-    and leaves is of no weight beside the network.
+    Its LightTAE of default sizes takes each of a pixel's 300 values as a step; it masks no cloud.
+    The area is small and starts at a block of the files; the time for pixels that it reads and
+    does not use is negligible beside the network.
     """
 
     openeo_side = 64

@@ -1,4 +1,4 @@
-"""Building the graph of a whole Sentinel-2 tile: seconds, tasks, bytes. Reads no pixel."""
+"""Building the graph of a whole Sentinel-2 tile, without reading a pixel: time, tasks, bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CROPS = ("barley", "beet", "grassland", "maize", "potato", "rapeseed", "wheat")
 
 
 class ClassifyGraph:
-    """`cubecrop.classify` over one tile and season: items of files that do not exist."""
+    """`cubecrop.classify` over one tile and season, with items whose files do not exist."""
 
     n_optical = 150
     n_radar = 60
@@ -43,7 +43,7 @@ class ClassifyGraph:
     def setup(self) -> None:
         self.folder = tempfile.TemporaryDirectory(prefix="cubecrop-graph-")
         root = Path(self.folder.name)
-        # The model is put in a cache when it goes into a graph: not in the user's.
+        # Building a graph caches the model; keep it out of the user's cache.
         self.cache_before = os.environ.get("XDG_CACHE_HOME")
         os.environ["XDG_CACHE_HOME"] = str(root / "cache")
         self.archive = write_items(root, self.side, self.n_optical, self.n_radar)
@@ -75,7 +75,7 @@ class ClassifyGraph:
     track_pickled.unit = "MB"
 
     def track_peak(self) -> float:
-        """Memory that building takes at most, graph made whole, beyond what stood before."""
+        """Peak memory of building and materialising the graph."""
         tracemalloc.start()
         try:
             graph = dict(self.build().__dask_graph__())
@@ -89,7 +89,7 @@ class ClassifyGraph:
 
 
 def untrained_model(*sensors: str) -> CropModel:
-    """A model of the published sizes with random weights; by default it takes both satellites."""
+    """Make a model of the published sizes with random weights, by default for both satellites."""
     bands = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
     config = NetworkConfig(
         sensors=tuple(SensorConfig(name=name, bands=bands[name]) for name in sensors or bands),
@@ -109,7 +109,7 @@ def untrained_model(*sensors: str) -> CropModel:
 
 
 def write_items(root: Path, side: int, n_optical: int, n_radar: int) -> Path:
-    """Write an ItemCollection of a season over a square of ``side`` metres."""
+    """Write the ItemCollection of a season over a square of ``side`` metres."""
     season = cubecrop.Season(_YEAR)
     start = dt.datetime.combine(season.start, dt.time(10, 56, 21), dt.UTC)
 

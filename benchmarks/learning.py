@@ -1,17 +1,18 @@
-"""How many labelled parcels are enough: scores by the number that was learnt from.
+"""How many labelled parcels are enough: scores by the number of training parcels.
 
 ``python -m benchmarks.learning`` fits the default network of ``cubecrop.fit`` and the random forest
-that `cubecrop.train` prints beside it to more and more parcels, and scores both on the same others:
+that `cubecrop.train` compares it with to growing numbers of parcels, and tests both on the same
+other parcels:
 
 - ``canada``: the real points of `benchmarks.canada` (monthly, one pixel each, nine classes). Seed
-  0 is tested on the first of its five folds, which keep places together, seed 1 on the second, and
-  so on; the parcels to learn from are drawn at random from the other four.
-- ``simulated``: parcels of a simulated region of 5 km with every date, a region for each seed, none
-  of them the demo's. Thirty in a hundred are tested. The crops that are learnt are those declared,
-  3 % of them wrong; the crops that are tested are those that grow.
+  0 is tested on the first of the five folds, which keep places together, seed 1 on the second, and
+  so on; the training parcels are drawn at random from the other four.
+- ``simulated``: parcels of a simulated region of 5 km with every date, another region for each seed
+  and none of them the demo's. 30 % of the parcels are tested. The labels for training are the
+  declared crops, 3 % of which are wrong; the labels for the test are the true crops.
 
-A larger draw holds the smaller ones of its seed. Every result is a line of a CSV, so that a run
-that was stopped goes on. Seconds are those of the processor, for training alone.
+Within a seed, a larger draw includes the smaller ones. Every result is a line of a CSV, so that a
+run that was stopped can continue. Seconds are processor seconds of training alone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 
 SOURCES = ("canada", "simulated")
 SIZES = (50, 100, 200, 500, 1000, 2000)
-#: Simulated seeds begin here: the demo shows 0, and its settings were chosen on none of these.
+#: First seed of the simulator: the demo uses 0, and its settings were chosen on other seeds.
 _FIRST_SEED = 20
 _YEAR, _LABEL = 2024, "crop:name"
 _HELD_OUT = 0.3
@@ -54,7 +55,7 @@ _HELD_OUT = 0.3
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Parcels of one seed: those to learn from, in the order they are taken, and those to test."""
+    """Parcels of one seed: the training parcels in the order of use, and the test parcels."""
 
     samples: xr.DataTree
     declared: Sequence[str]
@@ -64,7 +65,7 @@ class Pool:
 
 
 def canada(table: Path, seed: int) -> Pool:
-    """Real points, one fold of them to test."""
+    """Read real points and choose one fold for the test."""
     samples = most_frequent(read_worldcereal(table, label="CROPTYPE_LABEL"))
     labels = samples["label"].to_numpy().tolist()
     folds = list(splits(samples, "5-fold"))
@@ -74,7 +75,7 @@ def canada(table: Path, seed: int) -> Pool:
 
 
 def simulated(size_km: float, seed: int) -> Pool:
-    """Parcels of a region of its own; reads their pixels."""
+    """Simulate the region of a seed and read the pixels of its parcels."""
     with tempfile.TemporaryDirectory(prefix="cubecrop-learning-") as folder:
         archive = cubecrop.simulate_archive(
             Path(folder) / "archive", size_km=size_km, seed=_FIRST_SEED + seed, progress=False
@@ -106,7 +107,7 @@ def measure(
     chosen: Iterable[Method],
     done: set[tuple[str, int, int, str]],
 ) -> Iterator[Row]:
-    """Fit and score what is not done yet; a size beyond the pool takes all of it."""
+    """Fit and score each case that is not in ``done``; sizes beyond the pool use all of it."""
     nomenclature = cubecrop.Nomenclature.from_labels([*pool.declared, *pool.truth])
     truth = np.array([nomenclature.index(pool.truth[i]) for i in pool.tested])
     for size in sorted({min(size, len(pool.learned)) for size in sizes}):
@@ -120,23 +121,23 @@ def measure(
             model = method.train(pool.samples.isel(parcel=learned), labels, nomenclature, seed)
             seconds = time.process_time() - start
             probability = model.predict_proba(pool.samples.isel(parcel=pool.tested)).to_numpy()
-            one = scores(truth, decide(probability), len(nomenclature))
+            score = scores(truth, decide(probability), len(nomenclature))
             yield Row(
                 protocol=source,
                 fold=0,
                 seed=seed,
                 method=name,
                 n_train=size,
-                n_test=one.n,
-                accuracy=one.accuracy,
-                macro_f1=one.macro_f1,
+                n_test=score.n,
+                accuracy=score.accuracy,
+                macro_f1=score.macro_f1,
                 seconds=seconds,
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Mean and spread over seeds of one method that learnt from about ``n`` parcels."""
+    """Mean and spread over seeds of one method trained on about ``n`` parcels."""
 
     n: int
     accuracy: float
@@ -150,16 +151,16 @@ class Point:
 
 
 def curves(rows: Iterable[Row], sizes: Iterable[int]) -> dict[tuple[str, str], list[Point]]:
-    """Points by source and method, in the order of their size.
+    """Summarise rows as points by source and method, in the order of their size.
 
-    Pools of several seeds that end short of a size differ a little; they count together.
+    Pools that are smaller than a size differ a little between seeds; they count as one point.
     """
-    found = defaultdict(list)
+    groups = defaultdict(list)
     for row in rows:
-        asked = min((size for size in sizes if size >= row.n_train), default=row.n_train)
-        found[row.protocol, row.method, asked].append(row)
+        nominal = min((size for size in sizes if size >= row.n_train), default=row.n_train)
+        groups[row.protocol, row.method, nominal].append(row)
     out: dict[tuple[str, str], list[Point]] = defaultdict(list)
-    for (source, method, _), part in sorted(found.items()):
+    for (source, method, _), part in sorted(groups.items()):
         f1 = [row.macro_f1 for row in part]
         point = Point(
             n=round(np.mean([row.n_train for row in part])),
@@ -173,37 +174,37 @@ def curves(rows: Iterable[Row], sizes: Iterable[int]) -> dict[tuple[str, str], l
     return out
 
 
-def draw(found: dict[tuple[str, str], list[Point]], path: Path) -> None:
+def draw(points_by_method: dict[tuple[str, str], list[Point]], path: Path) -> None:
     """Draw macro-F1 against the number of parcels, a panel for each source."""
-    sources = [one for one in SOURCES if any(source == one for source, _ in found)]
+    sources = [name for name in SOURCES if any(source == name for source, _ in points_by_method)]
     titles = {"canada": "Real points of Canada", "simulated": "A simulated region"}
     figure = Figure(figsize=(1.2 + 3.6 * len(sources), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)[0]
     for axes, source in zip(panels, sources, strict=True):
         for method, colour in (("network", "#1B6CA8"), ("random forest", "#C8641B")):
-            points = found.get((source, method), [])
-            n = np.array([one.n for one in points])
-            middle = np.array([one.macro_f1 for one in points])
-            spread = np.array([one.spread for one in points])
+            points = points_by_method.get((source, method), [])
+            n = np.array([point.n for point in points])
+            middle = np.array([point.macro_f1 for point in points])
+            spread = np.array([point.spread for point in points])
             axes.fill_between(n, middle - spread, middle + spread, color=colour, alpha=0.18, lw=0)
             axes.plot(n, middle, marker="o", color=colour, label=method)
-        ticks = sorted({one.n for (where, _), some in found.items() if where == source
-                        for one in some})  # fmt: skip
+        ticks = sorted({point.n for (name, _), points in points_by_method.items() if name == source
+                        for point in points})  # fmt: skip
         axes.set_xscale("log")
         axes.set_xticks(ticks, [str(tick) for tick in ticks])
         axes.minorticks_off()
         axes.set_title(titles[source], loc="left")
-        axes.set_xlabel("parcels that were learnt from")
+        axes.set_xlabel("training parcels")
         axes.grid(alpha=0.3)
         axes.set_ylim(0, 1)
-    panels[0].set_ylabel("macro-F1 on others")
+    panels[0].set_ylabel("macro-F1 on test parcels")
     panels[0].legend(frameon=False)
     figure.savefig(path, dpi=150)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what is asked for and print the table."""
+    """Measure the chosen sources and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.learning",
         description=__doc__,
@@ -214,37 +215,41 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size-km", type=float, default=5, help="side of a simulated region")
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
-    parser.add_argument("--out", type=Path, default=Path("learning.csv"), help="CSV, added to")
-    parser.add_argument("--figure", type=Path, help="where to draw all that stands in the CSV")
-    asked = parser.parse_args(arguments)
-    available = methods(asked.epochs)
+    parser.add_argument("--epochs", type=int, help="fewer for a quick try")
+    parser.add_argument(
+        "--out", type=Path, default=Path("learning.csv"), help="CSV file; results are appended"
+    )
+    parser.add_argument("--figure", type=Path, help="file for a figure of all results in the CSV")
+    options = parser.parse_args(arguments)
+    available = methods(options.epochs)
     chosen = [available["network"][0], available["forest"][0]]
-    rows = read_rows(asked.out)
-    for source in asked.sources:
-        for seed in range(asked.seeds):
+    rows = read_rows(options.out)
+    for source in options.sources:
+        for seed in range(options.seeds):
             pool = (
-                canada(asked.table, seed) if source == "canada" else simulated(asked.size_km, seed)
+                canada(options.table, seed)
+                if source == "canada"
+                else simulated(options.size_km, seed)
             )
             done = {(row.protocol, row.seed, row.n_train, row.method) for row in rows}
             for row in measure(
-                pool, source=source, seed=seed, sizes=asked.sizes, chosen=chosen, done=done
+                pool, source=source, seed=seed, sizes=options.sizes, chosen=chosen, done=done
             ):
-                append(asked.out, row)
+                append(options.out, row)
                 rows.append(row)
-    found = curves(rows, asked.sizes)
+    points_by_method = curves(rows, options.sizes)
     table = Table(
         "source", "method", "parcels", "accuracy / macro-F1 ± spread", "seeds", "CPU s",
-        title="On parcels that were not learnt from",
+        title="On test parcels",
     )  # fmt: skip
-    for (source, method), points in found.items():
-        for one in points:
+    for (source, method), points in points_by_method.items():
+        for point in points:
             table.add_row(
-                source, method, f"{one.n}", str(one), f"{one.seeds}", f"{one.seconds:.0f}"
+                source, method, f"{point.n}", str(point), f"{point.seeds}", f"{point.seconds:.0f}"
             )
     Console().print(table)
-    if asked.figure:
-        draw(found, asked.figure)
+    if options.figure:
+        draw(points_by_method, options.figure)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading a season from a disk and from a far server: ours, odc-stac, a pool of threads."""
+"""Reading a season from a disk and a distant server: cubecrop, odc-stac, a pool of threads."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _YEAR = 2024
 
 
 class LoadFromDisk(ReadSeason):
-    """CPU seconds for all bands of some dates: files of 2,048 pixels in blocks of 512.
+    """CPU seconds for all bands of six dates, from files of 2,048 pixels in blocks of 512.
 
-    Six dates are no season: they fit in one chunk as wide as the area, in which each block is
-    decoded once however a cube is cut. What a season costs, `WholeSeason` measures.
+    Six dates are much less than a season: they fit in one chunk as wide as the area, so each block
+    is decoded once, however the cube is chunked. `WholeSeason` measures a season.
 
-    cubecrop scales, masks cloud with its margin of 60 m and gives float32, chunk by chunk as a
-    model or a table of parcels takes it, or in one array; it reads one pixel a band of a
-    date that is all cloud. The pool of threads scales and masks without a margin, into one array.
-    odc-stac gives the digital numbers and SCL as they are, in one array.
+    cubecrop scales, masks cloud with its margin of 60 m and returns float32, either chunk by chunk,
+    as models and tables of parcels consume it, or in one array. Of a date that is all cloud it
+    reads one pixel per band. The pool of threads scales and masks without a margin, into one
+    array. odc-stac returns unscaled digital numbers and the SCL in one array.
     """
 
     side = 2048
@@ -88,9 +88,9 @@ class LoadFromDisk(ReadSeason):
     track_cubecrop_in_one_array.unit, track_share_of_pool.unit = "CPU s", "pools"
 
     def measured(self) -> dict[str, float]:
-        """The least of some runs of each, taken in turns so that all share the machine.
+        """Minimum of several runs of each; they alternate, so that all share the machine's load.
 
-        Opening, which reads no pixel, is not of it: see `OpenSeason`.
+        The time to open the season is not included; `OpenSeason` measures it.
         """
         if not hasattr(self, "found"):
             self.found = dict.fromkeys(self.names, float("inf"))
@@ -107,13 +107,13 @@ class LoadFromDisk(ReadSeason):
     names = ("chunks", "cubecrop", "rasterio_pool", "odc_stac")
 
     def teardown(self, _: str) -> None:
-        """Nothing was started."""
+        """Do nothing, because ``setup`` started nothing."""
 
     def forget(self) -> None:
-        """What one run leaves for the next; of a disk all have the same."""
+        """Remove what one run caches for the next; all runs share the disk's cache."""
 
     def open_chunks(self) -> Callable[[], object]:
-        """Each chunk is made and let go, as those that read a cube do."""
+        """Compute each chunk and drop it, as models and tables of parcels do."""
         return self.each_chunk(self.season())
 
     def each_chunk(self, season: xr.DataTree) -> Callable[[], object]:
@@ -140,22 +140,22 @@ class LoadFromDisk(ReadSeason):
         height, width = round((top - bottom) / 10), round((right - left) / 10)
         out = np.empty((len(self.items), len(SENTINEL2_BANDS), height, width), np.float32)
 
-        def read(one: int, key: str) -> np.ndarray:
+        def read(date: int, key: str) -> np.ndarray:
             with (
                 rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR"),
-                rasterio.open(self.items[one].assets[key].href) as file,
+                rasterio.open(self.items[date].assets[key].href) as file,
             ):
                 values = file.read(1, window=from_bounds(*self.bounds, file.transform))
             factor = height // values.shape[0]
             return values.repeat(factor, axis=0).repeat(factor, axis=1) if factor > 1 else values
 
-        def load(one: int) -> None:
-            masked = np.isin(read(one, "SCL"), _MASKED)
+        def load(date: int) -> None:
+            masked = np.isin(read(date, "SCL"), _MASKED)
             for number, band in enumerate(SENTINEL2_BANDS):
-                numbers = read(one, band)
+                numbers = read(date, band)
                 values = numbers * np.float32(1e-4) - np.float32(0.1)
                 values[masked | (numbers == 0)] = np.nan
-                out[one, number] = values
+                out[date, number] = values
 
         with ThreadPoolExecutor(_THREADS) as pool:
             list(pool.map(load, range(len(self.items))))
@@ -179,7 +179,7 @@ class LoadFromDisk(ReadSeason):
 class LoadOverHttp(LoadFromDisk):
     """Seconds for a square kilometre of 297 files over HTTP, 30 ms before each answer.
 
-    `cubecrop_async` is cubecrop with `AsyncBackend`: obstore asks in GDAL's place.
+    `cubecrop_async` is cubecrop with `AsyncBackend`, where obstore makes the requests, not GDAL.
     """
 
     side = 1024
@@ -203,7 +203,7 @@ class LoadOverHttp(LoadFromDisk):
         self.closing = ExitStack()
 
     def forget(self) -> None:
-        """Go on with a server of another address: GDAL remembers what it had of one."""
+        """Start a server at another address, because GDAL caches what it read from the last."""
         self.closing.close()
         url = self.closing.enter_context(served(self.root, delay=self.delay))
         for asset, path in self.files:
@@ -239,7 +239,7 @@ class LoadOverHttp(LoadFromDisk):
 
 
 class OpenSeason:
-    """Seconds and tasks of the graph of 300 scenes of a tile, whose files do not exist."""
+    """Seconds and tasks of the graph of 300 scenes of a tile whose files do not exist."""
 
     n_scenes = 300
     side = 109_800
@@ -272,7 +272,7 @@ class OpenSeason:
         return len(self.open().__dask_graph__())
 
     def track_tasks_run(self) -> int:
-        """Those that remain when Dask has joined what follows each other."""
+        """Number of tasks that remain after Dask has fused them."""
         (joined,) = dask.optimize(self.open())
         return len(cull(dict(joined.__dask_graph__()), joined.__dask_keys__())[0])
 

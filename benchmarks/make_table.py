@@ -1,14 +1,14 @@
 """Make the table of canopy reflectance that the package ships.
 
 Run ``python -m benchmarks.make_table``; it needs the extra ``simulate-table`` and takes
-about a minute. For each node of its axes the table holds three numbers a band, from which
-follows the reflectance over any ground::
+about a minute. For each node of its axes the table holds three numbers per band, which give the
+reflectance over any ground::
 
     canopy + ground * through / (1 - ground * bounce)
 
-This is how SAIL itself places a soil, with ``through`` gathered over direct and diffuse light.
+SAIL places a soil in the same way; ``through`` combines direct and diffuse light.
 
-Responses of Sentinel-2's bands are approximated by Gaussians with the published central
+The responses of Sentinel-2's bands are approximated by Gaussians with the published central
 wavelength and full width at half maximum of Sentinel-2A (ESA, Sentinel-2 MSI spectral responses,
 COPE-GSEG-EOPG-TN-15-0007, version 3). True responses are flatter on top; for smooth vegetation
 and soil spectra the band means differ by less than 0.003.
@@ -46,9 +46,9 @@ RESPONSES: Final = {
     "B11": (1613.7, 91.0),
     "B12": (2202.4, 175.0),
 }
-#: Sentinel-2 looks nearly straight down; hot spot as in the reference runs of PROSAIL.
+#: Sentinel-2 looks nearly straight down; the hot spot is that of PROSAIL's reference runs.
 VIEW: Final = {"zenith": 4.0, "azimuth": 60.0, "hotspot": 0.05}
-#: Grounds over which PROSAIL runs, from which ``through`` and ``bounce`` follow.
+#: Reflectances of the ground in the PROSAIL runs that give ``through`` and ``bounce``.
 _GROUNDS: Final = (0.15, 0.45)
 
 
@@ -77,10 +77,11 @@ def band_means(spectra: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def leaf_state(chlorophyll: float, senescence: float, water: float) -> dict[str, float]:
-    """Arguments of PROSPECT-D for a leaf that dies from 0 (green) to 1 (straw).
+    """Give the arguments of PROSPECT-D for a leaf with senescence from 0 (green) to 1 (straw).
 
-    Pigments and water go, brown pigment comes; dry matter stays. Carotenoids start at a fifth
-    of chlorophyll and go later than it (Feret et al. 2017, Remote Sens. Environ. 193, 204-215).
+    Pigments and water decrease, brown pigment increases, dry matter stays. Carotenoids start at a
+    fifth of chlorophyll and decrease later than it (Feret et al. 2017, Remote Sens. Environ. 193,
+    204-215).
 
     Returns
     -------
@@ -137,7 +138,7 @@ def run_prosail(state: Mapping[str, float], ground: float) -> NDArray[np.float64
 
 
 def _node(state: Mapping[str, float]) -> NDArray[np.float64]:
-    """Canopy, through and bounce, (3, band)."""
+    """Compute canopy, through and bounce of a node, (3, band)."""
     canopy, low, high = (band_means(run_prosail(state, ground)) for ground in (0.0, *_GROUNDS))
     a, b = _GROUNDS
     gain_a, gain_b = (low - canopy) / a, (high - canopy) / b
@@ -147,7 +148,7 @@ def _node(state: Mapping[str, float]) -> NDArray[np.float64]:
 
 
 def main() -> None:
-    """Write the table, and the soils, litter and petals beside it."""
+    """Write the table of canopies and the reflectance of the dry soil."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=TABLE)
     out: Path = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""The most memory that a process held."""
+"""Peak memory of a process."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from __future__ import annotations
 def peak_mb() -> float:
     """Peak resident memory of this process, MB.
 
-    From /proc where there is one: what ``getrusage`` tells of a process begins with the
-    memory of the one that started it.
+    The value comes from /proc where that exists, because the one of ``getrusage`` includes the
+    memory of the process that started this one.
     """
-    # Imports within: the source of this function is run alone in a fresh process too.
+    # The imports are inside because other benchmarks run this function's source in a new process.
     import pathlib
     import resource
     import sys

@@ -1,17 +1,17 @@
-"""Whether the default network scores as the published sizes do, and at what share of the work.
+"""Whether the default network scores as well as the published sizes, and with how much less work.
 
 ``python -m benchmarks.network_sizes DATA`` fits both to the real points of `benchmarks.canada`
 (DATA is their table) and to simulated points with every date, and counts the floating-point
 operations of their predictions:
 
-- ``ON blocks``, ``MA blocks``: a third of a region tested by a network of the rest, three times a
-  region, as `benchmarks.canada` has them. The sizes were chosen on these and on simulated points;
-- ``simulated``: 400 points of a simulated region to learn from and 600 others to test, in three
+- ``ON blocks``, ``MA blocks``: three times, a third of a region is tested after training on the
+  rest, as in `benchmarks.canada`. The sizes were chosen on these and on simulated points;
+- ``simulated``: training on 400 points of a simulated region and testing on 600 others, in three
   regions with about 85 optical and 70 radar dates.
 
-Operations are those of one date more, counted by torch in a prediction of what is folded, of
-single pixels and of parcels of 64. Every result is a line of a CSV, so that a run that was stopped
-goes on. Seconds are those of the processor, for training alone.
+Operations are those that one more date adds; torch counts them in a prediction of the folded
+network for single pixels and for parcels of 64 pixels. Every result is a line of a CSV, so that a
+run that was stopped can continue. Seconds are processor seconds of training alone.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ if TYPE_CHECKING:
 __all__ = ["flops_a_date"]
 
 GROUPS = ("network", "published")
-#: What the groups fit.
+#: The networks that the groups fit.
 OPTIONS = {"network": NetworkOptions(), "published sizes": NetworkOptions.published()}
 SIMULATED = "simulated"
 _REGIONS = ("flanders", "ontario", "bavaria")
 _YEAR, _LEARNED, _TESTED, _CLOUDINESS = 2021, 400, 600, 0.3
-#: Simulated weather of this seed was looked at in no other benchmark.
+#: Seed of the simulated weather; no other benchmark uses it.
 _WORLD = 50
 _MEMBERS, _DATES = 16, 16
 _BANDS = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
 
 
 def flops_a_date(options: NetworkOptions, n_pixels: int) -> dict[str, float]:
-    """Floating-point operations that a date adds to the prediction of a set, by sensor."""
+    """Count the floating-point operations that a date adds to a set's prediction, by sensor."""
     sensors = tuple(SensorConfig(name=name, bands=bands) for name, bands in _BANDS.items())
     sizes = {name: getattr(options, name) for name in options.__dataclass_fields__}
     network = fold(CropNetwork(NetworkConfig(sensors=sensors, n_classes=9, **sizes)))
@@ -89,7 +89,7 @@ def simulated(
     chosen: Iterable[Method],
     done: set[tuple[str, int, int, str]],
 ) -> Iterator[Row]:
-    """Fit and score on simulated points, so many to learn from and to test, what is not done."""
+    """Fit and score each case that is not in ``done``; ``n`` points to train on and to test."""
     for fold_number, region in enumerate(_REGIONS):
         samples = simulate_points(
             region, _YEAR, n=sum(n), composite=None, cloudiness=_CLOUDINESS, seed=_WORLD
@@ -108,55 +108,62 @@ def simulated(
                 part = samples.isel(parcel=learned)
                 model = method.train(part, [labels[i] for i in learned], nomenclature, seed)
                 seconds = time.process_time() - start
-                found = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
-                one = scores(truth, decide(found), len(nomenclature))
+                probability = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
+                score = scores(truth, decide(probability), len(nomenclature))
                 yield Row(
                     protocol=SIMULATED,
                     fold=fold_number,
                     seed=seed,
                     method=name,
                     n_train=len(learned),
-                    n_test=one.n,
-                    accuracy=one.accuracy,
-                    macro_f1=one.macro_f1,
+                    n_test=score.n,
+                    accuracy=score.accuracy,
+                    macro_f1=score.macro_f1,
                     seconds=seconds,
                 )
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Measure what is asked for and print the table."""
+    """Measure both networks and print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.network_sizes",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("data", type=Path, help="points of Canada")
-    parser.add_argument("--out", type=Path, default=Path("lean.csv"), help="CSV, added to")
+    parser.add_argument(
+        "--out", type=Path, default=Path("lean.csv"), help="CSV file; results are appended"
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--points", type=int, nargs=2, default=(_LEARNED, _TESTED),
-                        help="simulated, to learn from and to test")  # fmt: skip
-    parser.add_argument("--epochs", type=int, help="for a quick look; by default those of fit")
-    asked = parser.parse_args(arguments)
-    rows = read_rows(asked.out)
+                        help="simulated points to train on and to test")  # fmt: skip
+    parser.add_argument("--epochs", type=int, help="fewer for a quick try")
+    options = parser.parse_args(arguments)
+    rows = read_rows(options.out)
     done = {(row.protocol, row.fold, row.seed, row.method) for row in rows}
-    available, seeds = methods(asked.epochs), range(asked.seeds)
+    available, seeds = methods(options.epochs), range(options.seeds)
     chosen = [method for group in GROUPS for method in available[group]]
-    samples = most_frequent(read_worldcereal(asked.data, label="CROPTYPE_LABEL"))
-    every = (
+    samples = most_frequent(read_worldcereal(options.data, label="CROPTYPE_LABEL"))
+    parts = (
         measure(
-            samples, seeds=seeds, protocols=BLOCKS, groups=GROUPS, epochs=asked.epochs, done=done
+            samples,
+            seeds=seeds,
+            protocols=BLOCKS,
+            groups=GROUPS,
+            epochs=options.epochs,
+            done=done,
         ),
-        simulated(n=tuple(asked.points), seeds=seeds, chosen=chosen, done=done),
+        simulated(n=tuple(options.points), seeds=seeds, chosen=chosen, done=done),
     )
-    for part in every:
+    for part in parts:
         for row in part:
-            append(asked.out, row)
+            append(options.out, row)
             rows.append(row)
     Console(width=150).print(as_table(rows))
 
 
 def as_table(rows: Iterable[Row]) -> Table:
-    """Operations a date, and accuracy / macro-F1 ± spread over seeds, of each network."""
+    """Table operations per date and accuracy / macro-F1 ± spread over seeds by network."""
     rows = list(rows)
     cells, seconds = summary(rows), defaultdict(list)
     for row in rows:
@@ -165,7 +172,7 @@ def as_table(rows: Iterable[Row]) -> Table:
         "network", "kFLOP a date: pixel", "parcel", *BLOCKS, SIMULATED, "seeds", "CPU s a training",
         title="accuracy / macro-F1 ± spread over seeds; Sentinel-2 + Sentinel-1",
     )  # fmt: skip
-    for method, found in cells.items():
+    for method, by_protocol in cells.items():
         counts = [
             " + ".join(f"{value / 1000:.1f}" for value in flops_a_date(OPTIONS[method], n).values())
             for n in (1, 64)
@@ -173,8 +180,8 @@ def as_table(rows: Iterable[Row]) -> Table:
         table.add_row(
             method,
             *counts,
-            *(str(found.get(protocol, "")) for protocol in (*BLOCKS, SIMULATED)),
-            ", ".join(map(str, sorted({cell.seeds for cell in found.values()}))),
+            *(str(by_protocol.get(protocol, "")) for protocol in (*BLOCKS, SIMULATED)),
+            ", ".join(map(str, sorted({cell.seeds for cell in by_protocol.values()}))),
             f"{np.mean(seconds[method]):.1f}",
         )
     return table

@@ -1,7 +1,7 @@
 """Predicting with networks: cubecrop against the published computation, restated in plain torch.
 
-The restatement (`benchmarks.restated`) knows no masked dates: cloud is interpolated away before it.
-It is measured at the best of several batch sizes.
+The restatement (`benchmarks.restated`) has no masked dates, because its users fill cloudy dates by
+interpolation. It runs with the best of several batch sizes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ __all__ = ["MaskedNetworks", "Networks", "NetworksOnACard", "PixelMap"]
 
 _BATCHES = (8, 16, 64, 128, 512)
 BANDS = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
-#: Dates of a season of both satellites of each kind, and the share of them that is masked.
+#: Dates of a season with two Sentinel-2 and two Sentinel-1 satellites, and the masked share.
 SEASON, MASKED = {"sentinel2": 85, "sentinel1": 60}, 0.4
 
 
 def network_of(options: NetworkOptions, *sensors: str) -> CropNetwork:
-    """A network with random weights, the same each time."""
+    """Make a network with random weights, the same each time."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return CropNetwork(
@@ -55,7 +55,7 @@ def network_of(options: NetworkOptions, *sensors: str) -> CropNetwork:
 
 
 def arrays_of(n: int, n_pixels: int, dates: dict[str, int], *, masked: float = 0.0) -> SampleArrays:
-    """Random sets, of which a share of dates is masked, NaN as where nothing was seen."""
+    """Make random sets; a share of their dates is masked and NaN, as without an observation."""
     rng = np.random.default_rng(0)
     series = {}
     for name, n_dates in dates.items():
@@ -70,10 +70,10 @@ def arrays_of(n: int, n_pixels: int, dates: dict[str, int], *, masked: float = 0
 
 
 class Networks:
-    """How many times as many parcels and pixels a second on one core as the restatement.
+    """How many times as fast as the restatement cubecrop is on one core, for parcels and pixels.
 
-    24 dates of 10 bands, all clear; parcels have 64 pixels. Only the network is measured, from
-    arrays in memory to logits.
+    Sets have 24 clear dates of 10 bands; parcels have 64 pixels. The time is that of the network
+    alone, from arrays in memory to logits.
     """
 
     n_dates, n_pixels = 24, 64
@@ -102,14 +102,14 @@ class Networks:
 
 
 class MaskedNetworks:
-    """The same with 40 % of the dates masked, for more and more dates.
+    """The same with 40 % of the dates masked, for growing numbers of dates.
 
-    ``default`` is the default network, beside the restated L-TAE: another network, which scores
-    alike (`benchmarks.network_sizes`).
+    ``default`` compares the default network with the restated L-TAE, which is another network but
+    has similar scores (`benchmarks.network_sizes`).
     """
 
     dates = (24, 85, 145)
-    #: Dates of all sets together.
+    #: Number of dates of all sets together.
     n_parcel_dates, n_single_dates = 4640, 145_000
     n_pixels = 64
     repeat = 3
@@ -117,7 +117,7 @@ class MaskedNetworks:
 
 
 def _masked(kind: str, what: str, n_dates: int) -> Callable[[MaskedNetworks], float]:
-    """A benchmark of one network, kind of set and number of dates."""
+    """Make a benchmark of one network, kind of set and number of dates."""
     options = NetworkOptions() if kind == "default" else NetworkOptions.published(kind)
 
     def track(self: MaskedNetworks) -> float:
@@ -138,9 +138,9 @@ for _kind in ("tae", "ltae", "default"):
 
 
 class PixelMap:
-    """Processor seconds for 10,000 pixels, a km², of a map: 85 + 60 dates, 40 % of them masked.
+    """CPU seconds for a km² of map, 10,000 pixels of 85 + 60 dates, 40 % of them masked.
 
-    From blocks as a cube has them to probabilities, without reading.
+    The time is that from the cube's blocks in memory to probabilities.
     """
 
     side = 100
@@ -170,7 +170,7 @@ class PixelMap:
         }
         inputs = Inputs(
             days={name: one.days for name, one in arrays.series.items()},
-            # As a model has it that was trained on such a season.
+            # The coverage of a model that was trained on such a season.
             coverage={
                 name: Coverage(
                     first=0, last=400, longest_gap=20, dates=n, clear_dates=n // 4, clear_pause=60
@@ -178,11 +178,11 @@ class PixelMap:
                 for name, n in SEASON.items()
             },
         )
-        reference = _Reference(Predictor(network_of(options, *SEASON), "cpu"))
+        handle = _Handle(Predictor(network_of(options, *SEASON), "cpu"))
 
         def run() -> object:
             return pixel_block(
-                *blocks.values(), names=tuple(blocks), reference=reference, inputs=inputs,
+                *blocks.values(), names=tuple(blocks), reference=handle, inputs=inputs,
                 n_classes=CLASSES, device=None,
             )  # fmt: skip
 
@@ -190,8 +190,8 @@ class PixelMap:
         return best * 10_000 / self.side**2
 
 
-class _Reference:
-    """A model that is in memory already."""
+class _Handle:
+    """Model handle of a model in memory."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.ready = predictor
@@ -201,10 +201,10 @@ class _Reference:
 
 
 class NetworksOnACard:
-    """The default network on a graphics card: 145 dates, 40 % masked; only where there is one.
+    """The default network on a graphics card with 145 dates, 40 % masked; needs a card.
 
-    Beside pixels and parcels a second stands what share of the time the card would need to read
-    the series from its own memory once, as fast as it copies.
+    It gives pixels and parcels a second. ``bandwidth`` is the time that the card would need to read
+    the satellite series from its memory once, as fast as it copies, as a share of the run.
     """
 
     device = "cuda"
@@ -232,7 +232,7 @@ class NetworksOnACard:
     track_pixels_bandwidth.unit = track_parcels_bandwidth.unit = "% of bandwidth"
 
     def _measured(self, n: int, n_pixels: int) -> tuple[float, float]:
-        """Sets a second from memory of the card to logits, and the share of its bandwidth."""
+        """Sets a second from the card's memory to logits, and the share of its bandwidth."""
         arrays = arrays_of(n, n_pixels, SEASON, masked=MASKED)
         predictor = Predictor(network_of(NetworkOptions(), *SEASON), self.device)
         batch = as_batch(arrays).to(self.device)
@@ -249,17 +249,17 @@ class NetworksOnACard:
             source.clone()
             self._wait()
 
-        taken = {name: self._shortest(each) for name, each in (("run", run), ("copy", copy))}
-        # A copy reads and writes; the series are read alone.
-        bandwidth = 2 * source.numel() / taken["copy"]
-        return n / taken["run"], 100 * size / taken["run"] / bandwidth
+        seconds = {name: self._shortest(each) for name, each in (("run", run), ("copy", copy))}
+        # A copy reads and writes; the network only reads the series.
+        bandwidth = 2 * source.numel() / seconds["copy"]
+        return n / seconds["run"], 100 * size / seconds["run"] / bandwidth
 
     def _wait(self) -> None:
         if self.device == "cuda":
             torch.cuda.synchronize()
 
     def _shortest(self, run: Callable[[], None]) -> float:
-        run()  # kernels are loaded the first time
+        run()  # the first run loads the kernels
         best = float("inf")
         for _ in range(self.repeat):
             start = time.perf_counter()
@@ -277,13 +277,13 @@ def times_faster(
     masked: float = 0.0,
     repeat: int,
 ) -> float:
-    """How many times as fast as the restatement, the best of several runs of each in turns."""
+    """How many times as fast as the restatement; best of several alternating runs of each."""
     arrays = arrays_of(n, n_pixels, {"sentinel2": n_dates}, masked=masked)
     one = arrays.series["sentinel2"]
     with one_thread():
         predictor = Predictor(network_of(options, "sentinel2"), "cpu")
         restated = Restated(options.temporal, n_dates).eval()
-        # The published code stores (batch, time, band, pixel), and cloud is filled before it.
+        # The published code takes (batch, time, band, pixel) with cloudy dates filled.
         theirs = torch.from_numpy(np.ascontiguousarray(np.nan_to_num(one.values).swapaxes(2, 3)))
         mask, days = torch.ones(one.valid.shape), torch.from_numpy(one.days)
         runs: dict[object, Callable[[], object]] = {"ours": lambda: predictor.logits(arrays)}
@@ -306,7 +306,7 @@ def _in_batches(
 
 
 def best_times(runs: dict[object, Callable[[], object]], repeat: int) -> dict[object, float]:
-    """The shortest processor time of each, so that a busy machine distorts little."""
+    """Minimum processor time of each, which a busy machine distorts little."""
     best = dict.fromkeys(runs, float("inf"))
     for _ in range(repeat):
         for name, run in runs.items():

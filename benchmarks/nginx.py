@@ -1,4 +1,4 @@
-"""nginx on loopback, with a wait before each answer, and what it was asked for."""
+"""nginx on loopback with a delay before each answer, and a count of its requests."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Asked", "Server", "missing", "serving"]
 
-# Every file is allowed by a server that waits before it says so: of nginx' own modules none
-# waits, and those that do are seldom installed. The files themselves do not pass through it.
+# nginx asks a second server for permission before it sends a file, and that server waits before it
+# answers: nginx has no module of its own that waits. The files do not pass through that server.
 _CONFIGURATION = """
 daemon off;
 worker_processes 1;
@@ -66,54 +66,54 @@ _LINE = re.compile(r'^\S+ (?P<path>\S+) ".*" \d+ (?P<sent>\d+)$')
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What one run asked for: requests, and bytes of the answers with their headers."""
+    """Requests of one run, and bytes of the answers with their headers."""
 
     requests: int
     sent: int
 
 
 class Server:
-    """A running nginx; each run reads below an address of its own, which no cache knows."""
+    """A running nginx; each run reads below its own address, so that caches are empty."""
 
     def __init__(self, port: int, log: Path) -> None:
         self._port, self._log, self._run = port, log, 0
 
     def address(self) -> str:
-        """A base address that was never given before."""
+        """Return a new base address."""
         self._run += 1
         return f"http://127.0.0.1:{self._port}/{self._run}"
 
     def asked(self) -> Asked:
-        """What was asked for below the last address."""
-        time.sleep(0.2)  # a line is written after its answer was sent
+        """Count the requests below the last address."""
+        time.sleep(0.2)  # nginx logs a request after it has sent the answer
         lines = [
-            found for line in self._log.read_text().splitlines() if (found := _LINE.match(line))
+            match for line in self._log.read_text().splitlines() if (match := _LINE.match(line))
         ]
-        mine = [one for one in lines if one["path"].startswith(f"/{self._run}/")]
-        return Asked(requests=len(mine), sent=sum(int(one["sent"]) for one in mine))
+        mine = [line for line in lines if line["path"].startswith(f"/{self._run}/")]
+        return Asked(requests=len(mine), sent=sum(int(line["sent"]) for line in mine))
 
 
 def missing() -> str:
-    """Why nginx cannot be used here; "" where it can."""
+    """Say why nginx cannot be used here; "" if it can."""
     program = _program()
     if program is None:
         return "nginx is not installed: `apt install nginx-light`, or your system's package."
-    told = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
-    if "http_auth_request_module" not in told:
+    version = subprocess.run([program, "-V"], capture_output=True, text=True, check=True).stderr
+    if "http_auth_request_module" not in version:
         return "nginx was built without its auth_request module, which this needs for the delay."
     return ""
 
 
 @contextmanager
 def serving(root: str | Path, folder: Path, *, delay: float) -> Iterator[Server]:
-    """Serve ``root``, keeping configuration and log in ``folder``; seconds before each answer."""
+    """Serve ``root``, ``delay`` seconds before each answer; ``folder`` gets log and settings."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     waiter = context.Process(target=_wait, args=(delay, theirs), daemon=True)
     waiter.start()
     port = _free_port()
     configuration = folder / "nginx.conf"
-    # Run by root, it would read the files as a user who may not enter the folder.
+    # As root, nginx would read the files as another user, who may not enter the folder.
     user = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""
     configuration.write_text(
         _CONFIGURATION.format(
@@ -137,9 +137,9 @@ def _program() -> str | None:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -152,12 +152,12 @@ def _until_it_listens(port: int, process: subprocess.Popen[bytes], log: Path) ->
             time.sleep(0.05)
         else:
             return
-    told = log.read_text() if log.exists() else ""
-    raise RuntimeError(f"nginx does not listen on port {port}. {told}")
+    text = log.read_text() if log.exists() else ""
+    raise RuntimeError(f"nginx does not listen on port {port}. {text}")
 
 
 def _wait(delay: float, port: Connection) -> None:
-    """Say yes to every request, a while after it came."""
+    """Allow every request, ``delay`` seconds after it came."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

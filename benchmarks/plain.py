@@ -1,7 +1,7 @@
-"""What is written without cubecrop: stackstac, and the published computation in batches.
+"""A chain without cubecrop: stackstac, and the published computation in batches.
 
-It is given what makes it quick: values as uint16 in chunks of whole files, the places of the
-drawn pixels, one thread for torch, the best of several batch sizes. It masks no cloud.
+It is set up to be fast: uint16 values in chunks of whole files, pixels that are drawn beforehand,
+one thread for torch, the best of several batch sizes. It does not mask cloud.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 __all__ = ["PlainChain"]
 
 _BATCHES = (8, 16, 64, 256)
-#: Seconds of a batch size that is tried.
+#: Seconds for which each batch size is tried.
 _TRIAL = 1.0
-#: Values in memory at a time as float32.
+#: Number of float32 values in memory at a time.
 _GATHERED = 50_000_000
 
 
 class PlainChain:
-    """Classifies pixel sets of one or two satellites; see `benchmarks.networks.Restated`.
+    """Classify pixel sets of one or two satellites; see `benchmarks.restated.Restated`.
 
-    The scores of two satellites are added, each from a network of its own.
+    Each satellite has its own network, and their scores are added.
     """
 
     def __init__(self, archive: Path, bounds: tuple[float, ...], epsg: int) -> None:
@@ -50,18 +50,19 @@ class PlainChain:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             self.networks = [
-                Restated("ltae", one.sizes["time"], one.sizes["band"]).eval() for one in self.series
+                Restated("ltae", cube.sizes["time"], cube.sizes["band"]).eval()
+                for cube in self.series
             ]
         self.batch = 0
 
     def tune(self, n_pixels: int) -> int:
-        """Find the batch size that is quickest for sets of so many pixels."""
+        """Find the fastest batch size for sets of ``n_pixels`` pixels."""
         rng = np.random.default_rng(0)
         rate = {}
         for size in _BATCHES:
             sets = [
-                rng.normal(size=(size, *one.shape[:2], n_pixels)).astype(np.float32)
-                for one in self.series
+                rng.normal(size=(size, *cube.shape[:2], n_pixels)).astype(np.float32)
+                for cube in self.series
             ]
             self.batch, done, start = size, 0, time.process_time()
             while not done or time.process_time() - start < _TRIAL:
@@ -72,11 +73,11 @@ class PlainChain:
         return self.batch
 
     def classify(self, rows: NDArray[np.int64], columns: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Classes of sets of pixels, (set, pixel) rows and columns of the area; reads all of it."""
-        cubes = [one.compute().to_numpy() for one in self.series]
-        width = max(one.shape[0] * one.shape[1] for one in cubes) * rows.shape[1]
+        """Classify sets of pixels by their (set, pixel) rows and columns; reads the whole area."""
+        cubes = [cube.compute().to_numpy() for cube in self.series]
+        width = max(cube.shape[0] * cube.shape[1] for cube in cubes) * rows.shape[1]
         step = max(self.batch, _GATHERED // width)
-        found = []
+        classes = []
         for first in range(0, len(rows), step):
             part = slice(first, first + step)
             # (time, band, set, pixel) to (set, time, band, pixel)
@@ -84,11 +85,11 @@ class PlainChain:
                 _values(cube[:, :, rows[part], columns[part]].transpose(2, 0, 1, 3))
                 for cube in cubes
             ]
-            found.append(self.scores(sets).argmax(axis=1))
-        return np.concatenate(found)
+            classes.append(self.scores(sets).argmax(axis=1))
+        return np.concatenate(classes)
 
     def scores(self, sets: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Scores (set, crop) of values (set, time, band, pixel) of each satellite."""
+        """Compute the scores (set, crop) from values (set, time, band, pixel) by satellite."""
         total: Any = 0
         with one_thread(), torch.inference_mode():
             for network, values in zip(self.networks, sets, strict=True):
@@ -122,7 +123,7 @@ def _stacked(
 
 
 def _values(numbers: NDArray[Any]) -> NDArray[np.float32]:
-    """Reflectance, or backscatter in dB."""
+    """Convert stored numbers to reflectance, or to backscatter in dB."""
     if numbers.dtype == np.uint16:
         return np.ascontiguousarray(numbers * np.float32(1e-4) - np.float32(0.1))
     return np.ascontiguousarray(10 * np.log10(np.maximum(numbers, np.float32(1e-5))))

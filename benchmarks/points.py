@@ -30,9 +30,9 @@ __all__ = ["simulate_points"]
 
 Calibration = Literal["gamma0", "sigma0"]
 
-# Deviation of a spot's density, of what stays all season and of what changes.
+# Standard deviations of a spot's density: of its constant part, and of its change by date.
 _SPOT, _MOMENT = 0.8, 0.45
-# Looks of a pixel in a table that took it at 10 or 20 m from multilooked images.
+# Equivalent looks of a pixel of 10 or 20 m of multilooked images.
 _LOOKS = 5.0
 
 
@@ -49,10 +49,10 @@ def simulate_points(
     weather: Weather | None = None,
     seed: int = 0,
 ) -> xr.DataTree:
-    """Simulate one pixel of many parcels of a region and year, at once and without files.
+    """Simulate one pixel of each of many parcels of a region and year, without files.
 
-    The same weather, growth and radiative transfer as `simulate_archive`, without land: no
-    neighbours, no adjacency, and cloud that parcels share only as far as they share a day.
+    Weather, growth and radiative transfer are those of `simulate_archive`. There is no map: pixels
+    have no neighbours, and cloud covers parcels independently, with the day's probability.
 
     Parameters
     ----------
@@ -61,23 +61,24 @@ def simulate_points(
     year : int
         Harvest year.
     n : int, default 1000
-        Parcels.
+        Number of parcels.
     composite : {"month", "dekad"} or None, default "month"
-        Median of the clear values of a step, as in extraction tables; None keeps the dates.
+        Step over which clear values are composited, as in extraction tables; None keeps the
+        dates.
     season : Season, optional
         First and last day; by default ``Season(year)``.
     calibration : {"gamma0", "sigma0"}, default "gamma0"
-        Of the radar; sigma nought is gamma nought times the cosine of the incidence.
+        Radar calibration; sigma nought is gamma nought times the cosine of the incidence.
     cloudiness : float, default 0
         As for `simulate_archive`.
     missed : float, default 0.08
-        Share of the cloud, 0 to 1, that its mask did not recognise and that stays in the
-        values; about 0.5 in tables whose composites were made with a poor mask.
+        Share of the cloud, 0 to 1, that the cloud mask missed and that stays in the values;
+        about 0.5 in tables whose composites were made with a poor mask.
     weather : Weather, optional
-        That the crops grow in, from two years before ``year`` to one after; by default
-        `make_weather` draws it.
+        Weather from two years before ``year`` to one year after; by default `make_weather`
+        draws it.
     seed : int, default 0
-        Not negative.
+        Seed of all random numbers, 0 or more.
 
     Returns
     -------
@@ -85,7 +86,7 @@ def simulate_points(
         Pixel sets of one pixel (see `cubecrop.schema`): ``sentinel2/reflectance (parcel, time,
         band, pixel)`` unit 1 and ``sentinel1/backscatter`` dB, NaN where missing, with
         ``valid``; ``weather/weather (parcel, time, variable)`` in K, mm d-1 and J m-2 d-1.
-        Root: ``label (parcel)`` the true crop's name; coord ``parcel``.
+        The root has ``label (parcel)``, the true crop's name, and the coord ``parcel``.
 
     Raises
     ------
@@ -158,7 +159,7 @@ def _optical(
     rng: np.random.Generator,
     share: float,
 ) -> tuple[list[dt.date], NDArray[np.float32]]:
-    """Dates and reflectance (parcel, time, band), NaN under cloud that was recognised."""
+    """Simulate dates and reflectance (parcel, time, band), NaN under cloud that the mask finds."""
     dates = [day for day in days if day.toordinal() % 5 == 2]
     n = surface.soil.shape[0]
     spot = np.float32(_SPOT) * rng.standard_normal(n, dtype=np.float32)
@@ -175,7 +176,7 @@ def _optical(
         image += rng.normal(0, 0.006, (n, 1)) * np.linspace(1.4, 0.2, 10)
         cloud = weather.cloud[day]
         covered = rng.random(n) < cloud
-        # Thin cloud is missed more often than thick; so is some shadow.
+        # The mask misses thin cloud more often than thick cloud, and also some shadow.
         missed = rng.random(n) < share
         veil = np.where(covered & missed, rng.beta(1.0, 2.0, n), 0.0)[:, None]
         image = image * (1 - veil) + veil * 0.5 * CLOUD_SPECTRUM
@@ -232,7 +233,7 @@ def _node(
 
 
 def _reduce(part: NDArray[np.float32], variable: str) -> NDArray[np.float32]:
-    """Over time: median of reflectance, mean of radar power in dB; NaN where all is."""
+    """Reduce over time: median of reflectance, mean of radar power in dB; NaN where all are."""
     some: NDArray[np.bool_] = np.isfinite(part[:, :, 0]).sum(axis=1) > 0
     if part.shape[1] == 0:
         return np.full((part.shape[0], part.shape[2]), np.nan, dtype=np.float32)
@@ -247,7 +248,7 @@ def _reduce(part: NDArray[np.float32], variable: str) -> NDArray[np.float32]:
 def _steps(
     time: NDArray[np.datetime64], composite: str, window: Season
 ) -> tuple[NDArray[np.int64], NDArray[np.datetime64]]:
-    """Step of each date, and the middle day of every step of the window."""
+    """Find the step of each date, and the middle day of each step of the window."""
     days = np.arange(np.datetime64(window.start), np.datetime64(window.end) + 1)
 
     def number(day: NDArray[np.datetime64]) -> NDArray[np.int64]:

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _YEAR = 2024
-#: The classes that a season cube masks; without their margin of 60 m, which a loop written
-#: by hand seldom has.
+#: SCL classes that a season cube masks. The loop masks them without the cube's margin of 60 m, as
+#: most hand-written loops do.
 _MASKED = (0, 1, 3, 8, 9, 10, 11)
 
 
 class ReadSeason:
-    """All bands and dates of a simulated archive, into memory.
+    """Read all bands and dates of a simulated archive into memory.
 
     The three do different amounts of work: cubecrop scales, masks cloud with a margin and
-    gives float32; the loop scales and masks without a margin, float32, in one thread;
-    stackstac gives the digital numbers as they are, in its default float64.
+    returns float32; the loop scales and masks without a margin and returns float32, in one
+    thread; stackstac returns unscaled digital numbers in its default float64.
     """
 
     size_km = 2.5
@@ -110,7 +110,7 @@ class ReadSeason:
 
 
 def _read(item: pystac.Item, key: str, height: int, width: int) -> np.ndarray:
-    """A file at 10 m, coarser pixels repeated."""
+    """Read a file at 10 m, repeating coarser pixels."""
     with rasterio.open(item.assets[key].href) as file:
         values = file.read(1)
     factor = height // values.shape[0]

@@ -1,8 +1,8 @@
 """The published computation of PSE+TAE and PSE+L-TAE, restated in plain torch.
 
-It computes what the code of Garnot et al. 2020 (arXiv:1911.07757) and Garnot & Landrieu 2020
-(arXiv:2007.00586) computes, step by step: batch normalisation of every pixel, every date whether it
-is clear or not, keys of every date.
+It computes the same steps as the published code of Garnot et al. 2020 (arXiv:1911.07757) and Garnot
+& Landrieu 2020 (arXiv:2007.00586): it normalises every pixel, and computes every date and its key
+whether the date is clear or not.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLASSES = 20
 
 
 class Restated(nn.Module):
-    """PSE+TAE or PSE+L-TAE of the published sizes, computed as the published code does."""
+    """PSE+TAE or PSE+L-TAE of the published sizes, computed as in the published code."""
 
     def __init__(self, temporal: str, n_dates: int, n_bands: int = 10) -> None:
         super().__init__()
@@ -69,14 +69,14 @@ class Restated(nn.Module):
             query = self.master(mean).view(n, self.heads, self.keys).transpose(0, 1).flatten(0, 1)
             value = x.repeat(self.heads, 1, 1)
         score = torch.matmul(query.unsqueeze(1), key.transpose(1, 2)) / self.keys**0.5
-        found = torch.matmul(torch.softmax(score, dim=2), value)  # (head x batch, 1, width)
-        found = found.view(self.heads, n, -1).transpose(0, 1).flatten(1)
-        logits: Tensor = self.decoder(self.norm_out(self.summary(found)))
+        pooled = torch.matmul(torch.softmax(score, dim=2), value)  # (head x batch, 1, width)
+        pooled = pooled.view(self.heads, n, -1).transpose(0, 1).flatten(1)
+        logits: Tensor = self.decoder(self.norm_out(self.summary(pooled)))
         return logits
 
 
 class _PixelLayer(nn.Module):
-    """A layer over each pixel, channels before pixels as the normalisation wants them."""
+    """A layer over each pixel; channels come before pixels, as the normalisation needs."""
 
     def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ def _mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def _deviation(x: Tensor, mask: Tensor) -> Tensor:
-    """Masked deviation, which computes the mean for itself."""
+    """Masked deviation, which computes the mean again, as in the published code."""
     n = mask.sum(dim=1, keepdim=True)
     apart = (x - _mean(x, mask).unsqueeze(2)) * mask.unsqueeze(1)
     variance = apart.square().sum(dim=2) / torch.where(n == 1, 1, n - 1)

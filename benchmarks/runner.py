@@ -1,4 +1,4 @@
-"""Run one class of benchmarks without asv."""
+"""Run a class of benchmarks without asv."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ __all__ = ["measure"]
 
 
 def measure(suite: type) -> dict[str, tuple[float, str]]:
-    """Value and unit of every benchmark of a class, in the class's own order.
+    """Measure the value and unit of every benchmark of a class, in the class's order.
 
-    A ``setup`` that raises NotImplementedError tells, as to asv, that the class cannot run here.
+    As in asv, a ``setup`` that raises NotImplementedError means that the class cannot run here.
     """
     methods = _benchmarks(suite)
-    found = {}
+    results = {}
     with tempfile.TemporaryDirectory(prefix="cubecrop-benchmarks-") as folder:
         with chdir(folder):
             cache = (suite().setup_cache(),) if hasattr(suite, "setup_cache") else ()
-        with _ready(suite, cache) as one:
+        with _ready(suite, cache) as instance:
             timers = [name for name in methods if name.startswith("time_")]
-            for name, seconds in _times(one, timers, cache).items():
-                found[name] = (seconds, "s")
+            for name, seconds in _times(instance, timers, cache).items():
+                results[name] = (seconds, "s")
             for name in methods:
                 if name.startswith("track_"):
-                    method = getattr(one, name)
-                    found[name] = (float(method(*cache)), method.unit)
+                    method = getattr(instance, name)
+                    results[name] = (float(method(*cache)), method.unit)
         for name in methods:
             if name.startswith("peakmem_"):
-                found[name] = (_peak_in_a_process(suite, name, cache), "MB")
-    return {name: found[name] for name in methods}
+                results[name] = (_peak_in_a_process(suite, name, cache), "MB")
+    return {name: results[name] for name in methods}
 
 
 def _benchmarks(suite: type) -> list[str]:
-    """Those of the class, or where it states none, with other parameters alone, of its base."""
-    for one in suite.__mro__:
-        names = [x for x in vars(one) if x.startswith(("time_", "track_", "peakmem_"))]
+    """Names of the class's benchmarks, or its base's if it only changes parameters."""
+    for base in suite.__mro__:
+        names = [x for x in vars(base) if x.startswith(("time_", "track_", "peakmem_"))]
         if names:
             return names
     return []
@@ -52,35 +52,35 @@ def _benchmarks(suite: type) -> list[str]:
 
 @contextmanager
 def _ready(suite: type, cache: tuple[Any, ...]) -> Iterator[Any]:
-    one = suite()
-    if hasattr(one, "setup"):
-        one.setup(*cache)
+    instance = suite()
+    if hasattr(instance, "setup"):
+        instance.setup(*cache)
     try:
-        yield one
+        yield instance
     finally:
-        if hasattr(one, "teardown"):
-            one.teardown(*cache)
+        if hasattr(instance, "teardown"):
+            instance.teardown(*cache)
 
 
-def _times(one: Any, names: list[str], cache: tuple[Any, ...]) -> dict[str, float]:
-    """The shortest of several times of each, taken in turns so that all share the machine."""
+def _times(instance: Any, names: list[str], cache: tuple[Any, ...]) -> dict[str, float]:
+    """Minimum of several times of each; runs alternate, so that all share the machine's load."""
     best = dict.fromkeys(names, float("inf"))
-    for _ in range(getattr(one, "repeat", 3)):
+    for _ in range(getattr(instance, "repeat", 3)):
         for name in names:
             start = time.perf_counter()
-            getattr(one, name)(*cache)
+            getattr(instance, name)(*cache)
             best[name] = min(best[name], time.perf_counter() - start)
     return best
 
 
 def _peak_in_a_process(suite: type, name: str, cache: tuple[Any, ...]) -> float:
-    """Peak memory of a method in a process of its own: what others held must not count."""
+    """Peak memory of a method in its own process, so that no other method's memory counts."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_peak, suite, name, cache).result()
 
 
 def _peak(suite: type, name: str, cache: tuple[Any, ...]) -> float:
-    with _ready(suite, cache) as one:
-        getattr(one, name)(*cache)
+    with _ready(suite, cache) as instance:
+        getattr(instance, name)(*cache)
         return peak_mb()

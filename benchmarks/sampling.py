@@ -1,4 +1,4 @@
-"""Pixels of parcels: sets against a loop that clips, of very many parcels, and statistics."""
+"""Pixels of parcels: pixel sets beside a loop that clips, a million parcels, statistics."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _YEAR = 2024
 
 
 class SampleParcels:
-    """Pixel sets of Sentinel-2 from a season cube that is in memory already.
+    """Pixel sets of Sentinel-2 from a season cube in memory.
 
-    Both take the same parcels. The loop clips the series with rioxarray and draws from what
-    is left, as much code in the field does.
+    Both take the same parcels. The loop clips the satellite series with rioxarray and draws from
+    the remaining pixels, as much code in the field does.
     """
 
     size_km = 2.5
@@ -78,7 +78,7 @@ class SampleParcels:
 
 
 class PlaceParcels:
-    """Pixel sets of very many parcels of 144 pixels, built and not read; no archive behind."""
+    """Building the pixel sets of a million parcels of 144 pixels, without reading or an archive."""
 
     n_parcels = 1_000_000
     chunk = 428
@@ -110,18 +110,18 @@ class PlaceParcels:
 
 
 class ParcelStatistics:
-    """CPU seconds for mean and deviation of all pixels of 20,000 parcels of a median 144 pixels.
+    """CPU seconds for mean and deviation of 20,000 parcels with a median of 144 pixels.
 
-    No file is read. Both are given the same float32 arrays of 2,048² pixels, 30 dates and 10
-    bands (5 GB) in memory and the same table, and find the parcels' pixels themselves; exactextract
-    takes the arrays as ``NumPyRasterSource``, without a copy. It is called once with all 300
-    planes, which is its best, and once a date with ten, as one goes through files: that of one
-    date, multiplied. It weighs the pixels that a parcel's edge cuts by their share, cubecrop takes
-    those whose centre lies within, and gives the count beside mean and deviation.
+    Both read the same float32 arrays of 2,048² pixels, 30 dates and 10 bands (5 GB) in memory and
+    the same table, and both find the parcels' pixels themselves. exactextract takes the arrays as
+    ``NumPyRasterSource``, without a copy. It runs once with all 300 planes, which is its fastest
+    way; ``by_date`` is a run with the ten planes of one date, times the number of dates, as for a
+    loop over files. exactextract weights the pixels on a parcel's edge by their share; cubecrop
+    takes the pixels whose centre lies inside, and also gives the count.
 
-    ``placing`` is the part of cubecrop's time in which it finds the pixels, ``copying`` that of
-    copying all values once, a plane of a chunk at a time, to a place that stays in the processor's
-    cache: less than the second no statistic takes that reads every value.
+    ``placing`` is the part of cubecrop's time that finds the pixels. ``copying`` is the time to
+    copy all values once, one plane of a chunk at a time, to memory that stays in the processor's
+    cache: a statistic that reads every value takes at least this time.
     """
 
     side = 2048
@@ -147,7 +147,7 @@ class ParcelStatistics:
             place.top,
         )
         self.values, self.left, self.top = values, place.left, place.top
-        self.cubecrop()  # numba compiles in the first run of a machine
+        self.cubecrop()  # numba compiles in the first run on a machine
 
     def track_cubecrop(self) -> float:
         return self.measured()["cubecrop"]
@@ -175,7 +175,7 @@ class ParcelStatistics:
     track_faster.unit = track_faster_than_by_date.unit = "x"
 
     def measured(self) -> dict[str, float]:
-        """The median of some runs of each, taken in turns so that all share the machine."""
+        """Median of several runs of each; they alternate, so that all share the machine's load."""
         if not hasattr(self, "found"):
             runs = {
                 "cubecrop": self.cubecrop,
@@ -184,13 +184,13 @@ class ParcelStatistics:
                 "exactextract": lambda: self.exactextract(self.n_dates),
                 "by_date": lambda: self.exactextract(1),
             }
-            took: dict[str, list[float]] = {name: [] for name in runs}
+            seconds: dict[str, list[float]] = {name: [] for name in runs}
             for _ in range(self.repeat):
                 for name, run in runs.items():
                     start = time.process_time()
                     run()
-                    took[name].append(time.process_time() - start)
-            self.found = {name: statistics.median(one) for name, one in took.items()}
+                    seconds[name].append(time.process_time() - start)
+            self.found = {name: statistics.median(each) for name, each in seconds.items()}
         return self.found
 
     def cubecrop(self) -> xr.DataTree:
@@ -217,7 +217,7 @@ class ParcelStatistics:
 
 
 def _cube(values: da.Array, left: float, top: float) -> xr.DataTree:
-    """A season cube of (time, band, y, x)."""
+    """Make a season cube from values (time, band, y, x)."""
     child = xr.Dataset(
         {
             "reflectance": (

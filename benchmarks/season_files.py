@@ -1,6 +1,6 @@
-"""Files of a whole season without the wait: a few dates are painted, all others link to them.
+"""Files of a whole season, made quickly: a few dates are written, the others link to them.
 
-Every date has paths of its own, so that nothing which remembers a file by its name gains from it.
+Every date has its own paths, so that caches keyed by file name do not help.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ __all__ = ["YEAR", "clouded", "hilly", "in_blocks", "located", "scattered_parcel
 
 YEAR = 2024
 _CRS = "EPSG:32631"
-#: What a parcel's number of pixels varies by: the deviation of its logarithm.
+#: Standard deviation of the logarithm of a parcel's number of pixels.
 _UNEVEN = 0.6
 
 
 def write_season(
     root: Path, *, side: int, n_optical: int, n_radar: int = 0, block: int = 512, painted: int = 5
 ) -> list[dict[str, Any]]:
-    """Write files of Sentinel-2 (and of Sentinel-1), evenly over the season of `YEAR`.
+    """Write files of Sentinel-2 and Sentinel-1 at even steps through the season of `YEAR`.
 
     Parameters
     ----------
     root : Path
-        Where to.
+        Folder to write to.
     side : int
-        Pixels of 10 m a side.
+        Side of the square in pixels of 10 m.
     n_optical, n_radar : int
-        Dates.
+        Number of dates of Sentinel-2 and of Sentinel-1.
     block : int
         Side of the files' blocks, pixels.
     painted : int
-        Dates of each satellite whose files differ.
+        Number of dates of each satellite with files of their own content.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def write_season(
 
 
 def located(items: Sequence[dict[str, Any]], base: str | Path, path: Path) -> Path:
-    """Write items as an ItemCollection whose hrefs begin with a folder or an address."""
+    """Write items as an ItemCollection whose hrefs start with a folder or an address."""
     features = [
         item
         | {
@@ -100,23 +100,23 @@ def located(items: Sequence[dict[str, Any]], base: str | Path, path: Path) -> Pa
 
 
 def scattered_parcels(side: int, n: int, *, pixels: int = 144, seed: int = 0) -> gpd.GeoDataFrame:
-    """Parcels over a season's land: turned rectangles of so many pixels in the median.
+    """Scatter parcels over the square of a season: rotated rectangles of a median size.
 
     Parameters
     ----------
     side : int
-        Pixels of 10 m a side of the land.
+        Side of the square in pixels of 10 m.
     n : int
-        Parcels; some overlap a little, as real tables have it.
+        Number of parcels; some overlap a little, as in real tables.
     pixels : int
         Median number of pixels of a parcel.
     seed : int
-        Of their places and forms.
+        Seed of their places and shapes.
 
     Returns
     -------
     geopandas.GeoDataFrame
-        Columns ``id``, ``geometry``; in no order of place.
+        Columns ``id``, ``geometry``; in random spatial order.
     """
     rng = np.random.default_rng(seed)
     left, _, _, top = Place(crs=_CRS, height=side, width=side).bounds
@@ -139,7 +139,7 @@ def scattered_parcels(side: int, n: int, *, pixels: int = 144, seed: int = 0) ->
 
 
 def hilly(seed: int) -> Callable[..., NDArray[np.float64]]:
-    """Numbers that deflate to about two thirds, as those of real bands do."""
+    """Make digital numbers that deflate to about two thirds, as those of real bands do."""
 
     def paint(x: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.float64]:
         rng = np.random.default_rng(seed)
@@ -151,7 +151,7 @@ def hilly(seed: int) -> Callable[..., NDArray[np.float64]]:
 
 
 def clouded(seed: int) -> Callable[..., NDArray[np.int64]]:
-    """Classes, a quarter of them cloud and shadow in patches."""
+    """Make SCL classes, a quarter of them patches of cloud and shadow."""
 
     def paint(x: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.int64]:
         rough = np.random.default_rng(seed).normal(size=[side // 128 + 2 for side in x.shape])
@@ -162,7 +162,7 @@ def clouded(seed: int) -> Callable[..., NDArray[np.int64]]:
 
 
 def in_blocks(path: Path, side: int) -> None:
-    """Write a file again in blocks of another size."""
+    """Rewrite a file in blocks of another size."""
     with rasterio.open(path) as file:
         values, profile = file.read(), file.profile
     side = min(side, *(16 * -(-edge // 16) for edge in values.shape[1:]))
@@ -180,7 +180,7 @@ def _moments(n: int, time: str) -> list[str]:
 
 
 def _speckled(seed: int, level: float = 0.1) -> Callable[..., NDArray[np.float64]]:
-    """Backscatter in linear power, with the speckle of about four looks."""
+    """Make backscatter in linear power, with the speckle of about four looks."""
 
     def paint(x: NDArray[np.float64], _: NDArray[np.float64]) -> NDArray[np.float64]:
         return level * np.random.default_rng(seed).gamma(4.4, 1 / 4.4, x.shape)
@@ -189,9 +189,9 @@ def _speckled(seed: int, level: float = 0.1) -> Callable[..., NDArray[np.float64
 
 
 def _dated(item: dict[str, Any], when: str, folder: Path) -> dict[str, Any]:
-    """An item of another date, with links to the files of the one given."""
+    """Copy an item to another date, with links to its files."""
     before = item["properties"]["datetime"]
-    stamps = [f"{dt.datetime.fromisoformat(one):%Y%m%dT%H%M%S}" for one in (before, when)]
+    stamps = [f"{dt.datetime.fromisoformat(time):%Y%m%dT%H%M%S}" for time in (before, when)]
     text = json.dumps(item | {"links": []}).replace(before, when).replace(*stamps)
     dated: dict[str, Any] = json.loads(text)
     home = folder / dated["id"]

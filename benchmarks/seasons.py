@@ -1,8 +1,8 @@
 """Simulated seasons beside real ones: ``python -m benchmarks.seasons DATA [PICTURE.png]``.
 
 DATA is the folder whose ``points`` hold WorldCereal's extraction tables. The simulated crops
-grow in weather whose monthly temperature and rain are those of the real points. What is bright
-in the blue is cloud that a mask missed, or snow, and is left out of the NDVI of both.
+grow in weather with the monthly temperature and rain of the real points. Values that are bright in
+the blue are missed cloud or snow, and are left out of the NDVI of both.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ if TYPE_CHECKING:
 
     from cubecrop.simulate.weather import Weather
 
-LEAST = 20  # points of a crop that make a spread; Flanders has 11 of wheat, fewer of the rest
-LEAST_IN_MONTH = 10  # values that make a spread of a month
-#: Vegetation and soil stay below, cloud and snow above (Hagolle et al. 2010, Remote Sens.
-#: Environ. 114, 1747-1755, detect cloud by the blue band as well).
+LEAST = 20  # minimum points of a crop; Flanders has 11 of wheat and fewer of the others
+LEAST_IN_MONTH = 10  # minimum values of a crop in a month
+#: Reflectance; vegetation and soil are darker, cloud and snow are brighter (Hagolle et al. 2010,
+#: Remote Sens. Environ. 114, 1747-1755, detect cloud by the blue band as well).
 BRIGHT_BLUE = 0.15
-#: How far medians may lie apart on average: NDVI, and VH in dB.
+#: Maximum mean difference of the medians, of NDVI and of VH in dB.
 MOST_APART = {"NDVI": 0.15, "VH": 1.5}
 SHARE_WITHIN = 0.7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Part of a real table between two longitudes, and the region that stands for it.
+    """Part of a real table between two longitudes, and the simulated region for it.
 
-    ``crops`` gives the table's code of each simulated crop, ``missed`` the share of cloud
-    that the table's mask missed.
+    ``crops`` maps each simulated crop to the table's code; ``missed`` is the share of cloud that
+    the table's mask missed.
     """
 
     name: str
@@ -79,7 +79,7 @@ COMPARED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Percentiles 10, 50 and 90 by month, ``real`` and ``simulated (3, month)``."""
+    """Percentiles 10, 50 and 90 by month: ``real`` and ``simulated``, both (3, month)."""
 
     place: str
     crop: str
@@ -91,28 +91,28 @@ class Comparison:
 
     @property
     def outside(self) -> NDArray[np.datetime64]:
-        """Months in which the simulated median lies outside the real middle 80 %."""
+        """Months whose simulated median lies outside the middle 80 % of the real values."""
         low, _, high = self.real
         middle = self.simulated[1]
         return self.months[(middle < low) | (middle > high)]
 
     @property
     def known(self) -> NDArray[np.bool_]:
-        """Months that both have enough values of."""
+        """Months for which both have enough values."""
         return np.asarray(np.isfinite(self.real[1]) & np.isfinite(self.simulated[1]))
 
     @property
     def within(self) -> float:
-        """Share of months in which the simulated median lies in the real middle 80 %."""
+        """Share of months whose simulated median lies in the middle 80 % of the real values."""
         return float(1 - self.outside.size / self.known.sum())
 
     @property
     def apart(self) -> float:
-        """Mean distance of the medians."""
+        """Mean difference of the medians."""
         return float(np.nanmean(np.abs(self.real[1] - self.simulated[1])))
 
     def describe(self) -> str:
-        """One line."""
+        """Describe the comparison in one line."""
         months = " ".join(str(month) for month in self.outside)
         return (
             f"{self.place:14s} {self.crop:16s} {self.what:5s} n = {self.points:3d}  "
@@ -122,14 +122,14 @@ class Comparison:
 
 
 def is_within(found: Comparison) -> bool:
-    """Whether a season keeps both bounds."""
+    """Whether a comparison is within both bounds."""
     return found.within >= SHARE_WITHIN and found.apart <= MOST_APART[found.what]
 
 
 def compare(
     data: Path, place: Place, *, n: int = 800, seeds: tuple[int, ...] = (1, 2, 3)
 ) -> list[Comparison]:
-    """Compare the crops of a place that have enough points, by month."""
+    """Compare by month the crops of a place that have enough points."""
     table = read_worldcereal(data / "points" / f"{place.table}.parquet", label=place.label)
     lon = table["lon"].to_numpy()
     real = table.isel(parcel=np.flatnonzero((lon > place.lon[0]) & (lon < place.lon[1])))
@@ -145,8 +145,8 @@ def compare(
     ]  # fmt: skip
     code = real["label"].to_numpy().astype(str)
     found = []
-    for crop, wanted in place.crops.items():
-        mine = code == wanted
+    for crop, table_code in place.crops.items():
+        mine = code == table_code
         if mine.sum() < LEAST:
             continue
         for what, child in (("NDVI", "sentinel2"), ("VH", "sentinel1")):
@@ -163,18 +163,18 @@ def compare(
 
 
 def weather_of(real: xr.DataTree, region: str, year: int, *, seed: int) -> Weather:
-    """Daily weather of the simulator, brought to the real monthly temperature and rain."""
+    """Make simulated daily weather with the real monthly temperature and rain."""
     drawn = make_weather(find_region(region), year - 2, year + 1, seed=seed)
     day = np.datetime64(drawn.start) + np.arange(drawn.mean.size)
     month = day.astype("datetime64[M]")
     child = real["weather"]
     stamp = child["time"].to_numpy().astype("datetime64[M]")
     shift, factor = np.zeros(day.size), np.ones(day.size)
-    for one in np.unique(stamp):
-        mine = month == one
-        steps = child["weather"].isel(time=stamp == one).median("parcel")
+    for each in np.unique(stamp):
+        mine = month == each
+        steps = child["weather"].isel(time=stamp == each).median("parcel")
         warmth = steps.sel(variable="temperature_mean")
-        # A middle dekad of January 2023 has 250 K at every point, which cannot be.
+        # The table has 250 K at every point in the middle dekad of January 2023, an error.
         warmth = float(warmth.where(warmth > 255).mean())
         shift[mine] = warmth - 273.15 - drawn.mean[mine].mean()
         rain = float(steps.sel(variable="precipitation").mean())
@@ -184,7 +184,7 @@ def weather_of(real: xr.DataTree, region: str, year: int, *, seed: int) -> Weath
 
 
 def values_of(tree: xr.DataTree, what: str) -> NDArray[np.float64]:
-    """(parcel, time); NDVI without what is bright in the blue."""
+    """Give VH or NDVI (parcel, time); NDVI is NaN where the blue is bright."""
     if what == "VH":
         return tree["sentinel1"]["backscatter"].sel(band="vh")[..., 0].to_numpy()
     reflectance = tree["sentinel2"]["reflectance"][..., 0]
@@ -195,7 +195,7 @@ def values_of(tree: xr.DataTree, what: str) -> NDArray[np.float64]:
 def by_month(
     values: NDArray[np.float64], child: xr.DataTree
 ) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
-    """Months, and percentiles 10, 50 and 90 over points and steps of each, (3, month)."""
+    """Compute the months, and their percentiles 10, 50 and 90 over points and steps, (3, month)."""
     month = child["time"].to_numpy().astype("datetime64[M]")
     months = np.unique(month)
     with warnings.catch_warnings():
@@ -208,7 +208,7 @@ def by_month(
 
 
 def draw(found: list[Comparison], path: Path) -> None:
-    """Real spread in grey, simulated in colour; a row a crop and place, NDVI and VH."""
+    """Draw NDVI and VH, a row for each crop and place; real in grey, simulated in colour."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.dates import ConciseDateFormatter, MonthLocator
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""Simulate one region and year as `cubecrop simulate` does, in a process of its own."""
+"""Simulating one region and year as `cubecrop simulate` does, in its own process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ print(json.dumps({{"peak": peak_mb(), **seconds}}))
 
 
 class Simulate:
-    """One region of 2.5 km and one year, the import included; memory at twice the side too."""
+    """One region of 2.5 km and one year, with the import; peak memory also at twice the side."""
 
     size_km = 2.5
     timeout = 600
@@ -50,7 +50,7 @@ class Simulate:
     track_duration.unit = "s"
 
     def track_cpu(self, run: dict[str, float]) -> float:
-        """Seconds of processor time, which other work on the machine does not lengthen."""
+        """Processor seconds, which depend less on other work on the machine."""
         return run["cpu"]
 
     track_cpu.unit = "s"

@@ -1,4 +1,4 @@
-"""What a training costs: the memory of a step, and processor time beside a plain one."""
+"""Cost of training: memory of a step, and processor time beside that of a plain training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cubecrop.model import (
 )
 from cubecrop.sample import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
-from cubecrop.training.loop import optimise
+from cubecrop.training.loop import run_epochs
 from cubecrop.training.sets import TrainingSet
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ _SMALL = (1, 2, 4, 8, 16)
 
 
 class TrainingStep:
-    """The most memory that a training step holds: 128 parcels, 64 pixels, 70 dates a sensor."""
+    """Peak memory of a training step with 128 parcels, 64 pixels and 70 dates per sensor."""
 
     timeout = 600
 
@@ -70,7 +70,7 @@ def training_step(
     dates: int = 70,
     pixels: int = 64,
 ) -> float:
-    """One step of a network on Sentinel-2 and Sentinel-1; the process' peak memory in MB."""
+    """Take one step of a network on both satellites; return the process's peak memory in MB."""
     bands = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
     with torch.random.fork_rng(), one_thread():
         torch.manual_seed(0)
@@ -100,9 +100,9 @@ def training_step(
 
 
 class TrainingCost:
-    """Processor time of `fit`'s steps on 800 parcels of 85 + 60 dates, 40 % of them masked.
+    """Processor time of an epoch of `fit` on 800 parcels with 85 + 60 dates, 40 % of them masked.
 
-    ``plain`` draws every pixel of every date, masked or not, and trains the published sizes.
+    ``plain`` draws all pixels of all dates, masked or not, and trains the published sizes.
     """
 
     n_parcels, n_pixels, epochs = 800, 64, 2
@@ -110,7 +110,7 @@ class TrainingCost:
     timeout = 900
 
     def setup(self) -> None:
-        # torch imports its compiler with the first optimiser, a second that is no training's.
+        # torch imports its compiler with the first optimiser; that second is not training.
         torch.optim.AdamW([torch.zeros(1, requires_grad=True)]).zero_grad()
 
     def track_epoch(self) -> float:
@@ -120,7 +120,7 @@ class TrainingCost:
         return self._seconds(NetworkOptions.published(), plain=True)
 
     def track_share_of_plain(self) -> float:
-        """Both in turns, so that a busy machine distorts little."""
+        """Alternate both, so that a busy machine distorts the ratio little."""
         ours = plain = float("inf")
         for _ in range(self.repeat):
             ours = min(ours, self._seconds(NetworkOptions(), plain=False))
@@ -133,7 +133,7 @@ class TrainingCost:
     def _seconds(self, options: NetworkOptions, *, plain: bool) -> float:
         arrays = arrays_of(self.n_parcels, self.n_pixels, SEASON, masked=MASKED)
         labels = np.random.default_rng(0).integers(0, CLASSES, self.n_parcels)
-        one = TrainingSet(
+        training_set = TrainingSet(
             arrays,
             labels,
             [f"parcel {i}" for i in range(self.n_parcels)],
@@ -145,7 +145,7 @@ class TrainingCost:
         with torch.random.fork_rng(), one_thread(), drawn if plain else nullcontext():
             torch.manual_seed(0)
             start = time.process_time()
-            optimise(network, [one], [], config, seed=0, device="cpu", progress=False)
+            run_epochs(network, [training_set], [], config, seed=0, device="cpu", progress=False)
             return (time.process_time() - start) / self.epochs
 
 
@@ -157,20 +157,20 @@ def plain_batches(
     seed: int,
     epoch: int,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Batches of one set with all their pixels and dates, as arrays of their full size."""
+    """Yield the batches of one set with all pixels and dates, as arrays of full size."""
     rng = np.random.default_rng([seed, epoch])
-    (one,) = sets
-    order = rng.permutation(len(one.labels))
+    (training_set,) = sets
+    order = rng.permutation(len(training_set.labels))
     for start in range(0, len(order), config.batch_size):
         members = order[start : start + config.batch_size]
-        size = min(config.n_pixels, int(one.drawn[members].max()))
+        size = min(config.n_pixels, int(training_set.drawn[members].max()))
         if rng.random() < config.small_sets:
             size = min(size, int(rng.choice(_SMALL)))
-        hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
-        pixels = draw_positions(one.drawn[members], hashes, size)
+        hashes = hash_ids([training_set.ids[i] for i in members], seed, epoch)
+        pixels = draw_positions(training_set.drawn[members], hashes, size)
         row, column = members[:, None, None], pixels[:, None, :]
         series = {}
-        for name, arrays in one.arrays.series.items():
+        for name, arrays in training_set.arrays.series.items():
             date = np.arange(len(arrays.days))[None, :, None]
             values, valid = arrays.values[row, date, column], arrays.valid[row, date, column]
             dropped = rng.random(valid.shape[:2]) < config.date_dropout.get(name, 0.0)
@@ -180,4 +180,4 @@ def plain_batches(
                 torch.from_numpy(valid & ~dropped[:, :, None]),
                 torch.from_numpy(np.tile(arrays.days, (len(members), 1))),
             )
-        yield Batch(series), torch.from_numpy(one.labels[members])
+        yield Batch(series), torch.from_numpy(training_set.labels[members])

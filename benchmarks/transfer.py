@@ -1,4 +1,4 @@
-"""A network that saw simulated points alone, on the real points of the project's data folder.
+"""A network trained on simulated points alone, tested on real points of Canada.
 
 Run ``python -m benchmarks.transfer DATA``, where DATA holds ``points/canada-2017-monthly.parquet``.
 """
@@ -32,16 +32,16 @@ NAMES = {
     "7920": "forage",
     "9120": "forage",
 }
-#: The Canadian inventory has one class for pasture, hay and the legumes in it.
+#: The Canadian inventory has one class for pasture and hay, including legumes.
 MERGED = {"alfalfa": "forage", "permanent grass": "forage"}
 REGIONS = ("ontario", "maritimes")
-#: The real composites hold much cloud: from June to September 10 to 60 % of a month's values
-#: are brighter in the blue than 0.15, which no crop is.
+#: Shares of cloud that the mask misses. The real composites hold much cloud: from June to September
+#: 10 to 60 % of a month's values exceed 0.15 in the blue, and crops are darker.
 MISSED = (0.8, 0.5, 0.5, 0.8)
 
 
 def alike(tree: xr.DataTree, keep: np.ndarray, bands: list[str]) -> xr.DataTree:
-    """Satellites alone, the bands that both have, and some of the parcels."""
+    """Keep the satellites, the shared bands and some of the parcels."""
     nodes = {"/": tree.to_dataset().isel(parcel=keep)}
     for name in ("sentinel2", "sentinel1"):
         nodes[name] = tree[name].to_dataset(inherit=False).isel(parcel=keep)
@@ -50,7 +50,7 @@ def alike(tree: xr.DataTree, keep: np.ndarray, bands: list[str]) -> xr.DataTree:
 
 
 def real_points(data: Path) -> tuple[xr.DataTree, np.ndarray]:
-    """The points whose crop the simulator knows, and its name for it."""
+    """Read the points whose crop is simulated, and the simulator's names of their crops."""
     tree = read_worldcereal(data / "points" / "canada-2017-monthly.parquet", label="CROPTYPE_LABEL")
     names = np.array([NAMES.get(str(code), "") for code in tree["label"].to_numpy()], dtype=object)
     keep = np.flatnonzero(names != "")
@@ -61,7 +61,7 @@ def real_points(data: Path) -> tuple[xr.DataTree, np.ndarray]:
 def simulated_points(
     bands: list[str], *, n: int, seeds: tuple[int, ...]
 ) -> tuple[list[xr.DataTree], list[list[str]]]:
-    """Canadian regions in the year of the points, in as many weathers as there are seeds."""
+    """Simulate the Canadian regions in the year of the points, with one weather for each seed."""
     window = cubecrop.Season(2017, start=dt.date(2017, 1, 1), end=dt.date(2017, 12, 31))
     trees, labels = [], []
     for seed in seeds:
@@ -85,10 +85,10 @@ def simulated_points(
 def scores(
     data: Path, *, n: int = 400, seeds: tuple[int, ...] = (0, 1, 2, 3), epochs: int | None = None
 ) -> dict[str, float]:
-    """Accuracy and macro-F1 on the real points, and what chance would get.
+    """Compute accuracy and macro-F1 on the real points, and those of chance.
 
-    The network has the library's default configuration: the real labels choose nothing.
-    Chance names each class as often as it occurs: its accuracy is the sum of squared shares,
+    The network has the library's default configuration; the real labels choose no setting.
+    Chance predicts each class as often as it occurs: its accuracy is the sum of squared shares,
     its macro-F1 one over the number of classes.
     """
     real, truth = real_points(data)
@@ -100,16 +100,17 @@ def scores(
     model = cubecrop.fit(trees, labels, config=config, seed=0, progress=False)
     probability = classify_pixel_sets(real, model)["probability"].compute()
     index = decide(probability.to_numpy())
-    found = np.array(["", *model.nomenclature.names], dtype=object)[
+    predicted = np.array(["", *model.nomenclature.names], dtype=object)[
         np.where(index == NODATA, 0, index.astype(int) + 1)
     ]
-    named = sorted({*truth, *found} - {""})  # no prediction is a wrong one, and no class
+    # A point without a prediction counts as wrong; its empty name is not a class.
+    classes = sorted({*truth, *predicted} - {""})
     _, counts = np.unique(truth, return_counts=True)
     return {
         "points": float(truth.size),
-        "accuracy": float(accuracy_score(truth.astype(str), found.astype(str))),
+        "accuracy": float(accuracy_score(truth.astype(str), predicted.astype(str))),
         "macro-F1": float(
-            f1_score(truth.astype(str), found.astype(str), labels=named, average="macro")
+            f1_score(truth.astype(str), predicted.astype(str), labels=classes, average="macro")
         ),
         "accuracy of chance": float(((counts / truth.size) ** 2).sum()),
         "macro-F1 of chance": 1 / counts.size,

@@ -1,4 +1,4 @@
-"""A server on loopback that answers byte ranges, each after a delay as of a far machine."""
+"""A server on loopback that answers byte ranges after a delay, as a distant machine does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Ranges(SimpleHTTPRequestHandler):
         self._answer(body=True)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Do not log."""
 
     def _answer(self, *, body: bool) -> None:
         time.sleep(self.delay)
@@ -38,11 +38,11 @@ class _Ranges(SimpleHTTPRequestHandler):
             return
         size = path.stat().st_size
         first, last = 0, size - 1
-        if wanted := self.headers.get("Range"):
-            start, _, end = wanted.removeprefix("bytes=").partition("-")
+        if requested := self.headers.get("Range"):
+            start, _, end = requested.removeprefix("bytes=").partition("-")
             first, last = int(start), min(int(end or last), last)
-        self.send_response(206 if wanted else 200)
-        if wanted:
+        self.send_response(206 if requested else 200)
+        if requested:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(last - first + 1))
@@ -62,7 +62,7 @@ def _serve(folder: str, delay: float, port: Connection) -> None:
 
 @contextmanager
 def served(folder: str | Path, *, delay: float) -> Iterator[str]:
-    """Serve a folder from a process of its own; gives its address."""
+    """Serve a folder from its own process; yields the address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(str(folder), delay, theirs), daemon=True)

@@ -1,9 +1,9 @@
-"""A whole season read once: cubecrop against a pool of threads that opens every file once.
+"""Reading a whole season once: cubecrop beside a pool of threads that opens every file once.
 
-The pool is what a careful programmer would write who needs no date beside another: it opens each
-file, decodes it whole, masks, scales into float32 and lets go of it, file by file. cubecrop gives
-every place with all its dates, which is what models and tables of parcels need, so a pool of
-exactly the same is not to be had; the closer to it, the better.
+The pool is the loop of a careful programmer who needs one date at a time: it opens each file,
+decodes it whole, masks it, scales it to float32 and drops it. cubecrop must give every place with
+all its dates, which models and tables of parcels need. The pool does not do that, so its time is a
+target to approach, not a comparison of equals.
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ if TYPE_CHECKING:
     from cubecrop.cube import Backend
 
 _THREADS = 16
-#: Of the pool: as few requests as GDAL can make of a file that is read whole.
+#: GDAL options of the pool: the fewest requests for a file that is read whole.
 _OPTIONS = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
-    # Who reads first in a process decides it for all.
+    # The first reader of a process sets the size of the cache for all readers.
     "CPL_VSIL_CURL_CACHE_SIZE": OPTIONS["CPL_VSIL_CURL_CACHE_SIZE"],
 }
-#: Side of the chunks of odc-stac and stackstac: whole files, each opened and decoded once.
+#: Side of the chunks of odc-stac and stackstac: whole files, so that each is decoded once.
 _CHUNK = 2048
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """Of one run: processor and wall seconds, bytes read from files, what a server was asked."""
+    """Processor and wall seconds, bytes read from files, and requests to a server of one run."""
 
     cpu: float
     wall: float
@@ -66,12 +66,12 @@ class Run:
 
 
 class WholeSeason:
-    """CPU seconds for all bands and dates of 2,048² pixels; medians of runs that take turns.
+    """CPU seconds for all bands and dates of 2,048² pixels; medians of alternating runs.
 
-    cubecrop masks clouds with a margin and gives float32 of 10 m, chunk by chunk, or 64 pixels
-    of each of 3,000 parcels, some parcels after the other, as a table takes them. The pool masks
-    without a margin and lets go file by file. odc-stac and stackstac give uint16 of 10 m as the
-    files have it, unmasked, chunk by chunk. All times hold opening and the building of graphs.
+    cubecrop masks clouds with a margin and returns float32 at 10 m, either all pixels chunk by
+    chunk, or 64 pixels of each of 3,000 parcels, group by group, as for a table. The pool masks
+    without a margin, file by file. odc-stac and stackstac return the files' uint16 at 10 m,
+    unmasked, chunk by chunk. All times include opening and building graphs.
     """
 
     side = 2048
@@ -145,13 +145,13 @@ class WholeSeason:
     track_times_read.unit = track_parcels_times_read.unit = track_pool_times_read.unit = "x"
 
     def share(self, name: str) -> float:
-        """CPU seconds of a run, in those of the pool."""
+        """CPU seconds of a run divided by those of the pool."""
         return self.measured()[name].cpu / self.measured()["rasterio_pool"].cpu
 
     def times_read(self, name: str) -> float:
-        """Bytes read from files, in those that the files have: about the decodings of a block.
+        """Bytes read divided by the size of the files, about how often a block is decoded.
 
-        What is read again from a spool of one's own counts too; a mapped one does not.
+        Bytes read again from a local spool count too, unless the spool is memory-mapped.
         """
         hrefs = [asset["href"] for item in self.items for asset in item["assets"].values()]
         return self.measured()[name].read / sum((self.root / x).stat().st_size for x in hrefs)
@@ -173,11 +173,11 @@ class WholeSeason:
         return Run(cpu=cpu, wall=wall, read=_bytes_read() - read, asked=self.asked())
 
     def begin(self) -> None:
-        """Write the items that the next run reads."""
+        """Write the items for the next run."""
         located(self.items, self.root, self.archive)
 
     def asked(self) -> Asked:
-        """What the last run asked of a server: of a disk, nothing."""
+        """Requests of the last run to a server; a disk has none."""
         return Asked(requests=0, sent=0)
 
     def season(self, *, backend: Backend | None = None) -> xr.DataTree:
@@ -207,7 +207,7 @@ class WholeSeason:
             list(pool.map(load, items))
 
     def bands_of(self, item: dict[str, Any]) -> Iterator[NDArray[np.float32]]:
-        """Reflectance (y, x) of each band of a date, one after the other."""
+        """Yield the reflectance (y, x) of each band of a date."""
 
         def read(key: str) -> NDArray[np.generic]:
             with rasterio.Env(**_OPTIONS), rasterio.open(item["assets"][key]["href"]) as file:
@@ -232,7 +232,7 @@ class WholeSeason:
             nodata=0,
             chunks={"x": _CHUNK, "y": _CHUNK},
         )
-        _let_go(*(one.data for one in cube.data_vars.values()))
+        _let_go(*(variable.data for variable in cube.data_vars.values()))
 
     def stackstac(self) -> None:
         import stackstac  # an extra, which other benchmarks go without
@@ -252,25 +252,25 @@ class WholeSeason:
 
 
 class WholeSeason1024(WholeSeason):
-    """The same of files in blocks of 1,024 pixels, as those of the Planetary Computer."""
+    """The same with files in blocks of 1,024 pixels, as those of the Planetary Computer."""
 
     block = 1024
 
 
 class WholeSeason140(WholeSeason):
-    """The same of 140 dates: two satellites, no cloudy date left out."""
+    """The same with 140 dates: two satellites, including cloudy dates."""
 
     n_dates = 140
 
 
 class WholeSeason140Of1024(WholeSeason):
-    """The same of 140 dates in blocks of 1,024 pixels."""
+    """The same with 140 dates in blocks of 1,024 pixels."""
 
     n_dates, block = 140, 1024
 
 
 class SampleSeason(WholeSeason):
-    """CPU seconds to read a season of 30 dates, and to draw 64 pixels of 20,000 parcels of it."""
+    """CPU seconds to read a season of 30 dates, and to draw 64 pixels of each of 20,000 parcels."""
 
     n_dates = 30
     n_parcels = 20_000
@@ -293,10 +293,12 @@ class SampleSeason(WholeSeason):
 
 
 def _let_go(*arrays: da.Array) -> None:
-    """Make each chunk and drop it, as those that read a cube do."""
+    """Compute each chunk and drop it, as models and tables of parcels do."""
     dropped = [
-        one.map_blocks(_nothing_of, chunks=tuple((1,) * n for n in one.numblocks), dtype=np.float32)
-        for one in arrays
+        array.map_blocks(
+            _nothing_of, chunks=tuple((1,) * n for n in array.numblocks), dtype=np.float32
+        )
+        for array in arrays
     ]
     dask.compute(*dropped)
 
@@ -306,7 +308,7 @@ def _nothing_of(block: NDArray[np.generic]) -> NDArray[np.float32]:
 
 
 def _median(runs: list[Run]) -> Run:
-    """The median of each number by itself; what was asked, of the first run."""
+    """Median of each number on its own; the requests are those of the first run."""
     middle = {
         key: statistics.median(getattr(run, key) for run in runs) for key in ("cpu", "wall", "read")
     }
@@ -314,8 +316,8 @@ def _median(runs: list[Run]) -> Run:
 
 
 def _bytes_read() -> float:
-    """Bytes that this process has read from files; not a number where no /proc tells."""
-    told = Path("/proc/self/io")
-    if not told.exists():
+    """Bytes that this process has read from files; NaN without /proc."""
+    counters = Path("/proc/self/io")
+    if not counters.exists():
         return float("nan")
-    return float(told.read_text().splitlines()[0].removeprefix("rchar:"))
+    return float(counters.read_text().splitlines()[0].removeprefix("rchar:"))

@@ -1,4 +1,4 @@
-"""A whole season from a far server: what `benchmarks.whole_season` compares, over HTTP."""
+"""Reading a whole season from a distant server, as `benchmarks.whole_season` over HTTP."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from cubecrop.cube import AsyncBackend
 
 
 class WholeSeasonOverHttp(WholeSeason):
-    """The same from nginx with 30 ms before each answer: also seconds, requests and bytes.
+    """The same from nginx with 30 ms before each answer; wall seconds, requests and bytes.
 
-    `cubecrop_async` is cubecrop with `AsyncBackend`: obstore asks in GDAL's place.
+    `cubecrop_async` is cubecrop with `AsyncBackend`, where obstore makes the requests, not GDAL.
     """
 
     delay = 0.03
@@ -92,12 +92,12 @@ class WholeSeasonOverHttp(WholeSeason):
     track_pool_requests.unit, track_pool_bytes.unit = "requests", "MB"
 
     def asked_share(self, name: str, what: str) -> float:
-        """Requests or bytes of a run, in those of the pool."""
-        one, pool = (getattr(self.measured()[x].asked, what) for x in (name, "rasterio_pool"))
-        return one / pool
+        """Requests or bytes of a run divided by those of the pool."""
+        ours, pool = (getattr(self.measured()[x].asked, what) for x in (name, "rasterio_pool"))
+        return ours / pool
 
 
 class WholeSeasonOverHttp1024(WholeSeasonOverHttp):
-    """The same of files in blocks of 1,024 pixels."""
+    """The same with files in blocks of 1,024 pixels."""
 
     block = 1024

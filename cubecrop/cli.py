@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import sys
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
 import cubecrop
 from cubecrop.checks import check_share
 from cubecrop.errors import CubecropError, LabelError, SchemaError
+from cubecrop.options import (
+    ARCHIVE_HELP,
+    AllowGaps,
+    Aoi,
+    Archive,
+    Clouds,
+    End,
+    Memory,
+    Overwrite,
+    Start,
+    Verbose,
+    Weather,
+    Year,
+    memory_or_default,
+    season_between,
+)  # fmt: skip
 from cubecrop.printing import demo_text, found_table, plain_console, print_calibration
-from cubecrop.season import Season
-from cubecrop.terminal import Terminal, lenient_streams
+from cubecrop.terminal import Terminal, lenient_streams, short_warnings
 from cubecrop.texts import printable
-
-if TYPE_CHECKING:  # none that a command's signature names: cyclopts reads these
-    from collections.abc import Iterator
-
-    from rich.console import Console
 
 __all__ = ["main"]
 
@@ -32,72 +39,18 @@ app = App(
     version=cubecrop.__version__,
 )
 
-Aoi = Annotated[
-    str,
-    Parameter(
-        help="A vector file, or 'west,south,east,north' in degrees.",
-        allow_leading_hyphen=True,  # west of Greenwich
-    ),
-]
-_ARCHIVE = (
-    "planetary-computer, earth-search or cdse, a folder with a STAC catalog, an ItemCollection "
-    "file, or a STAC API's URL."
-)
-Archive = Annotated[str, Parameter(help=_ARCHIVE)]
-Year = Annotated[int, Parameter(help="Harvest year.")]
-Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
-End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
-Clouds = Annotated[
-    Literal["scl", "probability"] | None,
-    Parameter(help="What masks clouds: the scene classification, or a probability (Earth Search)."),
-]
-Weather = Annotated[
-    str | None,
-    Parameter(
-        help="Where the weather is, if not in the archive: arco-era5, earth-data-hub, a Zarr "
-        "store or another archive."
-    ),
-]
-Verbose = Annotated[
-    bool, Parameter(negative="", help="Print scores of each class and the confusion matrix.")
-]
-AllowGaps = Annotated[
-    bool,
-    Parameter(
-        negative="",
-        help="Go on where the archive covers less of the season than the model's training did.",
-    ),
-]
-Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
-
 
 def main() -> None:
-    """Run the command line; an error of ours is one message and exit code 1."""
-    with lenient_streams(), _short_warnings():
+    """Run the command line; an error of cubecrop is one message and exit code 1."""
+    with lenient_streams(), short_warnings():
         try:
             app(sys.argv[1:], console=Terminal(), error_console=Terminal(stderr=True))
         except CubecropError as error:
             console = Terminal(stderr=True)
             console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
-            # No markup, since paths hold brackets, and no line that is cut to the terminal's.
+            # Without markup, since paths hold brackets, and without line breaks in the message.
             console.out(printable(error), highlight=False)
             sys.exit(1)
-
-
-@contextmanager
-def _short_warnings() -> Iterator[None]:
-    """Let warnings be told in our form while a command runs."""
-    before = warnings.formatwarning
-    warnings.formatwarning = _warning_text  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        warnings.formatwarning = before
-
-
-def _warning_text(message: Warning | str, *_: object) -> str:
-    """A warning as one message, without the line of ours that gave it."""
-    return f"warning: {printable(message)}\n"
 
 
 @app.command
@@ -111,14 +64,16 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0, verbose: Verbose =
     seed
         Same seed, same result.
     """
+    from cubecrop.scoreboard import print_scores
+
     result = cubecrop.demo(out, seed=seed)
     console = plain_console()
-    _print_scores(console, result.model, verbose=verbose)
+    print_scores(console, result.model, verbose=verbose)
     console.print(demo_text(result.model))
     console.print(
         f"Map: {result.pixels.accuracy:.1%} of the {result.pixels.n:,} pixels in held-out parcels "
-        "are right, by the crops that really grew. The archive is simulated; what its scores say "
-        "of real crops is on the page about the simulator."
+        "are right, compared with the simulated crops themselves. The page about the simulator "
+        "explains what such scores say about real crops."
     )
     console.print(f"Written to {result.folder}: see {result.folder / 'demo.png'}")
 
@@ -136,7 +91,7 @@ def search(
     timeline: Path | None = None,
     cache: Path | None = None,
 ) -> None:
-    """Show what an archive has of an area and a season: dates, clouds, orbits, gaps.
+    """Show what an archive has for an area and a season: dates, clouds, orbits, gaps.
 
     Parameters
     ----------
@@ -155,19 +110,19 @@ def search(
 
         check_timeline_path(timeline)
     scenes = cubecrop.search(
-        aoi, _season(year, start, end) or year, archive=archive, weather=weather, cache=cache
+        aoi, season_between(year, start, end) or year, archive=archive, weather=weather, cache=cache
     )
     found = cubecrop.availability(scenes, low_cloud=low_cloud)
     console = plain_console()
     if len(found):
         console.print(found_table(scenes, found, low_cloud))
         console.print(
-            "A gap is days on end without an acquisition; of Sentinel-2, without one of at most "
-            f"{low_cloud:g} % cloud in the whole scene."
+            "A gap is a run of days without an acquisition. A Sentinel-2 scene counts only if at "
+            f"most {low_cloud:g} % of it is cloud."
         )
     others = [f"{modality} ({len(scenes.of(modality))})" for modality in ("weather", "terrain")
               if scenes.of(modality)]  # fmt: skip
-    console.print(f"Besides: {', '.join(others) or 'neither weather nor terrain'}.")
+    console.print(f"Also: {', '.join(others) or 'neither weather nor terrain'}.")
     if scenes.superseded:
         console.print(f"{len(scenes.superseded)} older processings are left out.")
     if timeline is not None:
@@ -184,7 +139,7 @@ def train(
     label: str,
     out: Path,
     year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[str | None, Parameter(help=_ARCHIVE)] = None,
+    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
     start: Start = None,
     end: End = None,
     held_out: float = 0.3,
@@ -198,54 +153,57 @@ def train(
     cache: Path | None = None,
     clouds: Clouds = None,
     weather: Weather = None,
+    memory: Memory = None,
     nomenclature: Path | None = None,
     overwrite: Overwrite = False,
     verbose: Verbose = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
 
-    It learns from weather where --weather says where that is, which may be the archive itself.
+    With --weather the model also learns from weather; the archive itself may be named there.
 
     Parameters
     ----------
     parcels
         With --archive and --year, a vector file with a unique id, a CRS and the label. Without
-        them a table of samples: a Parquet file in a form of WorldCereal, or a folder with DATA
+        them, a table of samples: a Parquet file in a WorldCereal format, or a folder with DATA
         and META.
     label
-        Column (of a folder: nomenclature) that holds the crop.
+        Column that holds the crop; for a folder, the name of the nomenclature.
     out
         Folder to write the model to.
     held_out
-        Share of each class's parcels that is only scored.
+        Share of each class's parcels that is kept out of training and only scored.
     epochs
-        Passes over the parcels; by default as many as settle the network.
+        Passes over the parcels; by default 40, and more if there are few parcels.
     composite
-        Learn from one step a period in place of every date.
+        Learn from one composite per period instead of every date.
     may_be_missing
-        Sensors that the model is to do without where they are missing.
+        Sensors that may be missing where the model is used.
     seed
         Same input and seed, same model.
     checkpoint
-        Folder for the state after each epoch and for metrics.csv; the same command goes on
-        from there where it was stopped.
+        Folder for the state after each epoch and for metrics.csv; the same command resumes
+        an interrupted training from there.
     cache
-        Folder that keeps the pixels drawn from an archive, for the next training.
+        Folder that keeps the pixels drawn from the archive, for the next training.
     nomenclature
         CSV with the columns code, name and colour of the crops; labels are codes or names.
     """
     from cubecrop.files import check_free
     from cubecrop.model import MODEL_FILES, NetworkOptions
+    from cubecrop.scoreboard import print_scores
 
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
     network = NetworkOptions(weather=weather is not None)
     config = cubecrop.TrainConfig(network=network, epochs=epochs, may_be_missing=may_be_missing)
     if archive is None:
-        if year or start or end or composite or cache or clouds or weather:
+        of_archive = (year, start, end, composite, cache, clouds, weather, memory)
+        if any(option is not None for option in of_archive):
             raise LabelError(
-                "--year, --start, --end, --composite, --clouds, --weather and --cache are of "
-                "parcels in an archive, and there is no --archive. Name it, or leave these out to "
-                "train on a table of samples."
+                "--year, --start, --end, --composite, --clouds, --weather, --memory and --cache "
+                "are for parcels in an archive, but --archive is missing. Add it, or leave these "
+                "options out to train on a table of samples."
             )
         model = cubecrop.train_table(
             parcels,
@@ -257,31 +215,32 @@ def train(
             checkpoint=checkpoint,
         )
     elif year is None:
-        raise LabelError("--archive is given without --year: say which year's harvest to learn.")
+        raise LabelError("--archive needs --year: add the harvest year of the labels.")
     else:
         model = cubecrop.train(
             parcels,
             label,
             year,
             archive=archive,
-            season=_season(year, start, end),
+            season=season_between(year, start, end),
             held_out=held_out,
             nomenclature=nomenclature,
             config=config,
             weather=weather,
             composite=composite,
             clouds=clouds or "scl",
+            memory=memory_or_default(memory),
             seed=seed,
             checkpoint=checkpoint,
             cache=cache,
         )
     model.save(out, overwrite=overwrite)
     console = plain_console()
-    _print_scores(console, model, verbose=verbose)
+    print_scores(console, model, verbose=verbose)
     if nomenclature is not None:
         console.print(
-            f"The model tells {len(model.nomenclature)} crops apart; what else {nomenclature.name} "
-            "lists, no parcel has."
+            f"The model has {len(model.nomenclature)} crops. No parcel has the other crops that "
+            f"{nomenclature.name} lists."
         )
     print_calibration(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")
@@ -299,6 +258,7 @@ def classify_parcels(
     end: End = None,
     clouds: Clouds = None,
     weather: Weather = None,
+    memory: Memory = None,
     columns: Literal["fiboa", "plain"] = "fiboa",
     allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
@@ -329,9 +289,10 @@ def classify_parcels(
         year,
         archive=archive,
         model=crop_model,
-        season=_season(year, start, end, crop_model),
+        season=season_between(year, start, end, crop_model),
         clouds=clouds,
         weather=weather,
+        memory=memory_or_default(memory),
         allow_gaps=allow_gaps,
     )
     cubecrop.write_parcels(table, out, columns=columns, overwrite=overwrite)
@@ -357,6 +318,7 @@ def classify(
     max_lost: float = 0,
     clouds: Clouds = None,
     weather: Weather = None,
+    memory: Memory = None,
     allow_gaps: AllowGaps = False,
     overwrite: Overwrite = False,
 ) -> None:
@@ -373,7 +335,7 @@ def classify(
     crs
         Projected CRS such as EPSG:32631; by default the UTM zone of the area.
     max_lost
-        Share of the items, 0 to 1, that may be unreadable; they are listed in item.json.
+        Share of the STAC items, 0 to 1, that may be unreadable; item.json lists them.
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
@@ -387,11 +349,12 @@ def classify(
         year,
         archive=archive,
         model=crop_model,
-        season=_season(year, start, end, crop_model),
+        season=season_between(year, start, end, crop_model),
         resolution=resolution,
         crs=crs,
         clouds=clouds,
         weather=weather,
+        memory=memory_or_default(memory),
         allow_gaps=allow_gaps,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
@@ -419,11 +382,11 @@ def simulate(
     out
         Folder to write; must be missing or empty.
     preset
-        demo, regions, years, cloudy or no-sentinel-1b; what else is given replaces its part.
+        demo, regions, years, cloudy or no-sentinel-1b; other options replace its settings.
     region
-        flanders, normandy, bavaria, aquitaine, ontario or maritimes; may be given again.
+        flanders, normandy, bavaria, aquitaine, ontario or maritimes; may be repeated.
     year
-        Harvest year; may be given again.
+        Harvest year; may be repeated.
     size_km
         Side of each region's square in kilometres, 0.5 to 20.
     seed
@@ -433,23 +396,3 @@ def simulate(
         out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
     )
     plain_console().print(f"Written to {out}")
-
-
-def _season(
-    year: int, start: dt.date | None, end: dt.date | None, model: cubecrop.CropModel | None = None
-) -> Season | None:
-    """The season between two days; what is not given is as a model has it."""
-    if not start and not end:
-        return None
-    if model is not None and model.season_window is not None:
-        usual = Season(year).with_window(model.season_window)
-        start, end = start or usual.start, end or usual.end
-    return Season(year, start=start, end=end)  # type: ignore[arg-type]
-
-
-def _print_scores(console: Console, model: cubecrop.CropModel, *, verbose: bool = False) -> None:
-    from cubecrop.scoreboard import print_classes, print_scores
-
-    print_scores(console, model)
-    if verbose:
-        print_classes(console, model)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cubecrop.class_table import read_class_rows
 from cubecrop.colours import colours_of
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
@@ -186,7 +184,7 @@ class Nomenclature:
             label is in no row.
         """
         path = Path(path)
-        rows = _read_rows(path)
+        rows = read_class_rows(path)
         if labels is not None:
             pairs = [(row.code, row.name) for row in rows]
             wanted = set(_positions(labels, pairs, f"{path}"))
@@ -309,116 +307,3 @@ def _positions(
             "parcels out by making the label null."
         )
     return [None if text is None else places[text] for text in texts]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """A line of a table of classes."""
-
-    code: str
-    name: str
-    colour: str | None
-    parent: str | None
-
-
-_REQUIRED = ("code", "name")
-_COLUMNS = (*_REQUIRED, "colour", "parent")
-
-
-def _read_rows(path: Path) -> list[_Row]:
-    """Rows of a table of classes, whose codes and names are unique."""
-    lines = list(io.StringIO(_text(path), newline=""))
-    first = 0
-    delimiter = None
-    if lines and re.fullmatch(r"sep=.\s*", lines[0]):  # as Excel writes it
-        first, delimiter = 1, lines[0][4]
-    columns, delimiter = _header(path, lines[first] if first < len(lines) else "", delimiter)
-    rows: list[_Row] = []
-    seen: dict[tuple[str, str], int] = {}
-    reader = csv.reader(lines[first + 1 :], delimiter=delimiter, strict=True)
-    try:
-        for fields in reader:
-            number = first + 1 + reader.line_num
-            if not any(field.strip() for field in fields):
-                continue
-            row = _row(f"{path}, line {number}", fields, columns, delimiter)
-            for column in _REQUIRED:
-                value = getattr(row, column)
-                if (before := seen.setdefault((column, value), number)) != number:
-                    raise LabelError(
-                        f"{path}, line {number}, column {column!r} repeats {value!r} of line "
-                        f"{before}; give each class a {column} of its own."
-                    )
-            rows.append(row)
-    except csv.Error as error:
-        raise LabelError(
-            f"{path}, line {first + 1 + reader.line_num} cannot be read as CSV: {error}. Close "
-            "quotes in that line or one above it."
-        ) from error
-    if not rows:
-        raise LabelError(f"{path} has a header and no class below it; write one a line.")
-    return rows
-
-
-def _text(path: Path) -> str:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise LabelError(
-            f"{path} cannot be read: {error.strerror or error}. Name a CSV file with the columns "
-            "code, name and colour."
-        ) from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        encodings = ["utf-16"]
-    else:
-        encodings = ["utf-8-sig", "cp1252"]
-    for encoding in encodings:
-        try:
-            return content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-    raise LabelError(f"{path} is text in neither UTF-8 nor cp1252; save it as UTF-8.")
-
-
-def _header(path: Path, line: str, delimiter: str | None) -> tuple[list[str], str]:
-    """Column names in small letters, and what parts them."""
-    choices = [delimiter] if delimiter else [",", ";", "\t"]
-    split = {one: [field.strip().casefold() for field in _fields(line, one)] for one in choices}
-    best = max(split, key=lambda one: len(set(_REQUIRED) & set(split[one])))
-    columns = ["colour" if column == "color" else column for column in split[best]]
-    if missing := [column for column in _REQUIRED if column not in columns]:
-        raise LabelError(
-            f"{path}, line 1 has the columns {columns}, and {missing} is not among them. Begin "
-            "the file with the line `code,name,colour`."
-        )
-    if repeated := [column for column in _COLUMNS if columns.count(column) > 1]:
-        raise LabelError(f"{path}, line 1 has the column {repeated[0]!r} twice; keep one.")
-    return columns, best
-
-
-def _fields(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader([line], delimiter=delimiter), [])
-    except csv.Error:
-        return []
-
-
-def _row(where: str, fields: list[str], columns: list[str], delimiter: str) -> _Row:
-    if len(fields) > len(columns) and any(field.strip() for field in fields[len(columns) :]):
-        raise LabelError(
-            f"{where} has {len(fields)} fields and the header {len(columns)}. Put a field that "
-            f"holds {delimiter!r} in double quotes."
-        )
-    values = {column: field.strip() for column, field in zip(columns, fields, strict=False)}
-    for column in _REQUIRED:
-        if not values.get(column):
-            raise LabelError(f"{where}, column {column!r} is empty; fill it or delete the line.")
-    colour = values.get("colour", "")
-    if colour and not re.fullmatch(r"#?[0-9A-Fa-f]{6}", colour):
-        raise LabelError(f"{where}, column 'colour' holds {colour!r}, expected '#rrggbb'.")
-    return _Row(
-        code=values["code"],
-        name=values["name"],
-        colour=f"#{colour.removeprefix('#')}" if colour else None,
-        parent=values.get("parent") or None,
-    )

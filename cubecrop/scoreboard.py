@@ -25,12 +25,15 @@ __all__ = ["print_classes", "print_scores"]
 
 #: Longest class name in a table.
 _NAME: Final = 28
-#: Mistakes that are listed where the matrix is wider than the terminal.
+#: Mistakes that are listed if the matrix is wider than the terminal.
 _MISTAKES: Final = 15
 
 
-def print_scores(console: Console, model: CropModel) -> None:
-    """Print each part's scores with their 95 % intervals, and what these leave open."""
+def print_scores(console: Console, model: CropModel, *, verbose: bool = False) -> None:
+    """Print the scores of training and held-out parcels with 95 % intervals and notes.
+
+    With ``verbose`` the scores of each class and the confusion matrix follow.
+    """
     rows = [
         (part, f"{values['n']:.0f}", *(score_text(values, name) for name in SCORE_NAMES))
         for part, values in model.scores.items()
@@ -40,19 +43,21 @@ def print_scores(console: Console, model: CropModel) -> None:
     console.print(_table(titles, rows, left=(0, 2, 3, 4)))
     for note in score_notes(model):
         console.print(Text(note))
+    if verbose:
+        print_classes(console, model)
 
 
 def print_classes(console: Console, model: CropModel) -> None:
     """Print precision, recall and F1 of each class, and the confusion matrix.
 
-    Of the held-out parcels, or of the training parcels where none was held out.
+    These are the scores of the held-out parcels, or of the training parcels if none are held out.
     """
     part = next((name for name in ("held out", "train") if name in model.scores), None)
     if part is None:
         return
     values = model.scores[part]
     if "per_class" not in values or "confusion" not in values:
-        console.print(Text("The model holds no scores by class; train it again to have them."))
+        console.print(Text("The model has no scores by class; train it again to get them."))
         return
     forest = model.scores[BASELINE].get("per_class", {}) if BASELINE in model.scores else {}
     rows = []
@@ -92,13 +97,13 @@ def _print_confusion(console: Console, values: PartScores, part: str) -> None:
     ]
     console.print(Text(f"Largest confusions, {part} parcels"))
     console.print(_table(["true", "predicted", "n"], pairs, left=(0, 1)))
-    console.print(Text("The whole matrix is wider than this terminal; it stands in model.json."))
+    console.print(Text("The whole matrix is wider than this terminal; model.json holds it."))
 
 
 def _table(
     titles: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[int] = (0,)
 ) -> Table:
-    """A table of 80 columns or less where its texts allow; no text is markup."""
+    """A table as narrow as its texts allow; no text is read as markup."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for i, one in enumerate(titles):
         table.add_column(Text(one), justify="left" if i in left else "right", no_wrap=True)

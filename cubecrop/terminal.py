@@ -1,39 +1,42 @@
-"""Streams that take what is told: also where they are not of Unicode, closed, or not there."""
+"""Output streams that accept any text, also if they are not Unicode, closed or missing."""
 
 from __future__ import annotations
 
 import io
 import os
 import sys
+import warnings
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cubecrop.texts import printable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Terminal", "lenient_streams"]
+__all__ = ["Terminal", "lenient_streams", "short_warnings"]
 
 
 class Terminal(Console):
     """A console that falls silent when its reader goes away, as ``| head`` does.
 
-    What a command has still to do, such as writing its result, is done all the same.
+    The command still finishes its work, such as writing its result.
     """
 
     def on_broken_pipe(self) -> None:
-        """Tell nothing more."""
+        """Print nothing more."""
         self.quiet = True
         _silence(self.file)
 
 
 @contextmanager
 def lenient_streams() -> Iterator[None]:
-    """Let standard output and error replace what their encoding lacks, for a whole command.
+    """Let standard output and error replace characters that their encoding lacks.
 
-    A file or a batch job may be of cp1252 or ASCII, and a name of a file may hold bytes that
-    are no text. A stream that is missing swallows what it is told.
+    The output of a batch job may be cp1252 or ASCII, and a file name may hold bytes that are
+    not text. A missing stream is replaced by one that discards its text.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -47,12 +50,28 @@ def lenient_streams() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except BrokenPipeError:  # Python would complain of it as it ends
+            except BrokenPipeError:  # Python would report it at exit
                 _silence(stream)
 
 
+@contextmanager
+def short_warnings() -> Iterator[None]:
+    """Print each warning as one message while the block runs."""
+    before = warnings.formatwarning
+    warnings.formatwarning = _warning_text  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _warning_text(message: Warning | str, *_: object) -> str:
+    """The message alone: the line of code that warned means nothing to a user."""
+    return f"warning: {printable(message)}\n"
+
+
 def _silence(stream: object) -> None:
-    """Let what is still told to a stream go nowhere."""
+    """Discard whatever is still written to a stream."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ def main() -> None:
     red, infrared = reflectance.sel(band="B04"), reflectance.sel(band="B08")
     ndvi = (infrared - red) / (infrared + red)
     crops = parcels[given.label].to_numpy()
-    # Cloud and padding are NaN, which a mean leaves out.
+    # Cloud and padding are NaN, and the mean skips them.
     ndvi = ndvi.mean("pixel").compute().assign_coords(crop=("parcel", crops))
 
     figure = Figure(figsize=(9, 5), layout="constrained")

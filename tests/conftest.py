@@ -1,11 +1,13 @@
 """Fixtures that several test modules share."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 import xarray as xr
 from hypothesis import settings
 from postgres import Pgstac, pgstac
+from small_region import declared, model, place, table  # noqa: F401
 
 from cubecrop.cube import open_season
 from cubecrop.testing import write_archive
@@ -14,7 +16,8 @@ from cubecrop.testing import write_archive
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-FLANDERS = Path(__file__).parents[1].parent / "shared" / "data" / "flanders-2018"
+ROOT = Path(__file__).parents[1]
+FLANDERS = ROOT.parent / "shared" / "data" / "flanders-2018"
 
 
 @pytest.fixture(scope="session")
@@ -42,3 +45,21 @@ def one_pgstac() -> Pgstac:
     """A whole STAC API; where it cannot run, what needs it is skipped."""
     with pgstac() as server:
         yield server
+
+
+@pytest.fixture
+def benchmarks(monkeypatch):
+    """Give a class of benchmarks by name, with other parameters."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    # Processes that a benchmark starts must find it too.
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+    def small(module: str, name: str, **parameters: object):
+        suite = getattr(importlib.import_module(f"benchmarks.{module}"), name)
+        for key, value in parameters.items():
+            assert hasattr(suite, key)
+            monkeypatch.setattr(suite, key, value)
+        return suite
+
+    return small

@@ -131,9 +131,9 @@ def test_files_that_are_no_archive_are_refused(tmp_path):
 
 
 def test_no_server_and_no_stac_server(httpserver_text):
-    with pytest.raises(ArchiveError, match=r"STAC API at http://127\.0\.0\.1:9"):
+    with pytest.raises(ArchiveError, match=r"http://127\.0\.0\.1:9"):
         search(PLACE.bbox, 2018, archive="http://127.0.0.1:9")
-    with pytest.raises(ArchiveError, match="did not answer as one"):
+    with pytest.raises(ArchiveError, match="did not answer as a STAC API"):
         search(PLACE.bbox, 2018, archive=httpserver_text)
 
 

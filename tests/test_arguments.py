@@ -190,7 +190,7 @@ def test_path_and_overwrite(model, parcels, tmp_path, name, value):
 
 def test_a_file_of_a_model_is_refused_in_place_of_its_folder(model, tmp_path):
     folder = model.save(tmp_path / "model")
-    with pytest.raises(ModelFormatError, match=f"the folder that holds it, {folder}"):
+    with pytest.raises(ModelFormatError, match=f"pass its folder, {folder}"):
         cubecrop.CropModel.load(folder / "model.json")
 
 

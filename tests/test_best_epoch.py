@@ -9,8 +9,8 @@ from samples import make_samples
 
 from cubecrop.metrics import scores
 from cubecrop.training import TrainConfig, fit
-from cubecrop.training.loop import Course
-from cubecrop.training.validation import hold_out
+from cubecrop.training.loop import TrainingHistory
+from cubecrop.training.validation import split_validation
 
 NAN = float("nan")
 
@@ -27,16 +27,16 @@ NAN = float("nan")
     ],
 )
 def test_the_best_epoch_is_that_of_the_best_mean_of_three(found, best):
-    network, course = torch.nn.Linear(1, 1), Course()
+    network, history = torch.nn.Linear(1, 1), TrainingHistory()
     for epoch, score in enumerate(found, 1):
         with torch.no_grad():
             network.weight.fill_(epoch)
-        course.add({"validation_macro_f1": score}, network)
-    assert course.best_epoch == best
+        history.add({"validation_macro_f1": score}, network)
+    assert history.best_epoch == best
     if np.isnan(found).any():
-        assert course.weights is None
+        assert history.weights is None
     else:
-        assert course.weights["weight"].item() == best
+        assert history.weights["weight"].item() == best
 
 
 def test_a_model_predicts_as_its_best_epoch_did(tmp_path):
@@ -46,9 +46,9 @@ def test_a_model_predicts_as_its_best_epoch_did(tmp_path):
     """
     samples, labels = make_samples(n=60, n_pixels=1, sensors=("sentinel1",))
     truth = np.unique(labels, return_inverse=True)[1]
-    held = hold_out(truth, samples["parcel"].values.tolist(), 0.3, seed=0)
+    validation = split_validation(truth, samples["parcel"].values.tolist(), 0.3, seed=0)
     place = np.arange(60)
-    shown = np.where(held, (place + 1) % 60, place)
+    shown = np.where(validation, (place + 1) % 60, place)
     samples["sentinel1"]["backscatter"][:] = samples["sentinel1"]["backscatter"].to_numpy()[shown]
     config = TrainConfig(epochs=8, batch_size=8, n_pixels=1, validation=0.3, warm_up=0.9)
     model = fit(samples, labels, config=config, checkpoint=tmp_path, device="cpu", progress=False)
@@ -58,5 +58,9 @@ def test_a_model_predicts_as_its_best_epoch_did(tmp_path):
     smooth = [np.mean(told[max(0, i - 2) : i + 1]) for i in range(8)]
     assert best == 8 - np.argmax(smooth[::-1])
     assert told[best - 1] > told[-1]
-    guess = model.predict_proba(samples.isel(parcel=np.flatnonzero(held))).to_numpy().argmax(axis=1)
-    assert scores(truth[held], guess, 3).macro_f1 == pytest.approx(told[best - 1])
+    guess = (
+        model.predict_proba(samples.isel(parcel=np.flatnonzero(validation)))
+        .to_numpy()
+        .argmax(axis=1)
+    )
+    assert scores(truth[validation], guess, 3).macro_f1 == pytest.approx(told[best - 1])

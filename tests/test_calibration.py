@@ -14,7 +14,7 @@ from cubecrop.errors import ModelMismatchError
 from cubecrop.model import Calibration, CropModel, tempered
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.probability_calibration import calibrate
-from cubecrop.training.validation import hold_out
+from cubecrop.training.validation import split_validation
 
 
 def draw(n, sharpness, seed=0):
@@ -98,26 +98,26 @@ def test_a_calibration_of_whole_numbers_comes_back_as_the_same_model(tmp_path):
 def test_validation_keeps_groups_whole_and_most_of_each_class_in_training(rows, share):
     labels = np.array([label for label, _ in rows])
     groups = [group for _, group in rows]
-    held = hold_out(labels, groups, share, seed=0)
+    validation = split_validation(labels, groups, share, seed=0)
     for group in set(groups):
-        assert len({bool(held[i]) for i in range(len(rows)) if groups[i] == group}) == 1
+        assert len({bool(validation[i]) for i in range(len(rows)) if groups[i] == group}) == 1
     for label in set(labels):
         mine = labels == label
-        assert held[mine].sum() <= mine.sum() / 2
+        assert validation[mine].sum() <= mine.sum() / 2
         if mine.sum() < 10:
-            assert not held[mine].any()
+            assert not validation[mine].any()
 
 
 def test_validation_takes_the_share_of_each_class_whatever_the_order():
     labels = np.repeat([0, 1, 2], [1800, 400, 9])
     ids = [f"p{i}" for i in range(len(labels))]
-    held = hold_out(labels, ids, None, seed=0)
-    assert [int(held[labels == one].sum()) for one in range(3)] == [270, 60, 0]
+    validation = split_validation(labels, ids, None, seed=0)
+    assert [int(validation[labels == one].sum()) for one in range(3)] == [270, 60, 0]
     order = np.random.default_rng(0).permutation(len(labels))
-    again = hold_out(labels[order], [ids[i] for i in order], None, seed=0)
-    np.testing.assert_array_equal(held[order], again)
-    assert (held != hold_out(labels, ids, None, seed=1)).any()
-    assert not hold_out(labels[:1999], ids[:1999], None, seed=0).any()
+    again = split_validation(labels[order], [ids[i] for i in order], None, seed=0)
+    np.testing.assert_array_equal(validation[order], again)
+    assert (validation != split_validation(labels, ids, None, seed=1)).any()
+    assert not split_validation(labels[:1999], ids[:1999], None, seed=0).any()
 
 
 def test_a_fitted_model_has_crop_sets_and_keeps_them(tmp_path):

@@ -12,7 +12,7 @@ import pytest
 import torch
 from samples import make_samples
 
-import cubecrop.training.loop as optimise_module
+import cubecrop.training.loop as loop
 from cubecrop.errors import OutputError
 from cubecrop.training import TrainConfig, fit
 
@@ -80,7 +80,7 @@ def test_a_training_killed_at_any_moment_continues(whole, tmp_path, patched, num
 
 
 def test_a_training_stopped_within_an_epoch_continues(whole, tmp_path, monkeypatch):
-    real, steps = optimise_module.batches, []
+    real, steps = loop.batches, []
 
     def failing(*args, **kwargs):
         for batch in real(*args, **kwargs):
@@ -89,7 +89,7 @@ def test_a_training_stopped_within_an_epoch_continues(whole, tmp_path, monkeypat
                 raise KeyboardInterrupt
             yield batch
 
-    monkeypatch.setattr(optimise_module, "batches", failing)
+    monkeypatch.setattr(loop, "batches", failing)
     with pytest.raises(KeyboardInterrupt):
         trained(tmp_path)
     monkeypatch.undo()
@@ -103,7 +103,7 @@ def test_a_finished_training_is_read_back_without_a_step(whole, tmp_path, monkey
     def never(*args, **kwargs):
         raise AssertionError("a step was taken")
 
-    monkeypatch.setattr(optimise_module, "batches", never)
+    monkeypatch.setattr(loop, "batches", never)
     assert_same(trained(tmp_path), whole)
 
 

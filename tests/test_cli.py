@@ -1,5 +1,6 @@
 """The command line, as a user runs it."""
 
+import inspect
 import json
 import re
 import shutil
@@ -14,6 +15,7 @@ import shapely
 
 import cubecrop
 from cubecrop import cli, printing
+from cubecrop.cube import MEMORY
 from cubecrop.errors import LabelError, ModelMismatchError, NoScenesError, OutputError
 
 
@@ -141,8 +143,50 @@ def test_a_model_trained_with_weather_needs_weather_to_classify(place, tmp_path,
     assert asked[0]["weather"] == str(store)
     with pytest.raises(ModelMismatchError, match=r"no 'weather'.*`weather=...`"):
         ask(*classify, tmp_path / "b.parquet")
-    with pytest.raises(LabelError, match=r"--weather and --cache are of parcels in an archive"):
+    with pytest.raises(
+        LabelError, match=r"--weather, --memory and --cache are for parcels in an archive"
+    ):
         ask("train", parcels, "--label", "crop:name", "--out", tmp_path / "c", *weather)
+
+
+@pytest.mark.parametrize(("given", "expected"), [([], MEMORY), (["--memory", "4e8"], 4e8)])
+def test_the_memory_of_a_thread_reaches_the_library(place, tmp_path, monkeypatch, given, expected):
+    asked = []
+
+    def call(*_, **options):
+        asked.append(options["memory"])
+        raise LabelError("stopped")
+
+    for name in ("train", "classify_parcels", "classify"):
+        function = getattr(cubecrop, name)
+        assert inspect.signature(function).parameters["memory"].default == MEMORY
+        monkeypatch.setattr(cubecrop, name, call)
+    monkeypatch.setattr(cubecrop.CropModel, "load", lambda _: SimpleNamespace(season_window=None))
+    parcels = place / "parcels-2024.parquet"
+    common = ["--year", "2024", "--archive", place, *given]
+    model = ["--model", tmp_path / "model", "--out"]
+    for command in (
+        ["train", parcels, "--label", "crop:name", *common, "--out", tmp_path / "model"],
+        ["classify-parcels", parcels, *common, *model, tmp_path / "a.parquet"],
+        ["classify", "--aoi", parcels, *common, *model, tmp_path / "map"],
+    ):
+        with pytest.raises(LabelError, match="stopped"):
+            ask(*command)
+    assert asked == [expected] * 3
+
+
+def test_memory_is_not_for_a_table_of_samples(tmp_path):
+    with pytest.raises(LabelError, match=r"--archive is missing"):
+        ask(
+            "train",
+            "samples.parquet",
+            "--label",
+            "crop",
+            "--out",
+            tmp_path / "m",
+            "--memory",
+            "1e9",
+        )
 
 
 def ask(*arguments):

@@ -84,7 +84,7 @@ def test_thresholds_and_outside():
 
 def test_a_missing_probability_asset_is_refused(tmp_path):
     archive = write_archive(tmp_path, [Optical(when=DAY, id="plain")])
-    with pytest.raises(UnsupportedItemError, match=r"'plain' .* no probability of cloud"):
+    with pytest.raises(UnsupportedItemError, match=r"'plain' .* no cloud probability"):
         status_of(archive, clouds="probability")
 
 

@@ -7,7 +7,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import rasterio
-from test_write import NOMENCLATURE, fake_map, lazy, random_classes
+from crop_maps import NOMENCLATURE, fake_map, lazy, random_classes
 
 from cubecrop.classification.kernels import dates_of, decide_pixels
 from cubecrop.errors import SchemaError

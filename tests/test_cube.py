@@ -230,7 +230,7 @@ def test_bad_arguments_are_refused(archive):
     with pytest.raises(AoiError, match="tile by tile"):
         open_season((0, 45, 5, 50), 2018, archive=archive)
     for south in (86, -81):
-        with pytest.raises(AoiError, match=r"no UTM zone.*crs='EPSG:3413'"):
+        with pytest.raises(AoiError, match=r"outside of the UTM zones.*crs='EPSG:3413'"):
             open_season((3, south, 3.01, south + 0.01), 2018, archive=archive)
     with pytest.raises(NoScenesError, match=r"lon 10\.0000 to 10\.1000"):
         open_season((10, 45, 10.1, 45.1), 2018, archive=archive)

@@ -82,7 +82,7 @@ def test_an_api_is_not_asked_until_the_cube_is_opened():
 def test_weather_of_another_archive_is_opened(archive):
     request = CubeRequest(season=2018, archive=archive, weather=str(archive))
     assert request.opened().weather == open_archive(str(archive))
-    with pytest.raises(ArchiveError, match="weather='nowhere' is no source of weather"):
+    with pytest.raises(ArchiveError, match="weather='nowhere' is not a weather source"):
         replace(request, weather="nowhere").opened()
 
 

@@ -96,7 +96,7 @@ def test_unknown_properties_of_a_model_are_not_shown(model):
     bare = replace(model, scores={}, season_window=None, training=TrainingRecord())
     text = one_screen(bare)
     assert "season: any, on the dates of the images" in text
-    assert "learnt from" not in text
+    assert "trained on" not in text
     assert "Scores" not in shown(bare)
     monthly = replace(model, composite="month", season_window=((-2, 12, 1), (0, 2, 29)))
     told = "1 December of the year -2 to 29 February, by month"

@@ -86,8 +86,8 @@ def test_the_offset_is_decided_and_the_reason_recorded(optical, form, properties
 CONTRADICTIONS = {
     "no flag from 04.00": (L2A, {}, -0.1, "sentinel-2-c1-l2a"),
     "no flag from 04.00, v0": (V0, {}, None, "lacks the flag"),
-    "flag of a raw collection": (C1, {V1: True}, -0.1, "the DN that ESA made"),
-    "flag of the Planetary Computer": (PC, {V1: True}, None, "the DN that ESA made"),
+    "flag of a raw collection": (C1, {V1: True}, -0.1, "original DN"),
+    "flag of the Planetary Computer": (PC, {V1: True}, None, "original DN"),
     "flag before 04.00": (L2A, {BASELINE: "02.14", V1: True}, 0, "before 04.00"),
     "flag a text": (L2A, {V1: "true"}, -0.1, "true or false"),
     "flags differ": (L2A, {V1: True, "sentinel:boa_offset_applied": False}, 0, "true or false"),

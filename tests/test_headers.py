@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from cubes import DAY, NEXT, PLACE, RADAR_DAY, area, season
+from extras import needs_stackstac
 from files import edit, rewrite
 
 from cubecrop import open_season
@@ -15,8 +16,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreference
 
 BANDS, SCL = "sentinel-2-l2a/*/B02.tif", "sentinel-2-l2a/*/SCL.tif"
 RADAR, HEIGHTS = "sentinel-1-rtc/*/vv.tif", "cop-dem-glo-30/*/data.tif"
-WAYS = [{}, {"crs": "EPSG:3035"}, {"chunks": 16}, {"backend": StackstacBackend()},
-        {"backend": OdcBackend()}, {"backend": OdcBackend(), "crs": "EPSG:3035"}]  # fmt: skip
+WAYS = {
+    "straight": {},
+    "warped": {"crs": "EPSG:3035"},
+    "in chunks": {"chunks": 16},
+    "stackstac": {"backend": StackstacBackend()},
+    "odc": {"backend": OdcBackend()},
+    "odc, warped": {"backend": OdcBackend(), "crs": "EPSG:3035"},
+}
 
 
 @pytest.fixture
@@ -52,16 +59,29 @@ OTHERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OTHERS)
-def test_another_file_under_an_old_item_is_named(folder, name):
+def is_named(folder, name, way):
+    """Whether a read of another file tells which one it is, and what it is."""
     pattern, change, asset, told = OTHERS[name]
     rewrite(folder, pattern, **change)
     child = {BANDS: "sentinel2", SCL: "sentinel2", RADAR: "sentinel1", HEIGHTS: "terrain"}[pattern]
-    for way in WAYS if name == "int16" else WAYS[:2]:
-        cube = open_season(area(PLACE), 2018, archive=folder, **way)
-        with pytest.raises(ReadError, match=f"asset '{asset}' of item") as caught:
-            cube[child].to_dataset().compute()
-        assert told in str(caught.value)
+    cube = open_season(area(PLACE), 2018, archive=folder, **WAYS[way])
+    with pytest.raises(ReadError, match=f"asset '{asset}' of item") as caught:
+        cube[child].to_dataset().compute()
+    return told in str(caught.value)
+
+
+@pytest.mark.parametrize("way", ["straight", "warped"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_file_under_an_old_item_is_named(folder, name, way):
+    assert is_named(folder, name, way)
+
+
+@pytest.mark.parametrize(
+    "way",
+    ["in chunks", pytest.param("stackstac", marks=needs_stackstac), "odc", "odc, warped"],
+)
+def test_another_file_is_named_by_every_backend(folder, way):
+    assert is_named(folder, "int16", way)
 
 
 def test_tags_that_say_the_same_are_no_contradiction(folder):
@@ -155,7 +175,7 @@ def test_a_file_far_from_a_geometry_is_named(folder):
     """Without bounds the geometry says where a file is."""
     edit(folder, "sentinel-2-l2a/*/*.json", drop("proj:shape", "proj:transform"))
     rewrite(folder, BANDS, transform=moved(90_000))
-    with pytest.raises(ReadError, match=r"asset 'B02' of item .* does not touch"):
+    with pytest.raises(ReadError, match=r"asset 'B02' of item .* lies elsewhere"):
         season(folder)
 
 

@@ -225,16 +225,18 @@ REFUSED = {
     "baseline against name": (PC_OLD, having(**{BASELINE: "04.00"}), "its product's name says"),
     "baseline against id": (CDSE, having(**{"processing:version": "02.14"}), "name says"),
     **{
-        f"flag {value!r}": (L2A, having(**{FLAG: value}), "expected one true or false.*c1-l2a")
+        f"flag {value!r}": (L2A, having(**{FLAG: value}), "one value, true or false.*c1-l2a")
         for value in ("true", "false", 1, 0)
     },
     "flag null": (L2A, having(**{FLAG: None}), "lacks the flag.*c1-l2a"),
     "flag absent": (L2A, having(**{FLAG: ...}), "lacks the flag.*c1-l2a"),
     "flag absent, version 0": (V0, having(**{"sentinel:boa_offset_applied": ...}), "lacks the"),
-    "flag true before 04.00": (L2A_OLD, having(**{FLAG: True}), "no offset to take out"),
-    "flag true of c1": (C1, having(**{FLAG: True}), "the DN that ESA made"),
+    "flag true before 04.00": (L2A_OLD, having(**{FLAG: True}), "no offset to remove"),
+    "flag true of c1": (C1, having(**{FLAG: True}), "original DN"),
     "flag true of originals": (JP2, having(**{FLAG: True}), "JPEG 2000"),
-    "flags differ": (L2A, having(**{"sentinel:boa_offset_applied": False}), "one true or false"),
+    "flags differ": (
+        L2A, having(**{"sentinel:boa_offset_applied": False}), "one value, true or false"
+    ),
     "c1 declares 0": (C1, offset_of(0), r"declares offset 0\.0"),
     "c1 declares DN": (C1, offset_of(-1000), r"declares offset -1000\.0"),
     "old declares -0.1": (L2A_OLD, offset_of(-0.1), r"declares offset -0\.1"),
@@ -251,7 +253,7 @@ REFUSED = {
     "no datetime": (PC, having(datetime=None), "no readable datetime"),
     "no assets": (PC, top(assets={}), "has assets"),
     "a band missing": (PC, lambda item: item["assets"].pop("B04"), r"lacks \['B04'\]"),
-    "no id": (PC, top(id=None), "told apart"),
+    "no id": (PC, top(id=None), "identifies the scene"),
     "nobody's names": (L2A, nobodys, "pass `provider='earth-search'`"),
     "names of CDSE": (CDSE, nobodys, "pass `provider='cdse'`"),
     "L1C inside": (PC, having(**{"s2:product_uri": "S2B_MSIL1C_20240825T173909_N0511_X"}), "L1C"),
@@ -270,7 +272,8 @@ REFUSED = {
             ("sentinel-1-grd", "radar geometry"),
             ("sentinel-1-global-mosaics", "sentinel-1-rtc"), ("sentinel-1-slc", "SLC"),
             ("sentinel-2-global-mosaics", "mosaic"), ("sentinel-1-grd-rtc-staging", "RTC"),
-            ("gridmet", "weather=.*"), ("SENTINEL-2", "known to have"), (None, "known to have"),
+            ("gridmet", "weather=.*"), ("SENTINEL-2", "known collections"),
+            (None, "known collections"),
         )
     },
 }  # fmt: skip
@@ -323,5 +326,5 @@ def test_a_provider_that_links_and_files_contradict_is_refused(name):
     theirs = replace(PROVIDERS[own], name="mine")  # a row made of the provider's own
     assert normalise_item(item, provider=theirs).provider == "mine"
     for other in {"planetary-computer", "earth-search", "cdse"} - {own}:
-        with pytest.raises(UnsupportedItemError, match=rf"{item['id']}.* said to be of '{other}'"):
+        with pytest.raises(UnsupportedItemError, match=rf"{item['id']}.* should be of '{other}'"):
             normalise_item(item, provider=other)

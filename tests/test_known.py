@@ -114,5 +114,5 @@ def test_fingerprints_are_saved_with_the_model(model, bare, parcels, tmp_path):
 
 def test_malformed_fingerprints_are_refused(bare, tmp_path):
     odd = replace(bare, parcels_seen={"train": np.zeros((2, 2), np.uint64)})
-    with pytest.raises(ModelFormatError, match="64 bits in a row"):
+    with pytest.raises(ModelFormatError, match="expected one row of int64"):
         CropModel.load(odd.save(tmp_path / "model"))

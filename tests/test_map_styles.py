@@ -6,9 +6,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 import rasterio
+from crop_maps import NOMENCLATURE, fake_map, random_classes
 from matplotlib.figure import Figure
 from rio_cogeo.cogeo import cog_validate
-from test_write import NOMENCLATURE, fake_map, random_classes
 
 from cubecrop.lost_scenes import Loss
 from cubecrop.model import Calibration, calibration_text

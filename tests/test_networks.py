@@ -180,7 +180,7 @@ def test_attention_sums_to_one_over_valid_dates():
     [
         ({"n_classes": 0}, "sizes"),
         ({"attention_width": 30}, "heads"),
-        ({"temporal": "gru"}, "heads is 4, but temporal 'gru' takes none"),
+        ({"temporal": "gru"}, "heads is 4, but temporal 'gru' takes no heads"),
         ({"temporal": "transformer", "key_width": 8}, "key_width is 8"),
         ({"temporal": "gru", "heads": None, "temporal_mlp": ()}, "temporal_mlp is empty"),
         ({"may_be_missing": ("sentinel3",)}, "sentinel3"),

@@ -133,7 +133,7 @@ def test_the_command_line_says_what_a_confidence_is_worth(folder, tmp_path, caps
     train = ["train", parcels, "--label", "crop", *where, "--epochs", "1", "--out"]
     assert run(*train, tmp_path / "model", "--nomenclature", folder / "crops.csv") == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "tells 2 crops apart; what else crops.csv lists, no parcel has" in told
+    assert "has 2 crops. No parcel has the other crops that crops.csv lists" in told
     assert "The model is uncalibrated" in told
     use = [*where, "--model", tmp_path / "model", "--out"]
     out = tmp_path / "found [bold]x.gpkg"

@@ -49,10 +49,10 @@ def test_advice_names_a_column_that_is_there():
 @pytest.mark.parametrize(
     ("ids", "message"),
     [
-        ([[1], [2]], "of the type list"),
-        ([(1, 2), (1, 3)], "of the type tuple"),
-        ([2**70, 1], "above 64 bit"),
-        (["a", 1], "of the types"),
+        ([[1], [2]], "have the type list"),
+        ([(1, 2), (1, 3)], "have the type tuple"),
+        ([2**70, 1], "at most 64 bits"),
+        (["a", 1], "have the types"),
     ],
 )
 def test_ids_that_a_file_cannot_hold_are_refused(ids, message):
@@ -79,7 +79,7 @@ def test_unusable_label_columns_are_refused():
         labels_of(parcels, "id")
     with pytest.raises(LabelError, match="'geometry' is the geometry"):
         labels_of(parcels, "geometry")
-    with pytest.raises(LabelError, match="holds values that are no labels"):
+    with pytest.raises(LabelError, match="holds values that are not labels"):
         labels_of(parcels, "crop")
     with pytest.raises(LabelError, match="expected the name of a column"):
         labels_of(parcels, ["crop"])

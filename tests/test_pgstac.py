@@ -79,7 +79,7 @@ def test_a_failed_page_raises_and_shortens_no_answer(holding, monkeypatch):
                 return fault if len(posts) > 11 else None  # the second page of June
 
             server.fault = fail
-            with pytest.raises(ArchiveError, match="did not answer as one"):
+            with pytest.raises(ArchiveError, match="did not answer as a STAC API"):
                 ids(source)
             assert server.failed
 

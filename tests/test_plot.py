@@ -6,10 +6,10 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from crop_maps import NOMENCLATURE, fake_map, map_with_a_mark, random_classes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from test_write import NOMENCLATURE, fake_map, map_with_a_mark, random_classes
 
 import cubecrop
 from cubecrop.errors import CubecropError, ReadError, SchemaError

@@ -3,101 +3,37 @@
 import geopandas as gpd
 import numpy as np
 import pytest
-import shapely
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numbered import (
+    CLOUDY_ROWS,
+    LEFT,
+    PLACE,
+    TOP,
+    drawn,
+    open_cube,
+    rectangle,
+    square,
+    table,
+    write_numbered,
+)
 
 from cubecrop.cube import open_season
 from cubecrop.errors import AoiError, LabelError, ParcelError, SchemaError
-from cubecrop.sample import (
-    draw_positions,
-    hash_ids,
-    labels_of,
-    read_parcels,
-    reading_order,
-    sample_pixel_sets,
-)
-from cubecrop.sample.places import place_pixels
-from cubecrop.sample.zonal import pixels_of
-from cubecrop.testing import (
-    Elevation,
-    Optical,
-    Place,
-    Radar,
-    Weather,
-    forbid_compute,
-    write_archive,
-)
-
-PLACE = Place()
-LEFT, TOP = int(PLACE.left), int(PLACE.top)
-FINE = ("B02", "B03", "B04", "B08")
-#: Clouds stand over the first four rows; 60 m around them are masked too: rows 0 to 9.
-CLOUDY_ROWS = 10
-
-
-def number(x, y):
-    """A DN that tells the pixel: 1000 + row * 60 + column."""
-    return 1000 + (TOP - y) // 10 * 60 + (x - LEFT) // 10
-
-
-def clouds(x, y):
-    return np.where(y > TOP - 40, 9, 4)
+from cubecrop.sample import labels_of, read_parcels, reading_order, sample_pixel_sets
+from cubecrop.testing import forbid_compute
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """An archive whose B02 tells the pixel; cloud in the north on the second date."""
-    dn = {
-        band: number if band in FINE else 3000
-        for band in (*FINE, "B05", "B06", "B07", "B8A", "B11", "B12")
-    }
-    return write_archive(
-        tmp_path_factory.mktemp("sample"),
-        [
-            Optical(when="2018-05-01T10:56:21Z", dn=dn, baseline="02.07"),
-            Optical(when="2018-06-01T10:56:21Z", dn=dn, baseline="02.07", scl=clouds),
-            Radar(when="2018-06-02T17:40:42Z", vv=lambda x, y: number(x, y) / 1e4),
-            Elevation(elevation=lambda x, y: number(x, y)),
-            Weather(start="2018-05-01", end="2018-06-30",
-                    variables={"temperature_mean": (np.arange(270, 279).reshape(1, 3, 3), "K")}),
-        ],
-    )  # fmt: skip
+    return write_numbered(tmp_path_factory.mktemp("sample"))
 
 
 @pytest.fixture(scope="module")
 def cube(folder):
     """The season cube, lazy, in nine chunks."""
     return open_cube(folder, chunks=20)
-
-
-def open_cube(folder, **options):
-    box = gpd.GeoSeries([shapely.box(*PLACE.bounds)], crs=PLACE.crs)
-    return open_season(box, 2018, archive=folder, **options)
-
-
-def square(row, column, height, width):
-    """A rectangle of whole pixels."""
-    left, top = LEFT + column * 10, TOP - row * 10
-    return shapely.box(left, top - height * 10, left + width * 10, top)
-
-
-def table(*shapes, ids=None, crs=PLACE.crs, **columns):
-    ids = [f"p{i}" for i in range(len(shapes))] if ids is None else ids
-    return gpd.GeoDataFrame({"id": ids, **columns}, geometry=list(shapes), crs=crs)
-
-
-def drawn(samples, parcel=0):
-    """(row, column) of the valid pixels of a parcel on the first, cloudless date."""
-    child = samples["sentinel2"].isel(parcel=parcel, time=0)
-    b02 = child.reflectance.sel(band="B02").values[child.valid.values]
-    dn = np.round(b02.astype(float) * 1e4).astype(int) - 1000
-    return set(zip((dn // 60).tolist(), (dn % 60).tolist(), strict=True))
-
-
-def rectangle(row, column, height, width):
-    return {(r, c) for r in range(row, row + height) for c in range(column, column + width)}
 
 
 # Form
@@ -288,105 +224,6 @@ def test_one_parcel_reads_only_the_chunks_it_touches(cube, fields, monkeypatch):
         assert seen == expected
 
 
-# Parcels of every kind
-
-HOLE = square(20, 20, 6, 6).difference(square(22, 22, 2, 2))
-PARTS = shapely.MultiPolygon([square(20, 2, 2, 2), square(40, 50, 1, 3)])
-BOW = shapely.Polygon(
-    [(LEFT + x, TOP - y) for x, y in ((300, 300), (380, 340), (380, 300), (300, 340))]
-)
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        pytest.param(square(30, 30, 3, 2), rectangle(30, 30, 3, 2), id="whole pixels"),
-        pytest.param(
-            shapely.box(LEFT + 106, TOP - 223, LEFT + 118, TOP - 206),
-            {(21, 11)},
-            id="one centre",
-        ),
-        pytest.param(
-            shapely.box(LEFT + 106, TOP - 214, LEFT + 113, TOP - 207), {(21, 10)}, id="no centre"
-        ),
-        pytest.param(shapely.box(LEFT + 1, TOP - 304, LEFT + 3, TOP - 302), {(30, 0)}, id="2 m"),
-        pytest.param(shapely.Point(LEFT + 103, TOP - 208), {(20, 10)}, id="point"),
-        pytest.param(
-            HOLE, rectangle(20, 20, 6, 6) - rectangle(22, 22, 2, 2), id="with a hole"
-        ),
-        pytest.param(PARTS, rectangle(20, 2, 2, 2) | rectangle(40, 50, 1, 3), id="multipart"),
-        pytest.param(shapely.Polygon(), set(), id="empty"),
-        pytest.param(None, set(), id="none"),
-        pytest.param(square(200, 200, 4, 4), set(), id="outside"),
-        pytest.param(square(-2, 58, 4, 4), rectangle(0, 58, 2, 2), id="partly outside"),
-        pytest.param(square(-300, 0, 1, 1), set(), id="one pixel outside"),
-    ],
-)  # fmt: skip
-def test_parcels_of_every_kind(cube, shape, expected):
-    parcels = table(square(40, 10, 3, 3), shape, square(30, 20, 3, 3))
-    samples = sample_pixel_sets(cube, parcels, n_pixels=40).load()
-    assert drawn(samples, 1) == expected
-    assert drawn(samples, 0) == rectangle(40, 10, 3, 3)
-    assert drawn(samples, 2) == rectangle(30, 20, 3, 3)
-    assert int(samples["sentinel2"].valid[1, 0].sum()) == len(expected)
-    assert int(samples["sentinel1"].valid[1, 0].sum()) == len(expected)
-
-
-def test_a_bow_tie_is_mended(cube):
-    samples = sample_pixel_sets(cube, table(BOW), n_pixels=40).load()
-    assert drawn(samples) <= rectangle(30, 30, 4, 8)
-    assert len(drawn(samples)) > 4
-
-
-def test_overlapping_parcels_each_have_their_pixels(cube):
-    parcels = table(square(20, 20, 5, 5), square(22, 22, 5, 5), square(20, 20, 5, 5))
-    samples = sample_pixel_sets(cube, parcels, n_pixels=25).load()
-    assert drawn(samples, 0) == drawn(samples, 2) == rectangle(20, 20, 5, 5)
-    assert drawn(samples, 1) == rectangle(22, 22, 5, 5)
-
-
-@pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:32632"])
-def test_parcels_in_another_crs(cube, crs):
-    parcels = table(square(20, 20, 5, 5).buffer(1, join_style="mitre")).to_crs(crs)
-    assert drawn(sample_pixel_sets(cube, parcels, n_pixels=40).load()) == rectangle(20, 20, 5, 5)
-
-
-def test_no_parcel_at_all(cube):
-    samples = sample_pixel_sets(cube, table()).load()
-    assert samples.sizes["parcel"] == 0
-    assert samples["sentinel2"].valid.shape == (0, 2, 64)
-
-
-def test_all_parcels_outside(cube):
-    samples = sample_pixel_sets(cube, table(None, square(500, 500, 3, 3))).load()
-    assert not samples["sentinel2"].valid.any()
-    assert np.isnan(samples["sentinel2/reflectance"]).all()
-    assert np.isnan(samples["weather/weather"][0]).all()
-
-
-def test_an_inset_leaves_edges_out_where_any_pixel_remains(cube):
-    parcels = table(square(20, 20, 6, 6), square(40, 40, 2, 2))
-    samples = sample_pixel_sets(cube, parcels, n_pixels=40, inset=10).load()
-    assert drawn(samples, 0) == rectangle(21, 21, 4, 4)
-    assert drawn(samples, 1) == rectangle(40, 40, 2, 2)
-    # The shape is the parcel's own all the same.
-    assert float(samples.geometry.sel(feature="area")[0]) == 3600
-
-
-def test_features_of_a_square(cube):
-    half = shapely.Polygon([(LEFT, TOP - 600), (LEFT + 200, TOP - 600), (LEFT, TOP - 400)])
-    samples = sample_pixel_sets(cube, table(square(10, 10, 10, 10), half, None))
-    features = samples.geometry.to_dataframe()["geometry"].unstack()
-    assert features.loc["p0", "perimeter"] == 400
-    assert features.loc["p0", "area"] == 10_000
-    assert features.loc["p0", "perimeter_to_area"] == pytest.approx(0.04)
-    assert features.loc["p0", "cover_ratio"] == 1
-    assert features.loc["p1", "area"] == 20_000
-    # A triangle of 20 pixels a side holds 190 or 210 of the 19 x 19 or 20 x 20 centres.
-    assert 0.45 < features.loc["p1", "cover_ratio"] < 0.6
-    assert features.loc["p2"].isna().all()
-
-
 # Bad tables
 
 
@@ -414,7 +251,7 @@ def test_bad_tables_are_refused(cube, tmp_path):
 def test_cubes_chunked_along_time_are_refused(cube):
     parcels = table(square(20, 20, 5, 5))
     split = cube.map_over_datasets(lambda d: d.chunk(time=1) if "time" in d.dims else d)
-    with pytest.raises(SchemaError, match="keep time and bands whole"):
+    with pytest.raises(SchemaError, match="expected one chunk for time and band"):
         sample_pixel_sets(split, parcels)
     turned = cube.map_over_datasets(lambda d: d.transpose(..., "time") if "time" in d.dims else d)
     with pytest.raises(SchemaError, match="Reorder with"):
@@ -428,68 +265,6 @@ def test_tables_and_labels(tmp_path):
     assert labels_of(parcels, "crop") == ["311", None]
     with pytest.raises(LabelError, match=r"no column 'crops'; choose .*\['crop'\]"):
         labels_of(parcels, "crops")
-
-
-# Zones, by comparison with the plain definition
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    st.floats(0, 90), st.floats(0, 90), st.floats(5, 60), st.floats(5, 60), st.floats(0, 180)
-)  # fmt: skip
-def test_a_zone_has_the_pixels_whose_centre_it_contains(x, y, width, height, angle):
-    from shapely.affinity import rotate
-
-    shape = rotate(shapely.box(x, y, x + width, y + height), angle)
-    found = pixels_of(np.array([shape], dtype=object), 10.0)
-    pixels = set(zip(found.rows.tolist(), found.columns.tolist(), strict=True))
-    expected = {
-        (row, column)
-        for row in range(-30, 20)
-        for column in range(-20, 30)
-        if shapely.contains_xy(shape, (column + 0.5) * 10, -(row + 0.5) * 10)
-    }
-    assert pixels == expected or (not expected and len(pixels) == 1)
-    assert found.counts.tolist() == [len(pixels)]
-    assert 0 < found.cover[0] <= 1
-
-
-def test_placing_in_batches_changes_nothing(monkeypatch):
-    """Parcels placed a few at a time lie where all at once do."""
-    rng = np.random.default_rng(0)
-    corners, sides = rng.uniform(-300, 900, (40, 2)), rng.uniform(2, 200, (40, 2))
-    zones = shapely.box(*corners.T, *(corners + sides).T)
-    zones[7] = None
-    options = {"resolution": 10.0, "origin": (-80, -20), "chunks": ((30, 30, 25), (40, 40))}
-    hashes = hash_ids(range(40), 0)
-    whole = place_pixels(zones, hashes, 16, **options)
-    monkeypatch.setattr("cubecrop.sample.zonal._BATCH", 50)
-    monkeypatch.setattr("cubecrop.sample.places._BATCH", 48)
-    few = place_pixels(zones, hashes, 16, **options)
-    for name in ("which", "counts", "cover"):
-        np.testing.assert_array_equal(getattr(few, name), getattr(whole, name))
-    here = whole.which >= 0
-    assert 0 < here.sum() < here.size
-    np.testing.assert_array_equal(few.rows[here], whole.rows[here])
-    np.testing.assert_array_equal(few.columns[here], whole.columns[here])
-    assert list(few.runs(3)) == list(whole.runs(3))
-    # By the plain definition: the draw among all of a parcel's pixels, chunk by chunk.
-    pixels = pixels_of(zones, 10.0)
-    positions = draw_positions(pixels.counts, hashes, 16)
-    starts = np.cumsum(pixels.counts) - pixels.counts
-    edges = np.cumsum((0, 30, 30, 25)), np.cumsum((0, 40, 40))
-    for part, blocks in whole.runs(1):
-        parcel = part.start
-        at = starts[parcel] + positions[parcel][positions[parcel] >= 0]
-        row, column = pixels.rows[at] + 80, pixels.columns[at] + 20
-        inside = (row >= 0) & (row < 85) & (column >= 0) & (column < 80)
-        expected = list(zip(row[inside], column[inside], strict=True))
-        found = []
-        for pixel in np.flatnonzero(whole.which[parcel] >= 0):
-            block = blocks[whole.which[parcel, pixel]]
-            found.append((edges[0][block[0]] + whole.rows[parcel, pixel],
-                          edges[1][block[1]] + whole.columns[parcel, pixel]))  # fmt: skip
-        assert found == expected
 
 
 # The real archive

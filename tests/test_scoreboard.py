@@ -71,7 +71,7 @@ def test_a_model_with_only_four_scores_is_read_and_printed(bare, tmp_path):
     again = CropModel.load(old.save(tmp_path / "model"))
     assert again.scores == {"held out": four}
     assert ".881" in shown(print_scores, again)
-    assert "holds no scores by class" in shown(print_classes, again)
+    assert "has no scores by class" in shown(print_classes, again)
     assert "accuracy .881" in repr(again)
     with pytest.raises(ModelFormatError):
         CropModel.load(replace(bare, scores={"held out": {"n": 5.0}}).save(tmp_path / "damaged"))
@@ -103,8 +103,11 @@ def test_few_parcels_and_a_better_forest_are_mentioned(model):
 @pytest.mark.parametrize(
     ("lead", "says"),
     [
-        ((0.01, (-0.03, 0.05)), "differ by +.01 in accuracy (-.03 to +.05): no telling apart."),
-        ((0.0, (0.0, 0.0)), "differ by 0 in accuracy (0 to 0): no telling apart."),
+        (
+            (0.01, (-0.03, 0.05)),
+            "differ by +.01 in accuracy (-.03 to +.05): the difference is not significant.",
+        ),
+        ((0.0, (0.0, 0.0)), "differ by 0 in accuracy (0 to 0): the difference is not significant."),
         ((0.2, (0.1, 0.3)), "differ by +.20 in accuracy (+.10 to +.30): the network is better"),
     ],
 )

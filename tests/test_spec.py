@@ -76,7 +76,7 @@ def test_a_model_asks_for_the_mask_of_its_training(model):
     assert dataclasses.replace(model, clouds="probability").cloud_mask == "probability"
     own = dataclasses.replace(model, clouds="function test_spec.water")
     with pytest.raises(
-        ModelMismatchError, match=r"'function test_spec\.water', and none was given"
+        ModelMismatchError, match=r"'function test_spec\.water', and no mask was given"
     ):
         own.cloud_mask  # noqa: B018 (it raises)
 

@@ -244,7 +244,7 @@ def test_what_cannot_be_summarised_is_refused(cube):
         parcel_statistics(cube, many(), inset=-1)
     with pytest.raises(ParcelError, match="duplicated"):
         parcel_statistics(cube, many().assign(id="a"))
-    with pytest.raises(SchemaError, match="none of them a satellite series"):
+    with pytest.raises(SchemaError, match="expected at least one satellite series"):
         parcel_statistics(xr.DataTree(cube.to_dataset()), many())
 
 

@@ -97,7 +97,10 @@ def test_the_command_trains_on_a_folder_of_pixel_sets(tmp_path):
 
 @pytest.mark.parametrize(
     ("more", "says"),
-    [(["--year", "2021"], "no --archive"), (["--archive", "somewhere"], "without --year")],
+    [
+        (["--year", "2021"], "--archive is missing"),
+        (["--archive", "somewhere"], "--archive needs --year"),
+    ],
 )
 def test_archive_and_year_belong_together(tmp_path, more, says):
     from cubecrop import cli

@@ -16,7 +16,7 @@ from cubecrop.schema import SERIES
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.batches import batches
 from cubecrop.training.sets import TrainingSet, band_statistics
-from cubecrop.training.validation import hold_out
+from cubecrop.training.validation import split_validation
 
 QUICK = TrainConfig(epochs=3, batch_size=6, n_pixels=4)
 
@@ -116,8 +116,8 @@ def test_missing_sensors_count_in_the_choice_of_the_epoch(tmp_path, missing):
     model = fit(samples, labels, config=config, checkpoint=tmp_path)
     (row,) = csv.DictReader((tmp_path / "metrics.csv").read_text().splitlines())
     indices = np.unique(labels, return_inverse=True)[1]
-    held = hold_out(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
-    part, truth = samples.isel(parcel=np.flatnonzero(held)), np.array(labels)[held]
+    validation = split_validation(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
+    part, truth = samples.isel(parcel=np.flatnonzero(validation)), np.array(labels)[validation]
     cases = [part, *(part.filter(lambda node, name=name: node.name != name) for name in missing)]
     right = [(model.predict_proba(one).idxmax("crop") == truth).mean() for one in cases]
     assert float(row["validation_accuracy"]) == pytest.approx(np.mean(right))
@@ -263,13 +263,13 @@ def test_weights_do_not_depend_on_how_validation_parcels_look():
     samples, labels = make_samples(n=60, n_pixels=2)
     config = TrainConfig(epochs=1, validation=0.3, network=NetworkOptions(geometry=True))
     indices = np.unique(labels, return_inverse=True)[1]
-    held = hold_out(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
+    validation = split_validation(indices, samples["parcel"].values.tolist(), 0.3, seed=0)
     other, _ = make_samples(n=60, n_pixels=2)
-    other["geometry"][held] = 1e6
+    other["geometry"][validation] = 1e6
     for name, variable in (("sentinel2", "reflectance"), ("sentinel1", "backscatter")):
-        other[name][variable][held] += 50
+        other[name][variable][validation] += 50
     one, two = (weights(fit(tree, labels, config=config)) for tree in (samples, other))
-    assert held.sum() == 18
+    assert validation.sum() == 18
     assert equal(one, two)
 
 

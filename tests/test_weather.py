@@ -75,7 +75,7 @@ def test_era5_land_of_the_earth_data_hub(tmp_path, monkeypatch):
     path = stored(tmp_path, store.rename(time="valid_time"), zarr_format=3)
     check_days(days_of(known_as(monkeypatch, "earth-data-hub", path)))
     # The same bytes from elsewhere: nothing says which of the two they are.
-    with pytest.raises(SchemaError, match=r"'tp' of item .* unit 'm', an amount, and nothing"):
+    with pytest.raises(SchemaError, match=r"'tp' of item .* unit 'm', an amount, but nothing"):
         days_of(path)
 
 
@@ -226,7 +226,7 @@ def test_weather_of_another_place_or_time_is_refused(tmp_path, monkeypatch):
     path = stored(tmp_path, hourly())
     name = known_as(monkeypatch, "arco-era5", path)
     scenes = search(BBOX, SEASON, archive=ARCHIVE[0], weather=name).of("weather")
-    with pytest.raises(SchemaError, match=r"latitudes from 50\.5 to 51\.25, which the area, 10\.0"):
+    with pytest.raises(SchemaError, match=r"latitudes from 50\.5 .* the area has 10\.0"):
         weather_child(scenes, SEASON, (3, 10, 3.1, 10.1))
     with pytest.raises(NoScenesError, match="holds no day of season 2019"):
         weather_child(scenes, Season(2019), BBOX)
@@ -238,7 +238,7 @@ def test_weather_of_another_place_or_time_is_refused(tmp_path, monkeypatch):
         ("inch", r"'total_precipitation' of item .* has unit 'inch', expected one of"),
         ("", r"'total_precipitation' of item .* has unit '', expected one of"),
         ("K", r"'total_precipitation' of item .* has unit 'K'"),
-        ("mm", r"'total_precipitation' of item .* has unit 'mm', an amount, and nothing says"),
+        ("mm", r"'total_precipitation' of item .* has unit 'mm', an amount, but nothing says"),
     ],
 )
 def test_unknown_units_are_refused(tmp_path, unit, message):
@@ -264,7 +264,7 @@ def test_daily_stores_say_which_aggregate_they_are(tmp_path):
     with pytest.raises(SchemaError, match=r"'t2m' of item .* is daily and has cell_methods None"):
         days_of(stored(tmp_path, store, "a.zarr"))
     store["t2m"].attrs["cell_methods"] = "time: mean"
-    with pytest.raises(SchemaError, match="nothing says that it is of the day"):
+    with pytest.raises(SchemaError, match="nothing says that it is the day's"):
         days_of(stored(tmp_path, store, "b.zarr"))
     for name in ("tp", "ssrd"):
         store[name].attrs["cell_methods"] = "time: sum"
@@ -278,7 +278,7 @@ def test_stores_that_cannot_be_used_are_named(tmp_path):
     store = hourly()
     with pytest.raises(SchemaError, match=r"dims .* expected"):
         days_of(stored(tmp_path, store.expand_dims("number"), "number.zarr"))
-    with pytest.raises(SchemaError, match="none of those known"):
+    with pytest.raises(SchemaError, match=r"has variables .* expected one of"):
         days_of(stored(tmp_path, store.rename({v: f"{v}_x" for v in store}), "names.zarr"))
     with pytest.raises(SchemaError, match="steps of 120 hours"):
         days_of(stored(tmp_path, store.isel(time=[0, 120]), "steps.zarr"))
@@ -297,7 +297,7 @@ def test_weather_of_another_archive(tmp_path):
     wet = write_archive(tmp_path, [Weather(start="2018-05-01", end="2018-07-01")])
     cube = open_season(BBOX, SEASON, archive=ARCHIVE[0], weather=wet)
     assert (cube["weather/weather"].sel(variable="precipitation") == 2).all()
-    with pytest.raises(NoScenesError, match=r"has no weather .* Take another source: arco-era5"):
+    with pytest.raises(NoScenesError, match=r"has no weather .* Use another source: arco-era5"):
         search(BBOX, SEASON, archive=wet, weather=ARCHIVE[0])
 
 
@@ -306,7 +306,7 @@ def test_impossible_weather_arguments_are_refused(tmp_path):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco-era5", modalities=["sentinel2"])
     with pytest.raises(ArchiveError, match="expected a path or an https or gs address"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="s3://bucket/weather.zarr")
-    with pytest.raises(ArchiveError, match=r"weather='arco' is no source.*'arco-era5'"):
+    with pytest.raises(ArchiveError, match=r"weather='arco' is not a weather source.*'arco-era5'"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco")
     (scene,) = search(BBOX, 2018, archive=ARCHIVE[0], weather="gs://b/w.zarr").of("weather")
     assert scene.assets["weather"].href == "https://storage.googleapis.com/b/w.zarr"

@@ -95,7 +95,7 @@ def test_a_token_in_netrc_is_used_and_a_missing_one_is_named(server, monkeypatch
     netrc = tmp_path / "netrc"
     netrc.write_text("")
     monkeypatch.setenv("NETRC", str(netrc))
-    with pytest.raises(ReadError, match=r"401.* Put a line `machine 127\.0\.0\.1"):
+    with pytest.raises(ReadError, match=r"401.* Add the line `machine 127\.0\.0\.1"):
         days_of(name)
     netrc.write_text("machine 127.0.0.1\nlogin edh\npassword secret\n")
     check_days(days_of(name))

@@ -299,12 +299,12 @@ def test_label_column_must_be_there(tmp_path):
         (pd.DataFrame({"id": [1], "crop": ["wheat"]}), r"\['id', 'crop'\].*lacks"),
         (long_table().drop(columns="timestamp"), r"lacks \['timestamp'\]"),
         (long_table().filter(regex="^(?!S[12]-)"), "none of them of Sentinel-2"),
-        (long_table(**{"S2-L2A-B99": 1}), r"not known.*drop\(columns=\['S2-L2A-B99'\]\)"),
-        (long_table(**{"AGERA5-TMEAN": 1}), "two names"),
+        (long_table(**{"S2-L2A-B99": 1}), r"unknown.*drop\(columns=\['S2-L2A-B99'\]\)"),
+        (long_table(**{"AGERA5-TMEAN": 1}), "the same measurement in two"),
         (long_table(timestamp=["2017-01-05", "2017-02-01", "2017-02-01"]), "2017-01-05"),
         (long_table(timestamp=["2017-01-01", None, "2017-02-01"]), "1 rows without 'timestamp'"),
         (long_table(timestamp="spring"), "does not hold dates"),
-        (long_table().drop(columns="valid_date"), r"which year.*assign\(year"),
+        (long_table().drop(columns="valid_date"), r"harvest year.*assign\(year"),
         (long_table(valid_date=["2016", "2016", "2017"]), r"years \[2016, 2017\]"),
         (long_table(year=None).drop(columns="valid_date"), "'year' that is not whole"),
         (long_table(year=2018.5).drop(columns="valid_date"), r"'year' that is not whole: 2018\.5"),
@@ -327,7 +327,10 @@ def test_no_satellite_value(tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"sample_id": "a", "lon": 3.0, "lat": 5.0, "crop": 1}, r"two rows of one month.*'a'"),
+        (
+            {"sample_id": "a", "lon": 3.0, "lat": 5.0, "crop": 1},
+            r"two rows for the same month.*'a'",
+        ),
         ({"sample_id": ["a", "a", None]}, "1 rows without sample_id"),
         ({"lon": [1.0, 2.0, 3.0]}, "different values of 'lon' for the sample 'a'"),
         ({"crop": [1.0, 2.0, 3.0]}, "different values of 'crop' for the sample 'a'"),
@@ -339,7 +342,7 @@ def test_samples_must_be_told_apart(tmp_path, columns, message):
 
 
 def test_wide_must_make_sense(tmp_path):
-    with pytest.raises(ParcelError, match=r"repeats the sample ids \['a'\]"):
+    with pytest.raises(ParcelError, match=r"sample ids \['a'\] more than once"):
         read(tmp_path, wide_table(sample_id="a"), "CT")
     with pytest.raises(SchemaError, match=r"18 steps of 20\.3 days"):
         read(tmp_path, wide_table(18), "CT")

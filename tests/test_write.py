@@ -1,105 +1,32 @@
 """Maps on disk are valid, appear complete or not at all, and have full metadata."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import textwrap
-import threading
-import time
-from collections import Counter
-from pathlib import Path
 
-import dask
 import dask.array as da
 import numpy as np
-import pystac
 import pytest
 import rasterio
-import rioxarray  # noqa: F401
 import shapely
-import xarray as xr
+from crop_maps import (
+    CROPS,
+    ITEMS,
+    NOMENCLATURE,
+    fake_map,
+    names,
+    random_classes,
+    read_item,
+)
 from rio_cogeo.cogeo import cog_validate
 
-from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.nomenclature import NODATA, WITHOUT_CLASS, Crop, Nomenclature
 from cubecrop.write import draw_map, legend, write_map
 from cubecrop.write.crop_map import MAP_FILES
-from cubecrop.write.shares import mapped_text
 from cubecrop.write.stac import class_objects
 
 # rasterio 1.4 multiplies transforms in a way that affine 3 announces the end of.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
-
-CROPS = ["Grassland", "Maize (grain)", "Potatoes", "Winter wheat"]
-NOMENCLATURE = Nomenclature.from_labels(CROPS, name="demo")
-ITEMS = {
-    "S2A_1": "https://example.org/items/S2A_1.json",
-    "S1A_2": "",
-    "DEM": "file:///archives/dem/DEM.json",
-}
-
-
-def fake_map(crop_type, confidence=None, *, x=500_000.0, y=5_650_000.0, crs="EPSG:32631"):
-    """A crop map as `cubecrop.classify` returns it, of arrays that may be lazy."""
-    if confidence is None:
-        confidence = np.where(np.asarray(crop_type) == NODATA, np.nan, 0.75).astype("float32")
-    rows, columns = crop_type.shape
-    dataset = xr.Dataset(
-        {"crop_type": (("y", "x"), crop_type), "confidence": (("y", "x"), confidence)},
-        coords={"y": y - 5 - 10 * np.arange(rows), "x": x + 5 + 10 * np.arange(columns)},
-        attrs={
-            "season_year": 2018,
-            "season_start": "2017-09-01",
-            "season_end": "2018-10-31",
-            "archive": "simulated",
-            "items": list(ITEMS),
-            "item_hrefs": list(ITEMS.values()),
-            "model_digest": "ab" * 32,
-            "model_name": "test",
-            "nomenclature": NOMENCLATURE.to_json(),
-        },
-    )
-    return dataset.rio.write_crs(crs)
-
-
-def random_classes(rows, columns, seed=0):
-    values = np.random.default_rng(seed).integers(0, 4, (rows, columns)).astype("uint8")
-    values[: rows // 4, : columns // 4] = NODATA
-    return values
-
-
-def map_with_a_mark(values, *, code=253, named=None):
-    """A map of which three pixels have a code that its flags name, or name another."""
-    values = values.copy()
-    values[7, :3] = code
-    confidence = np.where((values == NODATA) | (values == code), np.nan, 0.5).astype("float32")
-    dataset = fake_map(values, confidence)
-    flags = [*range(len(CROPS)), code if named is None else named]
-    dataset["crop_type"].attrs.update(
-        flag_values=np.array(flags, "uint8"), flag_meanings="a b c d not_cropland"
-    )
-    return dataset
-
-
-def lazy(values, *, chunk=32, fail=None, seen=None, sleep=0.0):
-    """The arrays of a map whose blocks count themselves, wait or fail."""
-    lock = threading.Lock()
-
-    def block(part, block_info=None):
-        with lock:
-            if seen is not None:
-                seen[tuple(block_info[0]["chunk-location"])] += 1
-        time.sleep(sleep)
-        if fail is not None:
-            raise fail
-        return part
-
-    source = da.from_array(values, chunks=chunk)
-    crop_type = source.map_blocks(block, dtype="uint8", meta=np.empty((0, 0), "uint8"))
-    confidence = da.where(crop_type == NODATA, np.float32(np.nan), np.float32(0.5))
-    return crop_type, confidence
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +39,6 @@ def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("maps") / "below" / "map"
     assert write_map(dataset, out) == out
     return out, values, confidence
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
 
 
 # --- rasters ------------------------------------------------------------------------------
@@ -184,14 +107,6 @@ def test_grid_comes_from_coordinates_not_from_a_stale_geotransform(tmp_path):
 
 
 # --- STAC item ----------------------------------------------------------------------------
-
-
-def read_item(out):
-    """The item, valid against the core schema; those of extensions need the network."""
-    content = json.loads((out / "item.json").read_text(encoding="utf-8"))
-    core = pystac.Item.from_dict({**content, "stac_extensions": []})
-    assert core.validate()
-    return content
 
 
 def test_a_map_of_one_pixel_takes_its_size_from_the_geotransform(tmp_path):
@@ -292,182 +207,6 @@ def test_same_map_has_same_id_another_model_another(tmp_path):
         for n, source in enumerate((dataset, dataset, other))
     ]
     assert ids[0] == ids[1] != ids[2]
-
-
-# --- one computation, all or nothing ------------------------------------------------------
-
-
-def test_each_block_is_computed_once_and_probability_never(tmp_path):
-    seen = Counter()
-    crop_type, confidence = lazy(random_classes(96, 64), seen=seen)
-    dataset = fake_map(crop_type, confidence)
-    never, _ = lazy(random_classes(96, 64), fail=AssertionError("probability was computed"))
-    dataset["probability"] = ("crop", "y", "x"), never[None].astype("float32")
-    write_map(dataset, tmp_path / "map")
-    assert len(seen) == 6
-    assert set(seen.values()) == {1}
-
-
-def full_disk(*_, **__):
-    raise OSError("no space left")
-
-
-def test_failure_while_writing_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr("cubecrop.write.crop_map.write_item", full_disk)
-    with pytest.raises(OutputError, match="map cannot be written: no space left"):
-        write_map(fake_map(random_classes(8, 8)), tmp_path / "map")
-    assert names(tmp_path) == []
-
-
-def test_failed_swap_keeps_the_old_map(tmp_path, monkeypatch):
-    dataset = fake_map(random_classes(8, 8))
-    out = write_map(dataset, tmp_path / "map")
-    before = (out / "item.json").read_bytes()
-    rename = Path.rename
-
-    def refuse(path, target):
-        return full_disk() if path.suffix == ".part" else rename(path, target)
-
-    monkeypatch.setattr(Path, "rename", refuse)
-    with pytest.raises(OutputError, match="no space left"):
-        write_map(dataset, out, overwrite=True)
-    assert names(tmp_path) == ["map"]
-    assert (out / "item.json").read_bytes() == before
-
-
-def test_failing_computation_leaves_nothing_and_raises_as_it_is(tmp_path):
-    error = ReadError("item S2A_1, asset B02: cannot be read")
-    dataset = fake_map(*lazy(random_classes(32, 32), fail=error))
-    with pytest.raises(ReadError, match="S2A_1, asset B02"):
-        write_map(dataset, tmp_path / "map")
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize("moment", ["computing", "writing"])
-def test_killed_run_leaves_no_map(tmp_path, moment):
-    script = """
-        import sys, time, pathlib
-        sys.path.insert(0, sys.argv[1])
-        import test_write as t, cubecrop.write.crop_map as c
-        def wait(*a, **k):
-            pathlib.Path(sys.argv[2], "started").touch()
-            time.sleep(60)
-            return a[0]
-        values = t.da.from_array(t.random_classes(32, 32))
-        if sys.argv[3] == "computing":
-            values = values.map_blocks(wait, dtype="uint8", meta=t.np.empty((0, 0), "uint8"))
-        c.write_item = wait
-        confidence = t.da.where(values == 255, t.np.float32("nan"), t.np.float32(0.5))
-        c.write_map(t.fake_map(values, confidence), pathlib.Path(sys.argv[2], "map"))
-    """
-    run = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(script), str(Path(__file__).parent),
-         str(tmp_path), moment],
-    )  # fmt: skip
-    try:
-        for _ in range(600):
-            if (tmp_path / "started").exists() or run.poll() is not None:
-                break
-            time.sleep(0.1)
-        assert (tmp_path / "started").exists()
-    finally:
-        os.kill(run.pid, signal.SIGKILL)
-        run.wait()
-    assert not (tmp_path / "map").exists()
-
-
-def test_empty_folder_is_filled_and_a_filled_one_refused(tmp_path):
-    dataset = fake_map(random_classes(8, 8))
-    out = tmp_path / "map"
-    out.mkdir()
-    write_map(dataset, out)
-    crop_type, confidence = lazy(random_classes(8, 8), fail=AssertionError("computed"))
-    with pytest.raises(OutputError, match=r"map holds .*overwrite=True"):
-        write_map(fake_map(crop_type, confidence), out)
-    assert names(tmp_path) == ["map"]
-
-
-def test_overwrite_swaps_an_earlier_map_and_nothing_else(tmp_path):
-    out = tmp_path / "map"
-    write_map(fake_map(np.zeros((8, 8), "uint8")), out)
-    write_map(fake_map(np.ones((8, 8), "uint8")), out, overwrite=True)
-    with rasterio.open(out / "crop_type.tif") as raster:
-        assert (raster.read(1) == 1).all()
-    assert names(tmp_path) == ["map"]
-    (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"'notes\.txt', which are not ours to replace"):
-        write_map(fake_map(np.zeros((8, 8), "uint8")), out, overwrite=True)
-    assert (out / "notes.txt").read_text() == "mine"
-
-
-def test_a_file_is_no_place_for_a_map(tmp_path):
-    (tmp_path / "map").write_text("")
-    with pytest.raises(OutputError, match="map is a file, expected a folder"):
-        write_map(fake_map(random_classes(8, 8)), tmp_path / "map", overwrite=True)
-
-
-# --- what is refused ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("code", [4, 253])
-def test_extra_codes_of_the_flags_are_no_class(tmp_path, code):
-    values = random_classes(8, 8)
-    out = write_map(map_with_a_mark(values, code=code), tmp_path / "map")
-    classes = read_item(out)["assets"]["crop_type"]["classification:classes"]
-    (mark,) = (one for one in classes if one["value"] == code)
-    assert (mark["name"], mark["title"], mark["count"]) == ("not_cropland", "Not cropland", 3)
-    nodata = int((values[:7] == NODATA).sum() + (values[7, 3:] == NODATA).sum())
-    (line,) = mapped_text(out / "item.json")
-    assert line.startswith(f"Mapped {100 * (61 - nodata) / 64:.1f} % of 64 pixels: ")
-    assert "4.7 % not cropland" in line
-    # A code that no flag names is refused.
-    with pytest.raises(OutputError, match=f"3 of 64 pixels have a class index of {code}, "):
-        write_map(map_with_a_mark(values, code=code, named=code + 1), tmp_path / "other")
-
-
-def test_nodata_is_never_a_class(tmp_path):
-    values = random_classes(8, 8)
-    values[7, :3] = 4
-    with pytest.raises(
-        OutputError, match=r"3 of 64 pixels have a class index of 4, expected 0 to 3, 254 \(too few"
-    ):
-        write_map(fake_map(values), tmp_path / "map")
-    values = random_classes(8, 8)
-    confidence = np.where(values == NODATA, np.nan, 0.5).astype("float32")
-    confidence[0, 0], confidence[7, :2] = 0.5, np.nan
-    with pytest.raises(OutputError, match="2 pixels have a class but no confidence and 1 have"):
-        write_map(fake_map(values, confidence), tmp_path / "map")
-    assert names(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("spoil", "message"),
-    [
-        (lambda d: d.drop_vars("confidence"), r"cubecrop.classify\(...\)"),
-        (lambda d: d.transpose("x", "y"), r"dims \('x', 'y'\), expected \('y', 'x'\)"),
-        (lambda d: d.isel(x=slice(0)), r"shape \(8, 0\), expected at least one pixel"),
-        (lambda d: d.assign(crop_type=d.crop_type.astype("int16")), "expected uint8. Convert"),
-        (lambda d: d.drop_vars("x"), "no coordinate 'x'"),
-        (lambda d: d.drop_vars("spatial_ref"), "no CRS, expected a projected one"),
-        (lambda d: d.rio.write_crs("EPSG:4326"), "CRS EPSG:4326, expected a projected"),
-        (lambda d: d.sortby("y"), "expected descending. Reorder with"),
-        (lambda d: d.isel(x=[0, 1, 3]), "steps from 10.0 to 20.0, expected equal"),
-        (lambda d: d.isel(x=[0], y=[0]), "one pixel, whose size is unknown"),
-        (lambda d: d.drop_attrs(deep=False), "expected .*'model_digest'"),
-        (lambda d: d.assign_attrs(item_hrefs=[]), "3 items and 0 item_hrefs"),
-        (lambda d: d.assign_attrs(season_end="soon"), "to 'soon', expected a harvest year"),
-        (lambda d: d.assign_attrs(nomenclature="{}"), "'nomenclature' cannot be read"),
-        (lambda d: d.crop_type, "is a DataArray, expected the xarray.Dataset"),
-    ],
-)
-def test_other_datasets_are_refused_before_any_pixel_is_read(tmp_path, spoil, message):
-    dataset = fake_map(*lazy(random_classes(8, 8)))
-
-    def scheduler(*_, **__):
-        raise AssertionError("computed")
-
-    with dask.config.set(scheduler=scheduler), pytest.raises(SchemaError, match=message):
-        write_map(spoil(dataset), tmp_path / "map")
 
 
 # --- pictures -----------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Archives: where scenes are found and every catalogue's habits end."""
+"""Archives: search STAC catalogues and normalise their items to scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search found, by satellite, orbit and tile: dates, clouds and gaps."""
+"""Dates, clouds and gaps of a search's scenes, by satellite, orbit and tile."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = [
     "series_names",
 ]  # fmt: skip
 
-#: Percent of cloud in a whole scene up to which it likely shows the ground.
+#: A whole scene with at most this percentage of cloud likely shows the ground.
 LOW_CLOUD: Final = 20.0
 
-#: First and last day on which nothing was seen, both included.
+#: First and last day without an acquisition, both included.
 Gap = tuple[dt.date, dt.date]
 
 _COLUMNS: Final = (
@@ -37,30 +37,30 @@ _TITLES: Final = {"sentinel2": "Sentinel-2", "sentinel1": "Sentinel-1"}
 
 
 def availability(scenes: Scenes, *, low_cloud: float = LOW_CLOUD) -> pd.DataFrame:
-    """Tell what each satellite series of a search holds, and where it is blind.
+    """Summarise the dates, clouds and gaps of each satellite series of a search.
 
     Parameters
     ----------
     scenes : Scenes
-        What `search` found.
+        The result of `search`.
     low_cloud : float, default 20
-        Percent of cloud up to which a scene counts as one that shows the ground.
+        A scene with at most this percentage of cloud counts as showing the ground.
 
     Returns
     -------
     pandas.DataFrame
-        One row a series (of Sentinel-2 a tile and relative orbit, of Sentinel-1 a direction
-        and relative orbit), after one for all of a satellite where it has several:
-        ``series`` and ``modality``; ``scenes``; ``dates`` and, of them, ``low_cloud_dates``
-        (of radar all; where an archive does not state cloud cover, none); ``first`` and
-        ``last`` date; ``cloud_cover``, the median in percent; ``longest_gap``, the most days
-        on end without a low-cloud acquisition, the edges of the season included, from
-        ``gap_start`` to ``gap_end``.
+        One row per series. A Sentinel-2 series is a tile and relative orbit, a Sentinel-1
+        series a direction and relative orbit. A satellite with several series has a first row
+        for all of them. Columns: ``series`` and ``modality``; ``scenes``; ``dates``;
+        ``low_cloud_dates`` (every date of radar; no date if the archive does not state cloud
+        cover); ``first`` and ``last`` date; ``cloud_cover``, the median in percent;
+        ``longest_gap``, the longest run of days without a low-cloud acquisition, the edges of
+        the season included, from ``gap_start`` to ``gap_end``.
 
     Raises
     ------
     SchemaError
-        ``low_cloud`` is no percentage.
+        ``low_cloud`` is not a percentage.
     """
     check_low_cloud(low_cloud)
     rows = []
@@ -74,44 +74,46 @@ def availability(scenes: Scenes, *, low_cloud: float = LOW_CLOUD) -> pd.DataFram
 
 
 def check_low_cloud(low_cloud: object) -> None:
-    """Raise unless a limit of cloud is a number of percent."""
+    """Raise unless a cloud limit is a percentage."""
     what = "percent from 0 to 100"
     if check_number("low_cloud", low_cloud, minimum=0, what=what, error=SchemaError) > 100:
         raise SchemaError(f"low_cloud is {low_cloud!r}, expected {what}.")
 
 
 def series_names(scenes: Iterable[Scene]) -> dict[str, list[Scene]]:
-    """Satellite scenes by the name of their series, in the order of the names."""
-    found: dict[str, list[Scene]] = {}
+    """Group satellite scenes by the name of their series, in the order of the names."""
+    series: dict[str, list[Scene]] = {}
     for scene in scenes:
         if scene.modality not in SERIES:
             continue
         orbit = "" if scene.relative_orbit is None else f"R{scene.relative_orbit:03d}"
         where = scene.tile if scene.modality == "sentinel2" else scene.orbit_state
         name = " ".join(part for part in (_TITLES[scene.modality], where, orbit) if part)
-        found.setdefault(name, []).append(scene)
+        series.setdefault(name, []).append(scene)
     # Optical first, as in a cube.
-    return dict(sorted(found.items(), key=lambda one: (one[1][0].modality != "sentinel2", one[0])))
+    return dict(
+        sorted(series.items(), key=lambda pair: (pair[1][0].modality != "sentinel2", pair[0]))
+    )
 
 
 def is_low_cloud(scene: Scene, low_cloud: float = LOW_CLOUD) -> bool:
-    """Whether a scene likely shows the ground: radar, or little cloud as far as is stated."""
+    """Whether a scene likely shows the ground: it is radar, or its stated cloud cover is low."""
     if scene.modality != "sentinel2":
         return True
     return scene.cloud_cover is not None and scene.cloud_cover <= low_cloud
 
 
 def gaps_between(days: Iterable[dt.date], season: Season) -> list[Gap]:
-    """Stretches of a season's days that are not among some days, in order."""
-    one = dt.timedelta(days=1)
-    found, free = [], season.start
+    """Runs of days in a season that are not among the given days, in order."""
+    one_day = dt.timedelta(days=1)
+    gaps, free = [], season.start
     for day in sorted({day for day in days if season.start <= day <= season.end}):
         if day > free:
-            found.append((free, day - one))
-        free = day + one
+            gaps.append((free, day - one_day))
+        free = day + one_day
     if free <= season.end:
-        found.append((free, season.end))
-    return found
+        gaps.append((free, season.end))
+    return gaps
 
 
 def _row(name: str, scenes: Sequence[Scene], season: Season, low_cloud: float) -> dict[str, object]:

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["StacApiArchive"]
 
-#: Hosts that are this machine.
+#: Host names of this machine.
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
-#: Seconds that a server may take to answer.
+#: Seconds to wait for an answer.
 _TIMEOUT: Final = 30
 
 
@@ -52,26 +52,26 @@ class StacApiArchive:
     ) -> Iterator[Mapping[str, Any]]:
         """Items of the collections that meet an area (degrees) and an interval.
 
-        Asked a month at a time, since servers cut or refuse long answers.
+        The search asks for one month at a time, since servers cut or refuse long answers.
         """
         client = self._client()
         wanted = list(collections)
-        if self.name != self.provider.url:  # whose collections are as we know them
+        if self.name != self.provider.url:  # another API may lack some of the collections
             listed = self._ask(lambda: list(client.get_collections()))
             known = {collection.id for collection in listed}
             wanted = [collection for collection in wanted if collection in known]
         if not wanted:
             return
         shapely.prepare(area)
-        seen = set()
+        yielded = set()
         for window in _months(interval):
             found = self._ask(partial(self._search, client, wanted, area, window))
             for item in found:
-                # By what it says too: a file that is served may have two of one id.
+                # The content counts too: a served file may hold two items of one id.
                 key = collection_of(item), str(item.get("id")), identity_of(item)
-                if key in seen:
+                if key in yielded:
                     continue
-                seen.add(key)
+                yielded.add(key)
                 if urlsplit(self.name).hostname not in _LOOPBACK:
                     _check_on_the_web(item)
                 if footprint_of(item).intersects(area):
@@ -84,21 +84,22 @@ class StacApiArchive:
         area: shapely.Geometry,
         window: Interval | None,
     ) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        # Across the 180th meridian twice: servers read a bbox of west > east in several ways.
+        items: list[dict[str, Any]] = []
+        # An area across the 180th meridian takes two searches: servers differ in how they read
+        # a bbox with west > east.
         for box in halves_of(bbox_of(area)):
             search = client.search(collections=collections, bbox=box, datetime=window, limit=250)
-            found += search.items_as_dicts()
-        return found
+            items += search.items_as_dicts()
+        return items
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections say they have items."""
+        """The area and interval for which the collections declare items."""
         wanted = set(collections)
         client = self._client()
         boxes, spans = [], []
         for collection in self._ask(lambda: list(client.get_collections())):
             if collection.id in wanted:
-                # In two dimensions or three.
+                # A bbox has two dimensions or three.
                 boxes += [
                     [*box[:2], *box[len(box) // 2 :][:2]]
                     for box in collection.extent.spatial.bboxes
@@ -121,8 +122,8 @@ class StacApiArchive:
         from pystac_client.stac_api_io import StacApiIO
         from urllib3 import Retry
 
-        # allowed_methods=None: searches are POSTs, which are not retried by default. A server
-        # that refuses the connection is told sooner than one that is busy.
+        # allowed_methods=None: searches are POSTs, which are not retried by default. A refused
+        # connection is retried less often than a busy server.
         retry = Retry(
             total=5,
             connect=2,
@@ -131,7 +132,7 @@ class StacApiArchive:
             allowed_methods=None,
         )
         io = StacApiIO(max_retries=retry)
-        # Opening sets the timeout anew, to none where it is not given here.
+        # `open` resets the timeout, to none unless it is given here.
         client: pystac_client.Client = self._ask(
             lambda: pystac_client.Client.open(self.name, stac_io=io, timeout=_TIMEOUT)
         )
@@ -151,13 +152,14 @@ class StacApiArchive:
             ValueError,
         ) as error:
             raise ArchiveError(
-                f"the STAC API at {self.name} did not answer as one: "
-                f"{type(error).__name__}: {error}. Look at address and network, and try again."
+                f"{self.name} did not answer as a STAC API: "
+                f"{type(error).__name__}: {error}. Check the address and the network, and try "
+                "again."
             ) from error
 
 
 def _months(interval: Interval | None) -> Iterator[Interval | None]:
-    """An interval cut at the starts of months; a moment on a cut is in both pieces."""
+    """Cut an interval at the start of each month; both neighbours include that moment."""
     if interval is None:
         yield None
         return
@@ -173,14 +175,15 @@ def _months(interval: Interval | None) -> Iterator[Interval | None]:
 
 
 def _check_on_the_web(item: Mapping[str, Any]) -> None:
-    """Raise where an item from another machine names a file of this one."""
+    """Raise if an item from another machine names a file of this machine."""
     assets = item.get("assets")
     for key, asset in assets.items() if isinstance(assets, Mapping) else ():
         href = str(asset.get("href", "")) if isinstance(asset, Mapping) else ""
         if href and not href.startswith(("http://", "https://", "s3://", "abfs://")):
             raise UnsupportedItemError(
-                f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, expected an "
-                "http, https or s3 address from an API of another machine."
+                f"asset {key!r} of item {str(item.get('id'))!r} has href {href!r}, but an API of "
+                "another machine must give an http, https, s3 or abfs address. Leave the item out, "
+                "or serve its files over http."
             )
 
 

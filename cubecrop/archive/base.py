@@ -1,4 +1,4 @@
-"""What an archive is, whichever form it has."""
+"""The interface that every archive has."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ Interval = tuple[dt.datetime, dt.datetime]
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where and when an archive has items: a bbox in degrees and an interval, UTC.
+    """The area and interval of an archive's items: a bbox in degrees and two times in UTC.
 
-    The bbox has west > east where it runs across the 180th meridian.
+    A bbox across the 180th meridian has west > east.
     """
 
     bbox: BBox
@@ -35,7 +35,7 @@ class Extent:
 
     @property
     def area(self) -> shapely.Geometry:
-        """The bbox as a polygon, or as two beside the 180th meridian."""
+        """The bbox as a polygon, or as two polygons if it crosses the 180th meridian."""
         return box_of(self.bbox)
 
     def __str__(self) -> str:
@@ -47,17 +47,17 @@ class Extent:
 class Archive(Protocol):
     """Anything that finds STAC items.
 
-    ``items`` yields items as JSON with absolute hrefs. ``extent`` says where and when the
-    given collections have items, None where that is not known.
+    ``items`` yields items as JSON with absolute hrefs. ``extent`` gives the area and interval
+    of the given collections, or None if it is not known.
     """
 
     @property
     def name(self) -> str:
-        """What the archive was opened as."""
+        """The name or address that the archive was opened with."""
 
     @property
     def provider(self) -> Provider:
-        """How its collections and assets are called."""
+        """The names of its collections and assets."""
 
     def items(
         self, collections: Iterable[str], area: shapely.Geometry, interval: Interval | None
@@ -65,18 +65,18 @@ class Archive(Protocol):
         """Items of the collections that meet an area (degrees) and an interval."""
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections have items."""
+        """The area and interval in which the collections have items."""
 
 
 def refuse_password(address: str) -> None:
-    """Raise where a web address holds a user or a password.
+    """Raise if a web address holds a user name or a password.
 
-    What was read is named by its address in every cube, map and model made from it.
+    Every cube, map and model names the address of the data that it was made from.
     """
     parts = urlsplit(address)
     if "@" in parts.netloc:
         raise ArchiveError(
-            f"the address at {parts.hostname} holds a user or a password, which would stand in "
-            f"every map made from it. Leave them out, and put a line `machine {parts.hostname} "
+            f"the address at {parts.hostname} holds a user name or a password, and every map made "
+            f"from it would show them. Leave them out, and put the line `machine {parts.hostname} "
             "login USER password PASSWORD` in ~/.netrc."
         )

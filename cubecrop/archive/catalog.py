@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
 
-#: What pystac raises at JSON that is not STAC.
+#: Exceptions that pystac raises for JSON that is not STAC.
 _MALFORMED = (
     pystac.STACError, pystac.STACTypeError, ValueError, LookupError, TypeError, AttributeError,
 )  # fmt: skip
@@ -49,15 +49,16 @@ def open_archive(
     source : str, Path or Archive
         ``planetary-computer``, ``earth-search`` or ``cdse``; the URL of a STAC API; a folder
         with a static STAC catalog (``catalog.json``), or an ItemCollection or catalog file.
-        An Archive comes back as it is.
+        An Archive is returned unchanged.
     provider : str, optional
-        In whose form the items are, where neither the URL nor the items say: a mirror.
+        The provider whose naming the items follow. A mirror needs it if neither its URL nor
+        its items name the provider.
     collections : iterable of str, optional
-        Which of the provider's collections to search, and no other. By default those that
-        hold each acquisition best, and of a file or folder all.
+        The only collections of the provider to search. By default the best collection for
+        each acquisition, and all collections of a file or folder.
     cache : path, optional
-        Folder that keeps the answers of a STAC API; see `CachedArchive`. A folder or file is
-        read anew.
+        Folder that keeps the answers of a STAC API; see `CachedArchive`. A local folder or
+        file is always read again.
 
     Returns
     -------
@@ -66,7 +67,7 @@ def open_archive(
     Raises
     ------
     ArchiveError
-        Nothing is there, or what is there is not STAC.
+        Nothing exists there, or it is not STAC.
     """
     check_folder("cache", cache)
     if not isinstance(source, str | Path):
@@ -77,8 +78,8 @@ def open_archive(
             )
         if provider is not None or collections is not None:
             raise ArchiveError(
-                "archive is open already, so provider= and collections= change nothing; give "
-                "them where it is opened."
+                "archive is already open, so provider= and collections= change nothing; pass "
+                "them to the call that opens it."
             )
         return _cached(archive, cache)
     if provider is not None and provider not in PROVIDERS:
@@ -91,10 +92,10 @@ def open_archive(
         row = row or provider_at(url)
         row = row if collections is None else row.searching(collections)
         return _cached(StacApiArchive(url, row), cache)
-    found = _open_file(source, row)
+    opened = _open_file(source, row)
     if collections is None:
-        return found
-    return replace(found, provider=found.provider.searching(collections))
+        return opened
+    return replace(opened, provider=opened.provider.searching(collections))
 
 
 def _cached(archive: Archive, cache: str | Path | None) -> Archive:
@@ -108,22 +109,22 @@ def _open_file(source: str | Path, row: Provider | None) -> FileArchive:
     if path.is_dir():
         path = path / "catalog.json"
     if not path.is_file():
-        names = [name for name, one in PROVIDERS.items() if one.url]
+        names = [name for name, provider in PROVIDERS.items() if provider.url]
         raise ArchiveError(
             f"no archive at {source}: expected a folder with catalog.json, an ItemCollection "
             f"file, the URL of a STAC API, or one of {names}. `cubecrop demo` makes an archive "
             "to try."
         )
-    found = FileArchive.read(path.resolve(), name=str(source))
-    return found if row is None else replace(found, provider=row)
+    opened = FileArchive.read(path.resolve(), name=str(source))
+    return opened if row is None else replace(opened, provider=row)
 
 
 @dataclass(frozen=True, slots=True)
 class FileArchive:
     """The items of a static catalog or an ItemCollection file, read once.
 
-    No path may leave the folder of the file: a catalogue from a stranger cannot name
-    other files of this machine.
+    No path may leave the folder of the file, so that an untrusted catalogue cannot name other
+    files of this machine.
     """
 
     name: str
@@ -132,10 +133,10 @@ class FileArchive:
 
     def __repr__(self) -> str:
         counts = Counter(str(item.get("collection")) for item in self.records)
-        held = listed([f"{name} ({n})" for name, n in sorted(counts.items())])
+        collections = listed([f"{name} ({n})" for name, n in sorted(counts.items())])
         return (
             f"<FileArchive {plain(self.name)!r} of provider {self.provider.name!r}, "
-            f"{len(self.records)} items: {held or 'none'}>"
+            f"{len(self.records)} items: {collections or 'none'}>"
         )
 
     @classmethod
@@ -144,14 +145,14 @@ class FileArchive:
         reader = _ConfinedIO(path)
         try:
             with warnings.catch_warnings():
-                # pystac brings items to its own version of STAC and tells what it could not:
-                # buckets, tiers and what else is not read here.
+                # pystac migrates items to its own version of STAC and warns of fields that it
+                # cannot migrate, such as storage tiers; they are not read here.
                 warnings.filterwarnings("ignore", category=UserWarning, module=r"pystac\b")
                 records = _read_records(path, reader)
         except ArchiveError:
             raise
         except (*_MALFORMED, OSError) as error:
-            if isinstance(error.__cause__, ArchiveError):  # ours, in pystac's wrapping
+            if isinstance(error.__cause__, ArchiveError):  # our error, wrapped by pystac
                 raise error.__cause__ from None
             raise ArchiveError(
                 f"{reader.latest} cannot be read as STAC: {type(error).__name__}: {error}. Name a "
@@ -176,7 +177,7 @@ class FileArchive:
                 yield item
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections have items."""
+        """The area and interval in which the collections have items."""
         wanted = set(collections)
         chosen = [item for item in self.records if collection_of(item) in wanted]
         if not chosen:
@@ -194,12 +195,12 @@ def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], .
     if kind == "FeatureCollection":
         items = list(pystac.ItemCollection.from_file(str(path), stac_io=reader).items)
         for item in items:
-            if not item.get_self_href():  # assets are told relative to the collection's folder
+            if not item.get_self_href():  # asset hrefs are relative to the file's folder
                 item.set_self_href(_supposed_href(item, path))
     elif kind in {"Catalog", "Collection"}:
         form = pystac.Catalog if kind == "Catalog" else pystac.Collection
         catalog = form.from_file(str(path), stac_io=reader)
-        # A collection opened alone is its own root: what stands above is not asked.
+        # A collection opened alone is its own root: catalogs above it are not read.
         catalog.clear_links("root")
         catalog.set_root(catalog)
         items = list(catalog.get_items(recursive=True))
@@ -211,7 +212,7 @@ def _read_records(path: Path, reader: _ConfinedIO) -> tuple[Mapping[str, Any], .
 
 
 class _ConfinedIO(pystac.stac_io.DefaultStacIO):
-    """Reads files in the folder of a catalog and nothing else; ``latest`` is the last one."""
+    """Reads only files in the folder of a catalog; ``latest`` is the last one."""
 
     def __init__(self, catalog: Path) -> None:
         super().__init__()
@@ -226,16 +227,16 @@ class _ConfinedIO(pystac.stac_io.DefaultStacIO):
         try:
             return super().json_loads(txt, *args, **options)
         except ValueError:
-            # Half a character in a text is told with the item's name, as far as it is read.
-            found: dict[str, Any] = json.loads(txt)
-            return found
+            # orjson refuses a lone surrogate; a later check names the item that has it.
+            content: dict[str, Any] = json.loads(txt)
+            return content
 
     def read_json(self, source: Any, *args: Any, **options: Any) -> dict[str, Any]:  # noqa: ANN401
         return lighter(super().read_json(source, *args, **options))
 
 
 def _confine(href: str, folder: Path, what: str) -> str:
-    """Absolute path of a local href, which must lie below a folder; web addresses pass."""
+    """Absolute path of a local href, which must lie below a folder; web addresses stay."""
     parts = urlsplit(href)
     if parts.scheme in {"http", "https", "s3"}:
         return href
@@ -245,7 +246,7 @@ def _confine(href: str, folder: Path, what: str) -> str:
     if not path.is_relative_to(folder):
         raise ArchiveError(
             f"{what} {href!r}, which lies outside the archive's folder {folder}. Move the file "
-            "into the folder, or put the catalog above it."
+            "into the folder, or move the catalog to a folder above it."
         )
     return str(path)
 
@@ -255,7 +256,7 @@ def _supposed_href(item: pystac.Item, collection: Path) -> str:
 
 
 def _record(item: pystac.Item, source: Path, kind: str) -> Mapping[str, Any]:
-    """An item as JSON with absolute, confined hrefs and a self link where it has an address."""
+    """An item as JSON with absolute, confined hrefs, and a self link if its address is known."""
     item.make_asset_hrefs_absolute()
     supposed = kind == "FeatureCollection" and item.get_self_href() == _supposed_href(item, source)
     record = item.to_dict(include_self_link=not supposed, transform_hrefs=False)

@@ -1,4 +1,4 @@
-"""Which scenes show one acquisition, and which of them is the newest."""
+"""Find the scenes that show the same acquisition, and keep the newest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["resolve_duplicates"]
 
 #: Two tiles' footprints that overlap less than this are halves to mosaic, not duplicates.
 _SAME_FOOTPRINT: Final = 0.95
-#: Scenes without a tile that start so close together may be of one acquisition: the slices of
+#: Scenes without a tile that start this close together may show one acquisition: the slices of
 #: a radar pass follow each other every 25 seconds.
 _ONE_MOMENT: Final = dt.timedelta(seconds=5)
 
@@ -23,20 +23,19 @@ _ONE_MOMENT: Final = dt.timedelta(seconds=5)
 def resolve_duplicates(
     scenes: Iterable[Scene], preference: Sequence[str] = ()
 ) -> tuple[tuple[Scene, ...], tuple[Scene, ...]]:
-    """Keep the newest processing of each acquisition; complementary halves both stay.
+    """Keep the newest processing of each acquisition; keep both of two complementary halves.
 
     Parameters
     ----------
     scenes : iterable of Scene
-        In any order, which changes nothing. An id may stand for several images, and one image
-        for several items.
+        In any order. Several images may share an id, and several items may show one image.
     preference : sequence of str
-        Of equally new ones, that of the collection which stands first here stays.
+        Collections in order of preference. It decides between equally new scenes.
 
     Returns
     -------
     tuple
-        The scenes that stay and those that are superseded, each in order of time.
+        The scenes to keep and the superseded scenes, each in order of time.
     """
     kept: list[Scene] = []
     superseded: list[Scene] = []
@@ -49,8 +48,8 @@ def resolve_duplicates(
     for group in _acquisitions(scenes):
         group.sort(key=by_newness, reverse=True)
         for i, scene in enumerate(group):
-            # By one newer scene alone, which an area that meets this one meets too: what
-            # several cover together would depend on the area that was searched.
+            # One newer scene must cover this one alone. If several could cover it together, the
+            # result would depend on the area of the search.
             old = any(_replaces(newer, scene) for newer in group[:i])
             (superseded if old else kept).append(scene)
     order = {modality: i for i, modality in enumerate(MODALITIES)}
@@ -62,15 +61,15 @@ def resolve_duplicates(
 
 
 def _by_name(scene: Scene) -> tuple[object, ...]:
-    """What tells scenes apart that are equal in all else, the same in every order of items."""
+    """A key that orders otherwise equal scenes, whatever the order of the items."""
     return scene.id, scene.files, scene.href or "", scene.footprint.wkb
 
 
 def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
-    """Scenes that may show one acquisition: one place, from one pass of one satellite."""
+    """Group scenes that may show one acquisition: one place, one pass, one satellite."""
     unique: dict[tuple[object, ...], Scene] = {}
     for scene in sorted(scenes, key=_by_name):
-        # An item may be listed twice, as where pages of an answer overlap.
+        # An item may be listed twice, for example if the pages of an answer overlap.
         key = (scene.collection, scene.modality, scene.start, scene.generated, scene.baseline)
         unique.setdefault((*key, _unsigned(scene), scene.id, scene.footprint.wkb), scene)
     sorts: dict[bool, list[Scene]] = {True: [], False: []}
@@ -80,12 +79,12 @@ def _acquisitions(scenes: Iterable[Scene]) -> list[list[Scene]]:
 
 
 def _unsigned(scene: Scene) -> tuple[str, ...]:
-    """Where a scene's files are, without signatures, which differ from answer to answer."""
+    """Addresses of a scene's files without signatures, which differ between answers."""
     return tuple(href.split("?")[0] for href in scene.files)
 
 
 def _by_tile(scenes: Iterable[Scene]) -> list[list[Scene]]:
-    """Scenes of the same tile from the same pass of the same satellite."""
+    """Group scenes of the same tile from the same pass of the same satellite."""
     groups: dict[tuple[str, ...], list[Scene]] = {}
     later: list[Scene] = []
     for scene in scenes:
@@ -108,30 +107,30 @@ def _by_tile(scenes: Iterable[Scene]) -> list[list[Scene]]:
 
 
 def _by_moment(scenes: Iterable[Scene]) -> list[list[Scene]]:
-    """Scenes without a tile: of satellites by the moment, of the rest by collection and id."""
+    """Group scenes without a tile: satellites by start time, the others by collection and id."""
     groups: dict[tuple[object, ...], list[list[Scene]]] = {}
     for scene in sorted(scenes, key=lambda s: (s.start, *_by_name(s))):
         if scene.modality in SERIES:
-            # Tiles of two zones, seen at one moment, overlap and are not one image.
+            # Tiles of two zones from the same moment overlap but are different images.
             zone = scene.crs if scene.modality == "sentinel2" else ""
             key: tuple[object, ...] = (scene.modality, scene.platform, zone)
         else:
             key = (scene.modality, scene.collection, scene.id, scene.start, scene.end)
-        found = groups.setdefault(key, [])
-        if found and scene.start - found[-1][0].start <= _ONE_MOMENT:
-            found[-1].append(scene)
+        moments = groups.setdefault(key, [])
+        if moments and scene.start - moments[-1][0].start <= _ONE_MOMENT:
+            moments[-1].append(scene)
         else:
-            found.append([scene])
-    return [group for found in groups.values() for group in found]
+            moments.append([scene])
+    return [group for moments in groups.values() for group in moments]
 
 
 def _replaces(newer: Scene, older: Scene) -> bool:
     """Whether a newer scene shows the same product, or nearly all that an older one does."""
     if _same_product(older, newer):
         return True
-    one, other = (newness(scene.baseline, scene.generated) for scene in (newer, older))
-    if older.modality in SERIES and not older.tile and one == other:
-        return False  # nothing tells a copy from the other half of an image
+    rank, older_rank = (newness(scene.baseline, scene.generated) for scene in (newer, older))
+    if older.modality in SERIES and not older.tile and rank == older_rank:
+        return False  # a copy and the other half of an image look the same here
     if older.footprint.area == 0:
         return bool(older.footprint.intersects(newer.footprint))
     shared = older.footprint.intersection(newer.footprint).area
@@ -139,7 +138,7 @@ def _replaces(newer: Scene, older: Scene) -> bool:
 
 
 def _same_product(scene: Scene, other: Scene) -> bool:
-    """Whether two collections show one product, though they may outline it differently."""
+    """Whether two collections show one product, even with different outlines."""
     made = scene.baseline, scene.generated
     twins = bool(scene.generated) and made == (other.baseline, other.generated)
     return twins and scene.collection != other.collection and bool(scene.tile)

@@ -1,4 +1,4 @@
-"""Where and when an item is."""
+"""The footprint and dates of a STAC item."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ __all__ = [
 ]
 
 _HALF_TURN: Final = 180.0
-#: Points above which an outline is taken by its hull: those of ESA's have a few dozen.
+#: An outline with more points is replaced by its hull; outlines by ESA have a few dozen.
 _MANY: Final = 10_000
-#: In which the farthest point is taken for a hull.
+#: Directions in which the farthest point becomes a corner of a hull.
 _DIRECTIONS: Final = 32
-#: Degrees by which what an item says of its place may differ.
+#: Degrees by which an item's statements about its place may differ.
 _NEAR: Final = 0.01
 _CURE: Final = "Mend the item, or leave it out of the archive."
 _UNREADABLE: Final = (
@@ -49,12 +49,12 @@ _UNREADABLE: Final = (
 
 
 def name_of(item: Mapping[str, Any]) -> str:
-    """An item's id, as messages name it."""
+    """An item's id for messages."""
     return str(item.get("id", "without id"))
 
 
 def collection_of(item: Mapping[str, Any]) -> str | None:
-    """The id of an item's collection, None where it has none; raises where that is no text."""
+    """The id of an item's collection, None if it has none; raises if the id is not text."""
     collection = item.get("collection")
     if collection is not None and not isinstance(collection, str):
         raise UnsupportedItemError(
@@ -65,9 +65,9 @@ def collection_of(item: Mapping[str, Any]) -> str | None:
 
 
 def identity_of(item: Mapping[str, Any]) -> str:
-    """What an item says of its image, as one text: one item listed twice has it twice.
+    """A text that is equal for two copies of the same item.
 
-    Without links and signatures, which may differ from answer to answer.
+    It leaves out links and signatures, which may differ between answers.
     """
     assets = item.get("assets")
     found = assets if isinstance(assets, Mapping) else {}
@@ -80,16 +80,16 @@ def identity_of(item: Mapping[str, Any]) -> str:
 
 
 def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
-    """Where an item lies, in degrees and split at the 180th meridian.
+    """The footprint of an item in degrees, split at the 180th meridian.
 
-    That is its geometry, or its bbox where it has none. Of an image, both are held against
-    the bounds and the CRS of its files, as far as the item states them: what lies elsewhere,
-    or is in metres, gives way to what is right.
+    The footprint is the geometry, or the bbox if there is no geometry. For an image both are
+    compared with the bounds and CRS that the item states for its files. A geometry or bbox that
+    lies elsewhere, or is in metres, is replaced by one that is right.
 
     Raises
     ------
     UnsupportedItemError
-        Nothing tells where the item lies, or what it says contradicts itself.
+        The item does not state where it lies, or contradicts itself.
     """
     name = name_of(item)
     image = _is_image(item)
@@ -107,16 +107,16 @@ def footprint_of(item: Mapping[str, Any]) -> BaseGeometry:
     if not stated and not wrong:
         raise UnsupportedItemError(f"item {name!r} has no usable geometry or bbox. {_CURE}")
     if image or not stated:
-        return _held_against_files(item, stated, wrong)
+        return _checked_by_files(item, stated, wrong)
     found = stated[0][1]
     west, _, east, _ = found.bounds
-    # What spans the globe runs from edge to edge, and not across the meridian.
+    # A footprint that spans the globe runs from edge to edge, not across the meridian.
     inside = west >= -_HALF_TURN and east <= _HALF_TURN
-    return mended(found) if inside else _settled(found)
+    return mended(found) if inside else _cut_and_mended(found)
 
 
 def _geometry(raw: object, *, image: bool) -> BaseGeometry | None:
-    """A footprint as its GeoJSON has it, in a form that costs no more than it is worth."""
+    """A footprint from GeoJSON; one with very many points becomes a hull."""
     if not raw:
         return None
     if (numbers := _many_points(raw)) is not None:
@@ -129,7 +129,7 @@ def _geometry(raw: object, *, image: bool) -> BaseGeometry | None:
 
 
 def _many_points(raw: object) -> NDArray[np.float64] | None:
-    """Points of the rings of a (multi)polygon, (point, 2), where they are very many, else None."""
+    """Points (point, 2) of a (multi)polygon's rings if there are very many, else None."""
     kind = raw["type"]  # type: ignore[index]
     if kind not in {"Polygon", "MultiPolygon"}:
         return None
@@ -144,12 +144,12 @@ def _many_points(raw: object) -> NDArray[np.float64] | None:
 
 
 def _outline(points: NDArray[np.float64], *, image: bool) -> BaseGeometry:
-    """A hull of points, a hundredth of its width too wide at most."""
+    """A hull of points, at most a hundredth of its width too wide."""
     apart = image and np.ptp(points[:, 0]) > _HALF_TURN
-    # Both sides of the meridian apart, or the hull would go round the globe.
+    # Each side of the meridian has its own hull; a common one would go round the globe.
     west = points[:, 0] < 0
     sides = [points[west], points[~west]] if apart else [points]
-    hulls = [_hull(one) for one in sides if len(one)]
+    hulls = [_hull(side) for side in sides if len(side)]
     return hulls[0] if len(hulls) == 1 else shapely.MultiPolygon(hulls)
 
 
@@ -162,7 +162,7 @@ def _hull(points: NDArray[np.float64]) -> BaseGeometry:
 
 
 def lighter(content: dict[str, Any]) -> dict[str, Any]:
-    """JSON of an item or of several, with an outline of very many points by its hull.
+    """JSON of one or several items, with the hull in place of an outline of very many points.
 
     Libraries copy an item point by point, several times.
     """
@@ -172,12 +172,12 @@ def lighter(content: dict[str, Any]) -> dict[str, Any]:
         points = _many_points(content.get("geometry"))
         hull = None if points is None else _outline(points, image=_is_image(content))
     except _UNREADABLE:
-        return content  # told with the item's name where it is placed
+        return content  # `footprint_of` raises with the item's name
     return content if hull is None else {**content, "geometry": mapping(hull)}
 
 
 def _box(raw: object, *, image: bool) -> BaseGeometry | None:  # noqa: ARG001 (as of _geometry)
-    """A bbox in two or three dimensions; west of it is beyond east across the meridian."""
+    """A bbox in two or three dimensions; across the 180th meridian west > east."""
     if raw is None:
         return None
     numbers = [float(number) for number in raw]  # type: ignore[attr-defined]
@@ -189,47 +189,48 @@ def _box(raw: object, *, image: bool) -> BaseGeometry | None:  # noqa: ARG001 (a
 
 def _is_in_degrees(found: BaseGeometry) -> bool:
     west, south, east, north = found.bounds
-    # Half a pixel of an elevation model lies beyond the edge of the globe.
+    # An elevation model may extend half a pixel beyond the edge of the globe.
     return bool(west >= -361 and east <= 361 and south >= -90.1 and north <= 90.1)
 
 
-def _settled(found: BaseGeometry) -> BaseGeometry:
+def _cut_and_mended(found: BaseGeometry) -> BaseGeometry:
     return mended(cut_at_180(found))
 
 
-def _held_against_files(
+def _checked_by_files(
     item: Mapping[str, Any],
     stated: list[tuple[str, BaseGeometry]],
     wrong: list[tuple[str, BaseGeometry | None]],
 ) -> BaseGeometry:
-    """The first of what an item states of its place that its files' bounds agree with."""
-    places = [(what, _settled(found)) for what, found in stated]
+    """The first stated geometry or bbox that agrees with the bounds of the item's files."""
+    places = [(what, _cut_and_mended(found)) for what, found in stated]
     files = _files_of(item)
     name = name_of(item)
     if files is not None:
         for _, place in places:
             if _meet(place, files):
-                # A band around the globe is what some write of an image across the meridian.
+                # Some catalogues state a band around the globe for an image across the meridian.
                 return files if _width(place) > _HALF_TURN else place
         if not places:
-            return files  # nothing in degrees contradicts them
+            return files  # no statement in degrees contradicts them
         raise UnsupportedItemError(
             f"item {name!r} has {' and '.join(what for what, _ in places)} at "
-            f"{_told(places[0][1])}, but its proj: fields place its files at {_told(files)}. "
-            f"Longitude and latitude may be swapped, or the CRS be another. {_CURE}"
+            f"{_place_text(places[0][1])}, but its proj: fields place its files at "
+            f"{_place_text(files)}. Longitude and latitude may be swapped, or the CRS may be "
+            f"wrong. {_CURE}"
         )
     if not places:
         listed = ", ".join(w if found is None else f"{w} of {found.bounds}" for w, found in wrong)
         raise UnsupportedItemError(
-            f"item {name!r} has {listed}, expected degrees of longitude and latitude, and states "
-            "no bounds of its files with a CRS (proj:bbox, or proj:transform and proj:shape). "
+            f"item {name!r} has {listed}, expected degrees of longitude and latitude, and does "
+            "not state bounds and CRS of its files (proj:bbox, or proj:transform and proj:shape). "
             f"{_CURE}"
         )
     if len(places) > 1 and not _meet(places[0][1], places[1][1]):
         raise UnsupportedItemError(
-            f"item {name!r} has geometry at {_told(places[0][1])} and bbox at "
-            f"{_told(places[1][1])}, expected one place. Longitude and latitude may be swapped in "
-            f"one of them. {_CURE}"
+            f"item {name!r} has geometry at {_place_text(places[0][1])} and bbox at "
+            f"{_place_text(places[1][1])}, expected one place. Longitude and latitude may be "
+            f"swapped in one of them. {_CURE}"
         )
     return places[0][1]
 
@@ -247,25 +248,26 @@ def _width(place: BaseGeometry) -> float:
     return float(east - west)
 
 
-def _told(place: BaseGeometry) -> str:
+def _place_text(place: BaseGeometry) -> str:
     west, south, east, north = bbox_of(place)
     return f"lon {west:.4f} to {east:.4f}, lat {south:.4f} to {north:.4f}"
 
 
 def _files_of(item: Mapping[str, Any]) -> BaseGeometry | None:
-    """Rectangle of an item's files in degrees, as one of them or the item states it."""
+    """Rectangle of an item's files in degrees, as an asset or the item states it."""
     properties, assets = item.get("properties"), item.get("assets")
     of_item = properties if isinstance(properties, Mapping) else {}
     of_assets = list(assets.values()) if isinstance(assets, Mapping) else []
-    for one in (*of_assets, of_item):
-        if not isinstance(one, Mapping):
+    for stated in (*of_assets, of_item):
+        if not isinstance(stated, Mapping):
             continue
         try:
-            code = code_of(one) or code_of(of_item)
-            if code is not None and (bounds := grid_of(one, {}, alike=True).bounds) is not None:
+            code = code_of(stated) or code_of(of_item)
+            bounds = grid_of(stated, {}, alike=True).bounds if code is not None else None
+            if code is not None and bounds is not None:
                 return _in_degrees(bounds, code)
         except _UNREADABLE:
-            continue  # told where the field is read for good
+            continue  # the check that reads this field for the scene raises
     return None
 
 
@@ -273,7 +275,7 @@ def _in_degrees(bounds: tuple[float, float, float, float], code: str) -> BaseGeo
     left, bottom, right, top = bounds
     transformer, projected = _to_degrees(code)
     if not projected:
-        return None  # what radar geometry declares is no place
+        return None  # radar geometry has no usable bounds
     x = np.array([left, (left + right) / 2, right, right, right, (left + right) / 2, left, left])
     y = np.array([bottom, bottom, bottom, (bottom + top) / 2, top, top, top, (bottom + top) / 2])
     lon, lat = transformer.transform(x, y)
@@ -290,7 +292,7 @@ def _to_degrees(code: str) -> tuple[pyproj.Transformer, bool]:
 
 
 def _is_image(item: Mapping[str, Any]) -> bool:
-    """Whether an item is of a satellite, and so narrow; weather may span the globe."""
+    """Whether an item is a satellite image, which is narrow; weather may span the globe."""
     properties = item.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
     names = properties.get("platform"), properties.get("constellation"), item.get("collection")
@@ -302,7 +304,9 @@ def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
     name = name_of(item)
     properties = item.get("properties")
     if not isinstance(properties, Mapping):
-        raise UnsupportedItemError(f"item {name!r} has properties {properties!r}.")
+        raise UnsupportedItemError(
+            f"item {name!r} has properties {brief(properties)}, expected an object. {_CURE}"
+        )
     moment = properties.get("datetime")
     first = properties.get("start_datetime") or moment
     last = properties.get("end_datetime") or moment
@@ -310,11 +314,12 @@ def span_of(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
         return utc(str(first)), utc(str(last))
     except (ValueError, OverflowError) as error:
         raise UnsupportedItemError(
-            f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r})."
+            f"item {name!r} has no readable datetime ({moment!r}, {first!r}, {last!r}), expected "
+            f"text such as '2018-05-01T10:50:31Z'. {_CURE}"
         ) from error
 
 
 def solar_day(moment: dt.datetime, footprint: BaseGeometry) -> dt.date:
-    """Local date: UTC + longitude / 15 h, at the middle of a footprint."""
+    """Local date at the middle of a footprint: UTC + longitude / 15 h."""
     longitude = float(wrap(unwrap(footprint).centroid.x))
     return (moment + dt.timedelta(hours=longitude / 15)).date()

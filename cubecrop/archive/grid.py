@@ -1,4 +1,4 @@
-"""Which pixels an item says that a file has: bounds, shape and pixel size."""
+"""The pixel grid that an item states for a file: bounds, shape and pixel size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Grid", "grid_of"]
 class Grid:
     """Edges (left, bottom, right, top), shape (rows, columns) and pixel (width, height).
 
-    None where neither asset nor item says.
+    A value is None if neither asset nor item states it.
     """
 
     bounds: tuple[float, float, float, float] | None = None
@@ -24,7 +24,7 @@ class Grid:
     pixel: tuple[float, float] | None = None
 
     def why_not(self) -> str:
-        """Why no file can have this grid; "" where one can."""
+        """Why no file can have this grid; "" if a file can."""
         if self.bounds is not None:
             left, bottom, right, top = self.bounds
             if not (all(map(math.isfinite, self.bounds)) and left < right and bottom < top):
@@ -35,15 +35,15 @@ class Grid:
 
 
 def grid_of(raw: Mapping[str, Any], properties: Mapping[str, Any], *, alike: bool) -> Grid:
-    """What an asset states of its file's grid, or else its item.
+    """The grid of a file, as its asset or else its item states it.
 
     Parameters
     ----------
     raw, properties : mapping
         The asset, and the item's properties.
     alike : bool
-        Whether all files of the item have one grid, so that its shape and pixel size are
-        those of each.
+        Whether all files of the item have one grid, so that the item's shape and pixel size
+        hold for each file.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def grid_of(raw: Mapping[str, Any], properties: Mapping[str, Any], *, alike: boo
     """
     bounds = None
     for stated in (raw, properties):
-        # Of one place: an item's transform is of other pixels than a coarser asset's shape.
+        # Both from one place: an item's transform does not fit the shape of a coarser asset.
         bounds = _grid_bounds(stated) or _bbox(stated)
         if bounds is not None:
             break
@@ -88,7 +88,7 @@ def _shape(stated: Mapping[str, Any]) -> tuple[int, int] | None:
 
 
 def _transform(stated: Mapping[str, Any]) -> list[float] | None:
-    """``proj:transform`` of a grid along the axes; None where it is turned, or in GDAL's order."""
+    """``proj:transform`` of a north-up grid; None if it is rotated or in GDAL's order."""
     numbers = stated.get("proj:transform")
     if numbers is None:
         return None

@@ -1,4 +1,4 @@
-"""Which acquisition an item shows: baseline, tile, orbit, datatake, under any catalogue's keys."""
+"""Baseline, tile, orbit and datatake of an item, under the keys of any catalogue."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = [
     "relative_orbit_of", "tile_of", "utc",
 ]  # fmt: skip
 
-#: Keys in order of trust: Planetary Computer and Earth Search, CDSE, and Earth Search of old.
+#: Keys in order of trust: Planetary Computer and Earth Search, CDSE, old Earth Search.
 _BASELINES: Final = (
     "s2:processing_baseline", "processing:version", "sentinel2:processing_baseline",
     "sentinel:processing_baseline",
@@ -27,14 +27,14 @@ _GENERATED: Final = ("s2:generation_time", "processing:datetime", "sentinel2:gen
 _TILES: Final = ("s2:mgrs_tile", "grid:code", "sentinel:mgrs")
 
 
-#: What tools write where they know nothing.
+#: Values that tools write for "not known".
 _NOTHING: Final = {"", "n/a", "na", "nan", "none", "null", "unknown", "-"}
-#: ESA's baselines of L2A are 00.01 to 05.12 so far; Sen2Cor run at home writes 99.99 and 99.33,
-#: whatever the L1C it was given.
-_MADE_AT_HOME: Final = 10
+#: ESA's L2A baselines are 00.01 to 05.12 so far. Sen2Cor run by a user writes 99.99 and 99.33,
+#: whatever its L1C.
+_FIRST_FOREIGN: Final = 10
 
-#: A satellite sees a place again 100 minutes later at the soonest, so that what lies closer is
-#: of one pass.
+#: A satellite sees a place again after 100 minutes at the earliest, so images of one place less
+#: than half of that apart are from one pass.
 HALF_ORBIT: Final = dt.timedelta(minutes=50)
 
 #: Major and minor number of a processing baseline.
@@ -42,7 +42,7 @@ Baseline = tuple[int, int]
 
 
 def utc(text: str) -> dt.datetime:
-    """A moment in UTC; with a space for the "T", in lower case and without a zone too."""
+    """Parse a time as UTC; also with a space for the "T", in lower case or without a zone."""
     moment = dt.datetime.fromisoformat(text.strip().upper())
     return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
@@ -53,23 +53,23 @@ def product_of(item: Mapping[str, Any]) -> str:
 
 
 def is_l1c(item: Mapping[str, Any]) -> bool:
-    """Whether the ESA product is of the top of the atmosphere."""
+    """Whether the ESA product is L1C, at the top of the atmosphere."""
     return "_MSIL1C_" in product_of(item)
 
 
 def baseline_of(item: Mapping[str, Any]) -> tuple[object, str]:
-    """Processing baseline as stated, and as the product's name has it (``_N0500_``); "" = not."""
+    """Processing baseline as stated, and from the product's name (``_N0500_``); "" if missing."""
     named = re.search(r"_N(\d\d)(\d\d)_", product_of(item))
     properties = item["properties"]
-    stated = next((properties[key] for key in _BASELINES if _says(properties.get(key))), "")
+    stated = next((properties[key] for key in _BASELINES if _is_stated(properties.get(key))), "")
     return stated, f"{named[1]}.{named[2]}" if named else ""
 
 
 def read_baseline(stated: object) -> Baseline | None:
-    """Read a baseline: "05.10", "N0510", or the number 5.1, of which 5.10 is left; None = is none.
+    """Read a baseline: "05.10", "N0510", or the number 5.1 for 5.10; None if it is none of these.
 
-    ESA writes two digits behind the point, so that a single one has lost a zero on its way
-    through a number.
+    ESA writes two digits after the point. A single digit has lost its zero because a catalogue
+    stores the baseline as a number.
     """
     if isinstance(stated, bool):
         return None
@@ -81,18 +81,18 @@ def read_baseline(stated: object) -> Baseline | None:
 
 
 def is_esas(baseline: Baseline) -> bool:
-    """Whether ESA makes products of a baseline; any other says nothing of what a DN means."""
-    return baseline[0] < _MADE_AT_HOME
+    """Whether ESA makes products of a baseline; no other baseline determines the offset."""
+    return baseline[0] < _FIRST_FOREIGN
 
 
 def newness(baseline: str, generated: str) -> tuple[bool, str, str]:
-    """What of two processings of one acquisition is the newer, as something to sort by."""
+    """Sort key of a processing: a newer processing of the same acquisition is larger."""
     number = read_baseline(baseline)
     return number is None or is_esas(number), baseline, generated
 
 
 def tile_of(item: Mapping[str, Any]) -> str:
-    """MGRS tile with two digits of zone, such as ``05CNL``; "" where none is stated."""
+    """MGRS tile with a two-digit zone, such as ``05CNL``; "" if none is stated."""
     properties = item["properties"]
     texts = [str(properties[key]) for key in _TILES if properties.get(key)]
     for prefix in ("mgrs", "sentinel"):
@@ -119,15 +119,15 @@ def datatake_of(item: Mapping[str, Any]) -> str:
 
 
 def relative_orbit_of(item: Mapping[str, Any]) -> int | None:
-    """Relative orbit as stated or as the product's name has it (``_R051_``).
+    """Relative orbit as stated, or from the product's name (``_R051_``).
 
     Raises
     ------
     ValueError
-        What is stated is no number of an orbit.
+        The stated value is not an orbit number.
     """
     stated = item["properties"].get("sat:relative_orbit")
-    if not _says(stated):
+    if not _is_stated(stated):
         match = re.search(r"_R(\d{3})_", product_of(item))
         return int(match[1]) if match else None
     match = re.fullmatch(r"[Rr]?(\d{1,4})(?:\.0*)?", str(stated).strip())
@@ -137,49 +137,49 @@ def relative_orbit_of(item: Mapping[str, Any]) -> int | None:
 
 
 def cloud_cover_of(item: Mapping[str, Any]) -> float | None:
-    """Percent of cloud, None where it is not known, or stated as what no share can be.
+    """Percent of cloud, None if it is not known or not between 0 and 100.
 
     Raises
     ------
     ValueError
-        What is stated is no number.
+        The stated value is not a number.
     """
     stated = item["properties"].get("eo:cloud_cover")
-    if not _says(stated):
+    if not _is_stated(stated):
         return None
     try:
         cover = float(stated)
     except (TypeError, ValueError) as error:
         raise ValueError(f"eo:cloud_cover is {stated!r}, expected percent") from error
-    # Some write -1 or 9999 for "not known".
+    # Some catalogues write -1 or 9999 for "not known".
     return cover if 0 <= cover <= 100 else None
 
 
 def code_of(stated: Mapping[str, Any]) -> str | None:
-    """CRS under its key of projection 2 (``proj:code``) or 1 (``proj:epsg``); None = not stated.
+    """CRS under ``proj:code`` (projection 2) or ``proj:epsg`` (projection 1); None if missing.
 
     Raises
     ------
     ValueError
-        Both are stated, and are not one CRS.
+        Both are stated and differ.
     """
-    raw = {key: stated[key] for key in ("proj:code", "proj:epsg") if _says(stated.get(key))}
+    raw = {key: stated[key] for key in ("proj:code", "proj:epsg") if _is_stated(stated.get(key))}
     codes = {_crs_text(value) for value in raw.values()}
     if len(codes) > 1:
-        told = " and ".join(f"{key} {value!r}" for key, value in raw.items())
-        raise ValueError(f"{told}, expected one CRS")
+        both = " and ".join(f"{key} {value!r}" for key, value in raw.items())
+        raise ValueError(f"{both}, expected one CRS")
     return codes.pop() if codes else None
 
 
 def _crs_text(value: object) -> str:
-    """A CRS as "EPSG:32631", also where it is a number, or a number as text."""
+    """A CRS as "EPSG:32631", also from a number or a number as text."""
     text = str(value).strip()
     match = re.fullmatch(r"(?i:urn:ogc:def:crs:EPSG:[^:]*:|EPSG:)?(\d+)(?:\.0*)?", text)
     return f"EPSG:{int(match[1])}" if match and not isinstance(value, bool) else text
 
 
 def platform_of(item: Mapping[str, Any]) -> str:
-    """Satellite, such as ``sentinel-2a``; "" where none is stated."""
+    """Satellite, such as ``sentinel-2a``; "" if none is stated."""
     stated = str(item["properties"].get("platform") or "").lower()
     if short := re.fullmatch(r"s(?:entinel)?[-_ ]?([12])[-_ ]?([a-z])", stated.strip()):
         return f"sentinel-{short[1]}{short[2]}"
@@ -188,7 +188,7 @@ def platform_of(item: Mapping[str, Any]) -> str:
 
 
 def generated_of(item: Mapping[str, Any]) -> str:
-    """When the product was made, UTC, in one form for every catalogue; "" where not stated."""
+    """Time at which the product was made, UTC, in one format; "" if it is not stated."""
     text = _first(item["properties"], _GENERATED)
     if not text:
         match = re.search(r"_(\d{8}T\d{6})(?:\.SAFE)?$", product_of(item))
@@ -197,7 +197,7 @@ def generated_of(item: Mapping[str, Any]) -> str:
 
 
 def _iso(text: str) -> str:
-    """A moment in one form, or "" where the text is none."""
+    """A time in one format, or "" if the text is not a time."""
     try:
         return utc(text).isoformat(timespec="microseconds")
     except (ValueError, OverflowError):
@@ -208,8 +208,8 @@ def _first(properties: Mapping[str, Any], keys: Iterable[str]) -> str:
     return next((str(properties[key]) for key in keys if properties.get(key) is not None), "")
 
 
-def _says(value: object) -> bool:
-    """Whether a property holds something: no null, NaN or word for "not known"."""
+def _is_stated(value: object) -> bool:
+    """Whether a property is neither null, NaN nor a word for "not known"."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return False
     return not isinstance(value, str) or value.strip().lower() not in _NOTHING

@@ -1,4 +1,4 @@
-"""STAC items in, scenes out: every catalogue's habits end here."""
+"""Turn STAC items of any catalogue into scenes."""
 
 from __future__ import annotations
 
@@ -40,6 +40,7 @@ from cubecrop.archive.providers import (
     tell_provider,
 )  # fmt: skip
 from cubecrop.archive.unsupported import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
+from cubecrop.checks import brief
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
 
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
 __all__ = ["normalise_item"]
 
 _SCHEMES = {"", "file", "http", "https", "s3"}
-#: Assets of a Sentinel-2 item that hold no reflectance: classes, and a probability in percent.
+#: Assets of a Sentinel-2 item without reflectance: classes, and a probability in percent.
 _NO_VALUES: Final = {"SCL", CLOUD_PROBABILITY}
 _MEND: Final = "Mend the item, or leave it out of the archive."
 _ACCOUNT: Final = re.compile(r"[a-z0-9]{3,24}")
@@ -65,9 +66,9 @@ def normalise_item(
     item : mapping or pystac.Item
         A STAC item as JSON, with absolute hrefs, or as pystac reads it.
     provider : str or Provider, optional
-        Whose item it is: ``planetary-computer``, ``earth-search``, ``cdse`` or ``local``. By
-        default its links and hrefs tell, and where they name nobody it is ``local``. Where
-        they name another than is said here, the item is refused.
+        Provider of the item: ``planetary-computer``, ``earth-search``, ``cdse`` or ``local``.
+        By default the links and hrefs of the item decide; without a known address it is
+        ``local``. An item whose links name another provider is refused.
 
     Returns
     -------
@@ -77,7 +78,7 @@ def normalise_item(
     Raises
     ------
     UnsupportedItemError
-        Naming the item and the reason.
+        The item cannot be used; the message names it and the reason.
     """
     if isinstance(item, pystac.Item):
         item = _as_json(item)
@@ -101,7 +102,7 @@ def normalise_item(
 
 
 def _encodable(scene: Scene) -> Scene:
-    """A scene whose texts any file can hold; raises where one has half a character."""
+    """Return a scene whose texts any file can hold; raise if one has a lone surrogate."""
     texts = {
         "collection": scene.collection, "links": scene.href or "", "platform": scene.platform,
         "sat:orbit_state": scene.orbit_state, "calibration": scene.calibration,
@@ -111,20 +112,20 @@ def _encodable(scene: Scene) -> Scene:
         if not is_text(text):
             raise UnsupportedItemError(
                 f"item {scene.id!r} has in {what} {text!r}, which holds half a character (a lone "
-                f"surrogate). {_MEND}"
+                f"surrogate), so no file can hold it. {_MEND}"
             )
     return scene
 
 
 def _as_json(item: pystac.Item) -> dict[str, Any]:
-    """An item as JSON with absolute hrefs: pystac keeps those of assets as the file has them."""
+    """An item as JSON with absolute hrefs, since pystac keeps relative hrefs of assets."""
     whole = item.clone()
     try:
         whole.make_asset_hrefs_absolute()
     except pystac.STACError as error:
         raise UnsupportedItemError(
             f"item {item.id!r} has assets at relative hrefs and no address of its own. Read it "
-            "with `pystac.Item.from_file(...)`, or `item.set_self_href(...)`."
+            "with `pystac.Item.from_file(...)`, or set one with `item.set_self_href(...)`."
         ) from error
     return whole.to_dict(transform_hrefs=False)
 
@@ -132,7 +133,9 @@ def _as_json(item: pystac.Item) -> dict[str, Any]:
 def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     properties = item.get("properties")
     if not isinstance(properties, Mapping):
-        raise UnsupportedItemError(f"item {name!r} has properties {properties!r}.")
+        raise UnsupportedItemError(
+            f"item {name!r} has properties {brief(properties)}, expected an object. {_MEND}"
+        )
     rule = _rule(item, row, name)
     footprint = footprint_of(item)
     start, end = _dates(item)
@@ -188,7 +191,7 @@ def _rule(item: Mapping[str, Any], row: Provider, name: str) -> CollectionRule:
     rule = row.collections.get(collection)
     if rule is None:
         why = why_not(item)
-        known = f"provider {row.name!r} is known to have {sorted(row.collections)}."
+        known = f"the known collections of provider {row.name!r} are {sorted(row.collections)}."
         raise UnsupportedItemError(
             f"item {name!r} is of collection {collection!r}"
             + (f" and {why}" if why else f"; {known}")
@@ -202,7 +205,7 @@ def _rule(item: Mapping[str, Any], row: Provider, name: str) -> CollectionRule:
 
 
 def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
-    """Nominal time and end; only items without a nominal time (weather) go by their start."""
+    """Nominal time and end; items without a nominal time (weather) use their start."""
     first, last = span_of(item)
     moment = item["properties"].get("datetime")
     return utc(str(moment)) if moment else first, last
@@ -211,13 +214,13 @@ def _dates(item: Mapping[str, Any]) -> tuple[dt.datetime, dt.datetime]:
 def _raw_assets(
     item: Mapping[str, Any], rule: CollectionRule, row: Provider, name: str
 ) -> dict[str, Mapping[str, Any]]:
-    """Raw assets by our band names; all but the optional must be there, and be files."""
+    """Raw assets by our band names; every asset must be a file, optional ones may be missing."""
     found = item.get("assets") or {}
     optional = {band: key for band, key in rule.optional.items() if key in found}
     if not rule.assets and not optional:
         raise UnsupportedItemError(
-            f"item {name!r} has assets {sorted(found)}, expected one of "
-            f"{sorted(rule.optional.values())} at least."
+            f"item {name!r} has assets {sorted(found)}, expected at least one of "
+            f"{sorted(rule.optional.values())}."
         )
     keys = {**rule.assets, **optional}
     if missing := sorted(key for key in rule.assets.values() if key not in found):
@@ -246,7 +249,7 @@ def _keys(rule: CollectionRule) -> dict[str, str]:
 
 
 def _href(raw: Mapping[str, Any]) -> str:
-    """Where an asset is; of Azure's own scheme, the address that any client reads."""
+    """Address of an asset; Azure's own scheme becomes the https address."""
     href = str(raw.get("href", "")).removeprefix("file://")
     if not href.startswith("abfs://"):
         return href
@@ -258,13 +261,13 @@ def _href(raw: Mapping[str, Any]) -> str:
 
 
 def _cure(item: Mapping[str, Any], collection: str, found: Mapping[str, Any]) -> str:
-    """What to do about an item whose assets are not called as expected."""
+    """What to do about an item whose assets have other names than expected."""
     if is_zarr(item):
-        return " It has its bands in a Zarr store (EOPF), which is not read."
+        return " Its bands are in a Zarr store (EOPF), which cannot be read."
     for other in PROVIDERS.values():
         rule = other.collections.get(collection)
         if rule and all(key in found for key in rule.assets.values()):
-            return f" They are called as by {other.name}: pass `provider={other.name!r}`."
+            return f" They have the names of {other.name}: pass `provider={other.name!r}`."
     return ""
 
 
@@ -274,7 +277,7 @@ def _crs(
     rule: CollectionRule,
     name: str,
 ) -> str:
-    """CRS of the bands, which the item or (CDSE) each of its assets states."""
+    """CRS of the bands, which the item or (CDSE) each asset states."""
     codes = [_code(asset, name) or _code(properties, name) for asset in assets.values()]
     if any(code != codes[0] for code in codes):
         raise UnsupportedItemError(
@@ -289,15 +292,15 @@ def _crs(
         ) from error
     if rule.modality in SERIES and not crs.is_projected:
         raise UnsupportedItemError(
-            f"item {name!r} has CRS {codes[0]!r}, expected a projected one: an image in radar or "
-            "sensor geometry is placed wrongly by what its item declares. Use terrain-corrected "
-            "data (Sentinel-1 RTC, Sentinel-2 L2A)."
+            f"item {name!r} has CRS {codes[0]!r}, expected a projected one: the declared position "
+            "of an image in radar or sensor geometry is wrong. Use terrain-corrected data "
+            "(Sentinel-1 RTC, Sentinel-2 L2A)."
         )
     return str(crs.to_string())
 
 
 def _code(stated: Mapping[str, Any], name: str) -> str | None:
-    """CRS as an item or an asset states it; None = not stated."""
+    """CRS as an item or an asset states it; None if it does not."""
     try:
         return code_of(stated)
     except ValueError as error:
@@ -315,7 +318,7 @@ def _asset(
     is_class = band in _NO_VALUES
     grid = Grid()
     if rule.modality != "weather":
-        # Files of Sentinel-2 have several pixel sizes, so an item's own shape is that of some.
+        # Sentinel-2 files have several pixel sizes, so an item's shape holds only for some.
         grid = grid_of(raw, properties, alike=rule.modality != "sentinel2")
         if why := grid.why_not():
             key = _keys(rule)[band]
@@ -332,16 +335,16 @@ def _asset(
 
 
 def _nodata(band: str, raw: Mapping[str, Any], rule: CollectionRule, name: str) -> float | None:
-    """DN that means nothing: as the file's item declares, else as its collection is known."""
+    """Nodata DN: as the item declares it, else as known for the collection."""
     found, known = declared(raw, "nodata"), rule.nodata.get(band)
     if any(map(math.isnan, found)):
-        # NaN equals nothing, itself included, and so stands in a set once for each place.
+        # NaN does not equal itself, so a set holds it several times.
         found = {number for number in found if not math.isnan(number)} | {math.nan}
     if band == CLOUD_PROBABILITY:
         return known  # catalogues declare 0, which is a probability
     if len(found) > 1 or (found and rule.modality == "sentinel2" and found != {known}):
         raise UnsupportedItemError(
             f"asset {_keys(rule)[band]!r} of item {name!r} declares nodata {sorted(found)}, "
-            f"expected {known}: missing pixels would be taken for values. {_MEND}"
+            f"expected {known}: missing pixels would be read as values. {_MEND}"
         )
     return found.pop() if found else known

@@ -1,7 +1,7 @@
-"""What is known of each provider's catalogue, as data.
+"""Facts about each provider's catalogue, as data.
 
-A provider is a row: how its collections are called, what its assets are called, what a
-digital number means. A new catalogue is a new row.
+A provider is a row: the names of its collections and assets, and the meaning of a digital
+number. Another catalogue needs one more row.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = [
     "tell_provider",
 ]  # fmt: skip
 
-#: How the offset of a collection's values is known: there is none; the processing baseline
-#: says, since the files hold the DN that ESA made; or a flag of the catalogue says, since
-#: its own files may have been shifted.
+#: Source of a collection's offset: "none" if it has no offset; "baseline" if the files hold
+#: ESA's original DN, so that the processing baseline decides; "flag" if the catalogue may have
+#: shifted the files and states it in a flag.
 OffsetSource = Literal["none", "baseline", "flag"]
 
-#: Links that say whose catalogue an item is from.
+#: Links that show which catalogue an item is from.
 _HOME_LINKS: Final = {"self", "root", "parent", "collection", "canonical"}
 
 
@@ -50,26 +50,26 @@ class CollectionRule:
     scale : float
         Value of one DN.
     nodata : mapping
-        Our band name to the DN that means nothing, where the files or items do not say.
+        Our band name to the nodata DN, for use if neither file nor item declares it.
     offset : str
-        Where the offset comes from: ``none``, ``baseline`` or ``flag``. Reflectance carries
+        Where the offset comes from: ``none``, ``baseline`` or ``flag``. Reflectance has
         an offset of -0.1 from processing baseline 04.00 on (ESA, Sentinel-2 Products
         Specification Document, "BOA_ADD_OFFSET" = -1000).
     calibration : str
-        Radar calibration where the item does not name it.
+        Radar calibration, for items that do not name it.
     dated : bool
-        False for collections that hold for any year, such as a DEM.
+        False for collections that are valid for any year, such as a DEM.
     searched : bool
-        False for collections that a search leaves out unless they are asked for, since a
-        better one holds the same acquisitions.
+        False for collections that a search leaves out unless the user names them, since a
+        better collection holds the same acquisitions.
     optional : mapping
-        Assets by our name that some items have, beside those of ``assets``. Where ``assets``
-        is empty, an item has one of these at least.
+        Further assets by our name that only some items have. If ``assets`` is empty, an item
+        needs at least one of them.
     accumulation : str
-        What amounts of weather stand for; see `cubecrop.schema.Accumulation`.
+        Period that weather amounts cover; see `cubecrop.schema.Accumulation`.
     declares_offset : bool
-        Whether items declare an offset of -0.1 whatever their baseline, so that it is no
-        evidence against it.
+        Whether items declare an offset of -0.1 whatever their baseline. The declaration then
+        does not contradict the baseline.
     """
 
     modality: Modality
@@ -89,7 +89,7 @@ class CollectionRule:
 class Provider:
     """A catalogue: name, collections in order of preference, URL of its STAC API if it has one.
 
-    ``homes`` are the hosts and S3 buckets of its links and files, by which its items are told;
+    ``homes`` are the hosts and S3 buckets of its links and files, which identify its items;
     ``access`` is how its files are opened.
     """
 
@@ -105,7 +105,7 @@ class Provider:
         return [key for key, rule in rules if rule.modality == modality and rule.searched]
 
     def searching(self, collections: Iterable[str] | None = None) -> Provider:
-        """Give this catalogue with the named collections searched and no other; None means all."""
+        """Return the provider with only the named collections searched; None means all."""
         wanted = list(self.collections if collections is None else collections)
         if unknown := [key for key in wanted if key not in self.collections]:
             raise ArchiveError(
@@ -117,7 +117,7 @@ class Provider:
 
 
 def tell_provider(item: Mapping[str, Any]) -> Provider:
-    """Tell from links, hrefs and collection whose an item is; ``LOCAL`` where nothing says.
+    """The provider of an item, from its links, hrefs and collection; else ``LOCAL``.
 
     Raises
     ------
@@ -129,35 +129,35 @@ def tell_provider(item: Mapping[str, Any]) -> Provider:
     if len(both) > 1 or (by_links and by_files and not by_links & by_files):
         raise UnsupportedItemError(
             f"item {str(item.get('id'))!r} has links of {sorted(by_links)} and files of "
-            f"{sorted(by_files)}, expected those of one provider: the same DN mean different "
-            "reflectances with each. Say whose it is, `provider=...`."
+            f"{sorted(by_files)}, expected one provider: the same DN means a different "
+            "reflectance with each. Name the right one with `provider=...`."
         )
     if both:
         return PROVIDERS[both.pop()]
-    # A mirror of a collection that only one catalogue has.
+    # It may be a mirror of a collection that only one catalogue has.
     collection = str(item.get("collection"))
     owners = [row for row in PROVIDERS.values() if collection in row.collections]
     return owners[0] if len(owners) == 1 else LOCAL
 
 
 def check_provider(item: Mapping[str, Any], row: Provider) -> None:
-    """Raise where links and files name other catalogues than the one an item is said to be of.
+    """Raise if links or files of an item belong to other providers than the given one.
 
-    A mirror may have its files anywhere, and what is called ``local`` may be anybody's.
+    A mirror may have its files anywhere, and a ``local`` item may come from any provider.
     """
     by_links, by_files = _named_by(item)
     named = by_links | by_files
-    # By home: a row that somebody made of one of ours has a name of its own.
+    # Compare homes, not names: a user may derive a provider from one of these under another name.
     if named and row.homes and not any(PROVIDERS[name].homes & row.homes for name in named):
         raise UnsupportedItemError(
-            f"item {str(item.get('id'))!r} is said to be of {row.name!r}, but its links or files "
-            f"are of {sorted(named)}: the same DN mean different reflectances with each. Leave "
-            "`provider=` out, or say whose it is."
+            f"item {str(item.get('id'))!r} should be of {row.name!r}, but its links or files are "
+            f"of {sorted(named)}: the same DN means a different reflectance with each. Leave "
+            "`provider=` out, or name the right one."
         )
 
 
 def _named_by(item: Mapping[str, Any]) -> tuple[set[str], set[str]]:
-    """Providers at whose addresses an item's links are, and its files."""
+    """Providers that host an item's links, and those that host its files."""
     links, assets = item.get("links"), item.get("assets")
     pages = [
         str(link.get("href", ""))
@@ -173,23 +173,23 @@ def _named_by(item: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 
 def provider_at(url: str) -> Provider:
-    """Whose STAC API an address is; ``LOCAL`` where it is nobody's that we know."""
+    """The provider of a STAC API; ``LOCAL`` if its address is not known."""
     names = _at_home([url])
     if not names:
         return LOCAL
     row = PROVIDERS[names.pop()]
-    # Another version of the API has other collections: take those that it lists.
+    # Another version of the API has other collections: search all that it lists.
     return row if url.rstrip("/") == row.url else row.searching()
 
 
 def _at_home(hrefs: Iterable[str]) -> set[str]:
-    """Names of the providers that are at home at some addresses."""
+    """Names of the providers that own any of the addresses."""
     places = {place for href in hrefs for place in _places(href)}
     return {row.name for row in PROVIDERS.values() if row.homes & places}
 
 
 def _places(href: str) -> Iterator[str]:
-    """Host with and without its first labels, and the S3 bucket, of an address."""
+    """The host of an address, its parent domains and its S3 bucket."""
     try:
         parts = urlsplit(href)
         host = (parts.hostname or "").lower()
@@ -217,7 +217,7 @@ def _sentinel2(
         modality="sentinel2",
         assets=assets,
         scale=1e-4,
-        # 0 % of cloud is a value, though catalogues call 0 nodata of that asset too.
+        # 0 % of cloud is a value, even though catalogues declare 0 as nodata of that asset too.
         nodata={**dict.fromkeys(assets, 0.0), CLOUD_PROBABILITY: 255.0},
         offset=offset,
         searched=searched,
@@ -231,7 +231,7 @@ _COMMON_NAMES: Final = {
     "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B11": "swir16", "B12": "swir22",
     "SCL": "scl",
 }  # fmt: skip
-#: Each band at the resolution it was taken with.
+#: Each band at its native resolution.
 _SIZED_NAMES: Final = {
     band: f"{band}_{10 if band in {'B02', 'B03', 'B04', 'B08'} else 20}m" for band in _ESA_NAMES
 }
@@ -277,8 +277,8 @@ PLANETARY_COMPUTER: Final = Provider(
             nodata=dict.fromkeys(_RADAR, -32768.0),
         ),
         "cop-dem-glo-30": _ELEVATION,
-        # A month an item: analyses ("an") have the temperature, forecasts ("fc") the amounts,
-        # which are of the hour before the stamp. It ends with 2020.
+        # One item is a month. Analyses ("an") have the temperature; forecasts ("fc") have the
+        # amounts of the hour before the time stamp. The collection ends with 2020.
         "era5-pds": CollectionRule(
             modality="weather",
             assets={},
@@ -293,8 +293,8 @@ PLANETARY_COMPUTER: Final = Provider(
     },
 )
 
-#: Version 1 and, for ``sentinel-s2-l2a-cogs``, version 0. Of ``sentinel-2-l2a`` the flag is
-#: wrong at times (Element84/earth-search issues 66 and 71), so that ``c1-l2a`` is searched.
+#: Version 1 and, for ``sentinel-s2-l2a-cogs``, version 0. The flag of ``sentinel-2-l2a`` is
+#: sometimes wrong (Element84/earth-search issues 66 and 71), so ``c1-l2a`` is searched instead.
 EARTH_SEARCH: Final = Provider(
     name="earth-search",
     url="https://earth-search.aws.element84.com/v1",
@@ -325,7 +325,7 @@ CDSE: Final = Provider(
     access=COPERNICUS_S3,
     homes=frozenset({"dataspace.copernicus.eu", "eodata"}),
     collections={
-        # The -0.1 is a constant of what writes the items: eu-cdse/eometadatatool,
+        # The program that writes the items always declares -0.1: eu-cdse/eometadatatool,
         # eometadatatool/stac/sentinel-2-l2a/template/stac_s2l2a.py.
         "sentinel-2-l2a": replace(_sentinel2(_SIZED_NAMES, "baseline"), declares_offset=True)
     },

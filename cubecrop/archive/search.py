@@ -1,4 +1,4 @@
-"""What an archive holds for an area and a season."""
+"""Search an archive for the scenes of an area and a season."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["Scenes", "as_modalities", "search", "season_for"]
 class Scenes:
     """The scenes of one search, in order of time.
 
-    ``superseded`` are older processings of acquisitions that a newer one replaces.
+    ``superseded`` are older processings that a newer processing replaces.
     """
 
     archive: str
@@ -85,12 +85,12 @@ class Scenes:
             found = self.of(modality)
             if not found:
                 continue
-            told = f"{len(found)} scene{'' if len(found) == 1 else 's'}"
+            text = f"{len(found)} scene{'' if len(found) == 1 else 's'}"
             if modality in SERIES:
                 days = sorted({scene.solar_day for scene in found})
-                told += f" on {len(days)} date{'' if len(days) == 1 else 's'}"
-                told += f", {days[0]} to {days[-1]}"
-            rows.append((modality, told))
+                text += f" on {len(days)} date{'' if len(days) == 1 else 's'}"
+                text += f", {days[0]} to {days[-1]}"
+            rows.append((modality, text))
         if self.superseded:
             rows.append(("superseded", f"{len(self.superseded)} older processings"))
         return rows
@@ -122,17 +122,17 @@ def search(
     archive : str, Path or Archive
         See `open_archive`.
     modalities : iterable of str
-        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to look for. What is
-        not found is absent, unless no satellite image at all is found. Sentinel-1 of other
-        polarisations than VV and VH is not looked for.
+        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to search for. A
+        modality without scenes is absent; without any satellite scene the search fails.
+        Sentinel-1 items without VV and VH are skipped.
     weather : str, Path or Archive, optional
-        Where the weather is, if not in the archive: a key of `WEATHER_SOURCES`
+        Source of the weather, if not the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
         or another archive.
     cache : path, optional
-        Folder that keeps the answers of a STAC API, for the next search of the same area and
-        season, also without a network; see `CachedArchive`. For `open_season` and what stands
-        on it, give it to `open_archive`.
+        Folder that keeps the answers of a STAC API. The same search then needs no network;
+        see `CachedArchive`. To use it with `open_season`, `classify` or `train`, pass it to
+        `open_archive`.
 
     Returns
     -------
@@ -141,8 +141,8 @@ def search(
     Raises
     ------
     NoScenesError
-        No Sentinel image meets the area and the season, though some were asked for; or the
-        archive named for the weather has none.
+        No Sentinel image meets the area and the season, although a Sentinel modality was
+        requested; or the archive named for the weather has no weather.
     UnsupportedItemError
         An item that was found cannot be used; the message names it.
     """
@@ -167,12 +167,12 @@ def search(
 
 
 def as_modalities(modalities: object) -> tuple[Modality, ...]:
-    """Modalities as a tuple; raises `SchemaError` where one is not known, or there is none."""
+    """Modalities as a tuple; raises `SchemaError` if one is not known or there are none."""
     return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:
-    """A season as it is, or the default one of a harvest year in the area's hemisphere."""
+    """A season unchanged, or the default season of a harvest year in the area's hemisphere."""
     if isinstance(season, Season):
         return season
     south = area.centre.y < 0
@@ -180,14 +180,14 @@ def season_for(season: Season | int, area: Aoi) -> Season:
 
 
 def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) -> list[Scene]:
-    """Weather of another source than the imagery's, a store or an archive."""
+    """Weather from a store or an archive other than the one with the images."""
     if isinstance(weather, str | Path) and (store := weather_store(weather, season)) is not None:
         return [store]
     source = open_archive(weather)
     found = list(_search_modality(source, "weather", area.lonlat, season))
     if not found:
         raise NoScenesError(
-            f"archive {source.name} has no weather for {area} in season {season}. Take another "
+            f"archive {source.name} has no weather for {area} in season {season}. Use another "
             f"source: {', '.join(WEATHER_SOURCES)}, or a Zarr store."
         )
     return found
@@ -196,7 +196,7 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
 def _search_modality(
     source: Archive, modality: Modality, area: shapely.Geometry, season: Season
 ) -> Iterator[Scene]:
-    # A day more on each side, since solar days are not UTC days; the exact cut is below.
+    # One day more on each side, since solar days are not UTC days; the exact cut is below.
     first = dt.datetime.combine(season.start, dt.time(), dt.UTC) - dt.timedelta(days=1)
     last = dt.datetime.combine(season.end, dt.time.max, dt.UTC) + dt.timedelta(days=1)
     for collection in source.provider.collections_of(modality):
@@ -205,7 +205,7 @@ def _search_modality(
         for item in source.items([collection], area, interval):
             if modality == "sentinel1" and _of_other_polarisations(item):
                 continue
-            # An archive of nobody's may hold items that were fetched from somebody's.
+            # A local archive may hold items that were copied from a known provider.
             row = source.provider if source.provider.name != LOCAL.name else None
             scene = normalise_item(item, provider=row)
             if modality not in SERIES or season.start <= scene.solar_day <= season.end:
@@ -213,15 +213,15 @@ def _search_modality(
 
 
 def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
-    """Whether a radar item states polarisations, and lacks one of those that a series holds.
+    """Whether a radar item states its polarisations and lacks VV or VH.
 
-    A season over land is of VV and VH; the poles (HH, HV) and the first years have others too.
+    Images over land have VV and VH; those of polar regions and of the first years may differ.
     """
     properties = item.get("properties")
     stated = properties.get("sar:polarizations") if isinstance(properties, Mapping) else None
     if not isinstance(stated, list | tuple) or not stated:
         return False
-    return not {band.upper() for band in SENTINEL1_BANDS} <= {str(one).upper() for one in stated}
+    return not {band.upper() for band in SENTINEL1_BANDS} <= {str(band).upper() for band in stated}
 
 
 def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
@@ -233,12 +233,12 @@ def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modal
     if extent.area.intersects(area.lonlat):
         return start + (
             f"It covers the area from {extent.start:%Y-%m-%d} to {extent.end:%Y-%m-%d}; "
-            "choose a harvest year whose season lies within."
+            "choose a harvest year whose season lies within that time."
         )
     swapped = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
     hint = (
         "Longitude and latitude look swapped: give (west, south, east, north)."
         if extent.area.intersects(swapped)
-        else "Choose an area within."
+        else "Choose an area within that."
     )
     return start + f"It covers {extent}. {hint}"

@@ -1,4 +1,4 @@
-"""Answers of STAC APIs kept on disk, so that the same question is asked once."""
+"""Keep answers of STAC APIs on disk, so that a repeated search needs no request."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ __all__ = ["CachedArchive"]
 
 _FORMAT: Final = 1
 _CURE: Final = "Name another cache."
-#: Column with an item as the server gave it: the rest of the table holds it with less detail.
+#: Column with the complete item as JSON; the other columns hold only a part of it.
 _RAW: Final = "item"
 _SEAL: Final = b"cubecrop"
-#: Items of a day may still be published this long after it.
+#: Items of a day may be published up to this long after it.
 _SETTLED: Final = dt.timedelta(days=30)
-#: Until then an answer counts for so long.
+#: Lifetime of an answer whose interval may still get items.
 _FRESH: Final = dt.timedelta(days=1)
-#: Properties that other readers of the file may want; those that differ in type stay out.
+#: Properties that other readers of the file may want and that always have the same type.
 _DATES: Final = ("datetime", "start_datetime", "end_datetime")
 
 
@@ -47,11 +47,11 @@ _DATES: Final = ("datetime", "start_datetime", "end_datetime")
 class CachedArchive:
     """An archive whose answers are kept in a folder, one stac-geoparquet file a question.
 
-    A question is the archive's name, collections, area and interval. Its answer holds until
-    its file is deleted; one stored less than 30 days after the interval's end is asked for
-    again after a day, and used with a warning where the server does not answer. A damaged
-    file, or one cut short, is asked for again. That nothing was found holds for a day, and
-    longer where the server does not answer; so does what the collections say of their extent.
+    A question is the archive's name, collections, area and interval. An answer is valid until
+    its file is deleted. Three kinds of answers are valid for one day only: those stored less
+    than 30 days after the end of the interval, empty ones, and extents of collections. If the
+    server does not answer, an expired answer is used with a warning. A damaged or incomplete
+    file is replaced by another request.
     """
 
     archive: Archive
@@ -62,12 +62,12 @@ class CachedArchive:
 
     @property
     def name(self) -> str:
-        """Name of the archive behind."""
+        """Name of the cached archive."""
         return self.archive.name
 
     @property
     def provider(self) -> Provider:
-        """Whose catalogue it is."""
+        """Provider of the cached archive."""
         return self.archive.provider
 
     def items(
@@ -97,7 +97,7 @@ class CachedArchive:
         yield from found
 
     def extent(self, collections: Iterable[str]) -> Extent | None:
-        """Where and when the collections have items."""
+        """The area and interval in which the collections have items."""
         wanted = sorted(collections)
         path, query = self._question(wanted, "json", extent=True)
         kept = _read_extent(path, query)
@@ -116,7 +116,7 @@ class CachedArchive:
     def _question(
         self, wanted: list[str], suffix: str, **asked: object
     ) -> tuple[Path, dict[str, object]]:
-        """The file that answers a question, and the question as that file must state it."""
+        """The file for the answer to a question, and the question as that file must state it."""
         query = {"format": _FORMAT, "archive": self.name, "collections": wanted, **asked}
         key = hashlib.sha256(json.dumps(query, sort_keys=True).encode()).hexdigest()
         return self.folder / f"{'+'.join(wanted)[:80]}-{key[:32]}.{suffix}", query
@@ -124,13 +124,13 @@ class CachedArchive:
     def _warn(self, path: Path, stored: dt.datetime, error: ArchiveError) -> None:
         warnings.warn(
             f"{self.name} does not answer, so the answer of {stored:%Y-%m-%d} in {path} is "
-            f"used, which may lack what was published since ({error}).",
+            f"used. It may lack items that were published since ({error}).",
             stacklevel=3,
         )
 
 
 def _is_stale(stored: dt.datetime, interval: Interval | None, *, empty: bool) -> bool:
-    # Collections without a date do not grow, but may be added.
+    # A collection without dates does not grow, but an empty one may be filled later.
     settled = not empty and (interval is None or stored >= interval[1] + _SETTLED)
     return not settled and dt.datetime.now(dt.UTC) - stored > _FRESH
 
@@ -138,7 +138,7 @@ def _is_stale(stored: dt.datetime, interval: Interval | None, *, empty: bool) ->
 def _read(
     path: Path, query: Mapping[str, Any]
 ) -> tuple[list[Mapping[str, Any]], dt.datetime] | None:
-    """Items and when they were stored; None unless all are there as they were written."""
+    """Items and the time they were stored; None unless the file is complete and intact."""
     try:
         table = pq.read_table(path, columns=[_RAW])
         seal = json.loads(table.schema.metadata[_SEAL])
@@ -155,14 +155,14 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
 
     texts = [json.dumps(item) for item in items]
     try:
-        # Of no item no table can be made, so the first column is ours alone.
+        # stac-geoparquet cannot make a table without items, so an empty one is made here.
         plain = (
             pa.table(stac_geoparquet.arrow.parse_stac_items_to_arrow(map(_plain, items)))
             if items
             else pa.table({"id": pa.array([], pa.string())})
         )
     except (pa.ArrowException, LookupError, TypeError, ValueError, AttributeError):
-        return  # an item is malformed, which is told with its name where it is normalised
+        return  # an item is malformed; `normalise_item` raises and names it
     table = plain.append_column(_RAW, pa.array(texts, pa.string()))
     seal = {
         "query": query,
@@ -174,7 +174,7 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
             stac_geoparquet.arrow.to_parquet(table, part)
         else:
             pq.write_table(table, part)
-        # It writes metadata of its own and drops ours, so these are put beside its own after.
+        # stac-geoparquet replaces the metadata, so ours is added afterwards.
         made = pq.read_table(part)
         known = made.schema.metadata or {}
         pq.write_table(
@@ -183,7 +183,7 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
 
 
 def _read_extent(path: Path, query: Mapping[str, Any]) -> tuple[Extent | None, dt.datetime] | None:
-    """An extent, None where there is none, and when it was stored; None unless all is there."""
+    """An extent (or None) and the time it was stored; None unless the file is intact."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         stored, found = dt.datetime.fromisoformat(kept["stored"]), kept["found"]
@@ -210,7 +210,7 @@ def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) ->
 
 
 def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
-    """What every item of a catalogue has in one form, since a table has one type a column."""
+    """The part of an item that has the same types in all items, for columns of a table."""
     stated, footprint = item["properties"], footprint_of(item)
     return {
         "type": "Feature",

@@ -1,4 +1,4 @@
-"""Signing addresses where files are opened: tokens live shorter than a run may take."""
+"""Sign addresses when files are opened, since tokens may expire during a run."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["COPERNICUS_S3", "OPEN_S3", "PLANETARY_COMPUTER_TOKENS", "sign_planet
 
 
 def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
-    """Sign an address of the Planetary Computer's blob storage; others come back as they are.
+    """Sign an address of the Planetary Computer's blob storage; others are returned unchanged.
 
-    Tokens are kept by `planetary_computer` until a minute before they run out.
+    The package `planetary_computer` keeps tokens until a minute before they expire.
 
     Parameters
     ----------
     href : str
         Address of a file.
     renew : bool, default False
-        Forget the tokens that are kept: one of them was refused.
+        Request new tokens, because the server refused one.
 
     Raises
     ------
@@ -33,13 +33,13 @@ def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
         return href
     try:
         with warnings.catch_warnings():
-            # Its settings are declared in a way that pydantic 2 calls old.
+            # Its settings use a form that pydantic 2 deprecates.
             warnings.simplefilter("ignore", DeprecationWarning)
             from planetary_computer import sas
     except ImportError as error:
         raise MissingExtraError(
-            f"{href} can be read with a token only, for which the package planetary-computer is "
-            "needed. Install it with `pip install 'cubecrop[planetary-computer]'`."
+            f"{href} needs a token, which the package planetary-computer requests. "
+            "Install it with `pip install 'cubecrop[planetary-computer]'`."
         ) from error
     if renew:
         sas.TOKEN_CACHE.clear()
@@ -47,7 +47,7 @@ def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
 
 
 PLANETARY_COMPUTER_TOKENS: Final = Access(signer=sign_planetary_computer)
-#: Buckets that anybody reads without an account, in Frankfurt as those of Earth Search are.
+#: Public buckets that need no account, in the region of Earth Search's buckets (Frankfurt).
 OPEN_S3: Final = Access(options=(("AWS_NO_SIGN_REQUEST", "YES"), ("AWS_REGION", "eu-central-1")))
 #: https://documentation.dataspace.copernicus.eu/APIs/S3.html
 COPERNICUS_S3: Final = Access(

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["is_text", "is_zarr", "why_not", "why_not_an_item", "zarr_asset"]
 
-#: Pattern of the collection, the id and the product type of an item, to a reason and a cure.
+#: Pattern for collection, id and product type of an item, and the reason and cure.
 _REASONS: Final = tuple(
     (re.compile(pattern, re.IGNORECASE), reason)
     for pattern, reason in (
@@ -29,13 +29,13 @@ _REASONS: Final = tuple(
         ),
         (
             r"sentinel-?1\S*rtc|rtc-s1",
-            "is Sentinel-1 RTC in a form that is not known. Use 'sentinel-1-rtc' of "
-            "planetary-computer, or a catalogue in its form.",
+            "is Sentinel-1 RTC in an unknown format. Use 'sentinel-1-rtc' of "
+            "planetary-computer, or a catalogue in its format.",
         ),
         (
             r"sentinel-?1-?grd|_GRD[HMF]_",
-            "is Sentinel-1 GRD in radar geometry: amplitudes on ground control points, and "
-            "what is declared of its CRS places them wrongly. Use 'sentinel-1-rtc' of "
+            "is Sentinel-1 GRD in radar geometry, on ground control points: its declared CRS "
+            "would place it wrongly. Use 'sentinel-1-rtc' of "
             "planetary-computer.",
         ),
         (
@@ -45,22 +45,22 @@ _REASONS: Final = tuple(
         ),
         (
             r"pre-c1-l2a",
-            "is Sentinel-2 of before Collection 1, of which no flag says whether it is "
-            "offset. Use 'sentinel-2-c1-l2a'.",
+            "is Sentinel-2 from before Collection 1, and no flag states whether its values "
+            "have the offset. Use 'sentinel-2-c1-l2a'.",
         ),
         (r"cop-dem-glo-90", "is the 90 m elevation model. Use 'cop-dem-glo-30'."),
         (
             r"modis|hls2?|landsat|naip|sentinel-?[356]|(^|[_ ])S[356][ABP]_",
-            "is of a sensor whose bands no model here knows. Use Sentinel-2 L2A.",
+            "is from a sensor that cubecrop does not support. Use Sentinel-2 L2A.",
         ),
         (
             r"worldcover|lulc|land-?cover|cropland|usda-cdl",
-            "is a map, not an image to make one from. Use Sentinel-2 L2A and Sentinel-1 RTC.",
+            "is a map, not a satellite image. Use Sentinel-2 L2A and Sentinel-1 RTC.",
         ),
         (
             r"(^| )(nasadem|alos-dem|3dep|cop-dem-eea|cop-dem-glo-30-)",
-            "is an elevation model in another form. Use 'cop-dem-glo-30' of planetary-computer or "
-            "earth-search.",
+            "is an elevation model in another format. Use 'cop-dem-glo-30' of planetary-computer "
+            "or earth-search.",
         ),
     )
 )  # fmt: skip
@@ -68,37 +68,39 @@ _WEATHER: Final = re.compile(r"era5|daymet|gridmet|nclimgrid|terraclimate|ecmwf"
 
 
 def why_not(item: Mapping[str, Any]) -> str:
-    """Reason and cure for an item of a collection that no rule knows, "" where none is known."""
+    """Reason and cure for an item of an unknown collection; "" if no reason is known."""
     properties = item.get("properties")
     properties = properties if isinstance(properties, Mapping) else {}
     if _WEATHER.search(str(item.get("collection"))):
         return (
-            "is weather in a form that is not read from an item. Give its Zarr store, or another "
-            "source, as `weather=...`."
+            "is weather in a format that cannot be read from an item. Pass its Zarr store, or "
+            "another source, as `weather=...`."
         )
     if is_zarr(item):
-        return "has its bands in a Zarr store (EOPF), expected one GeoTIFF or JPEG 2000 a band."
+        return (
+            "has its bands in a Zarr store (EOPF), expected one GeoTIFF or JPEG 2000 file per band."
+        )
     kind = properties.get("product:type"), properties.get("sar:product_type")
     text = " ".join(str(part) for part in (item.get("collection"), item.get("id"), *kind) if part)
     return next((reason for pattern, reason in _REASONS if pattern.search(text)), "")
 
 
 def why_not_an_item(item: Mapping[str, Any]) -> str:
-    """Reason for JSON that is no STAC item at all, "" where it is one."""
+    """Reason why JSON is not a STAC item; "" if it is one."""
     kind = item.get("type")
     if kind in ("Collection", "Catalog") or (kind is None and "extent" in item):
         return f"is a STAC {kind or 'Collection'}, expected an Item. Search it for items."
     if kind != "Feature":
         return f"has type {kind!r}, expected a STAC Item ('Feature')."
     if not isinstance(item.get("id"), str) or not item["id"]:
-        return f"has id {item.get('id')!r}, expected a text: scenes are told apart by it."
+        return f"has id {item.get('id')!r}, expected text that identifies the scene."
     if not is_text(item["id"]):
         return "has half a character (a lone surrogate) in its id, which no file can hold."
     return ""
 
 
 def is_text(text: str) -> bool:
-    """Whether a text can be written to a file: it has no half of a character."""
+    """Whether a text can be written to a file: it has no lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -107,13 +109,13 @@ def is_text(text: str) -> bool:
 
 
 def is_zarr(item: Mapping[str, Any]) -> bool:
-    """Whether an item's data are Zarr stores."""
+    """Whether an asset of an item is a Zarr store."""
     assets = item.get("assets")
     found = assets.values() if isinstance(assets, Mapping) else ()
     return any(zarr_asset(asset) for asset in found if isinstance(asset, Mapping))
 
 
 def zarr_asset(asset: Mapping[str, Any]) -> bool:
-    """Whether an asset lies in a Zarr store."""
+    """Whether an asset is, or lies in, a Zarr store."""
     text = f"{asset.get('type')} {str(asset.get('href')).split('?')[0]}"
     return re.search(r"vnd[.+]zarr|\.zarr(/|$)", text) is not None

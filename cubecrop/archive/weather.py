@@ -1,4 +1,4 @@
-"""Weather of other places than the imagery's: known sources, and any Zarr store."""
+"""Weather from another source than the images: known sources, and any Zarr store."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class WeatherSource:
     Parameters
     ----------
     url : str
-        Where it is.
+        Address of the store.
     accumulation : {"hour", "midnight"}
-        What its amounts are, as its documentation says: of the hour that ends at the stamp,
-        or of all since 00 UTC.
+        Period that its amounts cover, by its documentation: the hour that ends at the time
+        stamp, or the time since 00 UTC.
     about : str
-        What it is, and who may read it.
+        Content, and who may read it.
     """
 
     url: str
@@ -44,40 +44,40 @@ class WeatherSource:
     about: str
 
 
-#: Each a row. ERA5's amounts are of the hour before (ECMWF, "ERA5: data documentation",
-#: table 3); ERA5-Land's run from 00 UTC (ECMWF, "ERA5-Land: data documentation"), which
-#: the Earth Data Hub leaves as they are.
+#: ERA5's amounts cover the hour before the time stamp (ECMWF, "ERA5: data documentation",
+#: table 3). ERA5-Land's amounts start at 00 UTC (ECMWF, "ERA5-Land: data documentation"); the
+#: Earth Data Hub does not change them.
 WEATHER_SOURCES: Final[Mapping[str, WeatherSource]] = {
     "arco-era5": WeatherSource(
         url="https://storage.googleapis.com/gcp-public-data-arco-era5/ar/"
         "full_37-1h-0p25deg-chunk-1.zarr-v3",
         accumulation="hour",
-        about="ERA5, hourly, 0.25 degree, for anybody; each hour is a file of the whole globe",
+        about="ERA5, hourly, 0.25 degree, public; each hour is a file of the whole globe",
     ),
     "earth-data-hub": WeatherSource(
         url="https://data.earthdatahub.destine.eu/era5/era5-land-v0.zarr",
         accumulation="midnight",
-        about="ERA5-Land, hourly, 0.1 degree, with a token of DestinE in ~/.netrc",
+        about="ERA5-Land, hourly, 0.1 degree; needs a DestinE token in ~/.netrc",
     ),
 }
 
 
 def check_weather(weather: object, modalities: Collection[str]) -> str | Path | Archive:
-    """Give a source of weather; raise unless it is of a right kind and weather looked for.
+    """Return a weather source; raise if its type is wrong or weather is not requested.
 
     Nothing is opened.
 
     Raises
     ------
     ArchiveError
-        It is of another kind, or an address that is not read or holds a password.
+        The source has another type, or is an address with an unsupported scheme or a password.
     SchemaError
-        No weather is looked for.
+        Weather is not among the modalities.
     """
     if "weather" not in modalities:
         raise SchemaError(
             f"weather={str(weather)!r} names a source, but modalities are {list(modalities)}. Add "
-            "'weather' to them, or leave the source out, as for a model that takes no weather."
+            "'weather' to them, or leave the source out, as for a model without weather."
         )
     if not isinstance(weather, str | Path | Archive):
         raise ArchiveError(f"weather is {brief(weather)}, {_known()}.")
@@ -87,26 +87,26 @@ def check_weather(weather: object, modalities: Collection[str]) -> str | Path | 
 
 
 def open_weather(weather: object, modalities: Collection[str]) -> str | Path | Archive:
-    """A source of weather: a store by its name, an archive opened.
+    """Open a weather source if it is an archive; return the name of a store.
 
     Parameters
     ----------
     weather : str, Path or Archive
         See `cubecrop.search`.
     modalities : collection of str
-        What is looked for; weather must be among it.
+        The modalities of the search; weather must be among them.
 
     Returns
     -------
     str, Path or Archive
-        As it is, or the archive that it names.
+        The name or address of a store, or an open archive.
 
     Raises
     ------
     ArchiveError
-        It is no source of weather.
+        It is not a weather source.
     SchemaError
-        No weather is looked for.
+        Weather is not among the modalities.
     """
     source = check_weather(weather, modalities)
     if not isinstance(source, str | Path) or _store_address(source) is not None:
@@ -115,7 +115,7 @@ def open_weather(weather: object, modalities: Collection[str]) -> str | Path | A
         return open_archive(source)
     except ArchiveError as error:
         raise ArchiveError(
-            f"weather={str(source)!r} is no source of weather: {_known()} ({error})"
+            f"weather={str(source)!r} is not a weather source: {_known()} ({error})"
         ) from error
 
 
@@ -124,15 +124,15 @@ def _known() -> str:
 
 
 def weather_store(source: str | Path, season: Season) -> Scene | None:
-    """A Zarr store as a scene, or None where a name is that of an archive.
+    """A Zarr store as a scene, or None if the name is that of an archive.
 
     Parameters
     ----------
     source : str or Path
-        A key of `WEATHER_SOURCES`, or a path or address of a Zarr store. ``gs://`` stands for
-        a bucket that anybody may read.
+        A key of `WEATHER_SOURCES`, or a path or address of a Zarr store. An address with
+        ``gs://`` must be a public bucket.
     season : Season
-        Its dates, since a store is opened later.
+        Gives the dates of the scene, since the store is opened later.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def weather_store(source: str | Path, season: Season) -> Scene | None:
     Raises
     ------
     ArchiveError
-        The address is of a kind that is not read, or holds a password.
+        The address has an unsupported scheme, or holds a password.
     """
     text = str(source)
     row = WEATHER_SOURCES.get(text)
@@ -163,7 +163,7 @@ def weather_store(source: str | Path, season: Season) -> Scene | None:
 
 
 def _store_address(source: str | Path) -> str | None:
-    """Where a Zarr store is, None where a name is that of an archive."""
+    """Address of a Zarr store; None if the name is that of an archive."""
     text = str(source)
     refuse_password(text)
     row = WEATHER_SOURCES.get(text)

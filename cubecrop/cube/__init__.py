@@ -1,4 +1,4 @@
-"""Season cubes: scenes on one grid, lazily, each modality on its own dates."""
+"""Season cubes: lazy arrays of scenes on one grid, each modality on its own dates."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Opening files of a cloud: GDAL's options, signing, and trying again.
+"""Open local and remote files: GDAL's options, signed addresses, and retries.
 
-GDAL itself retries what a server asks it to (429, 5xx) and what breaks on the way. What
-remains are failures that it takes for an answer and caches: a header cut short, which it
-calls an unknown format, and a token that ran out. For those the file is opened anew, under
-a name that no cache knows and with a new signature.
+GDAL itself retries a request when the server is busy (429, 5xx) or the connection breaks. It
+takes two other failures for an answer, and caches them: a header that was cut short, which it
+reports as an unknown format, and a token that expired. After those the file is opened again,
+under a name that no cache knows and with a new signature.
 """
 
 from __future__ import annotations
@@ -42,19 +42,19 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Files of another machine that one task reads at a time: waiting is most of the work.
+#: Remote files that one task reads at a time: most of the work is waiting.
 FILES_AT_ONCE: Final = 16
 #: GDAL's configuration while files are read. An environment variable of the same name wins.
 OPTIONS: Final[dict[str, str]] = {
-    # No listing of folders and no look for files beside: a request each.
+    # Do not list folders or look for sidecar files: each costs a request.
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
-    # Blocks that stand one after another in the file come in one answer, and several requests
-    # share a connection where the server can.
+    # Fetch blocks that are adjacent in the file with one request, and let several requests share
+    # a connection if the server supports it.
     "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
     "GDAL_HTTP_MULTIPLEX": "YES",
-    # Headers of a season's files stay in memory from chunk to chunk: 16 KB each. Single blocks
-    # pass through the same memory and drive headers out, so that it must hold what all threads
-    # read for a chunk. GDAL takes its size from whoever reads the first file in a process.
+    # The headers of a season's files, 16 KB each, stay in memory from chunk to chunk. Blocks pass
+    # through the same memory and evict headers, so it must hold everything that all threads read
+    # for a chunk. GDAL fixes its size when a process reads its first file.
     "CPL_VSIL_CURL_CACHE_SIZE": "536870912",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
@@ -62,29 +62,29 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
 _ready = threading.local()
-#: Times that a file of another machine is opened, and seconds before the second time.
+#: Attempts to open a remote file, and seconds before the second attempt.
 _ATTEMPTS: Final = 3
 _DELAY: Final = 0.5
-#: A file can lose its georeference with its end, which is an error where warnings are.
+#: A truncated file can lose its georeference: a warning, which raises where warnings are errors.
 _FAILURES: Final = (
     rasterio.errors.RasterioError,
     rasterio.errors.NotGeoreferencedWarning,
     rasterio._err.CPLE_BaseError,
     OSError,
 )
-#: What GDAL says of a file that is not there, and will not be in a second.
+#: GDAL's messages about a file that does not exist: trying again does not help.
 _GONE: Final = re.compile(r"\b(404|410)\b|does not exist|NoSuchKey|NoSuchBucket")
-#: And of one that this signature, or this account, may not read.
+#: GDAL's messages about a file that this signature, or this account, may not read.
 _REFUSED: Final = re.compile(r"\b(401|403)\b|AccessDenied|InvalidAccessKeyId|SignatureDoesNot")
 
 
 class Web(Protocol):
-    """Opens GeoTIFFs of an HTTP server in another way than GDAL does."""
+    """Opens GeoTIFFs of an HTTP server without GDAL's own HTTP client."""
 
     def __call__(
         self, href: str, kept: dict[Any, Any]
     ) -> AbstractContextManager[rasterio.DatasetReader]:
-        """Open a file; ``kept`` is for what later openings of it need."""
+        """Open a file; ``kept`` stores what later openings of the same file can use."""
 
 
 @lru_cache(maxsize=4096)
@@ -98,19 +98,19 @@ def is_remote(href: str) -> bool:
 
 
 def stamp(href: str) -> tuple[int, ...]:
-    """What tells a file of this machine from one that has its name later."""
+    """Time and size of a local file, to notice when another file takes its name."""
     if _scheme(href):
         return ()
     try:
-        told = os.stat(href)  # noqa: PTH116 (a path object for each of a season's files costs more)
+        status = os.stat(href)  # noqa: PTH116 (making a path object for every file is slower)
     except OSError:
         return ()
-    return told.st_mtime_ns, told.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 @contextmanager
 def many_files() -> Iterator[None]:
-    """Set GDAL's options for this thread once, and not for each of the files that it opens."""
+    """Set GDAL's options for this thread once, instead of for every file that it opens."""
     with rasterio.Env(**_unset(OPTIONS)):
         _ready.on = True
         try:
@@ -120,12 +120,12 @@ def many_files() -> Iterator[None]:
 
 
 def _unset(options: dict[str, str]) -> dict[str, str]:
-    """Options that no environment variable states."""
+    """The options that no environment variable sets."""
     return {key: value for key, value in options.items() if key not in os.environ}
 
 
 def setting(name: str) -> str:
-    """One of GDAL's options, as the environment or `OPTIONS` has it."""
+    """Value of one of GDAL's options, from the environment or else from `OPTIONS`."""
     return os.environ.get(name, OPTIONS[name])
 
 
@@ -144,24 +144,24 @@ def with_file(
     source : Source
         Which file.
     use : callable
-        ``use(file)``; called anew at each attempt.
+        ``use(file)``; called once per attempt.
     is_known : bool, default False
-        Whether the file was opened before and nobody asks where it lies: most of the time of
-        opening one goes into its CRS, which is then left out.
+        Whether the file was opened before and its CRS and geotransform are not needed. Most of
+        the time of opening a file goes into its CRS, which is then skipped.
     web : callable, optional
-        What opens a GeoTIFF of an HTTP server; by default GDAL does.
+        Opens a GeoTIFF of an HTTP server; by default GDAL does.
     kept : dict, optional
-        What ``web`` may keep of the file from one opening to the next.
+        Where ``web`` stores what it can use when the file is opened again.
 
     Returns
     -------
     Any
-        What ``use`` gives.
+        What ``use`` returns.
 
     Raises
     ------
     ReadError
-        Naming item and asset, after the last attempt.
+        The last attempt failed; the message names item and asset.
     """
     attempts = _ATTEMPTS if is_remote(source.href) else 1
     refused, text = False, ""
@@ -171,17 +171,17 @@ def with_file(
         except _FAILURES as error:
             if isinstance(error, CubecropError):
                 raise
-            text = _words(error)
-        refused = _says(text, _REFUSED)
-        if _says(text, _GONE) or (refused and source.access.signer is None):
+            text = _message(error)
+        refused = _matches(text, _REFUSED)
+        if _matches(text, _GONE) or (refused and source.access.signer is None):
             break
         if attempt + 1 < attempts:
             time.sleep(_DELAY * 2**attempt)
-    # Outside the handler, so that GDAL's error is neither cause nor context: it cannot be
-    # unpickled, and a cluster would hand on a plain Exception in place of this one.
+    # Raised outside the handler, so that GDAL's error is neither cause nor context: it cannot be
+    # unpickled, and a cluster would pass on a plain Exception instead of this one.
     raise ReadError(
         f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
-        f"({_plain(source.href)}). {_cure(source, refused=refused)}"
+        f"({_without_query(source.href)}). {_cure(source, refused=refused)}"
     )
 
 
@@ -217,7 +217,7 @@ def _once(
         options |= more
     known = is_known and scheme != "s3" and _driver(source.href) == "GTiff"
     if scheme == "" and getattr(_ready, "on", False):
-        # What `rasterio.open` does beside costs as much as reading a header.
+        # `rasterio.open` spends as much time on other checks as on reading a header.
         with _opened(rasterio.DatasetReader, href, source, known=known) as file:
             return use(file)
     with (
@@ -232,7 +232,7 @@ def _opened(
 ) -> rasterio.DatasetReader:
     driver = _driver(source.href)
     if known:
-        remote = is_remote(href)  # else a path, or has GDAL's prefix already
+        remote = is_remote(href)  # otherwise a path, or an address with GDAL's prefix
         file = opened_again(f"/vsicurl/{href}" if remote else href, driver)
         if file is not None:
             return file
@@ -240,7 +240,7 @@ def _opened(
 
 
 def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:
-    """Name a file so that GDAL remembers nothing of it; a fragment is never sent."""
+    """Give a file a name that GDAL's cache does not know; fragments are not sent to servers."""
     if href.startswith("s3://"):
         path = "/vsis3/" + href.removeprefix("s3://")
         return href, {"CPL_VSIL_CURL_NON_CACHED": path}
@@ -249,31 +249,32 @@ def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:
 
 @lru_cache(maxsize=4096)
 def _driver(href: str) -> str:
-    """The format that archives use; others, VRT above all, can name further files."""
+    """GDAL's driver: only formats of archives, since others, such as VRT, open further files."""
     return "JP2OpenJPEG" if urlsplit(href).path.lower().endswith(".jp2") else "GTiff"
 
 
-def _words(error: BaseException) -> str:
-    """What was said, with the cause that rasterio keeps apart, and no query with a token."""
-    words = str(error)
+def _message(error: BaseException) -> str:
+    """The error's message with its cause, which rasterio keeps apart, but without any token."""
+    text = str(error)
     cause = error.__cause__
-    if cause is not None and str(cause) not in words:
-        words = f"{words}: {cause}"
-    return re.sub(r"\?[^\s'\"#]+", "", words)
+    if cause is not None and str(cause) not in text:
+        text = f"{text}: {cause}"
+    # A query may hold a token.
+    return re.sub(r"\?[^\s'\"#]+", "", text)
 
 
-def _plain(href: str) -> str:
+def _without_query(href: str) -> str:
     return href.split("?")[0]
 
 
-def _says(text: str, what: re.Pattern[str]) -> bool:
-    # Names of files hold numbers too.
-    return what.search(re.sub(r"\S*/\S*", "", text)) is not None
+def _matches(text: str, pattern: re.Pattern[str]) -> bool:
+    # Leave out addresses, which can hold the same numbers as HTTP statuses.
+    return pattern.search(re.sub(r"\S*/\S*", "", text)) is not None
 
 
 def _cure(source: Source, *, refused: bool) -> str:
     if not is_remote(source.href):
-        return "Fetch the file again, or leave the item out of the archive."
+        return "Fetch the file again, or remove the item from the archive."
     if refused:
-        return "The server refuses it: see who may read it and with which credentials."
-    return "Try again later, or go on without it: `write_map(..., max_lost=0.05)`."
+        return "The server denies access: check who may read the file and with which credentials."
+    return "Try again later, or continue without the file: `write_map(..., max_lost=0.05)`."

@@ -1,9 +1,9 @@
 """Reads files of HTTP servers with obstore: one request for a header and one for a block.
 
-GDAL asks for a file's size before its header, and fetches in steps of 16 KB, which it keeps in
-one memory with headers and so drives these out. Here GDAL decodes, but its bytes come from
-obstore: the first answer tells the size as well, what lies together in a file comes in one
-answer, what does not is asked for at the same time, and headers stay until the cube is read.
+GDAL asks for a file's size before its header. It fetches blocks in steps of 16 KB into the same
+cache as headers, and so evicts these. Here GDAL decodes, but obstore fetches: the first response
+holds the size too, adjacent parts of a file come in one response, other parts are requested at
+the same time, and headers are kept until the cube is read.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncBackend", "open_with_obstore"]
 
-#: Bytes that are asked for when a file is opened: of a GeoTIFF for the cloud the whole header.
+#: Bytes requested when a file is opened: the whole header of a cloud-optimised GeoTIFF.
 _PAGE: Final = 2**14
-#: Bytes between two blocks up to which both come in one answer; writers leave a few.
+#: Largest gap in bytes between two blocks that are fetched with one request.
 _GAP: Final = 256
-#: Requests in flight, of all threads of a process: as many as make a far server seem near, and
-#: few enough for it to bear.
+#: Requests in flight, of all threads of a process: enough to hide the latency of a distant
+#: server, and few enough not to overload it.
 _AT_ONCE: Final = 48
-#: Seconds after which a request is not made again.
-_PATIENCE: Final = 180
+#: Seconds after which a failed request is not repeated.
+_GIVE_UP_AFTER: Final = 180
 _slots = threading.BoundedSemaphore(_AT_ONCE)
 
 
@@ -51,19 +51,19 @@ def open_with_obstore(href: str, kept: dict[Any, Any]) -> Iterator[rasterio.Data
         ) as file:
             yield _Checked(file, content)
     except Exception:
-        content.check()  # why it failed, which GDAL does not know
+        content.check()  # raises the reason of the failure, which GDAL does not know
         raise
 
 
 class AsyncBackend(RasterioBackend):
-    """Reads as `RasterioBackend` does, but asks HTTP servers with obstore, a reader in Rust.
+    """Reads as `RasterioBackend` does, but fetches from HTTP servers with obstore (Rust).
 
-    Blocks of a file that do not lie together are asked for at once, nothing twice, and up to 48
-    requests are on their way at a time. It pays where waiting is most of the work: small areas
-    of many files, far servers. GDAL decodes, so that values are the same bit for bit, and it reads
-    what is on ``s3://`` and JPEG 2000, which has no blocks to be fetched one by one. Its
-    options for time and attempts (``GDAL_HTTP_TIMEOUT``, ``_CONNECTTIMEOUT``, ``_MAX_RETRY``,
-    ``_RETRY_DELAY``) hold here too; its others do not. Needs the extra ``async``.
+    It requests separate blocks of a file at the same time and nothing twice, with up to 48
+    requests in flight. It is faster where most of the work is waiting: small areas of many files,
+    distant servers. GDAL decodes, so values are the same bit for bit. GDAL also fetches files on
+    ``s3://`` and JPEG 2000 files, whose blocks cannot be requested one by one. GDAL's options for
+    time and attempts (``GDAL_HTTP_TIMEOUT``, ``_CONNECTTIMEOUT``, ``_MAX_RETRY``,
+    ``_RETRY_DELAY``) apply here too; its other options do not. Needs the extra ``async``.
 
     Raises
     ------
@@ -86,10 +86,9 @@ class AsyncBackend(RasterioBackend):
 
 
 class _Checked:
-    """A dataset that gives no pixel of bytes that did not come.
+    """A dataset that raises if bytes of a read did not arrive.
 
-    GDAL cannot be told in the middle of a reading that they did not: a file that is not
-    compressed would be read as zeros.
+    GDAL cannot be told so while it reads: it would read an uncompressed file as zeros.
     """
 
     def __init__(self, file: rasterio.DatasetReader, content: _Content) -> None:
@@ -110,50 +109,50 @@ class _Checked:
 
 
 class _Content:
-    """A file's bytes; ``kept`` holds its size, and pages of its header by their number."""
+    """A file's bytes; ``kept`` holds its size, and the pages of its header by number."""
 
     def __init__(self, href: str, kept: dict[Any, Any]) -> None:
         parts = urlsplit(href)
-        self._store = _store(f"{parts.scheme}://{parts.netloc}", parts.query, _patience())
+        self._store = _store(f"{parts.scheme}://{parts.netloc}", parts.query, _retry_options())
         self._path = unquote(parts.path).lstrip("/")
         self._kept = kept
-        self._failed = ""
+        self._error = ""
         size = kept.get("size")
         self.size: int = self._begin() if size is None else size
 
     def check(self) -> None:
-        """Raise where bytes did not come."""
-        if self._failed:
-            raise OSError(self._failed)
+        """Raise if bytes did not arrive."""
+        if self._error:
+            raise OSError(self._error)
 
     def _begin(self) -> int:
-        """Ask for the first bytes, and learn how many there are."""
+        """Fetch the first bytes; returns the size of the whole file."""
         import obstore
 
         try:
             with _slots:
-                answer = obstore.get(self._store, self._path, options={"range": (0, _PAGE)})
-                self._kept[0] = bytes(answer.bytes())
+                response = obstore.get(self._store, self._path, options={"range": (0, _PAGE)})
+                self._kept[0] = bytes(response.bytes())
         except (OSError, obstore.exceptions.BaseError) as error:
-            raise OSError(_told(error)) from None
-        size = self._kept["size"] = int(answer.meta["size"])
+            raise OSError(_message(error)) from None
+        size = self._kept["size"] = int(response.meta["size"])
         return size
 
     def _ranges(self, starts: Sequence[int], ends: Sequence[int]) -> list[bytes]:
-        """Bytes of ranges, in one answer where they lie together; none where they did not come."""
+        """Fetch ranges, adjacent ones with one request; an empty list if that failed."""
         import obstore
 
         try:
             with _slots:
-                found = obstore.get_ranges(
+                responses = obstore.get_ranges(
                     self._store, self._path, starts=starts, ends=ends, coalesce=_GAP
                 )
         except (OSError, obstore.exceptions.BaseError) as error:
-            self._failed = _told(error)
+            self._error = _message(error)
             return []
-        parts = [bytes(one) for one in found]
-        if any(len(one) != b - a for one, a, b in zip(parts, starts, ends, strict=True)):
-            self._failed = "an answer is shorter than what was asked for"
+        parts = [bytes(response) for response in responses]
+        if any(len(part) != b - a for part, a, b in zip(parts, starts, ends, strict=True)):
+            self._error = "a response is shorter than the requested range"
             return []
         return parts
 
@@ -161,34 +160,34 @@ class _Content:
         page: bytes | None = self._kept.get(number)
         if page is None:
             start = number * _PAGE
-            found = self._ranges([start], [min(start + _PAGE, self.size)])
-            page = found[0] if found else b""
-            if found:
+            parts = self._ranges([start], [min(start + _PAGE, self.size)])
+            page = parts[0] if parts else b""
+            if parts:
                 self._kept[number] = page
         return page
 
     def blocks(self, offsets: Sequence[int], sizes: Sequence[int]) -> list[bytes]:
-        """All that one reading needs; zeros where it did not come, see `check`."""
+        """The blocks that one read needs; zeros if they did not arrive, see `check`."""
         head = self._kept.get(0, b"")
         wanted = [(a, a + n) for a, n in zip(offsets, sizes, strict=True)]
-        missing = [one for one in wanted if one[1] > len(head)]
+        missing = [(a, b) for a, b in wanted if b > len(head)]
         starts, ends = [a for a, _ in missing], [b for _, b in missing]
-        came = dict(zip(missing, self._ranges(starts, ends) if missing else [], strict=False))
-        if self._failed:
+        fetched = dict(zip(missing, self._ranges(starts, ends) if missing else [], strict=False))
+        if self._error:
             return [bytes(n) for n in sizes]
-        return [came[a, b] if (a, b) in came else head[a:b] for a, b in wanted]
+        return [fetched[a, b] if (a, b) in fetched else head[a:b] for a, b in wanted]
 
     def part(self, start: int, end: int) -> bytes:
-        """A part of the header; empty where it did not come."""
+        """A part of the header; empty if it did not arrive."""
         pages = range(start // _PAGE, -(-end // _PAGE))
-        if len(pages) > 2:  # not a header
+        if len(pages) > 2:  # too long for a header
             return b"".join(self._ranges([start], [end]))
         first = pages[0] * _PAGE
         return b"".join(map(self._page, pages))[start - first : end - first]
 
 
 class _File:
-    """What rasterio asks of an open file in GDAL's name."""
+    """An open file with the methods that rasterio calls on behalf of GDAL."""
 
     def __init__(self, content: _Content) -> None:
         self._content, self._at = content, 0
@@ -221,7 +220,7 @@ class _File:
 
 
 class _Folder:
-    """A folder in which there is one file, and none beside that GDAL may look for."""
+    """A folder with one file, so that GDAL finds no sidecar files."""
 
     def __init__(self, name: str, content: _Content) -> None:
         self._name, self._content = name, content
@@ -253,8 +252,8 @@ class _Folder:
 MultiByteRangeResourceContainer.register(_Folder)
 
 
-def _patience() -> tuple[float, float, int, float]:
-    """Seconds for a request and for connecting, times and seconds to try again."""
+def _retry_options() -> tuple[float, float, int, float]:
+    """Seconds for a request and for connecting, number of retries, seconds before a retry."""
     return (
         float(setting("GDAL_HTTP_TIMEOUT")),
         float(setting("GDAL_HTTP_CONNECTTIMEOUT")),
@@ -264,11 +263,11 @@ def _patience() -> tuple[float, float, int, float]:
 
 
 @lru_cache(maxsize=64)
-def _store(server: str, query: str, patience: tuple[float, float, int, float]) -> Any:  # noqa: ANN401
-    """Connections to a server; of each signature its own."""
+def _store(server: str, query: str, retries: tuple[float, float, int, float]) -> Any:  # noqa: ANN401
+    """Connections to a server, one store per signature."""
     from obstore.store import HTTPStore
 
-    timeout, connect, retries, delay = patience
+    timeout, connect, attempts, delay = retries
     return HTTPStore(
         f"{server}/?{query}" if query else server,
         client_options={
@@ -277,17 +276,17 @@ def _store(server: str, query: str, patience: tuple[float, float, int, float]) -
             "connect_timeout": dt.timedelta(seconds=connect),
         },
         retry_config={
-            "max_retries": retries,
+            "max_retries": attempts,
             "backoff": {
                 "init_backoff": dt.timedelta(seconds=delay),
                 "max_backoff": dt.timedelta(seconds=max(15.0, delay)),
                 "base": 2,
             },
-            "retry_timeout": dt.timedelta(seconds=_PATIENCE),
+            "retry_timeout": dt.timedelta(seconds=_GIVE_UP_AFTER),
         },
     )
 
 
-def _told(error: Exception) -> str:
-    """What obstore says, without what it says to those who mend obstore."""
+def _message(error: Exception) -> str:
+    """The first line of obstore's message; further lines are for its developers."""
     return str(error).split("\n", 1)[0].strip().rstrip(":")

@@ -1,7 +1,7 @@
 """Backends: from scenes to lazy stacks of files on one grid.
 
-A backend builds the graph and decides how many tasks read. What a file's window holds is
-decided in `read`, so that backends which use it give the same pixels.
+A backend builds the graph and decides how many tasks read. The module `read` turns files into
+pixels, so that all backends that use it give the same values.
 """
 
 from __future__ import annotations
@@ -43,10 +43,6 @@ __all__ = [
 ]
 
 
-#: Degrees: a geometry that is wider lies on both sides of the antimeridian.
-_HALF_TURN = 180.0
-
-
 class Backend(Protocol):
     """Builds lazy stacks."""
 
@@ -67,16 +63,16 @@ class Backend(Protocol):
         scenes : sequence of Scene
             At least one; each meets the grid (see `meeting`).
         layers : sequence of Layer
-            Which assets, and how they are read.
+            Which assets to read, and how.
         grid : odc.geo.geobox.GeoBox
-            Where to.
+            The grid of the stack.
         chunks : tuple
             Lengths of the chunks along y and along x.
         on_error : {"raise", "lost"}
-            What becomes of a scene that cannot be read; not every backend can go on.
+            What to do about a scene that cannot be read. Some backends can only raise.
         gate : int, optional
-            Other layers of a scene need not be read where the first one, in a chunk, has no
-            such value; they then hold their fill.
+            A value of the first layer. If a scene's first layer has no such value in a chunk,
+            the backend may skip its other layers, which then hold their fill.
 
         Returns
         -------
@@ -86,7 +82,7 @@ class Backend(Protocol):
 
 
 def as_readings(stacks: Sequence[da.Array]) -> da.Array:
-    """Arrays (scene, band, y, x) of each layer as readings, for libraries that give arrays."""
+    """Turn arrays (scene, band, y, x), one a layer, into readings."""
     import dask.array as da
 
     readings: da.Array = da.map_blocks(
@@ -101,11 +97,11 @@ def _as_reading(*values: NDArray[Any]) -> Reading:
 
 
 def only_raises(name: str, on_error: OnError) -> None:
-    """Raise where a backend is asked to go on without a scene, and cannot."""
+    """Raise if ``on_error`` asks a backend to skip scenes, which it cannot do."""
     if on_error != "raise":
         raise SchemaError(
-            f"backend {name} cannot go on without a scene that it cannot read, but on_error is "
-            f"{on_error!r}. Leave out `backend`, or on_error."
+            f"on_error is {on_error!r}, but backend {name} cannot go on without a scene that it "
+            "cannot read. Leave out `backend` or `on_error`."
         )
 
 
@@ -139,7 +135,7 @@ def _stated(scene: Scene, band: str) -> Stated:
 
 
 def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
-    """The scenes whose file of a band reaches into a grid, as far as metadata tells."""
+    """The scenes whose file of a band overlaps a grid, according to their metadata."""
     left, bottom, right, top = grid.boundingbox
     crs = str(grid.crs)
     kept = []
@@ -151,12 +147,12 @@ def meeting(scenes: Sequence[Scene], band: str, grid: GeoBox) -> list[Scene]:
 
 
 def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, float]:
-    """Bounds of a file in a CRS, from the item's metadata, grown by two of its pixels."""
+    """Bounds of a file in a CRS, from the item's metadata, with a margin for reprojection."""
     bounds, source = scene.assets[band].bounds, scene.crs
     if bounds is None or source is None:
         source = "EPSG:4326"
-        # Part by part: those beside the 180th meridian are next to each other in a zone.
-        parts = [one.bounds for one in shapely.get_parts(scene.footprint)]
+        # Part by part: the parts on both sides of the 180th meridian touch in a UTM zone.
+        parts = [part.bounds for part in shapely.get_parts(scene.footprint)]
         edges = np.array([_reproject(part, source, crs) for part in parts])
         left, bottom = edges[:, :2].min(axis=0).tolist()
         right, top = edges[:, 2:].max(axis=0).tolist()
@@ -167,7 +163,7 @@ def extent_of(scene: Scene, band: str, crs: str) -> tuple[float, float, float, f
 
 
 def reach_of(bounds: tuple[float, float, float, float], lattice: Lattice) -> Window:
-    """The pixels of the lattice that bounds in its CRS meet."""
+    """The pixels of the lattice that overlap with bounds in its CRS."""
     left, bottom, right, top = (edge / lattice.resolution for edge in bounds)
     row, column = math.floor(-top), math.floor(left)
     return Window(row, column, math.ceil(-bottom) - row, math.ceil(right) - column)

@@ -1,6 +1,6 @@
-"""Reading pixels of a file for a chunk, block by block and each block once.
+"""Read the pixels of a file that a chunk needs, block by block, and decode each block once.
 
-See `cubecrop.cube.shelf` for what becomes of the rest of a block.
+`cubecrop.cube.shelf` keeps the rest of a block for other chunks.
 """
 
 from __future__ import annotations
@@ -29,22 +29,23 @@ if TYPE_CHECKING:
 
 __all__ = ["Cells", "Nest", "Opener", "Request", "nest_of", "nesting", "read_for_chunk"]
 
-#: Opens a file, and calls a function with it.
+#: Opens a file and calls a function with it.
 Opener = Callable[[Callable[[rasterio.DatasetReader], None]], None]
 
-#: Side in pixels up to which small blocks, such as strips of a line, are taken together.
+#: Small blocks, such as strips of one line, are joined up to this side in pixels.
 _SIDE: Final = 256
-#: Pixels of a block beyond which only what a chunk needs of it is read.
+#: Of a block with more pixels, only the part that a chunk needs is read.
 _LARGEST: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nest:
-    """How the pixels of a file lie on the lattice, each on ``factor`` x ``factor`` of its own.
+    """How the pixels of a file nest in the lattice.
 
-    ``row`` and ``column`` are where the file begins on the lattice, ``height`` and ``width``
-    its pixels, ``unit`` the rows and columns of what is decoded in one go; None where a file
-    is one large block. ``is_joined`` says that a unit is several blocks.
+    Each pixel of the file covers ``factor`` x ``factor`` pixels of the lattice. ``row`` and
+    ``column`` are the file's corner on the lattice, ``height`` and ``width`` its size in its own
+    pixels. ``unit`` is the rows and columns that are decoded together; None if the file is one
+    large block. ``is_joined`` says that a unit is several blocks.
     """
 
     factor: int
@@ -60,7 +61,7 @@ class Nest:
         return self.unit or (self.height, self.width)
 
     def pixels(self, window: Window) -> Window:
-        """Rows and columns of the file that a window meets; of no height or width if none."""
+        """Rows and columns of the file that overlap a window; height or width 0 if none do."""
         top, bottom = self._range(window.row - self.row, window.height, self.height)
         left, right = self._range(window.column - self.column, window.width, self.width)
         return Window(top, left, max(bottom - top, 0), max(right - left, 0))
@@ -69,7 +70,7 @@ class Nest:
         return max(start // self.factor, 0), min(-(-(start + length) // self.factor), size)
 
     def window(self, place: Window) -> Window:
-        """The lattice pixels of rows and columns of the file."""
+        """The lattice pixels that rows and columns of the file cover."""
         return Window(
             self.row + place.row * self.factor,
             self.column + place.column * self.factor,
@@ -78,14 +79,14 @@ class Nest:
         )
 
     def units(self, place: Window) -> list[Unit]:
-        """Blocks that rows and columns of the file meet."""
+        """Units that overlap rows and columns of the file."""
         high, wide = self._unit
         rows = range(place.row // high, -(-(place.row + place.height) // high))
         columns = range(place.column // wide, -(-(place.column + place.width) // wide))
         return list(itertools.product(rows, columns))
 
     def place(self, unit: Unit) -> Window:
-        """Rows and columns of a block."""
+        """Rows and columns of a unit."""
         high, wide = self._unit
         row, column = unit[0] * high, unit[1] * wide
         return Window(row, column, min(high, self.height - row), min(wide, self.width - column))
@@ -93,14 +94,14 @@ class Nest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cells:
-    """The chunks of a cube: where they begin and end on the lattice, along rows and columns."""
+    """The chunks of a cube, by their edges on the lattice along rows and columns."""
 
     rows: tuple[int, ...]
     columns: tuple[int, ...]
 
     @property
     def single(self) -> bool:
-        """Whether there is only one."""
+        """Whether there is only one chunk."""
         return len(self.rows) == len(self.columns) == 2
 
     def window(self, cell: Cell) -> Window:
@@ -109,7 +110,7 @@ class Cells:
         return Window(rows[y], columns[x], rows[y + 1] - rows[y], columns[x + 1] - columns[x])
 
     def meeting(self, window: Window) -> Iterator[Cell]:
-        """The chunks that a window meets."""
+        """The chunks that overlap a window."""
         return itertools.product(
             _meeting(self.rows, window.row, window.row + window.height),
             _meeting(self.columns, window.column, window.column + window.width),
@@ -123,9 +124,9 @@ def _meeting(edges: tuple[int, ...], start: int, stop: int) -> range:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a chunk needs of a file: ``margin`` lattice pixels more than its own on each side.
+    """What a chunk needs of a file: its pixels and ``margin`` lattice pixels on each side.
 
-    ``web`` opens it, where it is another's than GDAL's way.
+    ``web`` opens files of HTTP servers; None = GDAL does.
     """
 
     cells: Cells
@@ -142,7 +143,7 @@ def _same_crs(wkt: str, crs: str) -> bool:
 
 
 def nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
-    """How many lattice pixels make a side of a file's pixel, None where they do not nest."""
+    """Side of a file's pixel in lattice pixels; None if the file does not nest in the lattice."""
     if not _same_crs(file.crs.to_wkt(), lattice.crs):
         return None
     size = lattice.resolution
@@ -158,7 +159,7 @@ def nesting(file: rasterio.DatasetReader, lattice: Lattice) -> int | None:
 
 
 def nest_of(file: rasterio.DatasetReader, lattice: Lattice) -> Nest | None:
-    """How a file lies on the lattice; None where its pixels do not nest in it."""
+    """How a file nests in the lattice; None if it does not."""
     factor = nesting(file, lattice)
     if factor is None:
         return None
@@ -187,21 +188,21 @@ def read_for_chunk(
     dtype: np.dtype[Any],
     fill: float,
 ) -> NDArray[Any]:
-    """Read rows and columns of a file that a chunk needs.
+    """Read the rows and columns of a file that a chunk needs.
 
     Parameters
     ----------
     opened : callable
-        ``opened(use)`` opens the file, and calls ``use`` with it; it is not called where
-        all of the blocks were decoded for other chunks.
+        ``opened(use)`` opens the file and calls ``use`` with it. It is not called if all
+        blocks were decoded for other chunks.
     source, nest
-        What the file's item says of it, and how it lies on the lattice.
+        What the item says about the file, and how the file nests in the lattice.
     place : Window
         Rows and columns within the file.
     request : Request
-        For which chunk; what others need of the same blocks is kept for them.
+        The chunk. Parts of the same blocks that other chunks need are kept for them.
     dtype, fill
-        Type of what is given, and what stands for missing pixels.
+        Type of the result, and the value of missing pixels.
 
     Returns
     -------
@@ -211,13 +212,13 @@ def read_for_chunk(
     Raises
     ------
     ReadError
-        The file cannot be read, or holds numbers that no product of its kind has.
+        The file cannot be read, or its numbers are impossible for its kind of band.
     """
 
     def alone() -> NDArray[Any]:
-        found: list[NDArray[Any]] = []
-        opened(lambda file: found.append(read_pixels(file, source, place, dtype=dtype, fill=fill)))
-        return found[-1]
+        values: list[NDArray[Any]] = []
+        opened(lambda file: values.append(read_pixels(file, source, place, dtype=dtype, fill=fill)))
+        return values[-1]
 
     if request.cells.single or nest.unit is None:
         return alone()
@@ -226,7 +227,7 @@ def read_for_chunk(
     except ReadError:
         if not nest.is_joined:
             raise
-        return alone()  # what is broken may be beside the blocks that this chunk needs
+        return alone()  # the damage may lie outside of the blocks that this chunk needs
 
 
 def _read_units(
@@ -239,7 +240,7 @@ def _read_units(
     dtype: np.dtype[Any],
     fill: float,
 ) -> NDArray[Any]:
-    """Read whole units, and keep what other chunks need of them."""
+    """Read whole units, and keep the parts that other chunks need."""
     shelf, key = request.shelf, request.key
     out: NDArray[Any] | None = None
     mine: list[Unit] = []
@@ -276,8 +277,8 @@ def _blank(place: Window, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _rectangles(units: Sequence[Unit], nest: Nest) -> list[Window]:
-    """Blocks as few rectangles, each read in one go: a server then gives them in one answer."""
-    runs: list[tuple[int, int, int]] = []  # row of blocks, first and last column of blocks
+    """Join units into few rectangles; a server sends each of them in one response."""
+    runs: list[tuple[int, int, int]] = []  # row of units, first and last column of units
     for row, column in sorted(units):
         if runs and runs[-1][0] == row and runs[-1][2] == column - 1:
             runs[-1] = (row, runs[-1][1], column)
@@ -304,17 +305,17 @@ def _rectangles(units: Sequence[Unit], nest: Nest) -> list[Window]:
 
 
 def _share(values: NDArray[Any], part: Window, nest: Nest, request: Request) -> None:
-    """Keep for other chunks what they need of blocks that were read."""
+    """Keep the parts of the read blocks that other chunks need."""
     for unit in nest.units(part):
         block = nest.place(unit)
         for cell in request.cells.meeting(nest.window(block).widened(request.margin)):
             if cell == request.cell or request.shelf.is_done(cell):
                 continue
             wanted = nest.pixels(request.cells.window(cell).widened(request.margin))
-            both = _common(wanted, block)
-            if both.height > 0 and both.width > 0:
-                copy = values[both.within(part)].copy()
-                request.shelf.put(cell, request.key, unit, both, copy)
+            overlap = _common(wanted, block)
+            if overlap.height > 0 and overlap.width > 0:
+                copy = values[overlap.within(part)].copy()
+                request.shelf.put(cell, request.key, unit, overlap, copy)
 
 
 def _common(a: Window, b: Window) -> Window:

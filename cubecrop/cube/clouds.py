@@ -1,4 +1,4 @@
-"""Cloud masks: from the scene classification, a probability of cloud, or a user's function."""
+"""Cloud masks from the scene classification, a cloud probability, or a user's function."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ __all__ = [
     "valid_share",
 ]  # fmt: skip
 
-#: Saturated, shadow, cloud medium and high, cirrus, snow: what WorldCereal masks. Class 0
-#: is no data and is masked as such.
+#: The classes that WorldCereal masks: saturated, shadow, cloud of medium and of high probability,
+#: cirrus, snow. Class 0 is no data, and its status is "outside".
 SCL_MASKED: Final = (1, 3, 8, 9, 10, 11)
-#: Of these, what is left to the SCL where a probability tells clouds.
+#: The SCL classes that are still masked when a cloud probability finds the clouds.
 _NOT_CLOUD: Final = (1, 3, 11)
-#: Metres around masked pixels that are masked too: thin edges escape the classification.
+#: Pixels this close to masked ones, in metres, are masked too: the SCL misses thin edges.
 DILATION: Final = 60.0
-#: Percent from which Sen2Cor speaks of cloud of medium probability (L2A_GIPP, T_CLOUD_MP).
+#: Percent at which Sen2Cor's class "cloud, medium probability" begins (L2A_GIPP, T_CLOUD_MP).
 CLOUDY: Final = 35
 _NO_PROBABILITY: Final = 255
 
@@ -57,13 +57,13 @@ class CloudMask:
     Parameters
     ----------
     function : callable
-        ``function(scl, resolution)``: classes (y, x) uint8 on the cube's grid, 0 where there
-        are none, and the pixel size in metres; gives (y, x) bool, True where a pixel is not to
-        be used. It is called for each scene and chunk, must depend on nothing else, and must
-        be importable or picklable by Dask.
+        ``function(scl, resolution)`` takes classes (y, x) uint8 on the cube's grid, 0 where
+        there are none, and the pixel size in metres. It returns (y, x) bool, True where a pixel
+        must not be used. It is called for each scene and chunk, must depend on nothing else, and
+        must be importable or picklable by Dask.
     halo : float, default 60
-        Metres around a pixel that its answer may depend on; the array reaches as much
-        further than what is kept, so that chunks do not show.
+        Metres around a pixel that the result for that pixel may depend on. The array includes
+        a margin of this width, so that the mask does not depend on chunks.
     """
 
     function: _MaskFunction
@@ -78,14 +78,14 @@ class CloudMask:
             )
 
 
-#: "scl", "probability", or a user's own mask; a bare function has a halo of 60 m.
+#: "scl", "probability", or a user's own mask; a plain function gets a halo of 60 m.
 Clouds = Literal["scl", "probability"] | CloudMask | _MaskFunction
 
 
 def mask_from_scl(
     scl: NDArray[np.generic], resolution: float, *, masked: Sequence[int] = SCL_MASKED
 ) -> NDArray[np.uint8]:
-    """Status of each pixel from its class and that of its neighbours.
+    """Status of each pixel from its class and the classes of its neighbours.
 
     Parameters
     ----------
@@ -107,9 +107,9 @@ def mask_from_scl(
 
 
 def mask_from_probability(probability: NDArray[np.generic], resolution: float) -> NDArray[np.uint8]:
-    """Status of each pixel from the probability of cloud, in percent, of its neighbours.
+    """Status of each pixel from the cloud probability, in percent, of it and its neighbours.
 
-    0 % is clear, though items declare 0 as nodata; 255 is outside.
+    0 % is clear, although items declare 0 as nodata; 255 is outside.
     """
     percent = np.asarray(probability, np.uint8)
     known = percent != _NO_PROBABILITY
@@ -130,14 +130,14 @@ def _mask_by_user(
     if masked.dtype != bool or masked.shape != scl.shape:
         raise SchemaError(
             f"cloud mask {_qualified(function)!r} gave {masked.dtype} of shape {masked.shape}, "
-            f"expected bool of shape {scl.shape}, True where a pixel is not to be used."
+            f"expected bool of shape {scl.shape}, True where a pixel must not be used."
         )
     status = np.where(masked, np.uint8(Status.CLOUD), np.uint8(Status.CLEAR))
     status[scl == 0] = Status.OUTSIDE
     return status
 
 
-#: The SCL asset read as `Status`. Nothing is read where no file reaches: outside.
+#: The SCL asset read as `Status`; "outside" where no file reaches.
 CLOUD_LAYER: Final = Layer(
     bands=("SCL",),
     dtype="uint8",
@@ -152,14 +152,14 @@ CLOUD_LAYER: Final = Layer(
 
 
 def cloud_layers(clouds: Clouds, scenes: Sequence[Scene]) -> tuple[Layer, ...]:
-    """Layers whose worst `Status` is that of a pixel.
+    """Layers to read for a mask; the status of a pixel is the worst of its layers.
 
     Raises
     ------
     UnsupportedItemError
-        A scene lacks what the mask is made from.
+        A scene lacks an asset that the mask needs.
     SchemaError
-        The mask is not known.
+        The name of the mask is unknown.
     """
     name = clouds_name(clouds)
     if name == "scl":
@@ -168,8 +168,8 @@ def cloud_layers(clouds: Clouds, scenes: Sequence[Scene]) -> tuple[Layer, ...]:
         for scene in scenes:
             if CLOUD_PROBABILITY not in scene.assets:
                 raise UnsupportedItemError(
-                    f"item {scene.id!r} of collection {scene.collection!r} has no probability of "
-                    "cloud, which clouds='probability' needs. Use 'sentinel-2-c1-l2a' of "
+                    f"item {scene.id!r} of collection {scene.collection!r} has no cloud "
+                    "probability, which clouds='probability' needs. Use 'sentinel-2-c1-l2a' of "
                     "earth-search, or clouds='scl'."
                 )
         rest = functools.partial(mask_from_scl, masked=_NOT_CLOUD)
@@ -187,7 +187,7 @@ def cloud_layers(clouds: Clouds, scenes: Sequence[Scene]) -> tuple[Layer, ...]:
 
 
 def clouds_name(clouds: Clouds) -> str:
-    """What a mask is recorded as: "scl", "probability", or "function MODULE.NAME"."""
+    """Name of a mask in attributes: "scl", "probability", or "function MODULE.NAME"."""
     if isinstance(clouds, str):
         if clouds not in {"scl", "probability"}:
             raise SchemaError(
@@ -221,8 +221,8 @@ def valid_share(season: xr.DataTree) -> xr.DataArray:
     Returns
     -------
     xarray.DataArray
-        (y, x) float32 from 0 to 1: clear dates by dates that show the pixel at all (those
-        outside of every scene do not count; lost ones do). NaN where no date shows it.
+        (y, x) float32 from 0 to 1: the number of clear dates divided by the number of dates
+        with a scene over the pixel, lost scenes included. NaN if there is no such date.
 
     Raises
     ------
@@ -234,8 +234,8 @@ def valid_share(season: xr.DataTree) -> xr.DataArray:
             f"season cube has children {sorted(season.children)}, expected 'sentinel2' among them."
         )
     status = season["sentinel2/status"]
-    shown = (status != Status.OUTSIDE).sum("time")
-    share = (status == Status.CLEAR).sum("time") / shown.where(shown > 0)
+    covered = (status != Status.OUTSIDE).sum("time")
+    share = (status == Status.CLEAR).sum("time") / covered.where(covered > 0)
     share = share.astype(np.float32).rename("valid_share")
     share.attrs = {
         "units": "1",

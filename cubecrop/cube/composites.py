@@ -1,7 +1,7 @@
-"""Composites: one value a period, an option for series that are to be short and regular.
+"""Composites: an option to reduce satellite series to one value a period.
 
-Networks take irregular dates, so nothing needs them; they save memory and bring seasons of
-different dates to one form.
+Composites save memory and give seasons with different dates the same time steps. Nothing needs
+them, since the networks take irregular dates.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FIRST_DAYS: Final[dict[str, tuple[int, ...]]] = {"dekad": (1, 11, 21), "month":
 
 
 def periods_of(season: Season, step: Composite) -> NDArray[np.datetime64]:
-    """First days of the periods of a season, the first at or before its start.
+    """First days of the periods of a season; the first is on or before the season's start.
 
     Returns
     -------
@@ -40,7 +40,7 @@ def periods_of(season: Season, step: Composite) -> NDArray[np.datetime64]:
     Raises
     ------
     SchemaError
-        The step is not known.
+        The step is unknown.
     """
     if step not in get_args(Composite):
         raise SchemaError(f"composite is {step!r}, expected one of {list(get_args(Composite))}.")
@@ -62,20 +62,20 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     Parameters
     ----------
     name : {"sentinel2", "sentinel1"}
-        Which child it is.
+        Name of the child.
     child : xarray.Dataset
         See `cubecrop.schema`.
     season : Season
-        Whose periods; each gives a step, whether or not it holds a date.
+        Each period of the season becomes a step, with or without dates.
     step : {"dekad", "month"}
         Length of a period.
 
     Returns
     -------
     xarray.Dataset
-        ``time`` is the middle day of each period, ``acquisitions`` on it the number of dates
-        that the period holds. Reflectance is the median of clear observations; backscatter the
-        mean of power, in dB, over all orbits; status the best of the period. NaN where a
+        ``time`` is the middle day of each period; ``acquisitions (time)`` is the number of dates
+        in the period. Reflectance is the median of clear observations. Backscatter is the mean
+        of power over all orbits, in dB. Status is the best of the period. Values are NaN where a
         period has no observation. The time axis is one chunk.
     """
     starts = periods_of(season, step)
@@ -105,7 +105,7 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
 
 
 def _ranked(status: xr.DataArray) -> xr.DataArray:
-    """Rank of each status, or the status of each rank."""
+    """Turn statuses into ranks, or ranks into statuses."""
     ranked: xr.DataArray = xr.apply_ufunc(
         RANK.__getitem__, status, dask="parallelized", output_dtypes=[np.uint8]
     )
@@ -115,11 +115,11 @@ def _ranked(status: xr.DataArray) -> xr.DataArray:
 def _reduce(
     values: xr.DataArray, index: NDArray[np.intp], n: int, how: str, fill: float
 ) -> xr.DataArray:
-    """Reduce over time by period: (time, …) to (time, …) with n steps, a task a chunk.
+    """Reduce (time, …) to (time, …) with one step a period, in one task a chunk.
 
-    The steps are one chunk whichever periods hold a date, as sampling and networks need them.
+    All steps are in one chunk, since sampling and networks need whole series.
     """
-    found: xr.DataArray = xr.apply_ufunc(
+    reduced: xr.DataArray = xr.apply_ufunc(
         _by_period,
         values,
         input_core_dims=[["time"]],
@@ -129,16 +129,16 @@ def _reduce(
         dask_gufunc_kwargs={"output_sizes": {"period": n}, "allow_rechunk": True},
         kwargs={"index": index, "n": n, "how": how, "fill": fill},
     )
-    return found.rename(period="time").transpose(*values.dims)
+    return reduced.rename(period="time").transpose(*values.dims)
 
 
 def _by_period(
     values: NDArray[Any], *, index: NDArray[np.intp], n: int, how: str, fill: float
 ) -> NDArray[Any]:
-    """Reduce (…, time) to (…, period) in the dtype of the values; ``fill`` where no date is."""
+    """Reduce (…, time) to (…, period), same dtype; ``fill`` where a period has no date."""
     from flox import groupby_reduce
 
-    found = groupby_reduce(
+    reduced, *_ = groupby_reduce(
         values, index, func=how, expected_groups=np.arange(n), fill_value=fill, engine="flox"
     )
-    return np.asarray(found[0], dtype=values.dtype)
+    return np.asarray(reduced, dtype=values.dtype)

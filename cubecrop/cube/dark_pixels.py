@@ -1,4 +1,4 @@
-"""Looking at dark pixels where only an unreliable flag says what a DN means."""
+"""Check dark pixels when only an unreliable flag says whether DN include ESA's offset."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ __all__ = ["check_dark_pixels"]
 #: Blue is dark over plants, soil and water alike: reflectance 0.02 to 0.08, DN 200 to 800
 #: without ESA's offset of 1000 and 1200 to 1800 with it.
 _BLUE: Final = SENTINEL2_BANDS.index("B02")
-#: No surface reflects less than -0.02, whatever the atmospheric correction did: a DN below
-#: this has had its offset taken out.
+#: DN of a reflectance of -0.02 with the offset. Even after a poor atmospheric correction no
+#: surface is darker, so lower DN have no offset.
 _LOWEST: Final = 800
-#: Share and number of clear pixels below it that are not a fault of the cloud mask.
+#: Share and number of such clear pixels that errors of the cloud mask cannot explain.
 _SHARE: Final = 0.1
 _COUNT: Final = 9
 
 
 def check_dark_pixels(planes: Sequence[Plane | None], mask: NDArray[np.uint8], name: str) -> None:
-    """Raise where files hold other DN than their catalogue says.
+    """Raise if the DN of a scene do not include the offset that its catalogue claims.
 
     Parameters
     ----------
     planes : sequence of Plane
-        The bands of a scene whose DN are said to hold an offset of 1000; 0 = no data.
+        The bands of a scene whose DN should include an offset of 1000; 0 = no data.
     mask : numpy.ndarray
         (y, x) uint8 of `Status`.
     name : str
@@ -44,7 +44,8 @@ def check_dark_pixels(planes: Sequence[Plane | None], mask: NDArray[np.uint8], n
     Raises
     ------
     UnsupportedItemError
-        Naming the item, what was seen, and where the same image is told rightly.
+        Many clear pixels are too dark. The message names the item, the count of dark pixels,
+        and catalogues that describe the same image correctly.
     """
     plane = planes[_BLUE]
     if plane is None:
@@ -54,9 +55,9 @@ def check_dark_pixels(planes: Sequence[Plane | None], mask: NDArray[np.uint8], n
     dark = int(np.count_nonzero(clear & (blue < _LOWEST)))
     if dark >= _COUNT and dark > _SHARE * np.count_nonzero(clear):
         raise UnsupportedItemError(
-            f"item {name!r} says that its DN hold ESA's offset of 1000 (boa_offset_applied: "
+            f"item {name!r} says that its DN include ESA's offset of 1000 (boa_offset_applied: "
             f"false), but {dark} of {np.count_nonzero(clear)} clear pixels have a blue DN "
-            f"below {_LOWEST}, a reflectance below -0.02: the offset was taken out already. "
-            "Use the same acquisition of 'sentinel-2-c1-l2a' (earth-search), or of "
+            f"below {_LOWEST}, a reflectance below -0.02: the offset was already removed. "
+            "Use the same acquisition from 'sentinel-2-c1-l2a' (earth-search), or from "
             "planetary-computer or cdse."
         )

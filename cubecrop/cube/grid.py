@@ -1,8 +1,8 @@
 """The grid of a cube, and how it is cut into chunks.
 
-Every grid is a window of one lattice: pixel edges at whole multiples of the resolution,
-counted from the CRS's origin. Two cubes of one CRS and resolution therefore share their
-pixels wherever they overlap.
+Every grid is a window of one lattice, whose pixel edges lie at whole multiples of the
+resolution, counted from the CRS's origin. Two cubes with the same CRS and resolution therefore
+have the same pixels wherever they overlap.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ __all__ = [
     "chunk_shape", "cut", "grid_for", "lattice_of", "strips",
 ]  # fmt: skip
 
-#: Lengths of chunks along y and along x, as Dask has them.
+#: Lengths of chunks along y and along x, as in Dask.
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
 
-#: Bytes that a thread may hold.
+#: Bytes of memory for each thread.
 MEMORY = 2 * 10**9
-#: Share of these that one chunk's series takes as files have it, and again that the values of a
-#: part of it take. Beside them lie those of the other sensor and what is computed of them; and a
-#: chunk at an edge may be half as large again.
+#: Share of this memory for one chunk's series as stored in files; the decoded values of a part of
+#: the chunk get the same share. The rest is for the other sensor and for what is computed from
+#: the values, and because a chunk at an edge may be half as large again.
 _SHARE = 0.3
 #: Side in pixels of the blocks of most files.
 BLOCK = 512
-#: Columns below which a strip has more margin than the square of its size.
+#: Narrower strips, in columns, have more margin than a square with as many pixels.
 _NARROWEST = 64
-#: A cube with a longer side is a region: map it tile by tile.
+#: Longest side of a cube in pixels; larger areas are mapped tile by tile.
 _LONGEST_SIDE = 30_000
 
 
@@ -74,7 +74,7 @@ class Window:
         )
 
     def within(self, other: Window) -> tuple[slice, slice]:
-        """Rows and columns of another window, counted from its corner, that lie in this one."""
+        """Slices of another window's rows and columns that this window covers."""
         row, column = self.row - other.row, self.column - other.column
         return (
             slice(max(row, 0), max(row + self.height, 0)),
@@ -90,7 +90,7 @@ class Lattice:
     resolution: float
 
     def window(self, grid: GeoBox) -> Window:
-        """Where a grid lies on the lattice."""
+        """The window of the lattice that a grid covers."""
         return Window(
             round(-grid.transform.f / self.resolution),
             round(grid.transform.c / self.resolution),
@@ -104,7 +104,7 @@ class Lattice:
 
 
 def lattice_of(grid: GeoBox) -> Lattice:
-    """The lattice that a grid is a window of."""
+    """The lattice that a grid belongs to."""
     return Lattice(str(grid.crs), float(grid.transform.a))
 
 
@@ -127,15 +127,15 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
     Raises
     ------
     AoiError
-        The area is too large for one cube, or so close to a pole that no UTM zone has it.
+        The area is too large for one cube, or so close to a pole that no UTM zone covers it.
     SchemaError
-        The CRS is not projected in metres, or the resolution not positive.
+        The CRS is not projected in metres, or the resolution is not positive.
     """
     resolution = check_resolution(resolution)
     target = _target_crs(aoi, crs)
     left, bottom, right, top = aoi.to_crs(target).geometry.bounds
-    # A thousandth of a pixel of slack keeps a rectangle that lies on the lattice but for
-    # rounding errors from growing by a row.
+    # With a slack of a thousandth of a pixel, rounding errors do not add a row to a rectangle
+    # that already lies on the lattice.
     slack = 1e-3
     column = math.floor(left / resolution + slack)
     row = math.floor(-top / resolution + slack)
@@ -143,8 +143,8 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
     height = max(1, math.ceil(-bottom / resolution - slack) - row)
     if max(width, height) > _LONGEST_SIDE:
         raise AoiError(
-            f"area of interest {aoi} is {width} x {height} pixels of {resolution} m, more than "
-            f"the {_LONGEST_SIDE} a side that one cube holds. Map it tile by tile."
+            f"area of interest {aoi} is {width} x {height} pixels of {resolution} m, expected at "
+            f"most {_LONGEST_SIDE} a side for one cube. Map it tile by tile."
         )
     lattice = Lattice(target, float(resolution))
     window = Window(row, column, height, width)
@@ -152,12 +152,12 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
 
 
 def chunk_shape(bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, int]:
-    """Rows and columns of the largest chunk whose series fits in three tenths of some memory.
+    """Rows and columns of the largest chunk whose series fits in three tenths of the memory.
 
-    At most 1,024 a side: larger ones read no faster and keep fewer cores at work. Whole blocks
-    of most files where they fit, else strips as high as a block, which lie in one or two
-    blocks that stand together in a file; else squares. A multiple of 4, where one fits, to
-    meet pixels of 20 m.
+    The sides are at most 1,024 pixels: larger chunks do not read faster, and keep fewer cores
+    busy. A chunk is whole blocks of 512 pixels, the size in most files, if these fit. Otherwise
+    it is a strip as high as a block, which overlaps one or two adjacent blocks, or else a square.
+    Sides are multiples of 4 where possible, to match pixels of 20 m.
     """
     pixels = int(memory * _SHARE) // max(bytes_per_pixel, 1)
     for rows, columns in ((2 * BLOCK, 2 * BLOCK), (BLOCK, 2 * BLOCK), (BLOCK, BLOCK)):
@@ -171,7 +171,7 @@ def chunk_shape(bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, i
 
 
 def strips(chunks: Chunks, bytes_per_pixel: int, *, memory: float = MEMORY) -> tuple[int, ...]:
-    """Cut chunks into strips of rows whose values fit in three tenths of some memory.
+    """Cut chunks into strips of rows whose values fit in three tenths of the memory.
 
     Parameters
     ----------
@@ -180,37 +180,37 @@ def strips(chunks: Chunks, bytes_per_pixel: int, *, memory: float = MEMORY) -> t
     bytes_per_pixel : int
         Bytes of the values of a pixel.
     memory : float
-        Bytes that a thread may hold.
+        Bytes of memory for each thread.
 
     Returns
     -------
     tuple of int
-        Lengths of the strips along y, a multiple of 4 where one fits, to meet pixels of 20 m.
+        Lengths of the strips along y, multiples of 4 where possible, to match pixels of 20 m.
     """
-    most = max(1, int(memory * _SHARE) // (max(bytes_per_pixel, 1) * max(chunks[1])))
+    highest = max(1, int(memory * _SHARE) // (max(bytes_per_pixel, 1) * max(chunks[1])))
     parts: list[int] = []
     for length in chunks[0]:
-        height = math.ceil(length / math.ceil(length / most))
-        height = min(-(-height // 4) * 4, most // 4 * 4 or most)
+        height = math.ceil(length / math.ceil(length / highest))
+        height = min(-(-height // 4) * 4, highest // 4 * 4 or highest)
         edges = [*range(0, length, height), length]
         parts += (b - a for a, b in itertools.pairwise(edges))
     return tuple(parts)
 
 
 def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0, 0.0)) -> Chunks:
-    """Cut a grid into chunks between whole chunks of files.
+    """Cut a grid into chunks that are aligned with the blocks of files.
 
-    What would be a sliver at an edge of the grid, of less than a quarter of a chunk, is part of
-    its neighbour.
+    A chunk at the edge of the grid with less than a quarter of a chunk's length is joined to its
+    neighbour.
 
     Parameters
     ----------
     grid : odc.geo.geobox.GeoBox
         The grid.
     shape : tuple of int
-        Rows and columns of a chunk. Along an axis where the grid is no longer it is not cut.
+        Rows and columns of a chunk. An axis that is not longer than this is not cut.
     corner : tuple of float
-        Left and top of the files, CRS units.
+        Left and top edge of the files, CRS units.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def cut(grid: GeoBox, shape: tuple[int, int], corner: tuple[float, float] = (0.0
 
 
 def _cut(length: int, step: int, start: int) -> tuple[int, ...]:
-    """Lengths of the parts of a range that starts somewhere in a row of equal steps."""
+    """Cut a range that begins at ``start`` at the multiples of a step; returns the lengths."""
     if length <= step:
         return (length,)
     first = step - start % step
@@ -242,7 +242,7 @@ def pixel_centres(grid: GeoBox) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates y, x of pixel centres, metres, float64."""
     size = float(grid.transform.a)
     window = lattice_of(grid).window(grid)
-    # From whole numbers, so that a crop's coordinates equal the cube's bit for bit.
+    # Computed from whole numbers, so that a crop's coordinates equal the cube's bit for bit.
     x = (np.arange(window.column, window.column + window.width) + 0.5) * size
     y = -(np.arange(window.row, window.row + window.height) + 0.5) * size
     return y, x
@@ -254,9 +254,8 @@ def _target_crs(aoi: Aoi, crs: str | int | None) -> str:
             target = gpd.GeoSeries([aoi.centre], crs="EPSG:4326").estimate_utm_crs()
         except RuntimeError as error:
             raise AoiError(
-                f"area of interest {aoi} lies where there is no UTM zone, which reach from 80 "
-                "degrees south to 84 north. Name a projected CRS in metres, `crs='EPSG:3413'` "
-                "or another."
+                f"area of interest {aoi} lies outside of the UTM zones, which cover 80 degrees "
+                "south to 84 north. Give a projected CRS in metres, such as `crs='EPSG:3413'`."
             ) from error
         return f"EPSG:{target.to_epsg()}"
     return check_crs(crs)
@@ -268,17 +267,17 @@ def check_resolution(resolution: object) -> float:
 
 
 def check_crs(crs: object) -> str:
-    """A CRS as text; raises unless it is projected, in metres, with an EPSG code.
+    """Return a CRS as text; raise unless it is projected, in metres, with an EPSG code.
 
-    The code alone will do, as a number or as text.
+    The code alone, as a number or as text, is a CRS too.
     """
     try:
-        # pyproj takes an int for a code, and neither text nor NumPy's.
+        # pyproj takes a code only as an int, not as text or as a NumPy integer.
         is_code = isinstance(crs, np.integer) or (isinstance(crs, str) and crs.strip().isdecimal())
         target = pyproj.CRS.from_user_input(int(crs) if is_code else crs)  # type: ignore[call-overload]
     except (pyproj.exceptions.CRSError, TypeError) as error:
         raise SchemaError(
-            f"crs {brief(crs)} is not known: {error}. Give a projected CRS in metres, such as "
+            f"crs {brief(crs)} is unknown: {error}. Give a projected CRS in metres, such as "
             "'EPSG:32631', or leave `crs` out for the UTM zone of the area."
         ) from error
     code = target.to_epsg()

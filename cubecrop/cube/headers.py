@@ -1,8 +1,8 @@
-"""What an item says of a file, held against the file's own header when it is opened.
+"""Compare what an item says about a file with the file's own header.
 
-A file that was replaced in place under an old item, or an item that was copied from another,
-would be read at the wrong place or taken for another product without a word. Nothing but the
-header is looked at, which an open file has in memory.
+The file may have been replaced under an old item, or the item may have been copied from another.
+Without this check, such a file would be read at the wrong place, or as the wrong product, and
+nobody would notice. Only the header is checked, which is in memory once a file is open.
 """
 
 from __future__ import annotations
@@ -26,70 +26,72 @@ if TYPE_CHECKING:
 
 __all__ = ["check_file", "has_mask"]
 
-#: Pixels by which stated edges may differ from a file's: a half where the one counts from
-#: centres of pixels and the other from their edges, and a little for rounding.
+#: Pixels by which the item's bounds may differ from the file's: half a pixel, since some count
+#: from pixel centres and others from pixel edges, and a little for rounding.
 _SLACK: Final = 0.6
-_CURE: Final = "Fetch the file and its item again, from one source, or leave the item out."
+_CURE: Final = "Fetch the file and its item again from the same source, or remove the item."
 
 
 def check_file(file: rasterio.DatasetReader, source: Source) -> None:
-    """Raise unless a file is what its item says, has one band, a CRS and north up.
+    """Raise unless a file is what its item says, has one band and a CRS, and is north-up.
 
     Raises
     ------
     ReadError
-        Naming item and asset, what the item says, and what the file is.
+        The message names item and asset, what the item says, and what the file is.
     """
     where = f"asset {source.asset!r} of item {source.item!r} ({source.href.split('?')[0]})"
     if file.count != 1:
         raise ReadError(f"{where} has {file.count} bands, expected one.")
     if file.crs is None or file.gcps[0]:
         raise ReadError(
-            f"{where} has no CRS: it is damaged, or in radar geometry. Fetch the file again; of "
+            f"{where} has no CRS: it is damaged, or in radar geometry. Fetch the file again; for "
             "Sentinel-1, use a terrain-corrected product (RTC)."
         )
     if file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
-        raise ReadError(f"{where} is not north-up.")
-    for why in (_wrong_type(file, source.kind), _wrong_scale(file, source.stated)):
-        if why:
-            raise ReadError(f"{where} {why}")
-    if source.stated is not None and (why := _elsewhere(file, source.stated)):
-        raise ReadError(f"{where} {why} {_CURE}")
+        raise ReadError(
+            f"{where} is not north-up. Warp it with gdalwarp, or remove the item from the archive."
+        )
+    for fault in (_wrong_type(file, source.kind), _wrong_scale(file, source.stated)):
+        if fault:
+            raise ReadError(f"{where} {fault}")
+    if source.stated is not None and (fault := _wrong_place(file, source.stated)):
+        raise ReadError(f"{where} {fault} {_CURE}")
 
 
 def has_mask(file: rasterio.DatasetReader) -> bool:
-    """Whether a file masks pixels by a band of its own, beside or in place of nodata."""
+    """Whether a file has a mask band, in addition to nodata or instead of it."""
     return MaskFlags.per_dataset in file.mask_flag_enums[0]
 
 
 def _wrong_type(file: rasterio.DatasetReader, name: str) -> str:
-    kind, seen = KINDS.get(name), file.dtypes[0]
-    if kind is None or seen in kind.types:
+    kind, dtype = KINDS.get(name), file.dtypes[0]
+    if kind is None or dtype in kind.types:
         return ""
     return (
-        f"is of type {seen}, expected {kind.expected} ({', '.join(kind.types)}): it is another "
+        f"is of type {dtype}, expected {kind.expected} ({', '.join(kind.types)}): it is another "
         f"product, or was converted. {_CURE}"
     )
 
 
 def _wrong_scale(file: rasterio.DatasetReader, stated: Stated | None) -> str:
-    """Scale and offset in the file's own tags, where it has some, must be those applied."""
-    seen = file.scales[0], file.offsets[0]
-    if stated is None or seen == (1.0, 0.0):
+    """How scale and offset in the file's tags differ from those of its item; "" if they agree."""
+    tagged = file.scales[0], file.offsets[0]
+    if stated is None or tagged == (1.0, 0.0):  # the default without tags
         return ""
     applied = stated.scale, stated.offset
-    if np.allclose(seen, applied, rtol=1e-6, atol=1e-9):
+    if np.allclose(tagged, applied, rtol=1e-6, atol=1e-9):
         return ""
     return (
-        f"says in its own tags that a value is DN * {seen[0]:g} + {seen[1]:g}, but by its item it "
-        f"is DN * {applied[0]:g} + {applied[1]:g}. Find out which is right, and mend the other."
+        f"says in its own tags that a value is DN * {tagged[0]:g} + {tagged[1]:g}, but its item "
+        f"says DN * {applied[0]:g} + {applied[1]:g}. Find out which is right; correct the other."
     )
 
 
-def _elsewhere(file: rasterio.DatasetReader, stated: Stated) -> str:
-    """How the file's place differs from what its item says; "" where it does not."""
+def _wrong_place(file: rasterio.DatasetReader, stated: Stated) -> str:
+    """How the file's grid differs from what its item says; "" if it does not."""
     wide, high = file.transform.a, -file.transform.e
-    if stated.crs is not None and not _one_crs(
+    if stated.crs is not None and not _same_crs(
         file.crs.to_wkt(), stated.crs, tuple(file.bounds), (wide, high)
     ):
         return f"is in {file.crs.to_string()}, but its item says {stated.crs}."
@@ -100,24 +102,24 @@ def _elsewhere(file: rasterio.DatasetReader, stated: Stated) -> str:
     if stated.bounds is not None:
         slack = wide * _SLACK, high * _SLACK, wide * _SLACK, high * _SLACK
         pairs = zip(file.bounds, stated.bounds, slack, strict=True)
-        if any(abs(own - said) > most for own, said, most in pairs):
+        if any(abs(own - said) > limit for own, said, limit in pairs):
             return f"has bounds {tuple(file.bounds)}, but its item says {stated.bounds}."
     elif stated.footprint is not None and not _meets(
         file.crs.to_wkt(), tuple(file.bounds), stated.footprint
     ):
         return (
-            f"has bounds {tuple(file.bounds)} in {file.crs.to_string()}, which its item's "
-            f"geometry, within {stated.footprint} degrees, does not touch."
+            f"has bounds {tuple(file.bounds)} in {file.crs.to_string()}, but its item's geometry "
+            f"lies elsewhere, within {stated.footprint} degrees."
         )
     return ""
 
 
 @lru_cache(maxsize=512)
-def _one_crs(wkt: str, crs: str, bounds: tuple[float, ...], pixel: tuple[float, float]) -> bool:
+def _same_crs(wkt: str, crs: str, bounds: tuple[float, ...], pixel: tuple[float, float]) -> bool:
     """Whether a file lies at the same place in both CRS.
 
-    One CRS has many forms (with and without a vertical part, an authority, a name), which do
-    not compare as equal; what counts is whether they give the same places.
+    The same CRS can be written in many ways (with or without a vertical part, an authority, a
+    name) that do not compare as equal, so places are compared instead.
     """
     own, said = rasterio.crs.CRS.from_wkt(wkt), rasterio.crs.CRS.from_string(crs)
     if own == said:
@@ -139,7 +141,7 @@ def _one_crs(wkt: str, crs: str, bounds: tuple[float, ...], pixel: tuple[float, 
 def _meets(
     wkt: str, bounds: tuple[float, ...], footprint: tuple[float, float, float, float]
 ) -> bool:
-    """Whether a file's bounds touch those of a footprint; True where nobody can tell."""
+    """Whether a file's bounds touch those of a footprint; True if they cannot be compared."""
     try:
         west, south, east, north = transform_bounds(
             rasterio.crs.CRS.from_wkt(wkt), "EPSG:4326", *bounds, densify_pts=21

@@ -1,9 +1,9 @@
-"""What the files of each kind of band can hold: types, missing numbers, impossible ones.
+"""What the files of each kind of band can hold: data types, missing values, impossible values.
 
-An archive can hold other products than its items say: reflectance as float or as int16 with
-the offset taken out, radar as amplitude or in decibels. Types tell most of them, from the
-header. The others are told by numbers that no product of the kind has: a single such pixel is
-missing, and a block of the file that holds little else is an error.
+An archive can hold other products than its items say: reflectance as float, or as int16 with
+the offset removed; radar as amplitude or in decibels. The data type in the header gives most of
+them away. The others hold values that are impossible for their kind of band. A single pixel with
+such a value is missing; a block of the file that is full of them is an error.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ class Kind:
     Parameters
     ----------
     types : tuple of str
-        Types that its files may have.
+        Data types that its files may have.
     expected : str
-        What is expected, for messages.
+        Description of the expected content, for messages.
     missing : tuple of float
-        Numbers that are missing in every file of the kind.
+        Numbers that mean "missing" in every file of the kind.
     kept : tuple of float
-        Numbers that are values, though files call them nodata.
+        Numbers that are values although files declare them as nodata.
     lowest, highest : float, optional
-        Beyond these a pixel is missing.
+        A pixel below or above is missing.
     absurd : tuple of float, optional
-        Numbers below the first or above the second are of another product.
+        Numbers below the first or above the second belong to another product.
     cure : str
-        What to do about a file of that other product.
+        What the user can do about a file of another product.
     """
 
     types: tuple[str, ...]
@@ -56,21 +56,21 @@ class Kind:
     cure: str = ""
 
     def holds(self, largest: float) -> bool:
-        """Whether a band of the kind may hold all of 0 up to a number."""
+        """Whether all numbers from 0 to ``largest`` are possible values."""
         low, high = self.absurd or (-np.inf, np.inf)
         lows = (low, -np.inf if self.lowest is None else self.lowest)
         highs = (high, np.inf if self.highest is None else self.highest)
         return max(lows) <= 0 and largest <= min(highs)
 
     def impossible(self, block: NDArray[Any]) -> NDArray[np.bool_] | None:
-        """Pixels that cannot be, None where there is none."""
-        found = None
+        """Mask of pixels with impossible values; None if there are none."""
+        impossible = None
         with np.errstate(invalid="ignore"):
             if self.lowest is not None and (low := block < self.lowest).any():
-                found = low
+                impossible = low
             if self.highest is not None and (high := block > self.highest).any():
-                found = high if found is None else found | high
-        return found
+                impossible = high if impossible is None else impossible | high
+        return impossible
 
 
 _WHOLE: Final = ("uint8", "int8", "uint16", "int16", "uint32", "int32")
@@ -92,21 +92,21 @@ KINDS: Final[Mapping[str, Kind]] = {
     "probability": Kind(
         types=_WHOLE,
         expected="a probability in percent as whole numbers, 0 to 100",
-        # Catalogues, and their files, call 0 % nodata.
+        # Catalogues and files declare 0 % as nodata.
         kept=(0.0,),
     ),
     "power": Kind(
         types=("float32", "float64"),
         expected="backscatter in linear power as floating point numbers",
-        # Power below -1 (noise taken out leaves a few thousandths) is decibels; over a whole
-        # block, power above 30 (15 dB) is amplitude or a scaled number.
+        # Values below -1 are decibels: noise removal leaves no less than a few thousandths below 0.
+        # A whole block above 30 (15 dB) is amplitude or a scaled number.
         absurd=(-1.0, 30.0),
-        cure="Use linear power: of decibels, 10 ** (dB / 10).",
+        cure="Use linear power: convert decibels with 10 ** (dB / 10).",
     ),
     "elevation": Kind(
         types=("float32", "float64", "int16", "uint16", "int32"),
         expected="heights in metres, of 16 bits at least",
-        # Land lies between -430 m and 8,849 m; what is beyond stands for no height.
+        # Land lies between -430 m and 8,849 m; other numbers mean "no height".
         lowest=-1000.0,
         highest=9000.0,
     ),
@@ -121,5 +121,5 @@ _KIND_OF: Final[Mapping[str, str]] = {
 
 
 def kind_of(band: str) -> str:
-    """Key in `KINDS` of a band, "" where it is of none."""
+    """Key of a band's kind in `KINDS`; "" if it has none."""
     return _KIND_OF.get(band, "")

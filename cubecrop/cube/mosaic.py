@@ -1,10 +1,10 @@
-"""Tiles of one surface, such as an elevation model, read as one: no seam between them.
+"""Read tiles of one surface, such as an elevation model, without seams between them.
 
-Interpolation takes pixels on both sides of a place. A tile that is read by itself lacks those
-beyond its edge, and its surface is flat for the last half pixel: a step of metres on a slope.
-So tiles of one grid are laid into one sheet, which is warped as a whole. Where tiles have
-different grids (Copernicus' are coarser from 50 degrees on) there are several sheets, and each
-gets a rim of pixels that are interpolated from the others before it is warped.
+Interpolation needs pixels on both sides of a place. A tile that is read alone lacks the pixels
+beyond its edge, so its surface is flat for the last half pixel: a step of metres on a slope.
+Therefore tiles with the same grid are joined into one sheet, which is warped as a whole. Tiles
+with different grids (Copernicus' are coarser from 50 degrees on) form several sheets. Each sheet
+then gets a rim of pixels, interpolated from the other sheets, before it is warped.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ if TYPE_CHECKING:
 __all__ = ["Tile", "read_mosaic"]
 
 _FLOAT: Final = np.dtype(np.float32)
-#: Pixels around a window that interpolation and rims take, of the coarsest grid.
+#: Pixels of the coarsest grid around a window that interpolation and rims need.
 _MARGIN: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A file, and the part of the lattice that it may reach; None where nobody says."""
+    """A file, and the part of the lattice that it may cover; None = unknown."""
 
     source: Source
     reach: Window | None = None
@@ -60,10 +60,10 @@ class Tile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Grid:
-    """Pixels of a CRS without end: size, and where in a pixel the CRS has its origin.
+    """An endless grid of pixels: CRS, pixel size, and the CRS's origin within a pixel.
 
-    Of numbers that are rounded a little, so that tiles whose headers differ in their last
-    digits share a grid, and that arithmetic does not depend on which tiles are read.
+    The numbers are rounded a little, so that tiles whose headers differ in the last digits share
+    a grid, and results do not depend on which tiles are read.
     """
 
     wkt: str
@@ -71,21 +71,21 @@ class _Grid:
     phase: tuple[float, float]
 
     def transform(self, row: int, column: int) -> Affine:
-        """Geotransform of pixels from a row and column on."""
+        """Geotransform of the pixels that begin at a row and column."""
         (dx, dy), (right, down) = self.size, self.phase
         return Affine(dx, 0, (column + right) * dx, 0, -dy, -(row + down) * dy)
 
     def point(
         self, row: NDArray[np.int64], column: NDArray[np.int64]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Coordinates of the centres of pixels."""
+        """Coordinates of pixel centres."""
         (dx, dy), (right, down) = self.size, self.phase
         return (column + right + 0.5) * dx, -(row + down + 0.5) * dy
 
     def pixel(
         self, x: NDArray[np.float64], y: NDArray[np.float64]
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Row and column of coordinates, whole at the centres of pixels."""
+        """Row and column of coordinates; whole numbers at pixel centres."""
         (dx, dy), (right, down) = self.size, self.phase
         return -y / dy - down - 0.5, x / dx - right - 0.5
 
@@ -100,7 +100,7 @@ class _Sheet:
     values: NDArray[np.float32]
 
     def cut(self, window: Window, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Values of this part on another part of the grid, NaN beyond."""
+        """Copy this sheet's values to a window of its grid; NaN beyond the sheet."""
         out = np.full((window.height, window.width), np.nan, np.float32)
         own = Window(self.row, self.column, *values.shape)
         if own.meets(window):
@@ -109,14 +109,14 @@ class _Sheet:
 
 
 def read_mosaic(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> NDArray[np.float32]:
-    """Read a window of a surface that several files hold.
+    """Read a window of a surface that is stored in several files.
 
     Parameters
     ----------
     tiles : sequence of Tile
-        Files; where two overlap on one grid the first counts, and of two grids the finer.
+        Files. Where two files overlap, the finer grid counts, or on the same grid the first file.
     lattice, window
-        Where to.
+        The target window.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def read_mosaic(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> NDAr
     """
     sheets = _sheets(tiles, lattice, window)
     if len(sheets) > 1:
-        # How far a rim reaches is known when all files were seen.
+        # The width of a rim is known only after all files were read.
         metres = max(_metres(sheet.grid, lattice, window) for sheet in sheets)
         wide = window.widened(math.ceil(2 * _MARGIN * max(metres / lattice.resolution, 1)))
         rimmed = _with_rims(_sheets(tiles, lattice, wide), lattice, window)
@@ -142,7 +142,7 @@ def read_mosaic(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> NDAr
 
 
 def _sheets(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> list[_Sheet]:
-    """One sheet a grid, the finest first."""
+    """One sheet per grid, the finest first."""
     parts: dict[_Grid, list[_Sheet]] = {}
     for tile in tiles:
         if tile.reach is not None and not tile.reach.meets(window.widened(_MARGIN)):
@@ -151,20 +151,20 @@ def _sheets(tiles: Sequence[Tile], lattice: Lattice, window: Window) -> list[_Sh
         if part is not None:
             parts.setdefault(part.grid, []).append(part)
     order = sorted(parts, key=lambda grid: (_metres(grid, lattice, window), repr(grid)))
-    return [_laid(parts[grid]) for grid in order]
+    return [_merged(parts[grid]) for grid in order]
 
 
 def _part(source: Source, lattice: Lattice, window: Window) -> _Sheet | None:
-    """What a window needs of one file; None where the file does not reach."""
+    """The part of a file that a window needs; None if the file does not reach it."""
 
     def read(file: rasterio.DatasetReader) -> _Sheet | None:
         check_file(file, source)
-        found = footing(file, lattice, window)
-        if found is None:
+        needed = footing(file, lattice, window)
+        if needed is None:
             return None
-        values = read_pixels(file, source, found.place, dtype=_FLOAT, fill=math.nan)
+        values = read_pixels(file, source, needed.place, dtype=_FLOAT, fill=math.nan)
         grid, row, column = _grid_of(file, lattice)
-        place = found.place
+        place = needed.place
         return _Sheet(grid=grid, row=row + place.row, column=column + place.column, values=values)
 
     return with_file(source, read)
@@ -180,8 +180,8 @@ def _grid_of(file: rasterio.DatasetReader, lattice: Lattice) -> tuple[_Grid, int
     return _Grid(wkt=file.crs.to_wkt(), size=size, phase=(phase[0], phase[1])), row, column
 
 
-def _laid(parts: Sequence[_Sheet]) -> _Sheet:
-    """Parts of one grid side by side; where two have a value, that of the first."""
+def _merged(parts: Sequence[_Sheet]) -> _Sheet:
+    """Merge parts of one grid; where two have a value, the first counts."""
     row, column = min(p.row for p in parts), min(p.column for p in parts)
     bottom = max(p.row + p.values.shape[0] for p in parts)
     right = max(p.column + p.values.shape[1] for p in parts)
@@ -212,15 +212,15 @@ def _centre(lattice: Lattice, window: Window) -> tuple[float, float]:
 def _with_rims(
     sheets: list[_Sheet], lattice: Lattice, window: Window
 ) -> list[tuple[_Sheet, _Sheet]]:
-    """Each sheet, and the same with a rim of pixels that the others know.
+    """Pairs of each sheet and the same sheet with a rim of pixels from the others.
 
-    The coarsest first: a finer sheet then finds, in a coarse one, values up to its own edge.
+    The coarsest sheet gets its rim first, so that finer sheets find values in it up to their edge.
     """
     full = list(sheets)
     for index in reversed(range(len(sheets))):
         sheet = sheets[index]
         reach = max(1.0, lattice.resolution / _metres(sheet.grid, lattice, window))
-        others = [one for k, one in enumerate(full) if k != index]
+        others = [other for k, other in enumerate(full) if k != index]
         full[index] = _rimmed(sheet, others, math.ceil(1.5 * reach) + 1)
     return list(zip(sheets, full, strict=True))
 
@@ -231,30 +231,30 @@ def _rimmed(sheet: _Sheet, others: Sequence[_Sheet], pixels: int) -> _Sheet:
     known = ~np.isnan(values)
     rows, columns = np.nonzero(dilated(known, 1.5 * pixels, 1.0) & ~known)
     x, y = sheet.grid.point(rows + row, columns + column)
-    found = np.full(len(rows), np.nan)
-    # Between four known pixels first, then beside a sheet's edge.
+    heights = np.full(len(rows), np.nan)
+    # Prefer points between four known pixels to points at a sheet's edge.
     for whole in (True, False):
         for other in others:
-            todo = np.isnan(found)
+            todo = np.isnan(heights)
             if todo.any():
-                found[todo] = _sampled(other, sheet.grid.wkt, x[todo], y[todo], whole=whole)
-    values[rows, columns] = found
+                heights[todo] = _sampled(other, sheet.grid.wkt, x[todo], y[todo], whole=whole)
+    values[rows, columns] = heights
     return _Sheet(grid=sheet.grid, row=row, column=column, values=values)
 
 
 def _sampled(
     sheet: _Sheet, wkt: str, x: NDArray[np.float64], y: NDArray[np.float64], *, whole: bool
 ) -> NDArray[np.float64]:
-    """Heights at points, between the pixels of a sheet that are known; NaN where none is near.
+    """Interpolate heights at points from the known pixels around them; NaN if none is near.
 
-    With ``whole``, only where all four are known.
+    With ``whole``, NaN unless all four pixels are known.
     """
     if wkt != sheet.grid.wkt:
         own = rasterio.crs.CRS.from_wkt(sheet.grid.wkt)
         x, y = map(np.asarray, transform(rasterio.crs.CRS.from_wkt(wkt), own, x, y))
     v, u = sheet.grid.pixel(x, y)
     known = np.isfinite(u) & np.isfinite(v)
-    # Of a place that the CRS does not know: a pixel that no sheet has.
+    # Points that cannot be reprojected are moved to a pixel outside of the sheet.
     u, v = np.where(known, u, sheet.column - 9), np.where(known, v, sheet.row - 9)
     left, top = np.floor(u).astype(int), np.floor(v).astype(int)
     total, weights, count = np.zeros(len(u)), np.zeros(len(u)), np.zeros(len(u), int)
@@ -277,7 +277,7 @@ def _sampled(
 def _joined(
     sheets: Sequence[tuple[_Sheet, _Sheet]], lattice: Lattice, window: Window
 ) -> NDArray[np.float32]:
-    """Each place from the finest sheet that has a pixel of its own there."""
+    """Take each pixel from the finest sheet that has a value of its own there."""
     out = np.full((window.height, window.width), np.nan, np.float32)
     for own, full in sheets:
         if not (todo := np.isnan(out)).any():
@@ -296,15 +296,15 @@ def _warped(
     window: Window,
     resampling: Resampling,
 ) -> NDArray[np.float32]:
-    """A sheet on the lattice, square by square; see `cubecrop.cube.warp.warp_square`."""
+    """Warp a sheet to the lattice, square by square; see `cubecrop.cube.warp.warp_square`."""
     out = np.full((window.height, window.width), np.nan, np.float32)
     crs = rasterio.crs.CRS.from_wkt(sheet.grid.wkt)
     anchor = tuple(sheet.grid.transform(0, 0))[:6]
     for square in lattice_squares(window):
-        found = footing_of(sheet.grid.wkt, anchor, lattice, square)
-        if found is None or np.isnan(block := sheet.cut(found.place, values)).all():
+        needed = footing_of(sheet.grid.wkt, anchor, lattice, square)
+        if needed is None or np.isnan(block := sheet.cut(needed.place, values)).all():
             continue
-        place = found.place
+        place = needed.place
         own, anchored = _placed(crs, sheet.grid.transform(place.row, place.column), place.width)
         with MemoryFile() as memory:
             with memory.open(
@@ -314,16 +314,16 @@ def _warped(
                 raster.write(block, 1)
             with memory.open() as raster:
                 part = warp_square(
-                    raster, lattice, square, found.scale, math.nan, resampling, crs=own
+                    raster, lattice, square, needed.scale, math.nan, resampling, crs=own
                 )
         out[square.within(window)] = part[window.within(square)]
     return out
 
 
 def _placed(crs: rasterio.crs.CRS, anchored: Affine, width: int) -> tuple[rasterio.crs.CRS, Affine]:
-    """CRS and geotransform of pixels; beyond 180 degrees, counted from the 180th meridian.
+    """CRS and geotransform of pixels; pixels beyond ±180 degrees count from the 180th meridian.
 
-    GDAL gives longitudes within ±180, and finds no pixel of what lies beyond.
+    GDAL only returns longitudes within ±180 degrees, so it would not find pixels beyond.
     """
     left, right = anchored.c, anchored.c + width * anchored.a
     if not crs.is_geographic or (left >= -180 and right <= 180):
@@ -339,5 +339,5 @@ def _from_180(wkt: str) -> rasterio.crs.CRS:
     turned = re.sub(
         r'PRIMEM\["[^"]*",[^\[\]]*(,AUTHORITY\[[^\]]*\])?\]', 'PRIMEM["180",180]', described
     )
-    # Its number would stand for the CRS as it was.
+    # Without the EPSG code, which stands for the unchanged CRS.
     return rasterio.crs.CRS.from_wkt(re.sub(r',AUTHORITY\["EPSG","\d+"\]\]$', "]", turned))

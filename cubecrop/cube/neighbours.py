@@ -1,4 +1,4 @@
-"""Growing masks by a distance: the margin of a cloud, of a border."""
+"""Dilate masks by a distance, for margins around clouds and borders."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ if TYPE_CHECKING:
 
 __all__ = ["dilated"]
 
-#: In pixels: a neighbour at the very distance is within it, whatever the division rounds to.
+#: In pixels: a neighbour exactly at the distance counts as within it, despite rounding.
 _SLACK = 1e-9
 
 
 def dilated(mask: NDArray[np.bool_], distance: float, resolution: float) -> NDArray[np.bool_]:
-    """Pixels whose centre lies within a distance of that of a masked one.
+    """Find the pixels whose centre lies within a distance of a masked pixel's centre.
 
-    What a distance transform and a threshold give, in a tenth of the time: the disk is cut
-    into rows, and each row is a few shifts that double its length.
+    The result equals a distance transform with a threshold, in a tenth of the time: the disk is
+    cut into rows, and each row takes a few shifts that double its length.
 
     Parameters
     ----------
     mask : numpy.ndarray
         (y, x) bool.
     distance, resolution : float
-        Metres, and the pixel size in metres.
+        The distance and the pixel size, both in metres.
 
     Returns
     -------
@@ -37,12 +37,12 @@ def dilated(mask: NDArray[np.bool_], distance: float, resolution: float) -> NDAr
     if not mask.any():
         return np.zeros(mask.shape, dtype=bool)
     radius = distance / resolution
-    strip, has = mask, -1
+    strip, strip_width = mask, -1
     out = np.zeros(mask.shape, dtype=bool)
     for rows in range(math.floor(radius + _SLACK) + 1):
         width = math.floor(math.sqrt(max(radius**2 - rows**2, 0)) + _SLACK)
-        if width != has:
-            strip, has = _widened(mask, width), width
+        if width != strip_width:
+            strip, strip_width = _widened(mask, width), width
         height = max(len(mask) - rows, 0)
         out[rows:] |= strip[:height]
         out[:height] |= strip[rows:]
@@ -50,7 +50,7 @@ def dilated(mask: NDArray[np.bool_], distance: float, resolution: float) -> NDAr
 
 
 def _widened(mask: NDArray[np.bool_], width: int) -> NDArray[np.bool_]:
-    """Pixels with a masked one up to ``width`` columns away."""
+    """Find the pixels with a masked pixel up to ``width`` columns away."""
     wide = np.pad(mask, ((0, 0), (width, width)))
     length, wanted = 1, 2 * width + 1
     while length < wanted:

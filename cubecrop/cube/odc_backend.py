@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OdcBackend", "read_odc_window"]
 
-#: Pixels of a file around what a window needs.
+#: Additional pixels that are read around the part of a file that a window needs.
 _MARGIN = 16
 
 
@@ -53,11 +53,11 @@ def read_odc_window(
         check_file(file, source)
         nested = replicate and nesting(file, lattice) is not None
         out = np.full(shape, fill, dtype=dtype)
-        # odc-stac's warp takes pixels beyond what ours does: it rounds windows to its blocks.
-        found = footing(file, lattice, window, margin=_MARGIN)
-        if found is None:
+        # odc-stac rounds windows to blocks, so its warp needs more pixels than ours.
+        needed = footing(file, lattice, window, margin=_MARGIN)
+        if needed is None:
             return out
-        values = read_pixels(file, source, found.place, dtype=np.dtype(dtype), fill=fill)
+        values = read_pixels(file, source, needed.place, dtype=np.dtype(dtype), fill=fill)
         config = RasterLoadParams(
             dtype=np.dtype(dtype).name,
             fill_value=fill,
@@ -69,7 +69,7 @@ def read_odc_window(
         driver = RioDriver()
         load = driver.new_load(grid)
         with (
-            as_raster(file, values, found.place, fill=fill) as name,
+            as_raster(file, values, needed.place, fill=fill) as name,
             driver.restore_env(driver.capture_env(), load) as context,
         ):
             part, values = driver.open(RasterSource(name), context).read(config, grid)
@@ -81,16 +81,16 @@ def read_odc_window(
 
 
 class OdcBackend(RasterioBackend):
-    """Builds graphs as `RasterioBackend` does, and brings files to the grid as odc-stac does.
+    """Builds graphs as `RasterioBackend` does, and warps files to the grid as odc-stac does.
 
-    In one CRS the two agree bit for bit. Across UTM zones, odc-stac warps each window by
-    itself with GDAL's tolerance of an eighth of a pixel, so that sharp edges differ a little,
-    and a pixel may differ from chunk to chunk. Each chunk decodes the blocks that it meets, also
-    those that others met. Needs the extra ``odc``.
+    If files are in the cube's CRS, the two backends agree bit for bit. Across UTM zones, odc-stac
+    warps each window by itself, with GDAL's tolerance of an eighth of a pixel: sharp edges differ
+    a little, and a pixel may differ from chunk to chunk. Each chunk decodes all blocks that it
+    overlaps, even if another chunk decoded them before. Needs the extra ``odc``.
     """
 
     read: ClassVar[WindowReader | None] = staticmethod(read_odc_window)
 
     def __init__(self) -> None:
-        """Nothing is kept for other chunks, so that there is no memory to be bounded."""
+        """Takes no ``memory``, since nothing is kept for other chunks."""
         super().__init__()

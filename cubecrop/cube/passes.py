@@ -1,4 +1,4 @@
-"""Grouping scenes into dates: one step a solar day and pass."""
+"""Group scenes into dates: one step per solar day and pass."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Pass", "group_passes"]
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One date of a series: its time (UTC), its scenes by index, and its orbit."""
+    """One date of a satellite series: its time (UTC), the indices of its scenes, its orbit."""
 
     time: np.datetime64
     members: tuple[int, ...]
@@ -38,10 +38,10 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
     Returns
     -------
     tuple of Pass
-        Members are sorted by newness of processing, time, id and files: newer pixels are shown
-        before older ones, and the order of the scenes changes nothing. The time is that of
-        the datatake where the item tells it (all tiles of a pass share it), else of the
-        earliest scene.
+        Members are sorted by processing (newest first), time, id and files. So newer pixels
+        come before older ones, and the order of ``scenes`` changes nothing. The time is the
+        datatake's, which all tiles of a pass share, or the earliest scene's if the item does
+        not give a datatake.
     """
     orbits = _orbits(scenes)
     tracks: dict[tuple[str, str, int | None], list[int]] = {}
@@ -56,11 +56,11 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
             newest = sorted(members, key=lambda i: _made(scenes[i]), reverse=True)
             _, state, number = key
             passes.append(Pass(_time(first), tuple(newest), state, number))
-    return tuple(sorted(passes, key=lambda one: (one.time, *_by_time(scenes[one.members[0]]))))
+    return tuple(sorted(passes, key=lambda p: (p.time, *_by_time(scenes[p.members[0]]))))
 
 
 def _orbits(scenes: Sequence[Scene]) -> dict[tuple[str, str], tuple[str, int | None]]:
-    """Orbit of each datatake, as those of its tiles tell that state one."""
+    """Orbit of each datatake, from those of its tiles that state an orbit."""
     orbits: dict[tuple[str, str], tuple[str, int | None]] = {}
     for scene in scenes:
         if scene.datatake:
@@ -81,9 +81,10 @@ def _by_time(scene: Scene) -> tuple[object, ...]:
 
 
 def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:
-    """Scenes of one track, sorted by time, cut between passes.
+    """Cut the scenes of one track, sorted by time, into passes.
 
-    Tiles on either side of the date line have different solar days within one pass.
+    Times are compared too, since tiles of one pass on both sides of the date line have different
+    solar days.
     """
     groups: list[list[int]] = []
     for index in track:

@@ -1,8 +1,8 @@
-"""Pixels of a file with all that is missing told from values, before anything is resampled.
+"""Read pixels of a file and decide which are missing, before anything is resampled.
 
-What a pixel is must not depend on how it is read: missing is what the file or the item calls
-nodata, what the file masks, and what the kind of band cannot hold. It is decided here, on the
-file's own pixels, for straight reading and for warps alike.
+A pixel is missing if the file or its item declares its value as nodata, if the file masks it, or
+if its value is impossible for the kind of band. This is decided on the file's own pixels, so that
+it does not depend on whether the file is warped afterwards.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 __all__ = ["as_raster", "read_pixels"]
 
-#: Pixels of a file's block up to which whole blocks are looked at.
+#: Blocks of up to this many pixels are checked as a whole.
 _LARGEST_BLOCK: Final = 2**22
-#: Pixels with a value that tell what a file holds; of a small block a quarter of its pixels.
-#: At the border of a scene, or in layover, a few odd ones may be all that a block has.
+#: A block needs this many pixels with a value, or a quarter of a small block's pixels, to be
+#: judged: at the border of a scene, or in layover, it may hold nothing but a few odd ones.
 _ENOUGH: Final = 1000
 #: Side of the blocks of a raster in memory.
 _SIDE: Final = 256
@@ -47,16 +47,16 @@ def read_pixels(
     dtype: np.dtype[Any],
     fill: float,
 ) -> NDArray[Any]:
-    """Read pixels of a file, with a fill where they are missing.
+    """Read pixels of a file, with a fill value where they are missing.
 
     Parameters
     ----------
     file, source
-        The open file, and what its item says of it.
+        The open file, and what its item says about it.
     place : Window
         Rows and columns within the file.
     dtype, fill
-        Type of what is given, and what stands for missing pixels.
+        Type of the result, and the value of missing pixels.
 
     Returns
     -------
@@ -66,12 +66,12 @@ def read_pixels(
     Raises
     ------
     ReadError
-        A block of the file holds numbers that no product of its kind has.
+        A block of the file is full of numbers that are impossible for its kind of band.
     """
     kind = KINDS.get(source.kind)
     unit = _whole_blocks(file, place) if kind is not None and kind.absurd else place
     raw = file.read(1, window=_in_rasterio(unit))
-    # Of whole numbers without a sign the largest says in one pass that none is odd.
+    # For unsigned integers, the maximum alone often shows that all values are possible.
     largest = int(raw.max()) if raw.dtype.kind == "u" and raw.size else None
     missing = _missing(raw, file, source, kind, fill=fill, largest=largest)
     if has_mask(file):
@@ -84,7 +84,7 @@ def read_pixels(
     values = _cast(raw[part], dtype)
     if missing is not None:
         return np.where(missing[part], dtype.type(fill), values)
-    # A part of it must not keep whole blocks in memory.
+    # Copied, since a view of a part would keep whole blocks in memory.
     return values if unit == place or values.base is None else values.copy()
 
 
@@ -92,10 +92,10 @@ def read_pixels(
 def as_raster(
     file: rasterio.DatasetReader, values: NDArray[Any], place: Window, *, fill: float
 ) -> Iterator[str]:
-    """Name of a raster in memory with a file's grid and CRS, that holds some of its pixels.
+    """Make a raster in memory with a file's grid, CRS and some of its pixels; yields its name.
 
-    It is sparse, and has the whole grid: a part with a corner of its own would make the
-    arithmetic of a warp, and so its rounding, depend on the part.
+    The raster is sparse and has the file's whole grid. With the corner of a part, the arithmetic
+    of a warp, and so its rounding, would depend on the part.
     """
     with MemoryFile() as memory:
         with memory.open(
@@ -108,9 +108,9 @@ def as_raster(
 
 
 def _whole_blocks(file: rasterio.DatasetReader, place: Window) -> Window:
-    """The blocks of a file that a window meets: they are decoded anyway.
+    """Widen a window to the file's blocks, which are decoded anyway.
 
-    What is judged by blocks is judged alike whatever the window.
+    Blocks are then always judged as a whole, whatever the window.
     """
     rows, columns = file.block_shapes[0]
     if rows * columns > _LARGEST_BLOCK:
@@ -134,9 +134,10 @@ def _missing(
     fill: float,
     largest: int | None,
 ) -> NDArray[np.bool_] | None:
-    """Pixels that the file, the item or the kind calls missing; None where there is none.
+    """Mask of pixels with a number that means "missing"; None if there are none.
 
-    Those that hold the fill already are left out.
+    The numbers come from file, item and kind of band. Pixels that hold the fill already are not
+    in the mask.
     """
     codes = {source.nodata} if source.nodata is not None else set()
     own = file.nodata
@@ -156,9 +157,9 @@ def _missing(
 
 
 def _equal(raw: NDArray[Any], code: float) -> NDArray[np.bool_] | None:
-    """Where a number stands, None where it does not."""
+    """Mask of pixels that equal a number; None if there are none."""
     if not math.isfinite(code):
-        return None  # of floating point numbers these are always missing
+        return None  # pixels that are not finite are always missing
     number: object = code
     if raw.dtype.kind != "f":
         limits = np.iinfo(raw.dtype)
@@ -177,7 +178,7 @@ def _either(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray
 
 
 def _cast(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Values in another type; what an 8-bit type cannot hold becomes 254, which is no class."""
+    """Convert values to a type; those that uint8 cannot hold become 254, which is no class."""
     if dtype == np.uint8 and values.dtype != np.uint8:
         values = np.where((values < 0) | (values > 255), 254, values)
     return values.astype(dtype, copy=False)
@@ -191,7 +192,7 @@ def _judge(
     *,
     fill: float,
 ) -> None:
-    """Raise where more than half of what a block holds is of another product."""
+    """Raise if more than half of a block's values are impossible for its kind of band."""
     lowest, highest = kind.absurd or (-math.inf, math.inf)
     with np.errstate(invalid="ignore"):
         absurd = (raw < lowest) | (raw > highest)
@@ -209,13 +210,13 @@ def _judge(
             bad = int(np.count_nonzero(absurd[part]))
             if bad == 0:
                 continue
-            seen = int(np.count_nonzero(~missing[part]))
-            if 2 * bad > seen >= min(_ENOUGH, raw[part].size // 4):
-                found = raw[part][absurd[part]]
+            present = int(np.count_nonzero(~missing[part]))
+            if 2 * bad > present >= min(_ENOUGH, raw[part].size // 4):
+                numbers = raw[part][absurd[part]]
                 raise ReadError(
                     f"asset {source.asset!r} of item {source.item!r} "
-                    f"({source.href.split('?')[0]}) holds numbers from {found.min():g} to "
-                    f"{found.max():g} in {bad} of {seen} pixels of its block at row "
+                    f"({source.href.split('?')[0]}) holds numbers from {numbers.min():g} to "
+                    f"{numbers.max():g} in {bad} of {present} pixels of its block at row "
                     f"{unit.row + row}, column {unit.column + column}; expected "
                     f"{kind.expected}, {lowest:g} to {highest:g}. {kind.cure}"
                 )

@@ -1,4 +1,4 @@
-"""Pixels of files over a chunk, as large and as wide as the files have them."""
+"""Pixels of files over a chunk, in the resolution and the data type of the files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ __all__ = ["Plane", "Reading"]
 class Plane:
     """One band of one scene over a chunk, at the resolution of its file.
 
-    ``values[(row + top) // factor, (column + left) // factor]`` stands at a row and column of
-    the chunk: ``factor`` is how many of the chunk's pixels make a side of one of the file's, and
-    ``top`` and ``left`` how many of them the first lies beyond the chunk's edges.
+    The value at a row and column of the chunk is
+    ``values[(row + top) // factor, (column + left) // factor]``. ``factor`` is the side of a
+    file's pixel in pixels of the chunk. ``top`` and ``left`` say by how many pixels of the chunk
+    ``values`` begins above it and to the left of it.
     """
 
     values: NDArray[Any]
@@ -32,7 +33,7 @@ class Plane:
     left: int = 0
 
     def spread(self, shape: tuple[int, int]) -> NDArray[Any]:
-        """The values on the chunk's own pixels, (y, x)."""
+        """Repeat the values on the chunk's pixels, (y, x)."""
         if self.factor == 1:
             return self.values
         rows, columns = (
@@ -42,13 +43,13 @@ class Plane:
         return self.values[rows[:, None], columns]
 
     def strip(self, start: int, stop: int) -> Plane:
-        """Some rows of the chunk."""
+        """The plane of some rows of the chunk."""
         first, last = (start + self.top) // self.factor, -(-(stop + self.top) // self.factor)
         top = (start + self.top) % self.factor
         return Plane(self.values[first:last], self.factor, top, self.left)
 
     def flat(self, rows: NDArray[np.int32], columns: NDArray[np.int32]) -> NDArray[np.int32]:
-        """Where rows and columns of the chunk are in ``values.ravel()``."""
+        """Positions of rows and columns of the chunk in ``values.ravel()``."""
         down, right = (rows + self.top) // self.factor, (columns + self.left) // self.factor
         places: NDArray[np.int32] = down * self.values.shape[1] + right
         return places
@@ -56,9 +57,9 @@ class Plane:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What a task read of a chunk: planes, and the scenes that are missing in them.
+    """What a task read for a chunk: planes, and the scenes that could not be read.
 
-    ``planes`` are by layer, scene and band; None where there is nothing but the layer's fill.
+    ``planes`` are by layer, scene and band; None means that all pixels are the layer's fill.
     ``shape`` is the chunk's (y, x).
     """
 
@@ -67,7 +68,7 @@ class Reading:
     losses: tuple[Loss, ...] = ()
 
     def __sizeof__(self) -> int:
-        # Dask asks this to know how much memory a worker holds.
+        # Dask calls this to measure how much memory a worker uses.
         return sum(
             plane.values.nbytes
             for layer in self.planes

@@ -1,4 +1,4 @@
-"""The default backend: one task reads what a chunk needs of all files, many at a time."""
+"""The default backend: one task reads all files that a chunk needs, many at a time."""
 
 from __future__ import annotations
 
@@ -38,29 +38,28 @@ if TYPE_CHECKING:
 
 __all__ = ["RasterioBackend"]
 
-#: Share of a thread's memory that decoded parts of other chunks take, once in a process.
+#: Share of one thread's memory for decoded parts of other chunks; used once per process.
 _KEPT: Final = 0.15
 
 
 class RasterioBackend:
-    """Reads with rasterio, all files of a chunk in one task, and each block of a file once.
+    """Reads with rasterio: all files of a chunk in one task, and each block of a file once.
 
-    Files of another machine are read 16 at a time in each task, so that waiting for one does
-    not keep the others waiting; those of a disk one after another, since Dask's threads
-    already keep the cores busy. What is decoded and belongs to other chunks is kept for them,
-    see `cubecrop.cube.shelf`.
+    A task reads 16 remote files at a time, so that a slow one does not delay the others. It reads
+    local files one after another, since Dask's threads already keep the cores busy. Decoded parts
+    that other chunks need are kept for them, see `cubecrop.cube.shelf`.
     """
 
     def __init__(self, *, memory: float = MEMORY) -> None:
-        """Keep up to 15 % of ``memory`` bytes for other chunks in memory, the rest on disk."""
+        """Use 15 % of ``memory`` bytes for parts that other chunks need, and the disk beyond."""
         self._memory = memory
 
-    #: What brings one file to the lattice, window by window; by default files are read block
-    #: by block as they are.
+    #: Reads one file onto the lattice, window by window; by default files are read block by
+    #: block, in their own resolution.
     read: ClassVar[WindowReader | None] = None
-    #: What opens files of an HTTP server; by default GDAL.
+    #: Opens files of an HTTP server; by default GDAL does.
     web: ClassVar[Web | None] = None
-    #: Files of other machines that one task reads at a time.
+    #: Remote files that one task reads at a time.
     at_once: ClassVar[int] = FILES_AT_ONCE
 
     def stack(
@@ -91,8 +90,8 @@ class RasterioBackend:
             shelf=Shelf(int(self._memory * _KEPT), chunks=len(chunks[0]) * len(chunks[1])),
         )
         functions = [layer.finish for layer in layers], plan.read, plan.web
-        token = tokenize(plan.told(), functions, chunks, on_error)
-        # The plan stands in the graph once: every task depends on it by name.
+        token = tokenize(plan.description(), functions, chunks, on_error)
+        # The graph holds the plan once, and every task refers to it by name.
         readings: da.Array = da.map_blocks(
             _read_chunk,
             plan=constant(f"cubecrop-plan-{token}", plan),
@@ -107,7 +106,7 @@ class RasterioBackend:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Place:
-    """A file and the part of the lattice that it may reach."""
+    """A file and the part of the lattice that it may cover."""
 
     source: Source
     reach: Window
@@ -115,7 +114,7 @@ class _Place:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What all tasks of a stack share. ``sources`` are by layer, scene and band."""
+    """What all tasks of a stack share; ``sources`` are by layer, scene and band."""
 
     lattice: Lattice
     cells: Cells
@@ -127,8 +126,8 @@ class _Plan:
     at_once: int
     shelf: Shelf
 
-    def told(self) -> str:
-        """All that decides the values but for the layers' functions, for a name."""
+    def description(self) -> str:
+        """Everything that decides the values, except the layers' functions, as text."""
         layers = [(x.bands, x.dtype, x.fill, x.raw_fill, x.resampling, x.halo, x.replicate)
                   for x in self.layers]  # fmt: skip
         return repr((self.lattice, self.cells, layers, self.sources, self.gate))
@@ -136,7 +135,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Chunk:
-    """One chunk of a stack as it is read: ``planes`` by layer, scene and band."""
+    """One chunk of a stack while it is read; ``planes`` are by layer, scene and band."""
 
     plan: _Plan
     cell: Cell
@@ -165,7 +164,7 @@ def _read_chunk(
     on_error: OnError,
     block_info: Mapping[object, Mapping[str, Sequence[int]]],
 ) -> Reading:
-    """Read one chunk: the first layer of every scene, then the others where they are needed."""
+    """Read one chunk: first the first layer of every scene, then the other layers if needed."""
     row, column = block_info[None]["chunk-location"]
     chunk = _Chunk(
         plan=plan,
@@ -193,7 +192,7 @@ def _read_chunk(
 
 
 def _read_planes(chunk: _Chunk) -> dict[int, Loss]:
-    """Read what is needed into a chunk's planes; a loss each of scenes that failed."""
+    """Read what is needed into a chunk's planes; returns a loss for each scene that failed."""
     plan, window = chunk.plan, chunk.window
     scenes = range(len(plan.sources[0]))
     losses = _read_files(chunk, [(0, scene, window) for scene in scenes])
@@ -205,12 +204,12 @@ def _read_planes(chunk: _Chunk) -> dict[int, Loss]:
             (k, scene, part or window) for k in range(1, len(plan.layers))
         )
     losses |= _read_files(chunk, needed)
-    losses |= _read_files(chunk, idle, look=True)
+    losses |= _read_files(chunk, idle, probe=True)
     return losses
 
 
 def _needed(chunk: _Chunk, scene: int) -> Window | None:
-    """The rectangle of a chunk around the pixels that pass the gate; None if none does."""
+    """The rectangle around the pixels of a chunk that pass the gate; None if none does."""
     if chunk.plan.gate is None:
         return chunk.window
     mask = chunk.planes[0][scene][0]
@@ -230,52 +229,53 @@ def _needed(chunk: _Chunk, scene: int) -> Window | None:
 
 
 def _read_files(
-    chunk: _Chunk, wanted: Iterable[tuple[int, int, Window]], *, look: bool = False
+    chunk: _Chunk, wanted: Iterable[tuple[int, int, Window]], *, probe: bool = False
 ) -> dict[int, Loss]:
-    """Read files of layers and scenes into place; a loss each of scenes that failed.
+    """Read files into a chunk's planes; returns a loss for each scene that failed.
 
-    With ``look`` no value is needed, and files of this machine are only looked at, a pixel
-    each: one that is missing or cut short is an error, though all is cloud.
+    ``wanted`` are layer, scene and the window that is needed. With ``probe`` no value is needed,
+    and one pixel of each local file is read: a missing or truncated file is an error, even if
+    clouds cover all of it.
     """
     plan = chunk.plan
     todo = [
         (layer, scene, band, place, need)
         for layer, scene, need in wanted
         for band, place in enumerate(plan.sources[layer][scene])
-        if place.reach.meets(need) and not (look and is_remote(place.source.href))
+        if place.reach.meets(need) and not (probe and is_remote(place.source.href))
     ]
 
-    def read(one: tuple[int, int, int, _Place, Window]) -> tuple[int, Loss] | None:
-        layer, scene, band, place, need = one
+    def read(wanted_file: tuple[int, int, int, _Place, Window]) -> tuple[int, Loss] | None:
+        layer, scene, band, place, need = wanted_file
         try:
-            part = _last_pixel(place.reach, need) if look else need
-            found = _plane(chunk, (layer, scene, band), place, part, look=look)
-            if not look:
-                chunk.planes[layer][scene][band] = found
+            part = _last_pixel(place.reach, need) if probe else need
+            plane = _plane(chunk, (layer, scene, band), place, part, probe=probe)
+            if not probe:
+                chunk.planes[layer][scene][band] = plane
         except ReadError as error:
             if chunk.on_error == "raise":
                 raise
-            one_file = place.source
+            source = place.source
             return scene, Loss(
-                item=one_file.item, asset=one_file.asset, error=str(error), file=one_file.href
+                item=source.item, asset=source.asset, error=str(error), file=source.href
             )
         return None
 
     remote = any(is_remote(place.source.href) for _, _, _, place, _ in todo)
     losses: dict[int, Loss] = {}
-    for one in _each(read, todo, at_once=plan.at_once if remote else 1):
-        if one is not None:
-            losses.setdefault(*one)
+    for loss in _each(read, todo, at_once=plan.at_once if remote else 1):
+        if loss is not None:
+            losses.setdefault(*loss)
     return losses
 
 
 def _plane(
-    chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window, *, look: bool
+    chunk: _Chunk, key: tuple[int, int, int], place: _Place, need: Window, *, probe: bool
 ) -> Plane | None:
-    """What a chunk needs of one file."""
+    """Read what a chunk needs of one file."""
     plan, layer = chunk.plan, chunk.plan.layers[key[0]]
     if plan.read is not None:
-        window = need if look else chunk.window
+        window = need if probe else chunk.window
         values = read_layer(
             place.source, layer, plan.lattice, window, reach=place.reach, read=plan.read
         )
@@ -292,7 +292,7 @@ def _plane(
 
 
 def _last_pixel(reach: Window, window: Window) -> Window:
-    """The lower right pixel that a file has in a window: the first to go with a file's end."""
+    """A file's lower right pixel in a window: the first to be missing in a truncated file."""
     row = min(reach.row + reach.height, window.row + window.height) - 1
     column = min(reach.column + reach.width, window.column + window.width) - 1
     return Window(row, column, 1, 1)
@@ -301,11 +301,11 @@ def _last_pixel(reach: Window, window: Window) -> Window:
 def _each(
     function: Callable[[Any], Any], arguments: Sequence[Any], *, at_once: int
 ) -> Iterable[Any]:
-    """Call a function with each argument, in threads where some may run at once."""
+    """Call a function with each argument, up to ``at_once`` at a time in threads."""
     if at_once == 1 or len(arguments) < 2:
         return list(map(function, arguments))
     with ThreadPoolExecutor(min(at_once, len(arguments))) as pool:
-        futures = [pool.submit(function, one) for one in arguments]
+        futures = [pool.submit(function, argument) for argument in arguments]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -314,7 +314,7 @@ def _each(
 
 
 def _mark_lost(chunk: _Chunk, scene: int) -> None:
-    """Take a scene out of a chunk: what it would cover is lost, and no band of it is kept."""
+    """Drop all bands of a scene from a chunk, and mark the pixels that it may cover as lost."""
     window = chunk.window
     for layer, placed, planes in zip(
         chunk.plan.layers, chunk.plan.sources, chunk.planes, strict=True

@@ -1,7 +1,7 @@
-"""Reading one file onto the lattice: bit for bit the same whatever window is asked for.
+"""Read one file onto the lattice; a pixel is bit for bit the same in every window.
 
-A file whose pixels nest in the lattice (same CRS, whole-number ratio) is replicated. Any other
-is warped, see `cubecrop.cube.warp`.
+If a file's pixels nest in the lattice (same CRS, whole-number ratio), they are replicated.
+Other files are warped, see `cubecrop.cube.warp`.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ Finish = Callable[[NDArray[np.generic], float], NDArray[np.generic]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """What is wanted of a set of files.
+    """Which assets to read, and how to turn them into values.
 
     Parameters
     ----------
     bands : tuple of str
         Asset names of a scene.
     dtype : str
-        Type of the values, before any scale.
+        Type of the values, before scale and offset.
     fill : float
-        Stands where a file has no data or does not reach.
+        Value where a file has no data or does not reach.
     raw_fill : float, optional
-        The same before ``finish``, where that is another value.
+        The same before ``finish``, if that is another value.
     resampling : {"nearest", "bilinear"}
-        How a file is brought to the lattice where its pixels do not nest in it.
+        How a file is warped if its pixels do not nest in the lattice.
     replicate : bool, default True
-        Whether nested pixels are replicated, rather than resampled as well.
+        Whether nested pixels are replicated; if False they are warped too.
     lost : float, optional
-        Stands where a scene could not be read, if that is another value than ``fill``.
+        Value where a scene could not be read, if not ``fill``.
     halo : float, default 0
         Metres around a window that ``finish`` needs.
     highest : float, optional
-        A number above it, other than what stands for missing, is an error.
+        Higher numbers are an error, except the one that means "missing".
     finish : callable, optional
-        ``finish(values, resolution)`` turns the values of a widened window into those of it;
-        must not depend on anything farther than ``halo``.
+        ``finish(values, resolution)`` turns the numbers of a window with its margin into final
+        values. A pixel's value must not depend on pixels farther away than ``halo``.
     """
 
     bands: tuple[str, ...]
@@ -102,17 +102,17 @@ def read_layer(
     reach: Window | None = None,
     read: WindowReader | None = None,
 ) -> NDArray[np.generic]:
-    """Read a window of a file, finished as its layer says.
+    """Read a window of a file and turn it into the values of a layer.
 
     Parameters
     ----------
     source, layer, lattice, window
-        What to read, how, and where to.
+        The file, how to read it, and the target window.
     reach : Window, optional
-        What of the lattice the file may reach, by its item. Nothing is kept beyond, since a
-        chunk that lies there altogether is not read.
+        The part of the lattice that the file may cover according to its item. Pixels beyond get
+        the fill, since chunks that lie completely beyond are not read either.
     read : callable, optional
-        What brings the file to the lattice; `read_window` by default.
+        Reads the file onto the lattice; `read_window` by default.
 
     Returns
     -------
@@ -142,13 +142,13 @@ def read_layer(
 
 
 def filled(window: Window, fill: float, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """`numpy.full`, which for zeros would touch memory that is written again in a moment."""
+    """Like `numpy.full`, but without writing zeros to fresh memory, which holds zeros already."""
     shape = (window.height, window.width)
     return np.full(shape, fill, dtype) if fill else np.zeros(shape, dtype)
 
 
 def covers(reach: Window, window: Window) -> bool:
-    """Whether a window lies in another."""
+    """Whether a window lies completely within ``reach``."""
     return (
         reach.row <= window.row
         and reach.column <= window.column
@@ -158,7 +158,7 @@ def covers(reach: Window, window: Window) -> bool:
 
 
 def within(values: NDArray[Any], window: Window, reach: Window, fill: float) -> NDArray[Any]:
-    """Values of a window with a fill beyond what a file may reach."""
+    """Replace the values of a window beyond ``reach`` by a fill."""
     inside = np.full(values.shape, fill, values.dtype)
     rows, columns = reach.within(window)
     inside[rows, columns] = values[rows, columns]
@@ -166,19 +166,19 @@ def within(values: NDArray[Any], window: Window, reach: Window, fill: float) -> 
 
 
 def margin_of(layer: Layer, lattice: Lattice) -> int:
-    """Lattice pixels around a window that finishing a layer takes."""
+    """Pixels around a window that a layer's ``finish`` needs."""
     return math.ceil(layer.halo / lattice.resolution)
 
 
 def raw_fill(layer: Layer) -> float:
-    """What stands for missing pixels before a layer is finished."""
+    """The value of missing pixels before a layer's ``finish``."""
     return layer.fill if layer.raw_fill is None else layer.raw_fill
 
 
 def finished(
     values: NDArray[Any], source: Source, layer: Layer, lattice: Lattice, window: Window
 ) -> NDArray[Any]:
-    """Values of a widened window, checked and finished, without the margin."""
+    """Check the numbers of a widened window, apply ``finish``, and cut off the margin."""
     margin = margin_of(layer, lattice)
     if layer.highest is not None:
         _check_highest(values, source, layer.highest, raw_fill(layer))
@@ -190,14 +190,14 @@ def finished(
 def _check_highest(values: NDArray[Any], source: Source, highest: float, fill: float) -> None:
     above = (values > highest) & (values != fill)
     if above.any():
-        # What an 8-bit type cannot hold was read as 254.
-        found = [
+        # Numbers that uint8 cannot hold were read as 254.
+        numbers = [
             "254 or more" if value >= 254 else int(value) for value in np.unique(values[above])
         ]
         raise ReadError(
             f"asset {source.asset!r} of item {source.item!r} ({source.href.split('?')[0]}) holds "
-            f"{', '.join(map(str, found[:5]))}, expected 0 to {highest:g}. If they stand for "
-            "missing pixels, declare them as the file's nodata; else fetch the file again."
+            f"{', '.join(map(str, numbers[:5]))}, expected 0 to {highest:g}. If these numbers mean "
+            "missing pixels, declare them as the file's nodata; otherwise fetch the file again."
         )
 
 
@@ -253,18 +253,18 @@ def warp_onto(
     fill: float,
     resampling: Literal["nearest", "bilinear"],
 ) -> NDArray[np.generic]:
-    """Bring what a window needs of an open file to the lattice, square by square."""
+    """Warp the part of an open file that a window needs, square by square."""
     out = np.full((window.height, window.width), fill, dtype)
-    found = footing(file, lattice, window)
-    if found is None:
+    needed = footing(file, lattice, window)
+    if needed is None:
         return out
-    values = read_pixels(file, source, found.place, dtype=dtype, fill=fill)
+    values = read_pixels(file, source, needed.place, dtype=dtype, fill=fill)
     with (
-        as_raster(file, values, found.place, fill=fill) as name,
+        as_raster(file, values, needed.place, fill=fill) as name,
         rasterio.open(name) as raster,
     ):
         for square in lattice_squares(window):
-            part = warp_square(raster, lattice, square, found.scale, fill, Resampling[resampling])
+            part = warp_square(raster, lattice, square, needed.scale, fill, Resampling[resampling])
             out[square.within(window)] = part[window.within(square)]
     return out
 
@@ -272,9 +272,9 @@ def warp_onto(
 def lay(
     out: NDArray[Any], window: Window, values: NDArray[Any], place: Window, factor: int
 ) -> None:
-    """Write pixels of a file, each ``factor`` x ``factor`` times, where a window has them.
+    """Write pixels of a file to the array of a window, each ``factor`` x ``factor`` times.
 
-    ``window`` is where ``out`` lies on the lattice, ``place`` where the file's pixels do.
+    ``window`` and ``place`` are where ``out`` and ``values`` lie on the lattice.
     """
     rows, columns = place.within(window)
     if rows.start >= out.shape[0] or columns.start >= out.shape[1]:

@@ -1,4 +1,4 @@
-"""Reading what a chunk needs of a file, as the file has it where that is possible."""
+"""Read what a chunk needs of a file, in the file's own resolution where possible."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def read_plane(
     *,
     reach: Window,
 ) -> Plane | None:
-    """Read what a chunk needs of a file, and leave to other chunks what they will need.
+    """Read what a chunk needs of a file, and keep what other chunks need of the same blocks.
 
     Parameters
     ----------
     source, layer, lattice
-        What to read, how, and where to.
+        The file, how to read it, and the target lattice.
     need : Window
-        The part of the chunk where values are needed; elsewhere they are anything.
+        The part of the chunk where values are needed; elsewhere they are arbitrary.
     request : Request
-        For which chunk.
+        The chunk.
     reach : Window
-        What of the lattice the file may reach, by its item; see `read_layer`.
+        The part of the lattice that the file may cover according to its item; see `read_layer`.
 
     Returns
     -------
     Plane or None
-        Where pixels of the file nest in the lattice and are not finished, as the file has
-        them; else on the chunk's pixels. None where the file has nothing for the chunk.
+        In the file's resolution, if its pixels nest in the lattice and the layer has no
+        ``finish``; otherwise on the chunk's pixels. None if the file does not reach the chunk.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def read_plane(
             file, source, lattice, wide, dtype=dtype, fill=fill, resampling=layer.resampling
         )
 
-    mine = shelf.first(key)
+    is_first = shelf.first(key)
     try:
         nest = shelf.nests.get(key)
         if nest is None:
@@ -102,7 +102,7 @@ def read_plane(
         else:
             values = nested(nest, opened)
     finally:
-        if mine:
+        if is_first:
             shelf.known(key)
     if values is None:
         return None
@@ -124,7 +124,7 @@ def read_plane(
 def _as_plane(
     values: NDArray[Any], nest: Nest, place: Window, window: Window, fill: float
 ) -> Plane:
-    """Pixels of a file over the whole of a chunk."""
+    """Extend pixels of a file to the whole of a chunk."""
     top, left = (
         start % nest.factor for start in (window.row - nest.row, window.column - nest.column)
     )
@@ -142,7 +142,7 @@ def _as_plane(
 
 
 def _clipped(plane: Plane, window: Window, reach: Window, layer: Layer) -> Plane:
-    """Nothing beyond what a file may reach; see `read_layer`."""
+    """Replace the values beyond what a file may cover by the fill; see `read_layer`."""
     if covers(reach, window):
         return plane
     values = plane.spread((window.height, window.width))

@@ -1,7 +1,7 @@
-"""Memory for values of one part of a cube after the other.
+"""Reuse memory for the values of one part of a cube after the other.
 
-An array of more than 32 MB is memory that malloc fetches from the system each time, page by
-page, which can cost twenty times what writing to it does.
+For an array of more than 32 MB, malloc requests memory from the system each time, page by page.
+That can take twenty times as long as writing to the memory.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ __all__ = ["Recycled"]
 
 
 class Recycled:
-    """Gives a thread the memory of its last array again, once nobody holds that array.
+    """Reuses the memory of a thread's last array, once nothing refers to that array.
 
-    So a thread holds no more than the largest array that it made. When as many arrays were made
-    as a cube has parts, nothing is kept; where fewer are made, as long as the cube lives.
+    A thread so keeps no more than the largest array that it made. All memory is freed after one
+    array for each part of the cube was made, or else with the cube.
 
     Parameters
     ----------
@@ -46,17 +46,17 @@ class Recycled:
         return sum(memory.nbytes for memory, _ in self._kept.values())
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
-        """An array as `numpy.empty` gives it."""
-        kind, size, me = np.dtype(dtype), math.prod(shape), threading.get_ident()
+        """Make an array, as `numpy.empty` does."""
+        kind, size, thread = np.dtype(dtype), math.prod(shape), threading.get_ident()
         with self._lock:
-            memory, last = self._kept.pop(me, (None, None))
+            memory, last = self._kept.pop(thread, (None, None))
         if memory is None or memory.nbytes < size * kind.itemsize or (last and last() is not None):
-            memory = None  # let go of it before there is another
+            memory = None  # free it before more is allocated
             memory = np.empty(size * kind.itemsize, np.uint8)
-        # Views of an array hold the one that has no array for its base, which is this one.
+        # All views refer to this array, whose base is not an array: it lives as long as they do.
         array = np.frombuffer(memory.data, kind, size)
         with self._lock:
-            self._kept[me] = memory, weakref.ref(array)
+            self._kept[thread] = memory, weakref.ref(array)
             self._made += 1
             if self._made == self._parts:
                 self._made = 0

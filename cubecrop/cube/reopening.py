@@ -1,4 +1,4 @@
-"""Opening a file again whose place is known: most of the time of opening goes into its CRS."""
+"""Open a file again without its CRS, which takes most of the time of opening."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import rasterio.errors
 
 __all__ = ["opened_again"]
 
-# The warning is for those who ask where such a file lies. It names the module that opens, this one.
+# Nobody needs the georeference of these files. The warning names the module that opens: this one.
 warnings.filterwarnings(
     "ignore",
     category=rasterio.errors.NotGeoreferencedWarning,
@@ -19,7 +19,7 @@ warnings.filterwarnings(
 
 
 def opened_again(name: str, driver: str) -> rasterio.DatasetReader | None:
-    """Open a file by GDAL's name, without CRS and geotransform; None where warnings are errors."""
+    """Open a file without CRS and geotransform, by GDAL's name; None if warnings are errors."""
     with suppress(rasterio.errors.NotGeoreferencedWarning):
         return rasterio.DatasetReader(name, driver=driver, sharing=False, GEOREF_SOURCES="NONE")
     return None

@@ -1,4 +1,4 @@
-"""What a season cube is asked for, as one value, and the cube that is opened for it."""
+"""Requests for season cubes, and opening the cubes."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ if TYPE_CHECKING:
 __all__ = ["CubeRequest", "open_season"]
 
 _MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
-#: With less, chunks are so small that opening files takes most of the time.
-_LEAST_MEMORY: Final = 50 * 10**6
+#: With less memory, chunks are so small that opening files takes most of the time.
+_MINIMUM_MEMORY: Final = 50 * 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CubeRequest:
-    """All that a season cube is asked for, but its area.
+    """All options of a season cube except its area.
 
-    A value that can be compared, and pickled where its archive, ``clouds`` and ``backend`` can
-    be: a task of a cluster carries it, and opens what it names where it runs. Two requests are
-    equal where all options are, an archive given as a name being another than one opened.
+    Requests can be compared. They can be pickled if their archive, ``clouds`` and ``backend``
+    can be, so that a task of a cluster can hold a request and open the cube where it runs. Two
+    requests are equal if all options are equal; an archive's name and the opened archive differ.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ class CubeRequest:
     Raises
     ------
     SeasonError, ArchiveError, SchemaError
-        An option is of another kind, or out of its range; the message names it. Whether an
-        archive is there, `open` tells.
+        An option has a wrong type or is out of its range; the message names it. Whether the
+        archive exists is checked by `open`.
     """
 
     season: Season | int
@@ -105,7 +105,7 @@ class CubeRequest:
         if not isinstance(self.season, Season):
             put("season", Season(self.season).year)
         if not isinstance(self.archive, str | Path):
-            open_archive(self.archive)  # tells what is none
+            open_archive(self.archive)  # raises if it is not an archive
         put("modalities", as_modalities(self.modalities))
         put("resolution", check_resolution(self.resolution))
         if self.crs is not None:
@@ -114,7 +114,7 @@ class CubeRequest:
             name = "chunks, the side of a chunk in pixels,"
             put("chunks", check_whole(name, self.chunks, minimum=1, error=SchemaError))
         check_number(
-            "memory, bytes a thread,", self.memory, minimum=_LEAST_MEMORY,
+            "memory, bytes a thread,", self.memory, minimum=_MINIMUM_MEMORY,
             what="50 MB or more, as in 2e9", error=SchemaError,
         )  # fmt: skip
         _check_composite(self.composite)
@@ -125,12 +125,12 @@ class CubeRequest:
         clouds_name(self.clouds)
 
     def opened(self) -> CubeRequest:
-        """The same request with archive and weather opened, where they are names.
+        """The same request with archive and weather opened, if they are names.
 
         Raises
         ------
         ArchiveError
-            Nothing is there, or what is there is not STAC.
+            The archive does not exist, or is not STAC.
         """
         weather = self.weather
         if weather is not None:
@@ -148,18 +148,18 @@ class CubeRequest:
         Returns
         -------
         xarray.DataTree
-            As of `open_season`, whose errors it raises.
+            The cube, as from `open_season`; it raises the same errors.
         """
         area = parse_aoi(aoi)
         grid = grid_for(area, resolution=self.resolution, crs=self.crs)
         request = replace(self.opened(), season=season_for(self.season, area))
         try:
-            # The rectangle of the cube, not the area: its corners may reach further.
-            found = request._search(_rectangle(grid))
+            # Search with the cube's rectangle, whose corners may lie outside of the area.
+            scenes = request._search(_rectangle(grid))
         except NoScenesError:
-            request._search(area)  # tells of the user's area
+            request._search(area)  # again with the user's area, so that the error names it
             raise
-        return _build(found, grid, request)
+        return _build(scenes, grid, request)
 
     def _search(self, area: Aoi) -> Scenes:
         return search(
@@ -207,9 +207,9 @@ def open_season(
     weather: str | Path | Archive | None = None,
     clouds: Clouds = "scl",
 ) -> xr.DataTree:
-    """Open everything an archive has of an area and a season as one lazy cube.
+    """Open all data of an archive for an area and a season as one lazy cube.
 
-    Searches the archive and builds graphs; no pixel is read before ``.compute()``.
+    This searches the archive and builds graphs; pixels are read by ``.compute()``.
 
     Parameters
     ----------
@@ -220,48 +220,48 @@ def open_season(
     archive : str, Path or Archive
         See `open_archive`.
     modalities : iterable of str
-        Children wanted. One that the archive lacks is absent, unless no satellite image
-        at all is found.
+        Children to open. A modality that the archive lacks is absent from the cube. If the
+        archive has no satellite image at all, that is an error.
     resolution : float, default 10
         Pixel size in metres.
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
-        Chunk side in pixels; by default as large as ``memory`` allows, cut as the blocks of
-        most files lie.
+        Chunk side in pixels; by default as large as ``memory`` allows, and aligned with the
+        blocks of most files.
     memory : float, default 2e9
-        Bytes that a thread may hold. What is read at a time takes at most three tenths of it,
-        half as much again where it lies at an edge of the area, and the values of a chunk, which
-        is a strip of that, as much at most. Another 15 %, once in a process and
-        sensor, is what was decoded and belongs to other chunks; what is beyond goes to a
-        temporary file.
+        Bytes of memory for each thread. What is read at a time takes at most three tenths of
+        it, or half as much again at an edge of the area. The values of a chunk, which is a strip
+        of that, take at most three tenths too. Decoded parts that other chunks need take another
+        15 %, once per process and sensor; more of them go to a temporary file.
     composite : {"dekad", "month"}, optional
         Reduce each satellite series to one step a period; by default every date is kept.
     backend : Backend, optional
-        What builds the stacks, such as ``OdcBackend()``; ``RasterioBackend(memory=memory)`` by
-        default. One that is given keeps to its own ``memory``.
+        Reads the files, such as ``OdcBackend()``; ``RasterioBackend(memory=memory)`` by
+        default. A backend that you pass uses its own ``memory``.
     on_error : {"raise", "lost"}
-        What becomes of a satellite scene that cannot be read: an error, or status "lost" in
-        its pixels (of radar, NaN). What is lost is listed by `write_map`.
+        What to do about a satellite scene that cannot be read: raise an error, or give its
+        pixels the status "lost" (radar: NaN). `write_map` lists the lost scenes.
     weather : str, Path or Archive, optional
         Where the weather is, if not in the archive; see `search`.
     clouds : {"scl", "probability"}, callable or CloudMask
-        What masks clouds: the scene classification (SCL), of which saturated pixels, shadow,
-        cloud, cirrus and snow are masked with 60 m around them; a probability of cloud of 35 %
-        and more in place of its classes of cloud and cirrus (Earth Search ``c1-l2a``); or a
-        function of your own, see `CloudMask`. The attribute ``clouds`` says which.
+        How clouds are masked. "scl" uses the scene classification (SCL): saturated pixels,
+        shadow, cloud, cirrus and snow are masked, and 60 m around them. "probability" masks a
+        cloud probability of 35 % and more instead of the classes of cloud and cirrus (Earth
+        Search ``c1-l2a``). Or pass your own function, see `CloudMask`. The attribute ``clouds``
+        records the choice.
 
     Returns
     -------
     xarray.DataTree
         Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``; see `cubecrop.schema`.
-        The attribute ``items`` names what went in, ``harmonisation`` beside it says how the
-        offset of each item's reflectance was decided ("" where there is none to decide).
+        The attribute ``items`` names the items of the cube; ``harmonisation`` says for each
+        item how its reflectance offset was decided ("" if it has none).
 
     Raises
     ------
     NoScenesError
-        The archive has no Sentinel image of the area and the season.
+        The archive has no Sentinel image of the area in the season.
     ReadError
         When computed: a file cannot be read; the message names the item and the asset.
     """
@@ -274,7 +274,7 @@ def open_season(
 
 
 def _build(found: Scenes, grid: GeoBox, request: CubeRequest) -> xr.DataTree:
-    """The cube of scenes on a grid, lazily, as a request asks for it."""
+    """Build the cube of found scenes on a grid, lazily."""
     scenes = {
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
@@ -311,9 +311,9 @@ def _gridded(
     children = {}
     chunks, rows = _chunks(scenes, grid, request)
     backend = request.backend or RasterioBackend(memory=request.memory)
-    if found := scenes["sentinel2"]:
+    if optical := scenes["sentinel2"]:
         children["sentinel2"] = sentinel2.sentinel2_child(
-            found,
+            optical,
             grid,
             chunks=chunks,
             rows=rows,
@@ -321,12 +321,12 @@ def _gridded(
             on_error=request.on_error,
             clouds=request.clouds,
         )
-    if found := scenes["sentinel1"]:
+    if radar := scenes["sentinel1"]:
         children["sentinel1"] = sentinel1.sentinel1_child(
-            found, grid, chunks=chunks, rows=rows, backend=backend, on_error=request.on_error
+            radar, grid, chunks=chunks, rows=rows, backend=backend, on_error=request.on_error
         )
-    if found := scenes["terrain"]:
-        children["terrain"] = terrain_child(found, grid, chunks=(rows, chunks[1]))
+    if terrain := scenes["terrain"]:
+        children["terrain"] = terrain_child(terrain, grid, chunks=(rows, chunks[1]))
     return children
 
 
@@ -343,9 +343,9 @@ def _place(grid: GeoBox) -> xr.Dataset:
 def _chunks(
     scenes: dict[Modality, list[Scene]], grid: GeoBox, request: CubeRequest
 ) -> tuple[Chunks, tuple[int, ...]]:
-    """How the cube is cut: as the user says, or as the blocks of most files lie.
+    """Cut the cube: as the user asks, or along the blocks of most files.
 
-    What is read at a time, and the rows of the parts that its values are made in.
+    Returns the chunks that are read, and the rows of the strips that values are computed in.
     """
     if (side := request.chunks) is not None:
         chunks: Chunks = da.core.normalize_chunks((side, side), grid.shape)
@@ -357,7 +357,7 @@ def _chunks(
         if scene.crs == str(grid.crs)
         and (bounds := scene.assets[_MAIN_ASSET[scene.modality]].bounds)
     )
-    # Files that are reprojected are read in blocks that count from the lattice's origin.
+    # Without files on the grid, chunks are aligned with the lattice's origin.
     corner = corners.most_common(1)[0][0] if corners else (0.0, 0.0)
     nested = {scene.crs for scene in scenes["sentinel2"]} <= {str(grid.crs)}
     nested = nested and grid.transform.a <= 10

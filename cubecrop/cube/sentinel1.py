@@ -1,4 +1,4 @@
-"""The Sentinel-1 child of a season cube: backscatter in decibel."""
+"""The Sentinel-1 child of a season cube: backscatter in decibels."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["BYTES_AS_READ", "BYTES_PER_STEP", "mask_zeros", "packed", "sentinel1_child"]
 
-#: Bytes of the values of one pixel on one date, and with its code.
+#: Bytes of one pixel on one date: of its values, and of its values and its code.
 BYTES_PER_STEP = 4 * len(SENTINEL1_BANDS)
 BYTES_AS_READ = BYTES_PER_STEP + 1
 
-#: Metres around unflagged zeros that are masked too: border pixels mix with them.
+#: Pixels this close to zeros, in metres, are masked too: resampling mixed them with zeros.
 _EROSION = 30.0
 
 
 def mask_zeros(power: NDArray[Any], resolution: float) -> NDArray[np.float32]:
-    """Mask what is not above zero, and its neighbours.
+    """Mask pixels that are not above zero, and their neighbours.
 
-    Borders before 2018 and incomplete scenes hold zeros that no flag tells.
+    The borders of scenes before 2018, and incomplete scenes, hold zeros that are not flagged.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def mask_zeros(power: NDArray[Any], resolution: float) -> NDArray[np.float32]:
     return out
 
 
-#: Power is resampled as power: a mean of decibels is not the decibel of a mean.
+#: Radar is resampled as linear power, since the mean of decibels is not the mean in decibels.
 _LAYER = Layer(
     bands=SENTINEL1_BANDS,
     dtype="float32",
@@ -88,44 +88,49 @@ def sentinel1_child(
     chunks : tuple
         Lengths along y and x of the chunks that are read.
     rows : tuple of int, optional
-        Lengths along y of the chunks of values, if these are parts of what is read.
+        Lengths along y of the chunks of values, if these are parts of the chunks that are read.
     backend : Backend
-        What builds the stacks.
+        Reads the files.
     on_error : {"raise", "lost"}
-        What becomes of a scene that cannot be read; where it goes on, NaN.
+        What to do about a scene that cannot be read; with "lost" its pixels are NaN.
 
     Returns
     -------
     xarray.Dataset
-        Float32, dB, NaN where there is no observation; coords ``orbit_state`` and
+        Float32, dB, NaN where there is no observation; coords ``orbit_state``,
         ``relative_orbit`` (0 = unknown) and ``acquisitions`` on time; attr ``calibration``.
+
+    Raises
+    ------
+    SchemaError
+        The scenes have several radar calibrations.
     """
-    if len(kinds := {scene.calibration for scene in scenes}) > 1:
+    if len(calibrations := {scene.calibration for scene in scenes}) > 1:
         raise SchemaError(
-            f"radar scenes are calibrated as {sorted(kinds)}; a series must be of one kind. "
-            "Leave the items of the others out of the archive."
+            f"radar scenes have the calibrations {sorted(calibrations)}, expected one. Remove the "
+            "items with the others from the archive."
         )
     reading = backend.stack(scenes, (_LAYER,), grid, chunks=chunks, on_error=on_error)
     passes = group_passes(scenes)
-    series = lazy_stack(reading, packed, dates=tuple(one.members for one in passes))
+    series = lazy_stack(reading, packed, dates=tuple(date.members for date in passes))
     backscatter = lazy_values(
         series, rows=rows or chunks[0], n_dates=len(passes), n_bands=len(SENTINEL1_BANDS)
     )
     attrs = {
         "units": "dB",
         "long_name": "radar backscatter",
-        "calibration": kinds.pop(),
+        "calibration": calibrations.pop(),
         "grid_mapping": "spatial_ref",
     }
     return xr.Dataset(
         {"backscatter": (("time", "band", "y", "x"), backscatter, attrs)},
         coords={
-            "time": np.array([one.time for one in passes], dtype="datetime64[ns]"),
+            "time": np.array([date.time for date in passes], dtype="datetime64[ns]"),
             "band": list(SENTINEL1_BANDS),
-            "orbit_state": ("time", [one.orbit_state for one in passes]),
+            "orbit_state": ("time", [date.orbit_state for date in passes]),
             "relative_orbit": (
                 "time",
-                np.array([one.relative_orbit or 0 for one in passes], np.int16),
+                np.array([date.relative_orbit or 0 for date in passes], np.int16),
             ),
             "acquisitions": ("time", np.ones(len(passes), np.int16)),
         },
@@ -133,7 +138,7 @@ def sentinel1_child(
 
 
 def packed(reading: Reading, *, dates: Sequence[Sequence[int]]) -> DateStack:
-    """A chunk's series: of each date the first scene with both bands, pixel by pixel."""
+    """Choose, for each date and pixel of a chunk, the first scene that has both bands."""
     (planes,) = reading.planes
     code = np.full((len(dates), *reading.shape), UNSEEN + Status.OUTSIDE, dtype=np.uint8)
     for step, members in enumerate(dates):

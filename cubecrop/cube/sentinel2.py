@@ -35,13 +35,13 @@ __all__ = [
 
 #: Bytes of the values of one pixel on one date.
 BYTES_PER_STEP = 4 * len(SENTINEL2_BANDS)
-#: And as files have them, four bands of 10 m and six of 20 m, with its mask and its code; of
-#: files that are reprojected every band is of the cube's pixels.
+#: Bytes of the same as stored in files, with mask and code: four bands of 10 m and six of 20 m,
+#: or all ten bands on the cube's pixels if the files are reprojected.
 BYTES_AS_READ = 4 * 2 + 6 * 2 // 4 + 2
 BYTES_REPROJECTED = 10 * 2 + 2
 
 _NODATA = 0
-#: Ranks of clear, cloud, outside and lost, the best being 0. The rank of a rank is the status.
+#: Ranks of clear, cloud, outside and lost; 0 is best. Ranking a rank gives the status back.
 RANK = np.array([0, 1, 3, 2], np.uint8)
 #: Status of each code of a `DateStack`, and its rank.
 _STATUS = np.full(256, Status.CLEAR, np.uint8)
@@ -71,28 +71,36 @@ def sentinel2_child(
     chunks : tuple
         Lengths along y and x of the chunks that are read.
     rows : tuple of int, optional
-        Lengths along y of the chunks of values, if these are parts of what is read.
+        Lengths along y of the chunks of values, if these are parts of the chunks that are read.
     backend : Backend
-        What builds the stacks.
+        Reads the files.
     on_error : {"raise", "lost"}
-        What becomes of a scene that cannot be read.
+        What to do about a scene that cannot be read.
     clouds : str, callable or CloudMask
-        What masks clouds; see `open_season`.
+        How clouds are masked; see `open_season`.
 
     Returns
     -------
     xarray.Dataset
         Reflectance float32, unit 1, NaN where there is no clear observation; status uint8;
         coord ``acquisitions`` on time.
+
+    Raises
+    ------
+    SchemaError
+        A band's nodata is not 0.
+    UnsupportedItemError
+        A scene lacks an asset that the cloud mask needs.
     """
     for scene in scenes:
         for band in SENTINEL2_BANDS:
             if scene.assets[band].nodata != _NODATA:
                 raise SchemaError(
                     f"asset {band!r} of item {scene.id!r} has nodata "
-                    f"{scene.assets[band].nodata}, expected {_NODATA} as in every L2A product."
+                    f"{scene.assets[band].nodata}, expected {_NODATA} as in every L2A "
+                    "product. Correct the item, or remove it from the archive."
                 )
-    # Masks come first: of a scene without a clear pixel no band is read.
+    # Masks come first, so that bands of scenes without a clear pixel are not read.
     reading = backend.stack(
         scenes,
         (*cloud_layers(clouds, scenes), _LAYER),
@@ -105,7 +113,7 @@ def sentinel2_child(
     series = lazy_stack(
         reading,
         packed,
-        dates=tuple(one.members for one in passes),
+        dates=tuple(date.members for date in passes),
         scale=np.array([[s.assets[b].scale for b in SENTINEL2_BANDS] for s in scenes]),
         offset=np.array([[s.assets[b].offset for b in SENTINEL2_BANDS] for s in scenes]),
         unverified={i: s.id for i, s in enumerate(scenes) if s.offset_unverified},
@@ -150,7 +158,7 @@ def sentinel2_child(
 
 
 def _times(passes: Sequence[Pass]) -> NDArray[np.datetime64]:
-    return np.array([one.time for one in passes], dtype="datetime64[ns]")
+    return np.array([date.time for date in passes], dtype="datetime64[ns]")
 
 
 def packed(
@@ -161,12 +169,12 @@ def packed(
     offset: NDArray[np.float64],
     unverified: Mapping[int, str],
 ) -> DateStack:
-    """A chunk's series: of each date the first clear scene, pixel by pixel.
+    """Choose, for each date and pixel of a chunk, the first clear scene.
 
-    A clear pixel that lacks data in a band is outside. Where none is clear, a cloud counts for
-    more than a scene that was lost, and that for more than one that does not reach.
+    A clear pixel without data in a band counts as outside. If no scene is clear, the pixel's
+    status is the best of its scenes: cloud, then lost, then outside.
     """
-    *masks, numbers = reading.planes
+    *masks, bands = reading.planes
     code = np.empty((len(dates), *reading.shape), dtype=np.uint8)
     for step, members in enumerate(dates):
         code[step] = UNSEEN + Status.OUTSIDE
@@ -176,27 +184,27 @@ def packed(
             if mask is None:
                 continue
             if scene in unverified:
-                check_dark_pixels(numbers[scene], mask, unverified[scene])
-            seen = np.where(mask == Status.CLEAR, np.uint8(number), UNSEEN + mask)
-            lacking = _lacking(numbers[scene], reading.shape)
+                check_dark_pixels(bands[scene], mask, unverified[scene])
+            own = np.where(mask == Status.CLEAR, np.uint8(number), UNSEEN + mask)
+            lacking = _lacking(bands[scene], reading.shape)
             if lacking is not None:
-                seen[lacking & (mask == Status.CLEAR)] = UNSEEN + Status.OUTSIDE
-            if is_first:  # nothing is worse than outside
-                code[step] = seen
+                own[lacking & (mask == Status.CLEAR)] = UNSEEN + Status.OUTSIDE
+            if is_first:  # every status is at least as good as outside
+                code[step] = own
             else:
-                np.copyto(code[step], seen, where=_RANK[seen] < _RANK[code[step]])
+                np.copyto(code[step], own, where=_RANK[own] < _RANK[code[step]])
             is_first = False
     return DateStack(
-        code=code, dates=dates, planes=numbers, scale=scale, offset=offset,
+        code=code, dates=dates, planes=bands, scale=scale, offset=offset,
         losses=reading.losses,
     )  # fmt: skip
 
 
 def _worst(masks: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[np.uint8] | None:
-    """One mask of several: a later one counts only where those before are clear.
+    """Merge masks: a later mask counts only where the earlier ones are clear.
 
-    Where none of a scene's pixels is clear the later ones are not even read. None where the
-    scene does not reach.
+    If none of a scene's pixels is clear, later masks are not even read. None if the scene does
+    not reach the chunk.
     """
     first, *rest = masks
     if first is None:
@@ -209,7 +217,7 @@ def _worst(masks: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[np.
 
 
 def _lacking(planes: Sequence[Plane | None], shape: tuple[int, int]) -> NDArray[np.bool_] | None:
-    """Pixels where a band has no data; None where there is none."""
+    """Mask of pixels where a band has no data; None if there are none."""
     lacking: NDArray[np.bool_] | None = None
     for plane in planes:
         if plane is None:

@@ -1,8 +1,9 @@
-"""What was decoded of files and is needed again, so that nothing is decoded twice.
+"""Keeps decoded parts of files that other chunks need, so that no block is decoded twice.
 
-Chunks of a cube and blocks of files do not lie alike: a block of 20 m covers several chunks, and
-a cloud's margin reaches into the next. Whoever needs a block first decodes it and puts what other
-chunks will need of it on the shelf; whoever needs it meanwhile waits. A part is taken once.
+Chunks of a cube and blocks of files are not aligned: a block of 20 m pixels covers several
+chunks, and the margin of a cloud mask reaches into the next chunk. The first task that needs a
+block decodes it and puts the parts for other chunks on the shelf. Tasks that need the block
+meanwhile wait. Each part is taken once.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Cell", "Key", "Shelf", "Unit"]
 
-#: Row and column of a chunk; layer, scene and band of a file, and what tells it from another that
-#: has its name later; row and column of a block in it.
+#: Cell: row and column of a chunk. Key: layer, scene and band of a file, then its `stamp`. Unit:
+#: row and column of a block in the file.
 Cell = tuple[int, int]
 Key = tuple[int, ...]
 Unit = tuple[int, int]
 
-#: Bytes of one temporary file; one that nobody needs any more is gone.
+#: Bytes of one temporary file; each is deleted when no part in it is needed any more.
 _SEGMENT: Final = 256 * 10**6
 
 
@@ -42,25 +43,26 @@ _MAKING: Final = threading.Lock()
 
 
 class Shelf:
-    """Parts of blocks, by the chunk that will take them; one to a cube's series and process.
+    """Parts of blocks by the chunk that will take them; one shelf a satellite series and process.
 
-    When all chunks are done it is empty. Where only some are computed it keeps, as long as the
-    cube lives, what the others would need.
+    It is empty when all chunks are done. If only some chunks are computed, it keeps what the
+    others would need for as long as the cube exists.
 
     Parameters
     ----------
     memory : int
-        Bytes held in memory; what is beyond goes to a temporary file, compressed.
+        Bytes kept in memory; more goes to temporary files, compressed.
     chunks : int
         Chunks of the cube. When all are done, nothing is kept.
     name : str, optional
-        Shelves of one name in one process are one: so it is found where a task was sent to.
+        Within a process, a name stands for one shelf; so all tasks that are sent to a worker
+        share a shelf.
     """
 
     def __init__(self, memory: int, *, chunks: int, name: str | None = None) -> None:
-        #: How files lie on the grid, of those that were opened.
+        #: How the opened files nest in the lattice.
         self.nests: dict[Key, Any] = {}
-        #: What is kept of their first bytes, where GDAL does not; see `cubecrop.cube.access`.
+        #: First bytes of files, if GDAL does not cache them; see `cubecrop.cube.access`.
         self.headers: dict[Key, dict[Any, Any]] = {}
         self._name = name or uuid.uuid4().hex
         self._memory = memory
@@ -79,18 +81,18 @@ class Shelf:
         return shelf_of, (self._name, self._memory, self._chunks)
 
     def begin(self, cell: Cell) -> None:
-        """Say that a chunk is read; one that was read before begins a further round."""
+        """Mark a chunk as being read; if it was done before, forget everything."""
         with self._changed:
             if cell not in self._done:
                 return
-            left = self._emptied()
-        self._drop_all(left)
+            dropped = self._emptied()
+        self._drop_all(dropped)
 
     def first(self, key: Key) -> bool:
-        """Whether the caller is to open a file that nobody knows, and to call `known` then.
+        """Whether the caller must open an unknown file, and call `known` afterwards.
 
-        Chunks that begin together begin with the same files: the others wait, so that a server
-        is asked for a header once.
+        Chunks that start at the same time start with the same files. All but one wait here, so
+        that a header is requested once.
         """
         if key in self.nests:
             return False
@@ -102,7 +104,7 @@ class Shelf:
             return True
 
     def known(self, key: Key) -> None:
-        """Say that it is known how a file lies, or that it could not be opened."""
+        """Say that a file was opened and is in `nests`, or that it could not be opened."""
         with self._changed:
             self._opening.discard(key)
             self._changed.notify_all()
@@ -110,49 +112,49 @@ class Shelf:
     def claim(
         self, cell: Cell, key: Key, units: Sequence[Unit]
     ) -> tuple[list[tuple[Window, NDArray[Any]]], list[Unit], list[Unit]]:
-        """Take what there is of blocks; the rest is the caller's to decode, or another's.
+        """Take the parts that are on the shelf, and claim blocks that nobody is decoding.
 
         Returns
         -------
         found : list
             Parts, each with its rows and columns in the file.
         mine : list
-            Blocks that nobody has: the caller must decode them, and call `release`.
+            Blocks that the caller must decode; it must call `release` afterwards.
         theirs : list
             Blocks that another thread is decoding; see `wait`.
         """
-        taken, mine, theirs = [], [], []
+        ready, mine, theirs = [], [], []
         with self._changed:
             parts = self._parts.get(cell, {})
             for unit in units:
                 if (part := parts.pop((key, unit), None)) is not None:
-                    taken.append((unit, *part))
-                elif not self._is_mine(key, unit):
+                    ready.append((unit, *part))
+                elif not self._claim_block(key, unit):
                     theirs.append(unit)
                 else:
                     mine.append(unit)
         found = []
         try:
-            for unit, place, kept in taken:
+            for unit, place, kept in ready:
                 if (values := self._unpacked(kept)) is not None:
                     found.append((place, values))
                     continue
                 with self._changed:
-                    (mine if self._is_mine(key, unit) else theirs).append(unit)
+                    (mine if self._claim_block(key, unit) else theirs).append(unit)
         except BaseException:
             self.release(key, mine)
             raise
         return found, mine, theirs
 
-    def _is_mine(self, key: Key, unit: Unit) -> bool:
-        """Whether the caller is to decode a block, since nobody else does."""
+    def _claim_block(self, key: Key, unit: Unit) -> bool:
+        """Claim a block for decoding; False if another thread is decoding it."""
         if (key, unit) in self._busy:
             return False
         self._busy.add((key, unit))
         return True
 
     def is_done(self, cell: Cell) -> bool:
-        """Whether nothing is to be kept for a chunk."""
+        """Whether a chunk is done, so that nothing must be kept for it."""
         return cell in self._done
 
     def put(self, cell: Cell, key: Key, unit: Unit, place: Window, values: NDArray[Any]) -> None:
@@ -164,9 +166,9 @@ class Shelf:
             fits = self._held + values.nbytes <= self._memory
             self._held += values.nbytes if fits else 0
         if not fits and (kept := self._spool.write(values)) is None:
-            return  # no room on the disk either: it will be decoded again
+            return  # the disk is full too: the block will be decoded again
         with self._changed:
-            if cell in self._done:  # meanwhile
+            if cell in self._done:  # it was finished meanwhile
                 unneeded = [(place, kept)]
             else:
                 parts = self._parts.setdefault(cell, {})
@@ -176,31 +178,31 @@ class Shelf:
         self._drop_all(unneeded)
 
     def release(self, key: Key, units: Iterable[Unit]) -> None:
-        """Say that blocks are decoded, or failed to be."""
+        """Say that claimed blocks were decoded, or that decoding failed."""
         with self._changed:
             self._busy.difference_update((key, unit) for unit in units)
             self._changed.notify_all()
 
     def wait(self, key: Key, units: Sequence[Unit]) -> None:
-        """Return when no other thread decodes any of these blocks."""
+        """Wait until no thread is decoding any of these blocks."""
         with self._changed:
             self._changed.wait_for(lambda: not any((key, unit) in self._busy for unit in units))
 
     def end(self, cell: Cell) -> None:
-        """Say that a chunk is done: nothing is kept for it any more."""
+        """Mark a chunk as done, and drop everything that was kept for it."""
         with self._changed:
             self._done.add(cell)
-            left = list(self._parts.pop(cell, {}).values())
+            dropped = list(self._parts.pop(cell, {}).values())
             if len(self._done) == self._chunks:
-                left += self._emptied()
-        self._drop_all(left)
+                dropped += self._emptied()
+        self._drop_all(dropped)
 
     def _emptied(self) -> list[tuple[Window, Any]]:
-        """Forget all files and chunks; gives the parts that were kept."""
-        left = [part for parts in self._parts.values() for part in parts.values()]
-        for known in (self._done, self._parts, self.nests, self.headers):
-            known.clear()
-        return left
+        """Forget all files and chunks; returns the parts that were kept, to be dropped."""
+        dropped = [part for parts in self._parts.values() for part in parts.values()]
+        for record in (self._done, self._parts, self.nests, self.headers):
+            record.clear()
+        return dropped
 
     def _drop_all(self, parts: Iterable[tuple[Window, Any]]) -> None:
         for _, kept in parts:
@@ -237,11 +239,11 @@ class _Spooled:
 
 
 class _Segment:
-    """A temporary file; it has no name, so that not even a kill leaves it behind."""
+    """A temporary file without a name, so that not even a killed process leaves it behind."""
 
     def __init__(self) -> None:
         folder = dask.config.get("temporary-directory", None)
-        # Without a buffer, so that a full disk is told when something is written.
+        # Without a buffer, so that a write to a full disk fails at once.
         self.file: IO[bytes] = tempfile.TemporaryFile(  # noqa: SIM115
             prefix="cubecrop-", dir=folder, buffering=0
         )
@@ -265,7 +267,7 @@ class _Spool:
         self.size = 0
 
     def write(self, values: NDArray[Any]) -> _Spooled | None:
-        """Keep an array; None where the disk does not take it."""
+        """Write an array; None if the disk is full."""
         packed = _codec().encode(np.ascontiguousarray(values))
         with self._lock:
             try:
@@ -283,26 +285,26 @@ class _Spool:
             self.size += len(packed)
         return _Spooled(segment, start, len(packed), values.dtype, values.shape)
 
-    def read(self, one: _Spooled) -> NDArray[Any] | None:
-        """Take an array out; None where the disk does not give it."""
-        out = np.empty(one.shape, one.dtype)
+    def read(self, array: _Spooled) -> NDArray[Any] | None:
+        """Read an array and remove it; None if it cannot be read."""
+        out = np.empty(array.shape, array.dtype)
         try:
             with self._lock:
-                one.segment.file.seek(one.start)
-                packed = one.segment.file.read(one.length)
+                array.segment.file.seek(array.start)
+                packed = array.segment.file.read(array.length)
         except OSError:
             packed = b""
-        self.drop(one)
-        if len(packed) != one.length:
+        self.drop(array)
+        if len(packed) != array.length:
             return None
         _codec().decode(packed, out=out)
         return out
 
-    def drop(self, one: _Spooled) -> None:
-        segment = one.segment
+    def drop(self, array: _Spooled) -> None:
+        segment = array.segment
         with self._lock:
-            self.size -= one.length
-            segment.left -= one.length
+            self.size -= array.length
+            segment.left -= array.length
             if segment.left > 0:
                 return
             if segment is not self._last:
@@ -314,7 +316,7 @@ class _Spool:
 
 
 def shelf_of(name: str, memory: int, chunks: int) -> Shelf:
-    """The shelf of a name in this process; it lasts as long as somebody holds it."""
+    """The shelf of a name in this process; it exists as long as something refers to it."""
     with _MAKING:
         shelf = _SHELVES.get(name)
         if shelf is None:

@@ -1,4 +1,4 @@
-"""One file of an archive, as whatever opens or reads it knows it."""
+"""Description of one file of an archive, for opening and reading it."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["Source", "Stated"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stated:
-    """What an item states of a file; see `cubecrop.schema.Asset`. None = it does not say.
+    """What an item states about a file; see `cubecrop.schema.Asset`. None = not stated.
 
-    ``footprint`` is the item's (west, south, east, north), and stands where it has no bounds.
+    ``footprint`` is the item's (west, south, east, north) in degrees; it is used if the item
+    states no bounds of the file.
     """
 
     crs: str | None = None
@@ -27,10 +28,10 @@ class Stated:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One file, with the names to blame when it fails.
+    """One file, with the names of its item and asset for error messages.
 
-    ``kind`` is a key of `cubecrop.cube.kinds.KINDS`, ``stated`` what the item says of the file;
-    a file is held against both when it is opened.
+    ``kind`` is a key of `cubecrop.cube.kinds.KINDS`, and ``stated`` is what the item says about
+    the file. An opened file is checked against both.
     """
 
     item: str

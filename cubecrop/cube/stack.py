@@ -1,4 +1,4 @@
-"""A series over a chunk as its files have it, and the values that follow from it."""
+"""A satellite series over a chunk as stored in files, and its decoded values."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["UNSEEN", "DateStack", "in_strips", "lazy_stack", "lazy_values"]
 
-#: Codes from here on say why a pixel shows no scene of a date: `Status` more than this.
+#: Codes from here on mean that a pixel shows no scene of a date: `UNSEEN` plus a `Status`.
 UNSEEN: Final = 250
-#: Linear power below which nothing is told apart: -50 dB, far under the noise of the
-#: interferometric wide swath (-22 dB; ESA, Sentinel-1 Product Specification).
+#: Lower linear power is raised to this, -50 dB. It is far below the noise of the interferometric
+#: wide swath (-22 dB; ESA, Sentinel-1 Product Specification).
 _FLOOR: Final = 1e-5
 
 
@@ -39,16 +39,16 @@ class DateStack:
     Parameters
     ----------
     code : numpy.ndarray
-        (time, y, x) uint8: which scene of a date a pixel shows, counted among those of the
-        date; `UNSEEN` and more where it shows none.
+        (time, y, x) uint8: the scene that a pixel shows on a date, as a position among the
+        scenes of that date; `UNSEEN` or more if it shows none.
     dates : sequence of sequence of int
-        Scenes of each date, the preferred first.
+        Indices of the scenes of each date, the preferred first.
     planes : sequence of sequence of Plane
-        By scene and band; None where nothing was read, so that no pixel shows the scene.
+        By scene and band; None if nothing was read, so that no pixel shows the scene.
     scale, offset : numpy.ndarray
-        (scene, band) float64: a value is a number times the scale, and the offset.
+        (scene, band) float64: value = number * scale + offset.
     power : bool
-        Whether values are linear power, to be told in decibel.
+        Whether values are linear power, to be converted to decibels.
     losses : tuple of Loss
         Scenes that could not be read.
     """
@@ -62,12 +62,12 @@ class DateStack:
     losses: tuple[Loss, ...] = ()
 
     def __sizeof__(self) -> int:
-        # Dask asks this to know how much memory a worker holds.
+        # Dask calls this to measure how much memory a worker uses.
         planes = [plane for scene in self.planes for plane in scene if plane is not None]
         return self.code.nbytes + sum(plane.values.nbytes for plane in planes)
 
     def strip(self, start: int, stop: int) -> DateStack:
-        """Some rows of the chunk."""
+        """The stack of some rows of the chunk."""
         planes = [
             [None if plane is None else plane.strip(start, stop) for plane in scene]
             for scene in self.planes
@@ -75,9 +75,9 @@ class DateStack:
         return replace(self, code=self.code[:, start:stop], planes=planes)
 
     def values(self, empty: Callable[..., NDArray[Any]] = np.empty) -> NDArray[np.float32]:
-        """All values: (time, band, y, x) float32, NaN where a pixel shows no scene.
+        """Decode all values: (time, band, y, x) float32, NaN where a pixel shows no scene.
 
-        ``empty(shape, dtype)`` gives the array that they are written to.
+        ``empty(shape, dtype)`` makes the array for them.
         """
         from cubecrop.cube.unpack import paint
 
@@ -103,14 +103,14 @@ class DateStack:
     def gather(
         self, rows: NDArray[np.int32], columns: NDArray[np.int32], out: NDArray[np.float32]
     ) -> None:
-        """Write the values of some pixels.
+        """Decode the values of some pixels into an array.
 
         Parameters
         ----------
         rows, columns : numpy.ndarray
-            (parcel, pixel) places in the chunk; a negative row is no pixel of it.
+            (parcel, pixel) places in the chunk; a negative row means "no pixel".
         out : numpy.ndarray
-            (parcel, time, band, pixel) float32; places that show no scene are left as they are.
+            (parcel, time, band, pixel) float32; where a pixel shows no scene it is not changed.
         """
         from cubecrop.cube.unpack import pick
 
@@ -139,14 +139,14 @@ class DateStack:
             np.copyto(out, in_decibel(target), where=here[:, None, None, :])
 
     def _shown(self, step: int) -> Iterator[tuple[int, int]]:
-        """Number and index of the scenes that some pixel shows on a date."""
+        """Position and index of the scenes of a date that at least one pixel shows."""
         for number, scene in enumerate(self.dates[step]):
             if self.planes[scene][0] is not None and (self.code[step] == number).any():
                 yield number, scene
 
 
 def in_decibel(power: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Decibel of linear power, NaN where that is NaN."""
+    """Convert linear power to decibels; NaN stays NaN."""
     out: NDArray[np.float32] = 10 * np.log10(np.maximum(power, _FLOOR))
     return out
 
@@ -158,28 +158,33 @@ def lazy_stack(
     dates: Sequence[Sequence[int]],
     **packing: Any,  # noqa: ANN401
 ) -> da.Array:
-    """DateStack of a stack, (y, x) of `DateStack`, a chunk each.
+    """Turn the readings of a backend into `DateStack` objects, one per chunk, lazily.
 
     Parameters
     ----------
     readings : dask.array.Array
-        (y, x) of `cubecrop.cube.planes.Reading`, as a backend gives them.
+        (y, x) of `cubecrop.cube.planes.Reading`, from a backend.
     pack : callable
-        ``pack(reading, dates=..., ...)`` makes a `DateStack` of one.
+        ``pack(reading, dates=..., ...)`` makes a `DateStack` from a reading.
     dates : sequence of sequence of int
-        Scenes of each date.
+        Indices of the scenes of each date.
     **packing
-        What else ``pack`` is given.
+        Further arguments of ``pack``.
+
+    Returns
+    -------
+    dask.array.Array
+        (y, x) of `DateStack`.
 
     Raises
     ------
     SchemaError
-        A date has more scenes than a `DateStack` can tell apart.
+        A date has more scenes than codes can distinguish.
     """
-    most = max(map(len, dates))
-    if most > UNSEEN:
+    n_scenes = max(map(len, dates))
+    if n_scenes > UNSEEN:
         raise SchemaError(
-            f"{most} scenes are of one date, expected {UNSEEN} at most. Take a smaller area."
+            f"a date has {n_scenes} scenes, expected at most {UNSEEN}. Take a smaller area."
         )
     token = tokenize(readings.name, pack, dates, packing)
     series: da.Array = da.map_blocks(
@@ -190,16 +195,21 @@ def lazy_stack(
 
 
 def lazy_values(series: da.Array, *, rows: tuple[int, ...], n_dates: int, n_bands: int) -> da.Array:
-    """Values of series, (time, band, y, x) float32; see `cubecrop.lost_scenes.readings_of`.
+    """Decode a satellite series lazily; see `cubecrop.lost_scenes.readings_of`.
 
     Parameters
     ----------
     series : dask.array.Array
         (y, x) of `DateStack`.
     rows : tuple of int
-        Lengths along y of the chunks of values, each of which lies in a chunk of ``series``.
+        Lengths along y of the chunks of values; each lies within a chunk of ``series``.
     n_dates, n_bands : int
-        Dates and bands of each.
+        Number of dates and bands.
+
+    Returns
+    -------
+    dask.array.Array
+        (time, band, y, x) float32.
     """
     token = tokenize(series.name, rows)
     memory = Recycled(len(rows) * series.numblocks[1])
@@ -224,26 +234,31 @@ def in_strips(
     name: str,
     beside: Delayed | None = None,
 ) -> da.Array:
-    """What a function makes of strips of rows of a series, a task a strip: (…, y, x).
+    """Apply a function to strips of rows of a satellite series, lazily, in one task a strip.
 
     Parameters
     ----------
     function : callable
-        ``function(series)`` of a strip; it is given ``beside`` too, if there is that.
+        ``function(series)`` or ``function(series, beside)``, called with a `DateStack`.
     series : dask.array.Array
         (y, x) of `DateStack`.
     rows : tuple of int
-        Lengths of the strips, each of which lies in a chunk of ``series``.
+        Lengths of the strips; each lies within a chunk of ``series``.
     lead : tuple of int
         Lengths of the dims before y and x.
     dtype, name
-        Of the array.
+        Type and name of the result.
     beside : Delayed, optional
-        A further argument.
+        A second argument of ``function``.
+
+    Returns
+    -------
+    dask.array.Array
+        (…, y, x).
     """
     tops, starts = (np.cumsum((0, *lengths))[:-1] for lengths in (series.chunks[0], rows))
     owners = np.searchsorted(tops, starts, side="right") - 1
-    more = () if beside is None else (beside.key,)
+    arguments = () if beside is None else (beside.key,)
     front = (0,) * len(lead)
     tasks: dict[Any, Any] = {}
     for number, (owner, start) in enumerate(zip(owners.tolist(), starts.tolist(), strict=True)):
@@ -251,10 +266,10 @@ def in_strips(
         for column in range(series.numblocks[1]):
             key = (series.name, owner, column)
             tasks[(name, *front, number, column)] = (
-                _of_strip, function, key, top, top + rows[number], *more,
+                _of_strip, function, key, top, top + rows[number], *arguments,
             )  # fmt: skip
-    below: list[Any] = [series] if beside is None else [series, beside]
-    graph = HighLevelGraph.from_collections(name, tasks, below)
+    dependencies: list[Any] = [series] if beside is None else [series, beside]
+    graph = HighLevelGraph.from_collections(name, tasks, dependencies)
     layers = {**graph.layers, name: ValuesLayer(tasks, series.chunks)}
     return da.Array(
         HighLevelGraph(layers, graph.dependencies),

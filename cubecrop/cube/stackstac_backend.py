@@ -1,4 +1,4 @@
-"""Stacks with stackstac: one task an asset table and one a chunk, files one after another."""
+"""Stacks with stackstac; each task reads its files one after another."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["StackstacBackend"]
 
 
 class StackstacBackend:
-    """Stacks with stackstac; every file of a chunk is read, and one that fails raises.
+    """Stacks with stackstac; it reads every file of a chunk, and raises if a file fails.
 
     Needs the extra ``stackstac``.
     """
@@ -41,7 +41,7 @@ class StackstacBackend:
         *,
         chunks: Chunks,
         on_error: OnError = "raise",
-        gate: int | None = None,  # noqa: ARG002 (an option to read less)
+        gate: int | None = None,  # noqa: ARG002 (a backend may read more)
     ) -> da.Array:
         """Stack assets of every scene, lazily; see `Backend.stack`."""
         only_raises("stackstac", on_error)
@@ -84,13 +84,15 @@ class StackstacBackend:
         ).data
         expected = (len(scenes), len(layer.bands), *grid.shape)
         if stack.shape != expected:
-            # stackstac drops what it thinks lies outside, which would shift the scenes.
-            raise SchemaError(f"stackstac gave shape {stack.shape}, expected {expected}.")
+            # stackstac drops scenes that it takes to lie outside, which would shift the others.
+            raise SchemaError(
+                f"stackstac gave shape {stack.shape}, expected {expected}. Leave out `backend`."
+            )
         return stack
 
 
 class _LayerReader:
-    """What stackstac asks of a reader, over `read_layer`."""
+    """A reader for stackstac that calls `read_layer`."""
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class _LayerReader:
         spec: Any,  # noqa: ANN401 (stackstac.raster_spec.RasterSpec, not imported at load time)
         sources: Mapping[str, tuple[Source, Window]],
         layer: Layer,
-        **_: object,  # stackstac's own reading options, which `layer` replaces
+        **_: object,  # stackstac's reading options; `layer` replaces them
     ) -> None:
         self.source, self.reach = sources[url]
         self.layer = layer
@@ -128,14 +130,14 @@ def _epsg(lattice: Lattice) -> int:
 def _plain_item(
     scene: Scene, layer: Layer, lattice: Lattice, bounds: tuple[float, ...]
 ) -> dict[str, Any]:
-    """A scene as the smallest item that stackstac takes, in the cube's own CRS.
+    """Make the smallest item of a scene that stackstac takes, in the cube's CRS.
 
-    Its own reading of real items would shift grids and drop CRSs in silence.
+    From real items, stackstac would shift grids and drop CRSs without an error.
     """
     assets = {}
     for band in layer.bands:
         left, bottom, right, top = extent_of(scene, band, lattice.crs)
-        # Cut to the grid: a window that does not meet the box is never read.
+        # Clip to the grid, since stackstac never reads windows outside of the box.
         box = (
             max(left, bounds[0]),
             max(bottom, bounds[1]),

@@ -39,8 +39,8 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, chunks: Chunks) -> x
     Returns
     -------
     xarray.Dataset
-        Float32: elevation m, slope degree, sine and cosine of the aspect (clockwise from
-        north, towards which the slope falls; both 0 on flat ground).
+        Float32: elevation in m, slope in degrees, sine and cosine of the aspect. The aspect is
+        the downhill direction, clockwise from north; sine and cosine are 0 on flat ground.
     """
     lattice = lattice_of(grid)
     terrain = da.map_blocks(
@@ -63,16 +63,16 @@ def terrain_child(scenes: Sequence[Scene], grid: GeoBox, *, chunks: Chunks) -> x
 
 
 def _tiles(scenes: Sequence[Scene], lattice: Lattice) -> tuple[Tile, ...]:
-    """The files, in an order that does not depend on that of the scenes."""
+    """The files, in an order that does not depend on the order of the scenes."""
     return tuple(
         Tile(
             source=source,
-            # By its footprint a file may reach further than that.
+            # A file without bounds may reach further than its item's footprint.
             reach=reach_of(extent_of(scene, source.asset, lattice.crs), lattice)
             if scene.assets[source.asset].bounds
             else None,
         )
-        for scene in sorted(scenes, key=lambda one: (one.id, one.assets["elevation"].href))
+        for scene in sorted(scenes, key=lambda s: (s.id, s.assets["elevation"].href))
         for source in sources_of(scene, ["elevation"])
     )
 
@@ -85,10 +85,9 @@ def _read_block(
     block_info: Mapping[object, Mapping[str, Sequence[tuple[int, int]]]],
 ) -> NDArray[np.float32]:
     (_, _), (r0, r1), (c0, c1) = block_info[None]["array-location"]
-    # One pixel more on each side, so that slopes do not depend on where chunks meet.
+    # With one more pixel on each side, slopes do not depend on chunks.
     window = Window(origin.row + r0, origin.column + c0, r1 - r0, c1 - c0).widened(1)
-    # Heights are a surface: a coarser grid is interpolated even where pixels nest, or slopes
-    # would be stairs.
+    # A coarser grid is interpolated even if its pixels nest, since slopes would become stairs.
     elevation = read_mosaic(tiles, lattice, window)
     return np.stack([elevation[1:-1, 1:-1], *slope_and_aspect(elevation, lattice.resolution)])
 
@@ -96,7 +95,7 @@ def _read_block(
 def slope_and_aspect(
     elevation: NDArray[np.float32], resolution: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Slope and aspect by Horn's method (1981, Proc. IEEE 69), as GDAL computes them.
+    """Compute slope and aspect by Horn's method (1981, Proc. IEEE 69), as GDAL does.
 
     Parameters
     ----------
@@ -108,8 +107,8 @@ def slope_and_aspect(
     Returns
     -------
     tuple of numpy.ndarray
-        Slope in degrees, sine and cosine of the aspect, each (y, x) float32. Beside missing
-        heights the nearest known one stands in.
+        Slope in degrees, sine and cosine of the aspect, each (y, x) float32. A missing
+        neighbour is replaced by the pixel's own height; NaN where that is missing.
     """
     z = elevation.astype(np.float64)
     middle = z[1:-1, 1:-1]

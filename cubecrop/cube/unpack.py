@@ -1,4 +1,4 @@
-"""From numbers as files have them to values, in one pass."""
+"""Decode stored numbers into values, in one pass."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def paint(
     member: int,
     rest: bool,
 ) -> None:
-    """Write ``value * scale + offset`` into ``out (y, x)`` where the code is a member's.
+    """Write ``value * scale + offset`` to ``out (y, x)`` where ``code`` equals ``member``.
 
-    In float64 and rounded once: float32 arithmetic would make the same reflectance differ with
-    the order in which a provider states scale and offset. With ``rest`` all else becomes NaN.
+    Computed in float64 and rounded once: with float32 the same reflectance would differ between
+    providers that state scale and offset in different ways. With ``rest``, all other pixels
+    become NaN.
     """
     height, width = out.shape
     nothing = np.float32(np.nan)
@@ -47,15 +48,15 @@ def paint(
                 for again in range(factor):
                     spread[x * factor + again] = line[x]
             last = here
-        found = line[left : left + width] if factor == 1 else spread[left : left + width]
+        decoded = line[left : left + width] if factor == 1 else spread[left : left + width]
         target, member_of = out[y], code[y]
-        # No branches: the compiler then takes several pixels at a time.
+        # Without branches the compiler can process several pixels at a time.
         if rest:
             for x in range(width):
-                target[x] = found[x] if member_of[x] == member else nothing
+                target[x] = decoded[x] if member_of[x] == member else nothing
         else:
             for x in range(width):
-                target[x] = found[x] if member_of[x] == member else target[x]
+                target[x] = decoded[x] if member_of[x] == member else target[x]
 
 
 @compiled
@@ -68,9 +69,10 @@ def pick(
     scale: float,
     offset: float,
 ) -> None:
-    """Write values at flat places ``index (parcel, pixel)`` where ``chosen`` is a member's.
+    """Write ``value * scale + offset`` to ``out (parcel, pixel)`` where ``chosen`` is ``member``.
 
-    ``out`` is (parcel, pixel) float32, ``values`` (pixel of the file,).
+    ``index (parcel, pixel)`` are positions in ``values``, the flat pixels of a file. ``out`` is
+    float32.
     """
     parcels, pixels = index.shape
     for parcel in range(parcels):

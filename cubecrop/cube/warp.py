@@ -1,10 +1,11 @@
-"""Warping in squares that stand at fixed places of the lattice.
+"""Warp files in squares at fixed places of the lattice, so that pixels do not depend on windows.
 
-With an exact transformer and the scale of the whole file. GDAL's own choices (bounds fitted to
-the request, an eighth of a pixel of tolerance, a scale worked out for each request, which below
-0.95 blurs) make a pixel depend on the window it is read in. So does its arithmetic, which counts
-from the corner of what is warped: where a mean of pixels ends in one half, as at 7 m of pixels
-of 10 m, an error in the sixteenth digit decides how it is rounded.
+The transformer is exact, and the scale is that of the whole file. GDAL's defaults make a pixel
+depend on the window in which it is read: bounds fitted to the window, a tolerance of an eighth of
+a pixel, and a scale computed for each window, which blurs below 0.95. GDAL's arithmetic depends
+on the window too, since it counts from the corner of the warped raster. If a mean of pixels ends
+in one half, as when pixels of 10 m become pixels of 7 m, an error in the sixteenth digit decides
+how it is rounded.
 """
 
 from __future__ import annotations
@@ -31,23 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Footing", "footing", "footing_of", "geotransform", "lattice_squares", "warp_square"]
 
-#: Side in pixels of the squares that are warped: smaller ones cost more for a chunk, larger
-#: ones for a parcel.
+#: Side of the squares in pixels: smaller squares slow down chunks, larger ones single parcels.
 _SQUARE = 128
-#: Pixels of the lattice between the points by which the part of a file is found.
+#: Lattice pixels between the points that are projected to find the needed part of a file.
 _STEP = 64
-#: In pixels. Zero, "exact", is refused by GDAL's warper together with a given transform.
+#: In pixels. GDAL's warper does not accept zero, "exact", together with a given transform.
 _WARP_TOLERANCE = 1e-9
-#: Pixels of a file around a window, beyond the two that interpolation takes.
+#: Pixels of a file around a window, in addition to the two that interpolation needs.
 _MARGIN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Footing:
-    """The pixels that a window of the lattice is interpolated from.
+    """The pixels of a file or grid that a window of the lattice is interpolated from.
 
-    ``place`` is rows and columns of a file or grid, ``scale`` lattice pixels to one of its
-    pixels, along its rows and columns.
+    ``place`` is their rows and columns. ``scale`` is the size of one of them in lattice pixels,
+    along rows and along columns.
     """
 
     place: Window
@@ -57,37 +57,37 @@ class Footing:
 def footing(
     file: rasterio.DatasetReader, lattice: Lattice, window: Window, *, margin: int = 0
 ) -> Footing | None:
-    """What of a file a warp to a window needs; None where the file does not reach.
+    """Find the part of a file that a warp to a window needs; None if the file does not reach it.
 
-    ``margin`` is pixels of the file more on each side.
+    ``margin`` adds pixels of the file on each side.
     """
     whole = Window(0, 0, *file.shape)
     grid = tuple(geotransform(file, lattice))[:6]
-    found = footing_of(file.crs.to_wkt(), grid, lattice, window, margin=margin, whole=whole)
-    if found is None or not found.place.meets(whole):
+    needed = footing_of(file.crs.to_wkt(), grid, lattice, window, margin=margin, whole=whole)
+    if needed is None or not needed.place.meets(whole):
         return None
-    place = found.place
+    place = needed.place
     row, column = max(place.row, 0), max(place.column, 0)
     bottom = min(place.row + place.height, file.height)
     right = min(place.column + place.width, file.width)
-    return Footing(place=Window(row, column, bottom - row, right - column), scale=found.scale)
+    return Footing(place=Window(row, column, bottom - row, right - column), scale=needed.scale)
 
 
 def geotransform(file: rasterio.DatasetReader, lattice: Lattice) -> Affine:
-    """Geotransform of a file; of one in degrees, on the turn of the globe that a lattice is on.
+    """Geotransform of a file; longitudes are shifted by 360 degrees if the lattice needs it.
 
-    So files on both sides of the 180th meridian lie beside each other.
+    So files on both sides of the 180th meridian lie next to each other.
     """
     own: Affine = file.transform
     if not file.crs.is_geographic:
         return own
     middle = own.c + own.a * file.width / 2
-    turned = float(_on_one_turn(middle, lattice.crs)) - middle
-    return Affine(own.a, own.b, own.c + turned, own.d, own.e, own.f)
+    shift = float(_on_one_turn(middle, lattice.crs)) - middle
+    return Affine(own.a, own.b, own.c + shift, own.d, own.e, own.f)
 
 
 def _on_one_turn(longitude: ArrayLike, crs: str) -> NDArray[np.float64]:
-    """Longitudes less than half a turn from the middle of the area that a CRS is used in."""
+    """Shift longitudes to within 180 degrees of the middle of a CRS's area of use."""
     values, middle = np.asarray(longitude, np.float64), _middle_of(crs)
     values = np.where(values > middle + 180, values - 360, values)
     return np.where(values < middle - 180, values + 360, values)
@@ -109,18 +109,24 @@ def footing_of(
     margin: int = 0,
     whole: Window | None = None,
 ) -> Footing | None:
-    """What of a grid without end a warp to a window needs; None where the CRS does not reach.
+    """Find the pixels of an endless grid that a warp to a window needs.
 
     Parameters
     ----------
     wkt, grid
-        CRS and geotransform, six numbers.
+        CRS and geotransform (six numbers) of the grid.
     lattice, window
-        Where to.
+        The target window.
     margin : int, default 0
-        Pixels of the grid more on each side.
+        Additional pixels of the grid on each side.
     whole : Window, optional
-        Where the scale is measured, in the middle; by default where the window lies.
+        The scale is measured in the middle of these pixels of the grid, by default in the
+        middle of the target window.
+
+    Returns
+    -------
+    Footing or None
+        None if the window cannot be projected to the grid's CRS.
     """
     crs, place = rasterio.crs.CRS.from_wkt(wkt), Affine(*grid)
     y, x = (
@@ -140,16 +146,16 @@ def footing_of(
     if whole is not None:
         middle = whole.row + whole.height / 2, whole.column + whole.width / 2
     scale = _scale(crs, place, middle, lattice)
-    more = [margin + _MARGIN + math.ceil(2 / min(one, 1)) for one in scale]
-    top, bottom = math.floor(edges[0]) - more[1], math.ceil(edges[1]) + more[1]
-    left, right = math.floor(edges[2]) - more[0], math.ceil(edges[3]) + more[0]
+    wide, high = (margin + _MARGIN + math.ceil(2 / min(size, 1)) for size in scale)
+    top, bottom = math.floor(edges[0]) - high, math.ceil(edges[1]) + high
+    left, right = math.floor(edges[2]) - wide, math.ceil(edges[3]) + wide
     return Footing(place=Window(top, left, bottom - top, right - left), scale=scale)
 
 
 def _scale(
     crs: rasterio.crs.CRS, grid: Affine, middle: tuple[float, float], lattice: Lattice
 ) -> tuple[float, float]:
-    """Lattice pixels to a pixel of a grid along its rows and columns, at a row and column."""
+    """Size of a grid's pixel in lattice pixels along rows and columns, at a row and column."""
     left, top = grid * (middle[1], middle[0])
     corners = ([left, left + grid.a, left], [top, top, top + grid.e])
     x, y = transform(crs, lattice.crs, *corners)
@@ -160,7 +166,7 @@ def _scale(
 
 
 def lattice_squares(window: Window) -> Iterator[Window]:
-    """The squares of the lattice, at fixed places, that a window meets."""
+    """The squares at fixed places of the lattice that overlap a window."""
     bottom, right = window.row + window.height, window.column + window.width
     for row in range(window.row // _SQUARE, -(-bottom // _SQUARE)):
         for column in range(window.column // _SQUARE, -(-right // _SQUARE)):
@@ -177,12 +183,10 @@ def warp_square(
     *,
     crs: rasterio.crs.CRS | None = None,
 ) -> NDArray[np.generic]:
-    """Bring a raster whose nodata is the fill to a square of the lattice.
+    """Warp a raster whose nodata is ``fill`` to a square of the lattice.
 
-    ``crs`` is the raster's, by default as it says itself.
-
-    The arithmetic of a warp counts from the corner of what is warped: from fixed corners, it
-    does not depend on what is asked for.
+    ``crs`` is the raster's CRS, by default the one that it declares. The arithmetic of a warp
+    counts from the corner of the square, so with fixed squares it does not depend on windows.
     """
     with WarpedVRT(
         raster,

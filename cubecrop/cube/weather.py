@@ -1,4 +1,4 @@
-"""The weather child of a season cube: daily series on their own coarse grid."""
+"""The weather child of a season cube: daily values on their own coarse grid."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def weather_child(
 ) -> xr.Dataset:
     """Build ``weather (time, variable, latitude, longitude)``, lazily.
 
-    Series within days become daily: of temperature the mean, minimum and maximum of a day's
-    values, of precipitation and radiation their sum. Days are those of UTC. One that lacks
-    a value is NaN rather than the mean of what is left.
+    Sub-daily values become daily ones: mean, minimum and maximum of temperature, sums of
+    precipitation and radiation. Days are UTC days. A day that lacks a value is NaN, rather than
+    computed from the others.
 
     Parameters
     ----------
     scenes : sequence of Scene
-        Weather, each asset a Zarr store with CF units; at least one.
+        Weather scenes, at least one; each asset is a Zarr store with CF units.
     season : Season
-        Days outside are left out.
+        Days outside of the season are dropped.
     bbox : tuple of float
-        (west, south, east, north) in degrees; the cells of it and one more on each side
-        are kept.
+        (west, south, east, north) in degrees; cells within it and one more on each side are
+        kept.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def weather_child(
     ReadError
         A store cannot be opened; the message names the item.
     SchemaError
-        A variable has a unit that is not known, or amounts of a time that nothing tells.
+        A variable has an unknown unit, or amounts for which no metadata gives the period.
     NoScenesError
         No store holds a day of the season.
     """
@@ -66,13 +66,13 @@ def weather_child(
     inside = (time >= np.datetime64(season.start)) & (time <= np.datetime64(season.end))
     if not inside.any():
         raise NoScenesError(
-            f"weather {where} holds no day of season {season}. Take another source, `weather=...`, "
+            f"weather {where} holds no day of season {season}. Give another source, `weather=...`, "
             "or leave weather out."
         )
     names = [name for name in WEATHER_UNITS if name in weather]
     weather = weather.isel(time=np.flatnonzero(inside))[names]
     array = weather.to_dataarray("variable").transpose("time", "variable", "latitude", "longitude")
-    # Small, and read whole for a parcel: one chunk.
+    # One chunk, since weather is small and a parcel needs all days.
     array = array.astype(np.float32).chunk(-1).drop_attrs()
     array.attrs = {"long_name": "daily weather"}
     return array.to_dataset(name="weather").assign_coords(
@@ -81,13 +81,13 @@ def weather_child(
 
 
 def _daily(parts: list[Series], where: str) -> dict[str, xr.DataArray]:
-    """Days of one quantity by our names, of stores that follow each other in time."""
+    """Daily values of one quantity, by variable name, from stores that follow in time."""
     first = parts[0]
     form = first.step, first.period, first.unit.kind
-    if any((one.step, one.period, one.unit.kind) != form for one in parts):
+    if any((part.step, part.period, part.unit.kind) != form for part in parts):
         raise SchemaError(
-            f"weather {where} has {first.name} in several forms, expected one: give one source, "
-            "`weather=...`."
+            f"weather {where} has {first.name} with different time steps, periods or kinds of "
+            "unit, expected the same in all stores. Give one source, `weather=...`."
         )
     series = join_series([part.array for part in parts], where)
     if first.step == DAY:
@@ -99,7 +99,7 @@ def _daily(parts: list[Series], where: str) -> dict[str, xr.DataArray]:
 
 
 def _with(weather: xr.Dataset, name: str, days: xr.DataArray, where: str) -> xr.Dataset:
-    """Put a variable beside the others, on the same cells and on all days of either."""
+    """Add a variable on the same cells, with the days of both."""
     for dim in ("latitude", "longitude"):
         if dim in weather.dims and not np.array_equal(weather[dim], days[dim]):
             raise SchemaError(

@@ -1,4 +1,4 @@
-"""Series of any step become days of UTC, lazily; a day that lacks an hour is missing."""
+"""Turn weather of any time step into UTC days, lazily; a day that lacks a step is missing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["DAY", "daily_level", "daily_total", "join_series", "step_of"]
 
 DAY: Final = np.timedelta64(1, "D").astype("timedelta64[ns]")
-#: Days that one task brings to daily values.
+#: Days that one task aggregates.
 _DAYS_AT_ONCE: Final = 16
 
 
 def step_of(time: NDArray[np.datetime64], where: str) -> np.timedelta64:
-    """Step of a series, which must divide a day.
+    """Time step of a series; it must divide a day.
 
     Raises
     ------
@@ -34,18 +34,18 @@ def step_of(time: NDArray[np.datetime64], where: str) -> np.timedelta64:
     if step <= np.timedelta64(0) or DAY % step != np.timedelta64(0):
         raise SchemaError(
             f"weather of {where} has steps of {step / np.timedelta64(1, 'h'):g} hours, expected "
-            "days, hours, or what divides a day."
+            "a day or a step that divides a day."
         )
     return np.timedelta64(step, "ns")
 
 
 def join_series(parts: list[xr.DataArray], where: str) -> xr.DataArray:
-    """One series of several that follow each other, the first where they overlap.
+    """Join series that follow each other in time; where they overlap, the first counts.
 
     Raises
     ------
     SchemaError
-        They lie on different grids.
+        The series are on different grids.
     """
     if len(parts) == 1:
         return parts[0]
@@ -53,28 +53,29 @@ def join_series(parts: list[xr.DataArray], where: str) -> xr.DataArray:
         whole = xr.concat(parts, dim="time", join="exact", combine_attrs="drop")
     except ValueError as error:
         raise SchemaError(
-            f"weather of {where} lies on several grids, expected one: {error}. Give one source, "
+            f"weather of {where} is on several grids, expected one: {error}. Give one source, "
             "`weather=...`."
         ) from error
     return whole.drop_duplicates("time").sortby("time")
 
 
 def daily_level(series: xr.DataArray, step: np.timedelta64, period: Period) -> xr.Dataset:
-    """Mean, minimum and maximum of each day of UTC.
+    """Compute the mean, minimum and maximum of each UTC day.
 
     Parameters
     ----------
     series : xarray.DataArray
         (time, latitude, longitude), sorted and unique in time.
     step : numpy.timedelta64
-        Of the series; divides a day.
+        Time step of the series; divides a day.
     period : str
-        What a value stands for: with "ending", that of midnight belongs to the day before.
+        The time that a value stands for. With "ending", the value at midnight belongs to the day
+        before.
 
     Returns
     -------
     xarray.Dataset
-        ``mean``, ``min``, ``max`` of days; NaN where one of a day's steps is missing.
+        Daily ``mean``, ``min`` and ``max``; NaN if one of a day's steps is missing.
     """
     steps = _by_day(series, step, period)
     return xr.Dataset(
@@ -89,10 +90,10 @@ def daily_level(series: xr.DataArray, step: np.timedelta64, period: Period) -> x
 def daily_total(
     series: xr.DataArray, step: np.timedelta64, period: Period, kind: Kind
 ) -> xr.DataArray:
-    """Sum of amounts, or the mean of rates, of each day of UTC.
+    """Compute the sum of amounts, or the mean of rates, of each UTC day.
 
-    Parameters are those of `daily_level`; ``kind`` says what the numbers are. Of amounts since
-    midnight, the one at the next midnight is the day's. NaN where a step is missing.
+    Parameters are those of `daily_level`; ``kind`` is "amount" or "rate". For amounts since
+    midnight, the amount at the next midnight is the day's. NaN if a step is missing.
     """
     if period == "since midnight":
         time = series["time"].to_numpy()
@@ -104,7 +105,7 @@ def daily_total(
 
 
 def _by_day(series: xr.DataArray, step: np.timedelta64, period: Period) -> xr.DataArray:
-    """Steps by days, (time, step, latitude, longitude): all steps of each in their place."""
+    """Reshape a series to (time, step, latitude, longitude), with all steps of each day."""
     if period == "ending":
         series = series.assign_coords(time=series["time"] - step)
     whole = _regular(series, step)
@@ -116,7 +117,7 @@ def _by_day(series: xr.DataArray, step: np.timedelta64, period: Period) -> xr.Da
 
 
 def _regular(series: xr.DataArray, step: np.timedelta64) -> xr.DataArray:
-    """Every step of the days that a series touches, NaN where it has none."""
+    """Fill gaps of a series with NaN, from the first day's first to the last day's last step."""
     time = series["time"].to_numpy()
     first, last = time[0].astype("datetime64[D]"), time[-1].astype("datetime64[D]")
     whole = np.arange(first, last + np.timedelta64(1, "D"), step).astype("datetime64[ns]")

@@ -1,4 +1,4 @@
-"""Zarr stores of another machine, over plain HTTP: signed and asked again at each read."""
+"""Remote Zarr stores over HTTP; each request is signed, and repeated if it fails."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _TIMEOUT: Final = 120
 
 
 def web_store(href: str, access: Access) -> FsspecStore:
-    """A Zarr store at an address, to be read lazily.
+    """Open a Zarr store at an address, lazily.
 
     Parameters
     ----------
     href : str
         An ``http`` or ``https`` address.
     access : Access
-        Its signer is called at every request, so that tokens may run out in between.
+        Its signer is called for every request, so that tokens may expire in between.
 
     Returns
     -------
     zarr.storage.FsspecStore
-        Reads raise `ReadError` naming the address; what is not there is absent, as Zarr has it.
+        Reads raise `ReadError`, which names the address. As in Zarr, missing chunks are no error.
     """
     from zarr.storage import FsspecStore
 
     files = _WebFiles(
         asynchronous=True,
         signer=access.signer,
-        # trust_env: a token in ~/.netrc, as the Earth Data Hub asks for, and proxies.
+        # trust_env: use proxies, and a token in ~/.netrc, which the Earth Data Hub requires.
         client_kwargs={"trust_env": True, "timeout": aiohttp.ClientTimeout(total=_TIMEOUT)},
     )
     return FsspecStore(fs=files, path=href.rstrip("/"), read_only=True)
 
 
 class _WebFiles(HTTPFileSystem):  # type: ignore[misc]
-    """Files over HTTP that are signed anew at each request, and asked for again."""
+    """Files over HTTP; each request is signed, and repeated if it fails."""
 
     protocol: ClassVar[Any] = ("http", "https")
     cachable = False
@@ -63,7 +63,7 @@ class _WebFiles(HTTPFileSystem):  # type: ignore[misc]
         self._signer = signer
 
     async def set_session(self) -> Any:  # noqa: ANN401
-        """The session of these files, closed when they are gone; fsspec leaves that to users."""
+        """Open a session, and close it with this object, which fsspec leaves to its users."""
         opened = self._session is not None
         session = await super().set_session()
         if not opened:
@@ -81,17 +81,17 @@ class _WebFiles(HTTPFileSystem):  # type: ignore[misc]
         for attempt in range(_ATTEMPTS):
             try:
                 signed = self._signer(url, renew=renew) if self._signer else url
-                found: bytes = await super()._cat_file(signed, start=start, end=end, **options)
-                return found
+                content: bytes = await super()._cat_file(signed, start=start, end=end, **options)
+                return content
             except (aiohttp.ClientError, TimeoutError) as error:
                 status = getattr(error, "status", None)
                 refused = status is not None and status not in _BUSY
                 renew = refused and self._signer is not None and not renewed
                 if (refused and not renew) or attempt + 1 == _ATTEMPTS:
-                    words = getattr(error, "message", "") or str(error) or type(error).__name__
-                    said = f"{status}: {words}" if status else words
+                    text = getattr(error, "message", "") or str(error) or type(error).__name__
+                    text = f"{status}: {text}" if status else text
                     raise ReadError(
-                        f"weather at {url.split('?')[0]} cannot be read: {said}. "
+                        f"weather at {url.split('?')[0]} cannot be read: {text}. "
                         f"{_cure(url, status)}"
                     ) from error
             renewed |= renew
@@ -102,5 +102,5 @@ class _WebFiles(HTTPFileSystem):  # type: ignore[misc]
 def _cure(url: str, status: int | None) -> str:
     if status in {401, 403}:
         host = urlsplit(url).hostname
-        return f"Put a line `machine {host} password TOKEN` in ~/.netrc."
-    return "Try again later, or take another source: `weather=...`."
+        return f"Add the line `machine {host} password TOKEN` to ~/.netrc."
+    return "Try again later, or give another source, `weather=...`."

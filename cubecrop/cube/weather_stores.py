@@ -1,4 +1,4 @@
-"""Zarr stores of weather, opened and cropped: known names, one form of dims, nothing read."""
+"""Open and crop Zarr stores of weather, with our names of dims and variables, lazily."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ __all__ = ["Series", "series_of"]
 
 _DIMS: Final = ("time", "latitude", "longitude")
 _SHORT: Final = {"valid_time": "time", "lat": "latitude", "lon": "longitude"}
-#: Variables by what they measure. Those of temperature with a word of a day's aggregate are
-#: that aggregate; the others say it in their cell_methods, or are series within days.
+#: Names of variables by quantity. Temperatures with mean, min or max in their name are daily
+#: values; other temperatures are sub-daily, or their cell_methods state the daily aggregate.
 _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "temperature_mean": ("temperature_mean", "Temperature_Air_2m_Mean_24h"),
     "temperature_min": ("temperature_min", "Temperature_Air_2m_Min_24h"),
@@ -48,13 +48,13 @@ _OF_A_DAY: Final = {"mean": "mean", "minimum": "min", "maximum": "max"}
 _PERIODS: Final[Mapping[str, Period | None]] = {
     "": None, "hour": "ending", "midnight": "since midnight",
 }  # fmt: skip
-#: Fewest steps that one task reads, where a store keeps fewer in a chunk.
+#: A task reads at least this many steps, even if a store's chunks are smaller.
 _STEPS_AT_ONCE: Final = 240
-#: No air at 2 m has been colder or hotter (184 K and 330 K; WMO, World Weather and Climate
-#: Extremes Archive), nor is any cell of a reanalysis much.
+#: Limits of plausible air temperatures, K: a little beyond the records at 2 m (184 K and 330 K;
+#: WMO, World Weather and Climate Extremes Archive).
 _COLDEST: Final = 170.0
 _HOTTEST: Final = 345.0
-#: Degrees from the last cell's centre at which a store of a single cell still counts.
+#: Degrees around the centre of a cell that a store with a single cell covers.
 _ALONE: Final = 0.5
 
 
@@ -62,7 +62,7 @@ _ALONE: Final = 0.5
 class Series:
     """A variable of a store: ``array (time, latitude, longitude)`` float64 in our unit, lazy.
 
-    ``name`` is ours, or "temperature" of a series within days.
+    ``name`` is our variable's name, or "temperature" for sub-daily temperatures.
     """
 
     name: str
@@ -75,28 +75,28 @@ class Series:
 def series_of(
     scene: Scene, season: Season, bbox: tuple[float, float, float, float]
 ) -> Iterator[Series]:
-    """Weather of a scene around a season and an area; nothing but coordinates is read.
+    """Weather of a scene for a season and an area; only coordinates are read.
 
     Parameters
     ----------
     scene : Scene
-        Each of its assets a Zarr store.
+        A scene whose assets are Zarr stores.
     season : Season
-        Days outside are left out.
+        Days outside of the season are dropped.
     bbox : tuple of float
-        (west, south, east, north) in degrees; its cells and one more on each side are kept.
+        (west, south, east, north) in degrees; cells within it and one more on each side are kept.
 
     Yields
     ------
     Series
-        None where a store holds no day of the season.
+        Each known variable. A store without a day of the season yields nothing.
 
     Raises
     ------
     ReadError
         A store cannot be opened; the message names item and asset.
     SchemaError
-        Dims, names or units are not known, or the store lies elsewhere.
+        Dims, names or units are unknown, or the store does not cover the area.
     """
     found = False
     for asset in scene.assets:
@@ -113,8 +113,9 @@ def series_of(
                 yield _series(store, known, name, scene, step)
         if not found:
             raise SchemaError(
-                f"weather {where} has variables {sorted(map(str, store.data_vars))}, none of "
-                f"those known: {sorted(alias for names in _NAMES.values() for alias in names)}."
+                f"weather {where} has variables {sorted(map(str, store.data_vars))}, expected one "
+                f"of {sorted(alias for names in _NAMES.values() for alias in names)}. Rename them "
+                "in the store."
             )
 
 
@@ -127,9 +128,9 @@ def _opened(scene: Scene, asset: str) -> xr.Dataset:
 
             source = web_store(href, scene.access)
         with warnings.catch_warnings():
-            # No consolidated metadata is a normal form of a store, not worth a warning.
+            # A store without consolidated metadata is valid and needs no warning.
             warnings.filterwarnings("ignore", "Failed to open Zarr store with consolidated")
-            # Without chunks: a graph of all hours since 1940 would be built to be cut at once.
+            # Without chunks: dask would build a graph of all hours since 1940 before cropping.
             store: xr.Dataset = xr.open_zarr(source, chunks=None, decode_timedelta=False)
             return store
     except MissingExtraError:
@@ -142,11 +143,12 @@ def _opened(scene: Scene, asset: str) -> xr.Dataset:
 
 
 def _tidy(store: xr.Dataset, where: str) -> xr.Dataset:
-    """Dims of our names, longitudes from -180 to 180."""
+    """Rename dims to our names, and shift longitudes to -180 to 180."""
     store = store.rename({a: b for a, b in _SHORT.items() if a in store.dims and b not in store})
     if missing := set(_DIMS) - set(store.dims):
         raise SchemaError(
-            f"weather {where} has dims {sorted(map(str, store.dims))}, lacking {sorted(missing)}."
+            f"weather {where} has dims {sorted(map(str, store.dims))} and lacks {sorted(missing)}. "
+            "Rename its dims in the store."
         )
     if store["time"].dtype.kind != "M":
         raise SchemaError(
@@ -162,13 +164,13 @@ def _cropped(
     west, south, east, north = bbox
     if east < west:
         east += 360
-    # Around the area, so that its cells run on across the 180th meridian.
+    # Count longitudes around the area, so that they are continuous across the 180th meridian.
     longitude = store["longitude"].to_numpy()
-    away = longitude - (west + east) / 2
-    turns = (away < -180).astype(longitude.dtype) - (away > 180).astype(longitude.dtype)
+    distance = longitude - (west + east) / 2
+    turns = (distance < -180).astype(longitude.dtype) - (distance > 180).astype(longitude.dtype)
     store = store.assign_coords(longitude=("longitude", longitude + 360 * turns))
     time = pd.DatetimeIndex(store["time"].to_numpy()).as_unit("ns").to_numpy()
-    # The midnight after the last day ends its last hour.
+    # Include the midnight after the last day, whose stamp may end the day's last hour.
     first, last = np.datetime64(season.start, "ns"), np.datetime64(season.end, "ns") + DAY
     inside = (time >= first) & (time <= last)
     for key, side in (("valid_time_start", 1), ("valid_time_stop", -1)):
@@ -186,17 +188,17 @@ def _cropped(
 def _cells(
     centres: NDArray[np.float64], low: float, high: float, where: str, what: str
 ) -> NDArray[np.intp]:
-    """Cells that cover an interval and one more on each side, ascending."""
-    # One of cells that are there twice, as at both ends of a store from -180 to 180.
-    edges, order = np.unique(centres, return_index=True)
-    reach = float(np.diff(edges).max()) if len(edges) > 1 else _ALONE
-    if low > edges[-1] + reach or high < edges[0] - reach:
+    """Indices of the cells that cover an interval, and of one more on each side, ascending."""
+    # Unique, since a store from -180 to 180 has the same cells at both ends.
+    known, order = np.unique(centres, return_index=True)
+    reach = float(np.diff(known).max()) if len(known) > 1 else _ALONE
+    if low > known[-1] + reach or high < known[0] - reach:
         raise SchemaError(
-            f"weather {where} has {what} from {edges[0]:g} to {edges[-1]:g}, which the area, "
-            f"{low:.4f} to {high:.4f}, does not meet. Take another source, `weather=...`."
+            f"weather {where} has {what} from {known[0]:g} to {known[-1]:g}, but the area has "
+            f"{low:.4f} to {high:.4f}. Give another source, `weather=...`."
         )
-    first = int(np.searchsorted(edges, low, side="right")) - 2
-    last = int(np.searchsorted(edges, high, side="left")) + 2
+    first = int(np.searchsorted(known, low, side="right")) - 2
+    last = int(np.searchsorted(known, high, side="left")) + 2
     return order[max(first, 0) : max(last, 1)]
 
 
@@ -204,7 +206,8 @@ def _series(store: xr.Dataset, known: str, name: str, scene: Scene, step: np.tim
     values, where = store[known], f"item {scene.id!r}"
     if set(values.dims) != set(_DIMS):
         raise SchemaError(
-            f"weather variable {known!r} of {where} has dims {values.dims}, expected {_DIMS}."
+            f"weather variable {known!r} of {where} has dims {values.dims}, expected {_DIMS}. "
+            "Give another source, `weather=...`."
         )
     quantity = name if name in {"precipitation", "solar_radiation"} else "temperature"
     unit = unit_of(values, quantity, where)
@@ -216,8 +219,8 @@ def _series(store: xr.Dataset, known: str, name: str, scene: Scene, step: np.tim
         period = period_of(values, unit, step=step, bounds=bounds, known=known_period, where=where)
         if name not in _NAMES or name.startswith("temperature_"):
             raise SchemaError(
-                f"weather variable {known!r} of {where} is of a day by its name, but its steps "
-                f"are of {step / np.timedelta64(1, 'h'):g} hours."
+                f"weather variable {known!r} of {where} is daily by its name, but has steps of "
+                f"{step / np.timedelta64(1, 'h'):g} hours. Rename it in the store."
             )
     else:
         name = _daily_name(values, name, unit, bounds is not None, where)
@@ -242,21 +245,21 @@ def _series(store: xr.Dataset, known: str, name: str, scene: Scene, step: np.tim
 
 
 def _plausible(kelvin: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """The values as they are; raises where one is of no air.
+    """Return the values; raise if an air temperature is not plausible.
 
-    A chunk that is missing from a store reads as the store's fill value, often 0.
+    A chunk that is missing from a store reads as the store's fill value, which is often 0.
     """
     odd = (kelvin < _COLDEST) | (kelvin > _HOTTEST)
     if odd.any():
         raise ReadError(
-            f"weather {what} holds {kelvin[odd][0]:g} K, and air is {_COLDEST:g} to {_HOTTEST:g} "
-            "K: a chunk is missing from the store, or its `units` are wrong."
+            f"weather {what} holds {kelvin[odd][0]:g} K, expected {_COLDEST:g} to {_HOTTEST:g} K: "
+            "a chunk is missing from the store, or its `units` are wrong. Correct the store."
         )
     return kelvin
 
 
 def _daily_name(values: xr.DataArray, name: str, unit: Unit, bounded: bool, where: str) -> str:
-    """Our name of a daily variable, whose aggregate must be known."""
+    """Our name of a daily variable; raises if its aggregate is unknown."""
     aggregate = aggregate_of(values)
     if name == "temperature":
         if aggregate not in _OF_A_DAY:
@@ -269,13 +272,13 @@ def _daily_name(values: xr.DataArray, name: str, unit: Unit, bounded: bool, wher
     if unit.kind == "amount" and aggregate != "sum" and not bounded:
         raise SchemaError(
             f"weather variable {values.name!r} of {where} has unit {values.attrs.get('units')!r}, "
-            f"an amount, and nothing says that it is of the day. {CURE}"
+            f"an amount, but nothing says that it is the day's. {CURE}"
         )
     return name
 
 
 def _bounds(store: xr.Dataset) -> NDArray[np.datetime64] | None:
-    """Start and end of each value, where the store has CF's bounds of its time."""
+    """Start and end of each value, if the store has CF's time bounds."""
     name = store["time"].attrs.get("bounds")
     if name is None or name not in store or store[name].dims[:1] != ("time",):
         return None

@@ -1,4 +1,4 @@
-"""Units of weather, and which hours a value stands for: told by metadata, never by values."""
+"""Units of weather and the hours that a value stands for, from metadata and never from values."""
 
 from __future__ import annotations
 
@@ -18,17 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["CURE", "Kind", "Period", "Unit", "aggregate_of", "period_of", "unit_of"]
 
-#: What a number is: a level such as a temperature, an amount that fell within a period, or the
-#: rate at which it falls.
+#: What a number is: a level such as a temperature, an amount that fell within a period, or a rate.
 Kind = Literal["level", "amount", "rate"]
-#: The time that a value stands for: the moment of its stamp, the step that ends or starts
-#: there, or all since the last midnight, UTC.
+#: The time that a value stands for: the moment of its stamp, the step that ends or starts at the
+#: stamp, or the time since the last midnight UTC.
 Period = Literal["moment", "ending", "starting", "since midnight"]
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """``value * factor + offset`` is ours: K; mm and J m-2, or a day's worth of a rate."""
+    """``value * factor + offset`` is in our unit: K, mm or J m-2, or per day for a rate."""
 
     kind: Kind
     factor: float = 1.0
@@ -44,7 +43,7 @@ _TEMPERATURE: Final[Mapping[str, Unit]] = {
         Unit("level", 1.0, 273.15),
     ),
 }
-#: A kilogram of water on a square metre is a millimetre high.
+#: A kilogram of water on a square metre is one millimetre.
 _PRECIPITATION: Final[Mapping[str, Unit]] = {
     "m": Unit("amount", 1000.0),
     "m of water equivalent": Unit("amount", 1000.0),
@@ -75,20 +74,20 @@ _UNITS: Final[Mapping[str, Mapping[str, Unit]]] = {
     "precipitation": _PRECIPITATION,
     "solar_radiation": _RADIATION,
 }
-#: A word of one unit of time, to the way we write it.
+#: Other spellings of units of time, and ours.
 _WORDS: Final[Mapping[str, str]] = {
     "d": "day", "days": "day", "hour": "h", "hours": "h", "hr": "h", "sec": "s", "second": "s",
 }  # fmt: skip
 CURE: Final = (
-    "Write what its values stand for into the store: bounds of its time (CF), or the attribute "
-    "cell_methods of the variable: 'time: sum (interval: 1 hour)' for the amount of the hour that "
-    "ends at the stamp, 'time: sum (comment: since 00 UTC)' for what has fallen since midnight, "
-    "'time: sum' for that of a day."
+    "Add to the store what its values stand for: time bounds (CF), or the variable's attribute "
+    "cell_methods: 'time: sum (interval: 1 hour)' for the amount of the hour that ends at the "
+    "stamp, 'time: sum (comment: since 00 UTC)' for the amount since midnight, 'time: sum' for "
+    "the amount of a day."
 )
 
 
 def unit_of(values: xr.DataArray, quantity: str, where: str) -> Unit:
-    """What a variable's attribute ``units`` means.
+    """Look up the unit in a variable's attribute ``units``.
 
     Parameters
     ----------
@@ -97,26 +96,26 @@ def unit_of(values: xr.DataArray, quantity: str, where: str) -> Unit:
     quantity : {"temperature", "precipitation", "solar_radiation"}
         What it measures.
     where : str
-        The store, as messages name it.
+        The store's name for messages.
 
     Raises
     ------
     SchemaError
-        The unit is not one of that quantity; the message names variable and unit.
+        The quantity has no such unit; the message names variable and unit.
     """
     written = str(values.attrs.get("units", ""))
     known = _UNITS[quantity]
-    found = known.get(written) or known.get(_plain(written))
-    if found is None:
+    unit = known.get(written) or known.get(_plain(written))
+    if unit is None:
         raise SchemaError(
             f"weather variable {values.name!r} of {where} has unit {written!r}, expected one of "
             f"{sorted(known)}. Set its `units` attribute in the store."
         )
-    return found
+    return unit
 
 
 def _plain(written: str) -> str:
-    """``J m**-2/hour`` as ``J m-2 h-1``."""
+    """Rewrite a unit in our spelling: ``J m**-2/hour`` becomes ``J m-2 h-1``."""
     text = written.replace("**", "").replace("^", "").replace("*", " ").replace(".", " ")
     words = []
     for number, part in enumerate(text.split("/")):
@@ -143,32 +142,32 @@ def period_of(
     known: Period | None,
     where: str,
 ) -> Period:
-    """Tell what a value of a sub-daily series stands for.
+    """Find the time that a value of a sub-daily series stands for.
 
-    Asked in this order: bounds of the time (CF), what is known of the source, the variable's
-    own attributes ``cell_methods`` and ``GRIB_stepType``, and CF's defaults, by which a level
-    or a rate is that of a moment. ERA5 and ERA5-Land both call their amounts ``accum``; one
-    means an hour and the other all since midnight, so that alone tells nothing.
+    The sources, in this order, are: time bounds (CF); the documentation of the source; the
+    variable's attributes ``cell_methods`` and ``GRIB_stepType``; CF's defaults, by which a level
+    or a rate is that of a moment. ``GRIB_stepType`` "accum" is not enough: it means an hour in
+    ERA5, and the time since midnight in ERA5-Land.
 
     Parameters
     ----------
     values : xarray.DataArray
         (time, …) with the attributes of the store.
     unit : Unit
-        What its numbers are.
+        Unit of the values.
     step : numpy.timedelta64
-        Of the series.
+        Time step of the series.
     bounds : numpy.ndarray, optional
         (time, 2) datetime64: start and end of each value.
     known : str, optional
-        What the source's documentation says of amounts.
+        What the source's documentation says about amounts.
     where : str
-        The store, as messages name it.
+        The store's name for messages.
 
     Raises
     ------
     SchemaError
-        It cannot be told.
+        The metadata does not say.
     """
     aggregate, grib = aggregate_of(values), str(values.attrs.get("GRIB_stepType", ""))
     if unit.kind == "level" and aggregate in {"", "point"} and grib in {"", "instant"}:
@@ -185,13 +184,13 @@ def period_of(
             return "ending"
         raise SchemaError(
             f"weather variable {values.name!r} of {where} has unit "
-            f"{values.attrs.get('units')!r}, an amount, and nothing says of which time: of the "
-            "hour before the stamp, as in ERA5, of all since 00 UTC, as in ERA5-Land, or of a "
-            f"day. {CURE}"
+            f"{values.attrs.get('units')!r}, an amount, but nothing says for which time: the hour "
+            "before the stamp, as in ERA5, the time since 00 UTC, as in ERA5-Land, or a day. "
+            f"{CURE}"
         )
     if aggregate in {"", "point"} and grib in {"", "instant"}:
         return "moment"
-    return "ending"  # as ECMWF stamps means, maxima and minima
+    return "ending"  # ECMWF stamps means, maxima and minima at the end
 
 
 def _by_bounds(
@@ -209,6 +208,6 @@ def _by_bounds(
             return "since midnight"
     raise SchemaError(
         f"weather variable {values.name!r} of {where} has time bounds such as {starts[0]} to "
-        f"{ends[0]} at {stamps[0]}, expected a step that ends or starts at the stamp, or all "
-        "since midnight."
+        f"{ends[0]} at {stamps[0]}, expected a step that ends or starts at the stamp, or the time "
+        "since midnight. Correct the bounds in the store."
     )

@@ -1,6 +1,6 @@
-"""Networks, and models that know what they were made for.
+"""Networks, and models that record what data they were trained on.
 
-Names load on first use, so that what needs no torch, such as `read_spec`, does not import it.
+Names load on first use, so that `read_spec` and others that need no torch do not import it.
 """
 
 from __future__ import annotations

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
 
-from cubecrop.errors import SchemaError, SeasonError
 from cubecrop.model.config import WEATHER
 from cubecrop.model.thermal import degree_days, thermal_time
 from cubecrop.schema import SERIES, check_pixel_sets
@@ -30,13 +28,13 @@ __all__ = [
     "sensor_arrays", "with_enough_dates",
 ]  # fmt: skip
 
-#: Days that a network's weather is averaged over: fewer steps than days, and less noise.
+#: Days over which a network's weather is averaged: fewer steps and less noise than daily values.
 _WEATHER_STEP: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class SensorArrays:
-    """One series' pixel sets in memory.
+    """Pixel sets of one satellite series or of weather, in memory.
 
     ``values`` (parcel, time, pixel, band) float32, ``valid`` (parcel, time, pixel) bool,
     ``days`` (time,) float32 since the season's start, ``thermal`` (parcel, time) float32
@@ -51,8 +49,8 @@ class SensorArrays:
     @property
     def dated(self) -> NDArray[np.bool_]:
         """Which dates have a valid pixel, (parcel, time)."""
-        single = self.valid.shape[2] == 1
-        return self.valid[:, :, 0] if single else np.asarray(self.valid.any(axis=2))
+        single_pixel = self.valid.shape[2] == 1
+        return self.valid[:, :, 0] if single_pixel else np.asarray(self.valid.any(axis=2))
 
     @property
     def dates(self) -> NDArray[np.int64]:
@@ -76,7 +74,7 @@ class WeatherArrays:
 
 @dataclass(frozen=True, slots=True)
 class SampleArrays:
-    """All that a network takes of some parcels: series by name, features (parcel, feature)."""
+    """All inputs of a network for some parcels: series by name, features (parcel, feature)."""
 
     series: Mapping[str, SensorArrays] = field(default_factory=dict)
     geometry: NDArray[np.float32] | None = None
@@ -88,44 +86,26 @@ class SampleArrays:
     def take(self, index: NDArray[np.int64] | slice) -> SampleArrays:
         """Some of the parcels."""
         return SampleArrays(
-            {name: one.take(index) for name, one in self.series.items()},
+            {name: sensor.take(index) for name, sensor in self.series.items()},
             None if self.geometry is None else self.geometry[index],
             None if self.terrain is None else self.terrain[index],
         )
 
     def without(self, name: str) -> SampleArrays:
-        """The same without one of the series."""
-        others = {key: one for key, one in self.series.items() if key != name}
+        """The same arrays without one of the series."""
+        others = {key: sensor for key, sensor in self.series.items() if key != name}
         return replace(self, series=others)
 
 
 def season_of(tree: xr.DataTree) -> Season:
-    """The season that a cube or pixel sets were made for, from their attrs.
+    """The season that a cube or pixel sets were made for, from their attributes.
 
     Raises
     ------
     SchemaError
-        The attrs do not say.
+        An attribute is missing, or the attributes do not form a season.
     """
-    try:
-        return Season(
-            int(tree.attrs["season_year"]),
-            start=dt.date.fromisoformat(tree.attrs["season_start"]),
-            end=dt.date.fromisoformat(tree.attrs["season_end"]),
-        )
-    except KeyError as error:
-        raise SchemaError(
-            f"the tree has no attribute {error}, so its season is unknown. Make it with "
-            "`cubecrop.open_season(...)` or set season_year, season_start and season_end."
-        ) from error
-    except (TypeError, ValueError) as error:
-        if isinstance(error, SeasonError):
-            raise
-        told = {key: tree.attrs[key] for key in ("season_year", "season_start", "season_end")}
-        raise SchemaError(
-            f"the tree has the attributes {told}, expected a year and two dates as YYYY-MM-DD "
-            f"({error})."
-        ) from error
+    return Season.from_attrs(tree.attrs)
 
 
 def in_bands(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
@@ -140,7 +120,7 @@ def in_bands(tree: xr.DataTree, config: NetworkConfig) -> xr.DataTree:
 
 
 def in_window(tree: xr.DataTree, window: Window) -> xr.DataTree:
-    """The tree as one of another season window, from whose first day its days are counted."""
+    """The tree with another season window; days then count from that window's first day."""
     out = tree.copy()
     out.attrs = {**tree.attrs, **season_of(tree).with_window(window).attrs}
     return out
@@ -149,7 +129,7 @@ def in_window(tree: xr.DataTree, window: Window) -> xr.DataTree:
 def days_since_start(time: NDArray[np.datetime64], season: Season) -> NDArray[np.float32]:
     """Whole days since the season's start.
 
-    Whole, so that the few seconds between the tiles of one pass change no prediction.
+    Days are whole, so that the few seconds between the tiles of one pass change no prediction.
     """
     start = np.datetime64(season.start, "D")
     return (time.astype("datetime64[D]") - start).astype(np.float32)
@@ -163,18 +143,18 @@ def assemble(
     geometry: NDArray[np.float32] | None = None,
     terrain: NDArray[np.float32] | None = None,
 ) -> SampleArrays:
-    """Bring sensors, weather and features to what a network of a configuration takes.
+    """Arrange sensors, weather and features as inputs of the configured network.
 
-    Dates of a parcel without weather are masked where the network needs thermal time.
+    If the network needs thermal time, all dates of a parcel without weather are masked.
     """
     out = dict(series)
     if config.needs_thermal_time and weather is not None:
         daily = degree_days(weather.values, weather.variables, config.thermal_source)
-        for name, one in series.items():
-            thermal = thermal_time(daily, weather.days, one.days)
+        for name, sensor in series.items():
+            thermal = thermal_time(daily, weather.days, sensor.days)
             known = np.isfinite(thermal)
             out[name] = replace(
-                one, valid=one.valid & known[:, :, None], thermal=np.nan_to_num(thermal)
+                sensor, valid=sensor.valid & known[:, :, None], thermal=np.nan_to_num(thermal)
             )
     if config.weather and weather is not None:
         columns = [list(weather.variables).index(v) for v in config.weather_variables]
@@ -187,32 +167,32 @@ def assemble(
 
 
 def with_enough_dates(arrays: SampleArrays, coverage: Mapping[str, Coverage]) -> SampleArrays:
-    """The arrays with each sensor masked in parcels that it saw less than a model needs.
+    """Mask each sensor in the parcels where it has fewer observations than a model needs.
 
-    To the network such a sensor is absent there.
+    The network then treats the sensor as absent in these parcels.
     """
     series = dict(arrays.series)
-    for name, asked in coverage.items():
-        if (one := series.get(name)) is None:
+    for name, required in coverage.items():
+        if (sensor := series.get(name)) is None:
             continue
-        enough = asked.is_enough(one.dated, one.days)
+        enough = required.is_enough(sensor.dated, sensor.days)
         if not enough.all():
-            series[name] = replace(one, valid=one.valid & enough[:, None, None])
+            series[name] = replace(sensor, valid=sensor.valid & enough[:, None, None])
     return replace(arrays, series=series)
 
 
 def pixel_sets_of(
     values: NDArray[np.generic], valid: NDArray[np.generic], days: NDArray[np.float32]
 ) -> SensorArrays:
-    """Pixel sets of values (parcel, time, pixel, band); a pixel that lacks a band is not valid."""
+    """Pixel sets from values (parcel, time, pixel, band); a pixel without a band is not valid."""
     numbers = np.ascontiguousarray(values, dtype=np.float32)
     return SensorArrays(numbers, valid.astype(bool) & all_finite(numbers), days)
 
 
 def all_finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Whether the numbers along the last axis are all finite, (...)."""
-    # A product is many times as quick as a reduction along a short axis. What is not finite
-    # makes the sum so, and scaled down no sum of float32 overflows.
+    # A matrix product is many times faster than a reduction along a short axis. A value that is
+    # not finite makes the sum not finite. The scale keeps sums of float32 from overflowing.
     scale = np.full(values.shape[-1], np.float32(2.0**-20))
     with np.errstate(invalid="ignore"):
         sums = values.reshape(-1, values.shape[-1]) @ scale
@@ -220,9 +200,9 @@ def all_finite(values: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def _days(time: NDArray[np.datetime64], samples: xr.DataTree) -> NDArray[np.float32]:
-    """Days since the season's start, or since the first date where there is no season.
+    """Days since the season's start, or since the first date of samples without a season.
 
-    Published weights count from the first date, and know of no season.
+    Samples for published weights have no season: these networks count from the first date.
     """
     if "season_start" in samples.attrs or not len(time):
         return days_since_start(time, season_of(samples))
@@ -231,7 +211,7 @@ def _days(time: NDArray[np.datetime64], samples: xr.DataTree) -> NDArray[np.floa
 
 
 def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, SensorArrays]:
-    """Load sensors of pixel sets; computes what is lazy, all sensors at once.
+    """Load sensors of pixel sets; lazy arrays are computed, all sensors in one pass.
 
     Parameters
     ----------
@@ -265,14 +245,14 @@ def sensor_arrays(samples: xr.DataTree, sensors: Iterable[str]) -> Mapping[str, 
 
 
 def sample_arrays(samples: xr.DataTree, config: NetworkConfig) -> SampleArrays:
-    """Load what a network takes of pixel sets; computes what is lazy.
+    """Load a network's inputs from pixel sets; lazy arrays are computed.
 
     Parameters
     ----------
     samples : xarray.DataTree
-        Pixel sets, their bands in the network's order.
+        Pixel sets whose bands are in the network's order.
     config : NetworkConfig
-        Says which sensors and features.
+        Names the sensors and features to load.
 
     Returns
     -------
@@ -307,7 +287,7 @@ def mean_over_pixels(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _steps(values: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
-    """Weather (parcel, time, variable) as means over equal steps, a set of one a step."""
+    """Means of weather (parcel, time, variable) over equal steps; each step is a set of one."""
     order = np.argsort(days, kind="stable")
     step = np.floor(days[order] / _WEATHER_STEP).astype(int)
     numbers, starts = np.unique(step, return_index=True)
@@ -316,7 +296,7 @@ def _steps(values: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArra
     total = np.add.reduceat(np.where(known, ordered, 0), starts, axis=1, dtype=np.float64)
     count = np.add.reduceat(known, starts, axis=1, dtype=np.int64)
     mean = np.where(count > 0, total / np.maximum(count, 1), np.nan).astype(np.float32)
-    # A step is known where all its variables are; a set cannot lack a band.
+    # A step is valid only if all its variables are known: a pixel set cannot lack a band.
     return SensorArrays(
         mean[:, :, None, :],
         all_finite(mean)[:, :, None],

@@ -1,4 +1,4 @@
-"""What a network is made of, as data that can be stored and checked."""
+"""Configuration of a network, as data that can be stored and checked."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Statistic = Literal["mean", "std", "max", "min"]
 
 #: Name of the weather among a network's series.
 WEATHER: Final = "weather"
-#: Larger sizes than these are no crop network but a way to fill a stranger's memory.
+#: Larger sizes are refused: a model file from elsewhere could otherwise fill the memory.
 _LARGEST: Final = 8192
 #: Sizes of the set encoder as published: Garnot et al. 2020, arXiv:1911.07757.
 _PUBLISHED_SETS: Final[dict[str, Any]] = {"pixel_mlp": (32, 64), "embedding": 128}
-#: Sizes as published: Garnot & Landrieu 2020, arXiv:2007.00586 (ltae); Garnot et al. 2020 (tae);
-#: for the others those of the competitors' comparison in the former.
+#: Sizes as published: Garnot & Landrieu 2020, arXiv:2007.00586 (ltae); Garnot et al. 2020 (tae).
+#: The sizes of the others are those of the comparison in Garnot & Landrieu 2020.
 _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
     name: _PUBLISHED_SETS | sizes
     for name, sizes in {
@@ -39,17 +39,17 @@ _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
         },
     }.items()
 }  # fmt: skip
-#: Sizes where none are given. Attention takes narrow embeddings as they are. On the points of
-#: `python -m benchmarks.network_sizes` they score as the published sizes do, at a fraction of the
-#: work.
+#: Default sizes. L-TAE takes narrow embeddings without widening them. On the points of
+#: `python -m benchmarks.network_sizes` these sizes score like the published ones, at a fraction of
+#: the work.
 _SIZES: Final[dict[str, dict[str, Any]]] = _PUBLISHED | {
     "ltae": {
         "pixel_mlp": (32,), "embedding": 64, "attention_width": 0, "heads": 8, "key_width": 8,
         "temporal_mlp": (128,),
     },
 }  # fmt: skip
-#: Sizes and the least that each may be.
-_LEAST: Final = {"embedding": 1, "attention_width": 0, "heads": 1, "key_width": 1}
+#: Sizes and the minimum of each.
+_MINIMUM: Final = {"embedding": 1, "attention_width": 0, "heads": 1, "key_width": 1}
 #: Sizes that a temporal encoder does not have.
 _NOT_TAKEN: Final = {
     "tempcnn": ("heads", "key_width"), "gru": ("heads", "key_width"),
@@ -59,7 +59,7 @@ _NOT_TAKEN: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SensorConfig:
-    """One satellite series that a network takes: its child's name and its bands, in order."""
+    """A sensor that a network takes: the name of its child in a tree, and its bands in order."""
 
     name: str
     bands: tuple[str, ...]
@@ -75,43 +75,45 @@ class SensorConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkOptions:
-    """What a user chooses about a network; the data it is trained on gives the rest.
+    """The choices of a user about a network; the training data determines the rest.
 
     Parameters
     ----------
     fusion : {"late", "early", "mid", "decision"}
-        How series are joined. Early: everything is brought to the optical dates and
-        stacked. Mid: an encoder of sets a series, one temporal encoder over the merged
-        dates. Late: both a series, embeddings joined. Decision: a whole network a series,
-        probabilities averaged.
+        How the sensors' series are joined. Early: all series are interpolated to the optical
+        dates and stacked. Mid: each series has its own set encoder, and one temporal encoder
+        takes the merged dates. Late: each series has its own set and temporal encoder, and the
+        embeddings are concatenated. Decision: each series has a whole network, and the
+        probabilities are averaged.
     temporal : {"ltae", "tae", "tempcnn", "gru", "transformer"}
-        What summarises a series over its dates.
+        The temporal encoder, which summarises a series over its dates.
     statistics : tuple of {"mean", "std", "max", "min"}
-        What summarises a set over its pixels.
+        The statistics that summarise a set over its pixels.
     time_encoding : {"season-day", "calendar-day", "thermal-time", "none", "first-date", "order"}
         Position of a date: days since the season's start, day of the year, degree days (see
-        `cubecrop.model.thermal`), nothing; days since a parcel's first valid date and the
-        number of the date are those of the published code.
+        `cubecrop.model.thermal`), no position, days since the parcel's first valid date, or the
+        number of the date. The published code uses the last two.
     thermal_step : float
-        Resample series to equal steps of thermal time, so many degree days each, before the
-        temporal encoder; 0 keeps the dates.
+        Degree days of a step: series are resampled to equal steps of thermal time before the
+        temporal encoder. 0 keeps the dates.
     weather : bool
         Take weather as a series of its own.
     terrain, geometry : bool
-        Take terrain (mean over a parcel) and shape of a parcel as features of every set.
+        Add terrain (mean over a parcel) and shape of a parcel to the features of every set.
     auxiliary : bool
-        A classifier a series beside the fused one, for the auxiliary loss; not with early.
+        Add one classifier per series, for the auxiliary loss. Not with early fusion.
     pixel_mlp, embedding
-        Widths of the layers over pixels, and of a date's embedding. Where they are not given,
-        ltae takes narrow ones and the others those of the publications; see `published`.
+        Widths of the layers over pixels, and of a date's embedding. By default ltae has narrow
+        layers, and the other encoders have the published widths; see `published`.
     set_mlp : tuple of int
         Widths of the layers between statistics and embedding.
     attention_width, heads, key_width, temporal_mlp
-        Sizes of the temporal encoder, likewise. A width of 0 takes the embeddings as they are.
+        Sizes of the temporal encoder, with the same defaults. An ``attention_width`` of 0 takes
+        the embeddings without widening them.
     decoder : tuple of int
         Widths of the layers before the classes.
     dropout, attention_dropout : float
-        Shares dropped in training; the latter of the dates of ltae and tae.
+        Shares dropped in training. ``attention_dropout`` drops attention weights of ltae and tae.
     period : float
         Longest wavelength of the sinusoid over positions.
 
@@ -168,7 +170,8 @@ class NetworkOptions:
         for name in _NOT_TAKEN.get(self.temporal, ()):
             if getattr(self, name) not in {None, _SIZES[self.temporal][name]}:
                 raise ModelFormatError(
-                    f"{name} is {getattr(self, name)}, but temporal {self.temporal!r} takes none."
+                    f"{name} is {getattr(self, name)}, but temporal {self.temporal!r} takes no "
+                    f"{name}."
                 )
         if self.pixel_mlp == ():
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
@@ -183,7 +186,7 @@ class NetworkOptions:
 
     @classmethod
     def published(cls, temporal: TemporalName = "ltae") -> NetworkOptions:
-        """Options with the sizes of the publications; `dataclasses.replace` changes others."""
+        """Options with the published sizes; change other options with `dataclasses.replace`."""
         if temporal not in _PUBLISHED:
             raise ModelFormatError(
                 f"temporal is {brief(temporal)}, expected one of {list(_PUBLISHED)}."
@@ -191,13 +194,13 @@ class NetworkOptions:
         return NetworkOptions(temporal=temporal, **_PUBLISHED[temporal])
 
     def _check_kinds(self) -> None:
-        """Raise unless flags are flags and sizes whole numbers; a list becomes a tuple."""
+        """Raise unless flags are bool and sizes are whole numbers; turn lists into tuples."""
         for name in ("weather", "terrain", "geometry", "auxiliary"):
             if type(value := getattr(self, name)) is not bool:
                 raise ModelFormatError(f"{name} is {brief(value)}, expected True or False.")
-        for name, least in _LEAST.items():
+        for name, minimum in _MINIMUM.items():
             if (value := getattr(self, name)) is not None:
-                check_whole(name, value, minimum=least, error=ModelFormatError)
+                check_whole(name, value, minimum=minimum, error=ModelFormatError)
         for name in ("pixel_mlp", "set_mlp", "temporal_mlp", "decoder", "statistics"):
             value = getattr(self, name)
             if name in {"pixel_mlp", "temporal_mlp"} and value is None:
@@ -215,13 +218,13 @@ class NetworkOptions:
 
     @property
     def needs_thermal_time(self) -> bool:
-        """Whether positions or sampling stand on the season's weather."""
+        """Whether the time encoding or the resampling needs degree days."""
         return self.time_encoding == "thermal-time" or self.thermal_step > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkConfig(NetworkOptions):
-    """Options and what the data gives: all that a network is made of.
+    """Options together with what the training data determines: a network's full configuration.
 
     Parameters
     ----------
@@ -232,16 +235,16 @@ class NetworkConfig(NetworkOptions):
     may_be_missing : tuple of str
         Sensors that may lack every date.
     weather_variables, terrain_variables : tuple of str
-        What is taken of weather and terrain; empty where they are not.
+        Variables of weather and terrain; empty for a network without them.
     n_geometry : int
-        Features of a parcel's shape; 0 where they are not taken.
+        Number of features of a parcel's shape; 0 for a network without them.
     thermal_source : str
-        Variables that degree days were summed from; empty where they are not needed.
+        Variables from which degree days are summed; empty for a network without thermal time.
     start_day : int
         Day of the year on which the season starts.
     n_dates : int
-        Dates that a normalisation over channels and dates is tied to, as in the published
-        L-TAE; 0 normalises channels alone and takes any dates.
+        Number of dates for which a normalisation over channels and dates was trained, as in
+        the published L-TAE. 0 normalises channels only, and takes any number of dates.
     """
 
     sensors: tuple[SensorConfig, ...]
@@ -268,7 +271,8 @@ class NetworkConfig(NetworkOptions):
             )
         if self.may_be_missing and len(names) == 1:
             raise ModelFormatError(
-                f"may_be_missing names {list(self.may_be_missing)}, the only sensor there is."
+                f"may_be_missing names {list(self.may_be_missing)}, the network's only sensor. "
+                "Leave it out."
             )
         for option, given in (
             ("weather", self.weather_variables), ("terrain", self.terrain_variables),
@@ -298,8 +302,8 @@ class NetworkConfig(NetworkOptions):
         split = {"ltae": self.attention_width or self.date_width, "transformer": self.date_width}
         if (width := split.get(self.temporal, 0)) % cast("int", self.heads):
             raise ModelFormatError(
-                f"{self.heads} heads do not share a width of {width} alike; choose heads that "
-                "divide it."
+                f"{self.heads} heads do not divide a width of {width}; choose a number of heads "
+                "that divides it."
             )
 
     @property
@@ -314,7 +318,7 @@ class NetworkConfig(NetworkOptions):
 
     @property
     def series(self) -> tuple[str, ...]:
-        """Names of the series: the sensors, and weather where it is taken."""
+        """Names of the series: the sensors, and weather if the network takes it."""
         names = tuple(sensor.name for sensor in self.sensors)
         return (*names, WEATHER) if self.weather else names
 
@@ -328,7 +332,7 @@ class NetworkConfig(NetworkOptions):
 
     @property
     def n_extras(self) -> int:
-        """Features of a parcel that every set of pixels gets: geometry, then terrain."""
+        """Number of a parcel's features in every pixel set: geometry, then terrain."""
         return self.n_geometry + len(self.terrain_variables)
 
     def to_dict(self) -> dict[str, Any]:
@@ -342,8 +346,8 @@ class NetworkConfig(NetworkOptions):
             values = dict(raw)
             if unknown := set(values) - {field.name for field in fields(cls)}:
                 raise ModelFormatError(
-                    f"network configuration has {sorted(unknown)}, which are not known. A newer "
-                    "cubecrop may know them."
+                    f"network configuration has the unknown settings {sorted(unknown)}. Read the "
+                    "model with a newer cubecrop."
                 )
             sensors = tuple(
                 SensorConfig(name=str(s["name"]), bands=tuple(map(str, s["bands"])))

@@ -1,4 +1,4 @@
-"""CropModel: a network with everything that is needed to use it right."""
+"""CropModel: a network with all that is needed to apply it correctly."""
 
 from __future__ import annotations
 
@@ -39,17 +39,16 @@ __all__ = ["CropModel"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CropModel(ModelSpec):
-    """A trained network with its specification: its classes, and what data it was made for.
+    """A trained network with its specification: its classes and the data that it needs.
 
     Parameters
     ----------
     network : CropNetwork
-        The network, on the processor, with its normalisation; its configuration is that of the
-        specification.
+        The network on the CPU, with its normalisation. Its configuration becomes ``config``.
     parcels_seen : mapping
         Part ("train", "held out") to sorted fingerprints (parcel,) uint64 of its parcels, by
-        id and place: whoever has the parcels can tell which of them the model knows. Empty
-        where it was not recorded.
+        id and place. A user who has the parcels can find those that were used in training.
+        Empty if they were not recorded.
     nomenclature, season_window and so on
         As for `ModelSpec`.
     """
@@ -75,27 +74,27 @@ class CropModel(ModelSpec):
         network: CropNetwork,
         parcels_seen: Mapping[str, NDArray[np.uint64]],
     ) -> CropModel:
-        """A model of a specification and a network."""
+        """Join a specification and a network to a model."""
         values = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name != "config"}
         return cls(network=network, parcels_seen=parcels_seen, **values)
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over weights and metadata: names exactly this model."""
+        """SHA-256 over weights and metadata, which identifies the model."""
         return digest_with(self, self.network, self.parcels_seen)
 
     def check(self, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
-        """Raise unless a season cube or pixel sets are what the model was made for.
+        """Raise unless a season cube or pixel sets are data that the model can take.
 
-        Looks at metadata alone.
+        Only metadata is read.
 
         Parameters
         ----------
         data : xarray.DataTree
-            A season cube or pixel sets. Where these do not tell their acquisitions, as tables
-            of samples do not, nothing is asked of the season that they cover.
+            A season cube or pixel sets. Tables of samples do not list their acquisitions; their
+            coverage of the season is not checked.
         allow_gaps : bool, default False
-            Go on where they cover less of the season than the model's training did.
+            Accept data that covers less of the season than the training data.
 
         Returns
         -------
@@ -105,9 +104,8 @@ class CropModel(ModelSpec):
         Raises
         ------
         ModelMismatchError
-            A sensor that may not be missing is absent, or bands, calibration, orbits or
-            season window differ, or too little of the season is covered; the message says
-            which.
+            A required sensor is absent; bands, radar calibration, orbits or season window
+            differ; or too little of the season is covered. The message says which.
         """
         return check_data(self, data, allow_gaps=allow_gaps)
 
@@ -121,20 +119,20 @@ class CropModel(ModelSpec):
         samples : xarray.DataTree
             Pixel sets; see `cubecrop.schema`.
         allow_gaps : bool, default False
-            Go on where they cover less of the season than the model's training did.
+            Accept pixel sets that cover less of the season than the training data.
         device : str, optional
-            ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
+            ``"cpu"`` or ``"cuda"``; by default a graphics card if there is one.
 
         Returns
         -------
         xarray.DataArray
-            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
-            the observations that the model needs, see `least_dates`.
+            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel with fewer
+            observations than the model needs, see `least_dates`.
 
         Raises
         ------
         ModelMismatchError
-            The data is not what the model was made for.
+            The data does not fit the model; see `check`.
         """
         arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
         values = self.predictor(device)(arrays)
@@ -143,15 +141,15 @@ class CropModel(ModelSpec):
     def logits(
         self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
     ) -> xr.DataArray:
-        """What the network gives before it becomes probabilities; reads the pixel sets.
+        """Logits of pixel sets, from which probabilities are computed; reads their pixels.
 
         Parameters and errors as for `predict_proba`.
 
         Returns
         -------
         xarray.DataArray
-            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel without
-            the observations that the model needs. Not divided by the model's temperature.
+            (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel with fewer
+            observations than the model needs. Not divided by the model's temperature.
         """
         arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
         values = Predictor(self.network, usable_device(device)).logits(arrays)
@@ -160,21 +158,21 @@ class CropModel(ModelSpec):
     def embed(
         self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
     ) -> xr.DataArray:
-        """Embeddings of parcels, for clustering and search; reads the pixel sets.
+        """Embeddings of parcels, for clustering and search; reads their pixels.
 
         Parameters and errors as for `predict_proba`.
 
         Returns
         -------
         xarray.DataArray
-            (parcel, feature) float32: what the last layers classify, the summaries of the
-            series side by side in late and decision fusion. NaN for a parcel that cannot be
-            predicted.
+            (parcel, feature) float32: the input of the last layers, which classify it. With late
+            and decision fusion it holds the summaries of the series side by side. NaN for a
+            parcel that cannot be predicted.
         """
         arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
-        found = embedding_of(self.network, arrays, usable_device(device))
+        embedding = embedding_of(self.network, arrays, usable_device(device))
         return xr.DataArray(
-            found,
+            embedding,
             dims=("parcel", "feature"),
             coords={"parcel": samples["parcel"]} if "parcel" in samples.coords else None,
             name="embedding",
@@ -183,27 +181,27 @@ class CropModel(ModelSpec):
     def attention(
         self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
     ) -> xr.DataTree:
-        """Which dates the network looks at; reads the pixel sets.
+        """Attention of the network to each date; reads the pixel sets.
 
         Parameters and errors as for `predict_proba`.
 
         Returns
         -------
         xarray.DataTree
-            A child a series with ``attention (parcel, time, head)`` float32, 0 at masked
-            dates. It sums to 1 over a series' dates, in early and mid fusion over those of
-            all series. NaN for a parcel that cannot be predicted. The dates of weather are
-            the middles of the steps that the network averages it over.
+            One child per series with ``attention (parcel, time, head)`` float32, 0 at masked
+            dates. It sums to 1 over a series' dates; with early and mid fusion, over the dates
+            of all series. NaN for a parcel that cannot be predicted. The network averages
+            weather over steps; its dates are the middles of these steps.
 
         Raises
         ------
         ModelMismatchError
-            The network does not attend (TempCNN, GRU, Transformer), or resamples dates.
+            The network has no attention by date (TempCNN, GRU, Transformer), or resamples dates.
         """
         arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
-        found = attention_of(self.network, arrays, usable_device(device))
+        attention = attention_of(self.network, arrays, usable_device(device))
         nodes = {}
-        for name, values in found.items():
+        for name, values in attention.items():
             coords: dict[str, Any] = {}
             if "parcel" in samples.coords:
                 coords["parcel"] = samples["parcel"]
@@ -219,17 +217,18 @@ class CropModel(ModelSpec):
         return xr.DataTree.from_dict(nodes, name="attention")
 
     def predictor(self, device: str | None = None) -> Predictor:
-        """The network made ready, with the model's temperature."""
+        """A `Predictor` of the network with the model's temperature."""
         temperature = self.calibration.temperature if self.calibration else 1.0
         return Predictor(self.network, usable_device(device), temperature=temperature)
 
     def crop_sets(
         self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
     ) -> xr.DataArray:
-        """Crops that a parcel may hold; reads the pixel sets.
+        """The set of crops that each parcel may hold; reads the pixel sets.
 
-        Of parcels like the validation parcels (same region, year and archive), a share of
-        ``1 - calibration.alpha`` has its crop in the set. Elsewhere nothing is promised.
+        For a share of ``1 - calibration.alpha`` of parcels like the validation parcels (same
+        region, year and archive), the set contains the true crop. For other parcels there is no
+        guarantee.
 
         Parameters
         ----------
@@ -239,17 +238,17 @@ class CropModel(ModelSpec):
         Returns
         -------
         xarray.DataArray
-            (parcel, crop) bool, coord ``crop`` = class names. The most probable crop is in;
-            a parcel without prediction has an empty set.
+            (parcel, crop) bool, coord ``crop`` = class names. The set contains the most probable
+            crop; a parcel without prediction has an empty set.
 
         Raises
         ------
         ModelMismatchError
-            The model has no calibration, or the data is not what it was made for.
+            The model has no probability calibration, or the data does not fit it.
         """
         if self.calibration is None:
             raise ModelMismatchError(
-                "the model has no crop sets: no validation parcels were kept from its training. "
+                "the model has no crop sets: it was trained without validation parcels. "
                 "Train it with `TrainConfig(validation=0.15)`."
             )
         probability = self.predict_proba(samples, allow_gaps=allow_gaps, device=device)
@@ -261,7 +260,7 @@ class CropModel(ModelSpec):
         return select_bands(self, tree)
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Write the model to a folder, all of it or nothing.
+        """Write the model to a folder; if that fails, nothing is left there.
 
         Parameters
         ----------
@@ -269,12 +268,12 @@ class CropModel(ModelSpec):
             Folder to write: ``model.safetensors`` and ``model.json``, a STAC item with the
             machine learning model (MLM) extension.
         overwrite : bool, default False
-            Replace a folder that holds a model and nothing else.
+            Replace a folder that holds only a model.
 
         Raises
         ------
         OutputError
-            The folder is taken or cannot be written.
+            The folder exists already or cannot be written.
         """
         folder = check_path("path", path)
         check_free(folder, files=MODEL_FILES, overwrite=overwrite)
@@ -307,30 +306,30 @@ class CropModel(ModelSpec):
         geometry_normalisation: Normalisation | None = None,
         fold: int = 1,
     ) -> CropModel:
-        """Read weights that the reference code of PSE+TAE or PSE+L-TAE has trained.
+        """Read weights that were trained with the published code of PSE+TAE or PSE+L-TAE.
 
         Parameters
         ----------
         folder : path
-            What that code wrote: ``conf.json`` and ``Fold_1/model.pth.tar`` and so on.
+            Output of that code: ``conf.json``, ``Fold_1/model.pth.tar`` and so on.
         normalisation : tuple of arrays, optional
-            Mean and deviation of each band, (band,), that its inputs were standardised by.
-            Without it reflectance is taken as it is.
+            Mean and standard deviation of each band, (band,), with which its inputs were
+            standardised. By default reflectance is not standardised.
         geometry_normalisation : tuple of arrays, optional
             The same for the features of a parcel's shape.
         fold : int, default 1
-            Which fold's weights.
+            Number of the fold whose weights are read.
 
         Returns
         -------
         CropModel
-            Classes are named by their index; it takes the dates of a parcel as days since
-            the first valid of them.
+            Its classes are named by their index. The position of a date is the number of days
+            since the parcel's first valid date.
 
         Raises
         ------
         ModelFormatError
-            The folder is not such a one; the message says what is missing or does not fit.
+            The folder holds no such weights; the message says what is missing or does not fit.
 
         References
         ----------

@@ -1,4 +1,4 @@
-"""Whether data is what a model was made for, and data brought into its order."""
+"""Check that data fits a model, and arrange it as the model's input."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ __all__ = ["arrays_for", "check_data", "select_bands"]
 
 
 def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
-    """Sensors of a model that data has; raises where it was not made for them.
+    """Raise unless data fits a model; else return the model's sensors that the data has.
 
     See `cubecrop.model.CropModel.check`.
     """
     check_flag("allow_gaps", allow_gaps)
     if model.season_window is not None and not any(
-        windows_alike(window := season_of(data).window, one)
-        for one in (model.season_window, *model.training.windows)
+        windows_alike(window := season_of(data).window, trained)
+        for trained in (model.season_window, *model.training.windows)
     ):
         raise ModelMismatchError(
             f"data spans the season {window_text(window)}, the model was trained on "
-            f"{window_text(model.season_window)}. Open the season with the same window, which "
-            "`classify` and `classify_parcels` do by themselves without `season=` (`--start`, "
-            "`--end`), or train a model for this one."
+            f"{window_text(model.season_window)}. Open the season with the same window, or train "
+            "a model for this one. `classify` and `classify_parcels` take the model's window "
+            "unless you pass `season=` (`--start`, `--end`)."
         )
     composite = str(data.attrs.get("composite", ""))
     if composite not in {model.composite, *model.training.composites}:
@@ -54,7 +54,7 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
             f"series composited by {model.composite or 'nothing'!r}. Open the season with "
             f"`composite={model.composite or None!r}`."
         )
-    _check_making(model, data)
+    _check_preparation(model, data)
     present = tuple(name for name in model.sensors if name in data.children)
     for name in sorted(set(model.sensors) - set(present) - set(model.config.may_be_missing)):
         raise ModelMismatchError(
@@ -73,8 +73,8 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
     return present
 
 
-def _check_making(model: ModelSpec, data: xr.DataTree) -> None:
-    """Raise where data tells that it was masked or resampled otherwise than in training."""
+def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
+    """Raise if the cloud mask or the resolution differs from training; unknown ones pass."""
     clouds = data.attrs.get("clouds")
     if clouds is not None and model.clouds and clouds != model.clouds:
         raise ModelMismatchError(
@@ -95,60 +95,60 @@ def _check_making(model: ModelSpec, data: xr.DataTree) -> None:
 
 
 def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -> None:
-    """Raise where sensors cover less of the season than in training.
+    """Raise if sensors cover less of the season than in training.
 
-    Only of data that tells its acquisitions: parcels of a table may all be cloudy on a date. One
-    that may be missing may also cover little, as long as another one covers enough.
+    Data that does not list its acquisitions is not checked: all parcels of a table may be cloudy
+    on a date. A sensor that may be missing may also cover little if another one covers enough.
     """
     if model.season_window is None:
         return
     season = season_of(data).with_window(model.season_window)
-    told, lacking = [], []
+    descriptions, lacking = [], []
     for name in present:
         days = acquired_days(data.children[name], season)
         if name not in model.coverage or days is None:
             continue
-        found, trained = Coverage.of(days), model.coverage[name]
-        if less := shortfalls(found, trained):
+        observed, trained = Coverage.of(days), model.coverage[name]
+        if missing := shortfalls(observed, trained):
             lacking.append(name)
-            told.append(_coverage_text(name, found, trained, season, less))
+            descriptions.append(_coverage_text(name, observed, trained, season, missing))
     covered = set(present) - set(lacking)
     if lacking and not (covered and set(lacking) <= set(model.config.may_be_missing)):
         year = season.year
         raise ModelMismatchError(
-            f"too little of the season {season} is covered.\n  " + "\n  ".join(told) + "\n"
-            f"See what there is: `cubecrop search --aoi AOI --year {year} --archive ARCHIVE "
-            "--timeline seen.png`. Choose another year or archive, or go on with "
-            "`allow_gaps=True` (`--allow-gaps`): what has too few observations gets no class."
+            f"too little of the season {season} is covered.\n  " + "\n  ".join(descriptions) + "\n"
+            f"List the images: `cubecrop search --aoi AOI --year {year} --archive ARCHIVE "
+            "--timeline seen.png`. Choose another year or archive, or accept the gaps with "
+            "`allow_gaps=True` (`--allow-gaps`): pixels and parcels with too few observations get "
+            "no class."
         )
 
 
 def _coverage_text(
-    name: str, found: Coverage | None, trained: Coverage, season: Season, less: list[str]
+    name: str, observed: Coverage | None, trained: Coverage, season: Season, missing: list[str]
 ) -> str:
-    """One sentence on what was seen, one on what training had, and in what that is less."""
+    """Describe the coverage of the data, that of training, and the shortfalls."""
 
-    def told(one: Coverage) -> str:
-        dated = one.dated(season)
-        gap = f", longest gap {one.longest_gap} days" if one.longest_gap else ""
-        start = f" from {dated['gap_start']}" if gap and one is found else ""
-        return f"{one.dates} dates from {dated['first']} to {dated['last']}{gap}{start}"
+    def describe(coverage: Coverage) -> str:
+        dated = coverage.dated(season)
+        gap = f", longest gap {coverage.longest_gap} days" if coverage.longest_gap else ""
+        start = f" from {dated['gap_start']}" if gap and coverage is observed else ""
+        return f"{coverage.dates} dates from {dated['first']} to {dated['last']}{gap}{start}"
 
-    seen = told(found) if found else "no image"
     return (
-        f"{name} has {seen}; training had, moved to this season, {told(trained)}: "
-        f"{', '.join(less)}."
+        f"{name} has {describe(observed) if observed else 'no image'}; training had, moved to "
+        f"this season, {describe(trained)}: {', '.join(missing)}."
     )
 
 
 def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
-    """Raise unless weather, terrain and geometry are there with what is needed of them."""
+    """Raise unless data has the weather, terrain and geometry that the network needs."""
     n, geometry = config.n_geometry, data.data_vars.get("geometry")
-    # A season cube has none before its parcels are measured.
+    # A season cube has no geometry before its parcels are measured.
     if n and "y" not in data.dims and (geometry is None or geometry.sizes["feature"] != n):
-        found = "no geometry" if geometry is None else f"{geometry.sizes['feature']} features"
+        features = "no geometry" if geometry is None else f"{geometry.sizes['feature']} features"
         raise ModelMismatchError(
-            f"pixel sets have {found}, the model needs {n} features of each parcel's shape. "
+            f"pixel sets have {features}, the model needs {n} features of each parcel's shape. "
             "Sample them with `cubecrop.sample_pixel_sets(...)`, or train with "
             "`NetworkOptions(geometry=False)`."
         )
@@ -159,30 +159,31 @@ def _check_features(config: NetworkConfig, data: xr.DataTree) -> None:
         if not needed:
             continue
         if child not in data.children:
-            elsewhere = ", or say where it is, `weather=...`" if child == WEATHER else ""
+            elsewhere = ", or pass its archive as `weather=...`" if child == WEATHER else ""
             raise ModelMismatchError(
                 f"data has no {child!r}, which the model needs (it has "
                 f"{sorted(data.children)}). Use an archive that has it{elsewhere}."
             )
-        seen = [str(name) for name in data.children[child]["variable"].to_numpy()]
-        if missing := sorted(set(needed) - set(seen)):
+        present = [str(name) for name in data.children[child]["variable"].to_numpy()]
+        if missing := sorted(set(needed) - set(present)):
             raise ModelMismatchError(
-                f"{child} has variables {seen}, the model needs {sorted(set(needed))}; "
+                f"{child} has variables {present}, the model needs {sorted(set(needed))}; "
                 f"{missing} are missing."
             )
 
 
 def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> None:
-    """Raise unless a sensor has the bands and, of radar, the calibration and passes needed."""
+    """Raise unless a sensor has the model's bands; for radar, also its calibration and passes."""
     name, bands = sensor.name, sensor.bands
     if "band" not in node.coords:
         raise ModelMismatchError(
             f"{name} has no coordinate 'band'; the model needs {list(bands)}. Name its bands."
         )
-    seen = tuple(str(band) for band in node["band"].to_numpy())
-    if missing := [band for band in bands if band not in seen]:
+    present = tuple(str(band) for band in node["band"].to_numpy())
+    if missing := [band for band in bands if band not in present]:
         raise ModelMismatchError(
-            f"{name} has bands {list(seen)}, the model needs {list(bands)}; {missing} are missing."
+            f"{name} has bands {list(present)}, the model needs {list(bands)}; {missing} are "
+            "missing."
         )
     if name != "sentinel1":
         return
@@ -190,15 +191,16 @@ def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> 
     if calibration != model.radar_calibration:
         raise ModelMismatchError(
             f"radar is calibrated as {calibration or 'unknown'!r}, the model was trained on "
-            f"{model.radar_calibration!r}: the two differ by decibels. Use an archive of the "
-            "same calibration, or train on this one."
+            f"{model.radar_calibration!r}: the two differ by decibels. Use an archive with the "
+            "same radar calibration, or train on this one."
         )
     if "orbit_state" in node.coords and model.radar_orbits:
         orbits = {str(state) for state in node["orbit_state"].to_numpy()}
         if orbits and orbits.isdisjoint(model.radar_orbits):
             raise ModelMismatchError(
-                f"radar is of {sorted(orbits)} passes, the model was trained on "
-                f"{sorted(model.radar_orbits)} ones, which look from the other side."
+                f"radar has {sorted(orbits)} passes, the model was trained on "
+                f"{sorted(model.radar_orbits)} passes, which look from the other side. Use an "
+                "archive with the same passes, or train on these."
             )
 
 
@@ -212,33 +214,32 @@ def select_bands(model: ModelSpec, tree: xr.DataTree) -> xr.DataTree:
 
 
 def arrays_for(model: ModelSpec, samples: xr.DataTree, *, allow_gaps: bool = False) -> SampleArrays:
-    """What the network takes of pixel sets, once they are known to be what it needs.
+    """Check pixel sets, then load the network's inputs from them; reads their pixels.
 
-    Reads the pixel sets. Sensors of which a parcel has fewer dates than the model asks for are
-    masked there.
+    A sensor is masked in parcels where it has fewer dates than the model needs.
 
     Raises
     ------
     ModelMismatchError
-        They are not what the model was made for.
+        The pixel sets do not fit the model.
     """
     if model.season_window is None:
         samples = _with_bands(model.config, samples)
     check_data(model, samples, allow_gaps=allow_gaps)
     arrays = sample_arrays(select_bands(model, samples), model.config)
     if n := model.config.n_dates:
-        for name, one in arrays.series.items():
-            if len(one.days) != n or not one.valid.any(axis=2).all():
+        for name, sensor in arrays.series.items():
+            if len(sensor.days) != n or not sensor.valid.any(axis=2).all():
                 raise ModelMismatchError(
-                    f"{name} has {len(one.days)} dates, some perhaps masked; these published "
-                    f"weights are tied to {n} dates, all of them seen. Fill the gaps, or "
-                    "train a model here, which takes any dates."
+                    f"{name} has {len(sensor.days)} dates, some perhaps masked; these published "
+                    f"weights need {n} dates, all of them valid. Fill the gaps, or train a model "
+                    "with `cubecrop.train`, which takes any dates."
                 )
     return with_enough_dates(arrays, model.coverage)
 
 
 def _with_bands(config: NetworkConfig, samples: xr.DataTree) -> xr.DataTree:
-    """Samples whose bands are named: published weights know bands by position alone."""
+    """Name the bands of samples: published weights identify bands only by position."""
     nodes = {"/": samples.to_dataset()}
     for name in samples.children:
         nodes[name] = samples.children[name].to_dataset(inherit=False)

@@ -29,7 +29,7 @@ _YEARS: Final = {0: "", -1: " of the year before", 1: " of the year after"}
 
 
 def share_text(value: float | None, *, digits: int = 3) -> str:
-    """A share as ".881"; "-" where there is none."""
+    """Format a share as ".881"; "-" if there is none."""
     if value is None or value != value:
         return "-"
     text = f"{value:.{digits}f}"
@@ -37,61 +37,61 @@ def share_text(value: float | None, *, digits: int = 3) -> str:
 
 
 def score_text(scores: PartScores, name: ScoreName) -> str:
-    """A score with its 95 % interval: ".881 (.84-.91)"."""
+    """Format a score with its 95 % interval: ".881 (.84-.91)"."""
     value = share_text(scores[name])
     ends = scores.get("intervals")
     if ends is None:
         return value
     low, high = ends[name]
-    digits = 3 if high - low < 0.02 else 2  # of many parcels, two digits are twice the same
+    digits = 3 if high - low < 0.02 else 2  # two digits may be equal at both ends
     return f"{value} ({share_text(low, digits=digits)}-{share_text(high, digits=digits)})"
 
 
 def score_notes(model: ModelSpec) -> list[str]:
-    """What scores do not say by themselves, a sentence each."""
+    """Sentences that help to read the scores."""
     notes = []
-    held = model.scores.get("held out")
-    if held is not None and held["n"] < _FEW:
-        n = int(held["n"])
+    held_out = model.scores.get("held out")
+    if held_out is not None and held_out["n"] < _FEW:
+        n = int(held_out["n"])
         notes.append(
             f"{n} held-out parcel{'' if n == 1 else 's'}: these scores say little about other "
             f"parcels. Train with {_FEW} or more held out."
         )
-    lead = model.scores[BASELINE].get("difference") if BASELINE in model.scores else None
-    if lead is not None:
-        low, high = lead["interval"]
-        told = (
-            f"Network and random forest differ by {_signed(lead['accuracy'])} in accuracy "
+    difference = model.scores[BASELINE].get("difference") if BASELINE in model.scores else None
+    if difference is not None:
+        low, high = difference["interval"]
+        text = (
+            f"Network and random forest differ by {_signed(difference['accuracy'])} in accuracy "
             f"({_signed(low)} to {_signed(high)}): "
         )
         if low <= 0 <= high:
-            notes.append(told + "no telling apart.")
+            notes.append(text + "the difference is not significant.")
         else:
             better = "network" if low > 0 else "random forest"
-            notes.append(told + f"the {better} is better on these parcels.")
-    alone = model.training.never_held_out
-    if model.scores and held is None:
+            notes.append(text + f"the {better} is better on these parcels.")
+    never_held_out = model.training.never_held_out
+    if model.scores and held_out is None:
         notes.append("No parcel was held out: scores are those of the training parcels.")
-    elif alone:
-        names = ", ".join(plain(name) for name in alone)
-        notes.append(f"Never held out, so in no score: {names} (too few parcels).")
+    elif never_held_out:
+        names = ", ".join(plain(name) for name in never_held_out)
+        notes.append(f"Too few parcels to hold one out, so in no score: {names}.")
     return notes
 
 
 def describe(model: ModelSpec, digest: str) -> str:
-    """A model in a few lines."""
+    """Describe a model in a few lines of text."""
     names = model.nomenclature.names
     rows = [("classes", f"{len(names)}: {listed(names)}"), *_facts(model, digest)]
     for part, values in model.scores.items():
-        told = ", ".join(f"{SCORE_TITLES[n]} {score_text(values, n)}" for n in SCORE_NAMES)
-        rows.append((plain(part), f"{values['n']:.0f} parcels, {told}"))
+        text = ", ".join(f"{SCORE_TITLES[n]} {score_text(values, n)}" for n in SCORE_NAMES)
+        rows.append((plain(part), f"{values['n']:.0f} parcels, {text}"))
     return block(f"CropModel {plain(model.name)!r}", rows)
 
 
 def describe_html(model: ModelSpec, digest: str) -> str:
-    """A model as small tables of HTML."""
+    """Describe a model in small HTML tables."""
     names, colours = model.nomenclature.names, model.nomenclature.colours
-    found = html_table(
+    tables = html_table(
         f"CropModel {plain(model.name)!r}",
         [(f"{len(names)} classes", swatches(names, colours)), *_facts(model, digest)],
     )
@@ -101,26 +101,26 @@ def describe_html(model: ModelSpec, digest: str) -> str:
             (plain(part), f"{values['n']:.0f}", *(score_text(values, n) for n in SCORE_NAMES))
             for part, values in model.scores.items()
         ]
-        found += html_table("Scores, with 95 % intervals", rows, header=header)
-        found += "".join(f"<div>{html.escape(note)}</div>" for note in score_notes(model))
-    return found
+        tables += html_table("Scores, with 95 % intervals", rows, header=header)
+        tables += "".join(f"<div>{html.escape(note)}</div>" for note in score_notes(model))
+    return tables
 
 
 def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
     record = model.training
-    rows = [("sensors", "; ".join(_sensor(model, one.name, one.bands) for one in
-                                  model.config.sensors))]  # fmt: skip
-    beside = [
+    rows = [("sensors", "; ".join(_sensor(model, sensor.name, sensor.bands) for sensor
+                                  in model.config.sensors))]  # fmt: skip
+    features = [
         name
-        for name, taken in (
+        for name, used in (
             ("weather", model.config.takes_weather),
             ("terrain", model.config.terrain),
             ("shape of the parcel", model.config.geometry),
         )
-        if taken
+        if used
     ]
-    if beside:
-        rows.append(("besides", ", ".join(beside)))
+    if features:
+        rows.append(("other inputs", ", ".join(features)))
     if model.config.may_be_missing:
         rows.append(("may be missing", ", ".join(model.config.may_be_missing)))
     steps = f", by {model.composite}" if model.composite else ", on the dates of the images"
@@ -128,14 +128,14 @@ def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
         rows.append(("season", "any" + steps))
     else:
         rows.append(("season", _window_words(model.season_window) + steps))
-    learned = sum(record.parcels.values()) + sum(record.validation.values())
-    if learned:
+    n = sum(record.parcels.values()) + sum(record.validation.values())
+    if n:
         years = ", ".join(map(str, record.years))
         where = f" in {listed(record.archives, most=3)}" if any(record.archives) else ""
-        rows.append(("learnt from", f"{learned} parcels of {years}{where}"))
+        rows.append(("trained on", f"{n} parcels of {years}{where}"))
     calibration = model.calibration
-    told = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
-    rows.append(("confidence", told))
+    text = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
+    rows.append(("confidence", text))
     rows.append(("digest", digest[:12]))
     return rows
 

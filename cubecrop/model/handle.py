@@ -1,4 +1,4 @@
-"""Models inside Dask graphs: by digest, loaded once a process."""
+"""Model handles: models in Dask graphs, identified by digest and loaded once per process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelHandle", "drop", "handle_to", "keep"]
 
-#: By digest, the files of models that were sent to this process; see `send_model`.
+#: Files of the models that were sent to this process, by digest; see `send_model`.
 _SENT: dict[str, Mapping[str, bytes]] = {}
 _LOCK = threading.Lock()
 
 
 def handle_to(model: CropModel) -> ModelHandle:
-    """What goes into a Dask graph in a model's place; writes an unsaved model to a cache.
+    """Make the handle that stands for a model in a Dask graph; saves the model to a cache.
 
     The cache is ``$XDG_CACHE_HOME/cubecrop/models``, else ``~/.cache/cubecrop/models``.
 
@@ -46,48 +46,50 @@ def handle_to(model: CropModel) -> ModelHandle:
 
 @dataclass(frozen=True, slots=True)
 class ModelHandle:
-    """A model by folder and digest: small enough for every task of a graph."""
+    """Folder and digest of a model: small enough for every task of a graph."""
 
     path: str
     digest: str
 
     def predictor(self, device: str | None = None) -> Predictor:
-        """The model made ready, loaded once a process and device.
+        """The model's predictor, loaded once per process and device.
 
         Raises
         ------
         ModelFormatError
-            The model was neither sent here nor is in its folder, or another one is.
+            The model was not sent to this process, and its folder is missing or holds another
+            model.
         """
-        with _LOCK:  # two threads that ask at once share one load
+        with _LOCK:  # threads that ask at the same time share one load
             return _predictor(self, usable_device(device))
 
 
 def keep(digest: str, files: Mapping[str, bytes]) -> None:
-    """Hold the files of a model in this process, for references to it."""
+    """Keep the files of a model in this process, for handles to it."""
     _SENT[digest] = files
 
 
 def drop(digest: str) -> None:
-    """Forget what `keep` holds."""
+    """Drop the files that `keep` has stored."""
     _SENT.pop(digest, None)
 
 
 @functools.lru_cache(maxsize=4)
-def _predictor(reference: ModelHandle, device: str) -> Predictor:
-    if (files := _SENT.get(reference.digest)) is not None:
+def _predictor(handle: ModelHandle, device: str) -> Predictor:
+    if (files := _SENT.get(handle.digest)) is not None:
         return CropModel.of(*unpacked(files, "the model that was sent")).predictor(device)
-    if not Path(reference.path).exists():
+    if not Path(handle.path).exists():
         raise ModelFormatError(
-            f"model {reference.digest[:12]} is not on this machine, which sees no folder "
-            f"{reference.path}. Workers that share no disk with the client get it by "
-            "`cubecrop.send_model(model, client)`, called before computing."
+            f"model {handle.digest[:12]} is not on this machine, which has no folder "
+            f"{handle.path}. If workers share no disk with the client, call "
+            "`cubecrop.send_model(model, client)` before computing."
         )
-    model = CropModel.load(reference.path)
-    if model.digest != reference.digest:
+    model = CropModel.load(handle.path)
+    if model.digest != handle.digest:
         raise ModelFormatError(
-            f"{reference.path} holds model {model.digest[:12]}, expected "
-            f"{reference.digest[:12]}: it was replaced after the graph was built."
+            f"{handle.path} holds model {model.digest[:12]}, expected "
+            f"{handle.digest[:12]}: it was replaced after the graph was built. Build the graph "
+            "again."
         )
     return model.predictor(device)
 

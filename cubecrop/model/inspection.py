@@ -1,4 +1,4 @@
-"""A look into a network: what it makes of a parcel, and which dates it looks at."""
+"""Inspection of a network: its embedding of a parcel, and its attention to dates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["attention_of", "embedding_of"]
 
 
 def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDArray[np.float32]:
-    """Embedding (parcel, feature) of parcels, NaN where they cannot be predicted."""
+    """Embedding (parcel, feature) of parcels; NaN for parcels that cannot be predicted."""
     predictor = Predictor(network, device)
     config = network.config
     width = config.summary_width
@@ -35,44 +35,46 @@ def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDA
 def attention_of(
     network: CropNetwork, arrays: SampleArrays, device: str
 ) -> dict[str, NDArray[np.float32]]:
-    """By series, attention (parcel, time, head), NaN where parcels cannot be predicted.
+    """Attention (parcel, time, head) by series; NaN for parcels that cannot be predicted.
 
     Raises
     ------
     ModelMismatchError
-        The network does not attend to dates.
+        The network has no attention to single dates.
     """
     config = network.config
     if config.temporal not in {"ltae", "tae"}:
         raise ModelMismatchError(
-            f"the network's temporal encoder is {config.temporal!r}, which does not attend to "
+            f"the network's temporal encoder is {config.temporal!r}, which has no attention to "
             "dates. Train one with `temporal='ltae'` or `'tae'`."
         )
     if config.thermal_step:
         raise ModelMismatchError(
-            "the network resamples dates to steps of thermal time, so that it attends to no "
-            "single date. Train one with `thermal_step=0`."
+            "the network resamples dates to steps of thermal time, so it has no attention to "
+            "single dates. Train one with `thermal_step=0`."
         )
     predictor = Predictor(network, device)
     heads = cast("int", config.heads)
-    lengths = {name: len(one.days) for name, one in arrays.series.items()}
+    lengths = {name: len(sensor.days) for name, sensor in arrays.series.items()}
     if config.fusion == "early":
         lengths = {
             name: lengths[name] for name in lengths if name in {s.name for s in config.sensors}
         }
 
-    def together(batch: Batch) -> torch.Tensor:
-        found = predictor.network.forward_all(batch).attention
-        blank = batch.series[next(iter(lengths))].days
+    def concatenated(batch: Batch) -> torch.Tensor:
+        attention = predictor.network.forward_all(batch).attention
+        days = batch.series[next(iter(lengths))].days
         return torch.cat(
             [
-                found[name].flatten(1) if name in found else blank.new_zeros(len(blank), n * heads)
+                attention[name].flatten(1)
+                if name in attention
+                else days.new_zeros(len(days), n * heads)
                 for name, n in lengths.items()
             ],
             dim=1,
         )
 
-    flat = predictor.each(arrays, together, sum(lengths.values()) * heads)
+    flat = predictor.each(arrays, concatenated, sum(lengths.values()) * heads)
     out, stop = {}, 0
     for name, n in lengths.items():
         start, stop = stop, stop + n * heads

@@ -23,9 +23,9 @@ __all__ = ["NetworkFacts", "mlm_item"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkFacts:
-    """What the item states of a network's weights.
+    """Facts about a network's weights that the item states.
 
-    ``normalisation`` are the mean and the deviation of each band, by sensor.
+    ``normalisation`` holds the mean and the standard deviation of each band, by sensor.
     """
 
     framework_version: str
@@ -36,8 +36,8 @@ class NetworkFacts:
 def mlm_item(model: ModelSpec, digest: str, network: NetworkFacts) -> dict[str, Any]:
     """Describe a model as a STAC item, MLM extension 1.4.
 
-    Its geometry is the bounding box of what it was trained on, or the globe where that is
-    not recorded.
+    Its geometry is the bounding box of the training parcels, or the globe if they have no
+    recorded place.
     """
     boxes = model.training.bboxes or ((-180.0, -90.0, 180.0, 90.0),)
     bbox = bbox_around(boxes)
@@ -85,7 +85,7 @@ def mlm_item(model: ModelSpec, digest: str, network: NetworkFacts) -> dict[str, 
 
 
 def _slug(name: str) -> str:
-    """A name as the extension wants it: letters, digits, dots, dashes."""
+    """A name as the extension requires it: only letters, digits, underscores, dots and dashes."""
     return re.sub(r"[^0-9A-Za-z_.-]+", "-", f"cubecrop-{name}").strip("-._")
 
 

@@ -29,13 +29,15 @@ FUSED = "fused"
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a network says of a batch.
+    """Outputs of a network for a batch.
 
-    ``logits`` (batch, class); ``auxiliary``: by series, logits (member, class) of those
-    members that have the series, and (batch,) bool which they are; ``without``: by sensor, the
-    same of members that have it and another, as if it were not there, in training of late and
-    decision fusion alone; ``embedding`` (batch, feature); ``attention``: by series, (batch,
-    time, head).
+    - ``logits`` (batch, class).
+    - ``embedding`` (batch, feature).
+    - ``auxiliary``, by series: logits (member, class) of the members that have the series, and
+      a mask (batch,) bool of these members.
+    - ``without``, by sensor: the same for members that have this sensor and another, predicted
+      without this sensor. Only in training with late and decision fusion.
+    - ``attention``, by series: (batch, time, head).
     """
 
     logits: Tensor
@@ -47,7 +49,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class _Dates:
-    """Embedded dates of a series, for the members that have any."""
+    """Embedded dates of a series: rows (row, embedding) of the dates of a mask (batch, time)."""
 
     rows: Tensor
     mask: Tensor
@@ -59,12 +61,11 @@ _Summaries = tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]
 
 
 class CropNetwork(nn.Module):
-    """A network as its configuration says; see `NetworkOptions`.
+    """The network that a configuration describes; see `NetworkOptions`.
 
-    A sensor that is not in the batch, or a member of it without one valid date, enters late
-    fusion as the sensor's learned token, mid fusion as no dates, early fusion as zeros with
-    an indicator, and decision fusion not at all: `predictable` says for which members that
-    is allowed.
+    A sensor may be absent from a batch, or have no valid date in a member. Late fusion then takes
+    the sensor's learned token, mid fusion no dates of it, early fusion zeros with an indicator,
+    and decision fusion leaves it out. `predictable` says for which members this is allowed.
     """
 
     extras_mean: Tensor
@@ -106,20 +107,20 @@ class CropNetwork(nn.Module):
             self.auxiliary.update({n: nn.Linear(inside, config.n_classes) for n in config.series})
 
     def normalise_by(self, name: str, mean: Tensor, deviation: Tensor) -> None:
-        """Set by what the bands of a series, or ``"extras"``, are standardised.
+        """Set the mean and deviation that standardise a series' bands, or the ``"extras"``.
 
-        Early fusion stacks series; each is standardised by its own numbers all the same.
+        This holds for early fusion too, where the series are stacked.
         """
         own = (
             (self.extras_mean, self.extras_deviation)
             if name == "extras"
             else self.normalisation(name)
         )
-        for numbers, learned in zip(own, (mean, deviation), strict=True):
-            numbers.copy_(learned)
+        for buffer, values in zip(own, (mean, deviation), strict=True):
+            buffer.copy_(values)
 
     def normalisation(self, name: str) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (band,) that a series is standardised by."""
+        """Mean and deviation (band,) that standardise a series."""
         start = 0
         encoder = self.encoders[FUSED if self.config.fusion == "early" else name]
         if self.config.fusion == "early":
@@ -133,7 +134,7 @@ class CropNetwork(nn.Module):
         return self.forward_all(batch, attention=False).logits
 
     def forward_all(self, batch: Batch, *, attention: bool = True) -> Outputs:
-        """Logits with all that led to them; attention costs a little, and can be left out."""
+        """All outputs; without attention the network is a little faster."""
         extras, series = self._extras(batch), self._sampled(batch)
         match self.config.fusion:
             case "early":
@@ -147,43 +148,40 @@ class CropNetwork(nn.Module):
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
 
-        Every sensor that may not be missing has a valid date, and at least one sensor has. A date
-        whose thermal time is needed and not known is none: `cubecrop.model.assemble` masks it.
+        Every required sensor must have a valid date, and at least one sensor in any case. If the
+        network needs thermal time, `cubecrop.model.assemble` has masked dates without it.
         """
         device = next(self.parameters()).device
-        every = torch.ones(len(batch), dtype=torch.bool, device=device)
+        all_required = torch.ones(len(batch), dtype=torch.bool, device=device)
         some = torch.zeros(len(batch), dtype=torch.bool, device=device)
         for sensor in self.config.sensors:
             series = batch.series.get(sensor.name)
-            seen = torch.zeros_like(some) if series is None else series.seen
-            some |= seen
+            present = torch.zeros_like(some) if series is None else series.seen
+            some |= present
             if sensor.name not in self.config.may_be_missing:
-                every &= seen
-        return every & some
+                all_required &= present
+        return all_required & some
 
     def _sampled(self, batch: Batch) -> Mapping[str, Series]:
-        """The series that the network takes and that have dates.
-
-        At equal steps of thermal time on demand.
-        """
-        there = {name: one for name, one in batch.series.items() if one.days.shape[1]}
-        taken = {name: there[name] for name in self.config.series if name in there}
+        """The network's series that have dates, resampled to thermal time if so configured."""
+        dated = {name: series for name, series in batch.series.items() if series.days.shape[1]}
+        used = {name: dated[name] for name in self.config.series if name in dated}
         step = self.config.thermal_step
         if not self.training or step or self.config.fusion == "early":
-            taken = {name: one.spread() for name, one in taken.items()}
+            used = {name: series.spread() for name, series in used.items()}
         if not step:
-            return taken
+            return used
         return {
-            name: one if name == WEATHER else resample_thermal(one, step)
-            for name, one in taken.items()
+            name: series if name == WEATHER else resample_thermal(series, step)
+            for name, series in used.items()
         }
 
     def _extras(self, batch: Batch) -> Tensor | None:
-        """Standardised features (batch, feature) of the parcels; unknown ones are average."""
+        """Standardised features (batch, feature) of the parcels; unknown ones get the mean, 0."""
         if not self.config.n_extras:
             return None
-        taken = ((batch.geometry, self.config.geometry), (batch.terrain, self.config.terrain))
-        parts = [part for part, wanted in taken if wanted and part is not None]
+        options = ((batch.geometry, self.config.geometry), (batch.terrain, self.config.terrain))
+        parts = [part for part, used in options if used and part is not None]
         features = (torch.cat(parts, dim=1) - self.extras_mean) / self.extras_deviation
         return torch.nan_to_num(features)
 
@@ -196,18 +194,19 @@ class CropNetwork(nn.Module):
     def _summaries(
         self, batch: Mapping[str, Series], extras: Tensor | None, attentive: bool
     ) -> _Summaries:
-        """By series: summary (member, width) of the members that have it, (batch,) which.
+        """Summaries by series, and attention by series if requested.
 
-        Then attention by series, where it is asked for.
+        A summary (member, width) is that of the members which have the series; a mask (batch,)
+        bool marks these.
         """
         out, attention = {}, {}
         for name, whole in batch.items():
-            seen = whole.seen
-            if not seen.any():
+            present = whole.seen
+            if not present.any():
                 continue
-            some = not bool(seen.all())
-            series = whole.take(seen) if some else whole
-            features = extras[seen] if some and extras is not None else extras
+            some = not bool(present.all())
+            series = whole.take(present) if some else whole
+            features = extras[present] if some and extras is not None else extras
             if self.training:
                 dates = self._embed(name, series, features)
                 summary, weight = self.temporal[name](
@@ -215,9 +214,9 @@ class CropNetwork(nn.Module):
                 )
             else:
                 summary, weight = self._summary_in_blocks(name, series, features, attentive)
-            out[name] = summary, seen
+            out[name] = summary, present
             if weight is not None and attentive:
-                attention[name] = _spread(weight, seen)
+                attention[name] = _spread(weight, present)
         return out, attention
 
     def _summary_in_blocks(
@@ -225,7 +224,7 @@ class CropNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Summary (member, width) and attention of a series that all members have.
 
-        Members with as many valid dates are computed together, and masked dates not at all.
+        Members with equally many valid dates are computed together; masked dates are skipped.
         """
         n, n_dates = series.days.shape
         position, summary, attention = numbers_of(series, self.config), None, None
@@ -233,12 +232,12 @@ class CropNetwork(nn.Module):
         for part in gathered(series):
             features = None if name == WEATHER or extras is None else extras[part.members]
             rows, _ = self.encoders[name](part.series, features)
-            found, weight = self.temporal[name](
+            part_summary, weight = self.temporal[name](
                 rows, part.mask, part.series.days, positions_of(position, shared, part)
             )
             if summary is None:
-                summary = found.new_empty(n, found.shape[1])
-            summary[part.members] = found
+                summary = part_summary.new_empty(n, part_summary.shape[1])
+            summary[part.members] = part_summary
             if weight is not None and attentive:
                 if attention is None:
                     attention = weight.new_empty(n, n_dates, weight.shape[2])
@@ -246,97 +245,104 @@ class CropNetwork(nn.Module):
         return cast("Tensor", summary), attention
 
     def _late(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
-        found, attention = summaries
+        present, attention = summaries
         n = len(next(iter(batch.values())).valid)
-        parts = {name: self._part(name, found.get(name), n) for name in self.config.series}
+        parts = {name: self._part(name, present.get(name), n) for name in self.config.series}
         joined = torch.cat(list(parts.values()), dim=1)
-        rows, lacking = [joined], self._lacking(found)
-        for name, members in lacking.items():
+        inputs, droppable = [joined], self._droppable(present)
+        for name, members in droppable.items():
             others = parts | {name: self._part(name, None, n)}
-            rows.append(torch.cat(list(others.values()), dim=1)[members])
-        # Together, so that the normalisations learn from what they will meet.
-        logits = self.decoders[FUSED](torch.cat(rows)).split([len(one) for one in rows])
+            inputs.append(torch.cat(list(others.values()), dim=1)[members])
+        # One batch, so that the normalisations also learn from inputs that lack a sensor.
+        logits = self.decoders[FUSED](torch.cat(inputs)).split([len(rows) for rows in inputs])
         auxiliary = {
-            name: (head(found[name][0]), found[name][1])
+            name: (head(present[name][0]), present[name][1])
             for name, head in self.auxiliary.items()
-            if name in found
+            if name in present
         }
-        without = dict(zip(lacking, zip(logits[1:], lacking.values(), strict=True), strict=True))
+        without = dict(
+            zip(droppable, zip(logits[1:], droppable.values(), strict=True), strict=True)
+        )
         return Outputs(logits[0], joined, auxiliary, without, attention)
 
-    def _part(self, name: str, found: tuple[Tensor, Tensor] | None, n: int) -> Tensor:
-        """A series' part (batch, width) of what is joined: its summary, or else its token."""
+    def _part(self, name: str, summary_of: tuple[Tensor, Tensor] | None, n: int) -> Tensor:
+        """Summary (batch, width) of a series; its token for members that lack the series."""
         width = self.config.summary_width
         token = self.missing[name] if name in self.missing else self.extras_mean.new_zeros(width)
         part = token.expand(n, width)
-        if found is None:
+        if summary_of is None:
             return part
-        summary, seen = found
+        summary, present = summary_of
         if len(summary) == n:
             return summary
-        # An autocast summary is of lower precision than the token.
-        return part.to(summary.dtype).clone().index_copy(0, seen.nonzero()[:, 0], summary)
+        # Under autocast the summary has a lower precision than the token.
+        return part.to(summary.dtype).clone().index_copy(0, present.nonzero()[:, 0], summary)
 
-    def _lacking(self, found: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """By sensor, (batch,) bool which members have it and another to learn to decide by."""
+    def _droppable(self, summaries: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        """By sensor, which members (batch,) have it and another sensor; empty at prediction.
+
+        In training these members are also predicted without the sensor.
+        """
         if not self.training:
             return {}
         out = {}
-        for name in [sensor.name for sensor in self.config.sensors if sensor.name in found]:
-            others = [seen for key, (_, seen) in found.items() if key not in {name, WEATHER}]
+        for name in [sensor.name for sensor in self.config.sensors if sensor.name in summaries]:
+            others = [
+                present for key, (_, present) in summaries.items() if key not in {name, WEATHER}
+            ]
             if others:
-                members = found[name][1] & torch.stack(others).any(dim=0)
+                members = summaries[name][1] & torch.stack(others).any(dim=0)
                 if members.any():
                     out[name] = members
         return out
 
     def _decide(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
-        found, attention = summaries
+        present, attention = summaries
         n = len(next(iter(batch.values())).valid)
         total = next(self.parameters()).new_zeros(n, self.config.n_classes)
         count = total.new_zeros(n, 1)
         auxiliary, parts, shares = {}, [], {}
         for name in self.config.series:
-            if name not in found:
+            if name not in present:
                 parts.append(total.new_zeros(n, self.config.summary_width))
                 continue
-            summary, seen = found[name]
+            summary, members = present[name]
             logits = self.decoders[name](summary)
-            shares[name] = _spread(torch.softmax(logits, dim=1).to(total.dtype), seen)
+            shares[name] = _spread(torch.softmax(logits, dim=1).to(total.dtype), members)
             total = total + shares[name]
-            count = count + seen.unsqueeze(1)
-            parts.append(_spread(summary.to(total.dtype), seen))
+            count = count + members.unsqueeze(1)
+            parts.append(_spread(summary.to(total.dtype), members))
             if self.config.auxiliary:
-                auxiliary[name] = logits, seen
+                auxiliary[name] = logits, members
         without = {}
-        for name, members in self._lacking(found).items():
-            # Added anew: a difference of sums would lose probabilities below their rounding.
+        for name, members in self._droppable(present).items():
+            # Summed again: a difference of sums would lose probabilities smaller than its rounding.
             others = torch.stack([share for key, share in shares.items() if key != name])
             without[name] = _log_mean(others.sum(dim=0), count - 1)[members], members
         joined = torch.cat(parts, dim=1)
         return Outputs(_log_mean(total, count), joined, auxiliary, without, attention)
 
     def _mid(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
-        every, auxiliary = [], {}
-        batch = {name: one for name, one in batch.items() if one.seen.any()} or batch
+        parts, auxiliary = [], {}
+        batch = {name: series for name, series in batch.items() if series.seen.any()} or batch
         for name, series in batch.items():
             dates = self._embed(name, series, extras)
-            every.append(dates)
+            parts.append(dates)
             if name in self.auxiliary:
-                seen = series.seen
+                present = series.seen
                 count = dates.mask.sum(dim=1, keepdim=True).clamp_min(1)
                 mean = dense(dates.rows, dates.mask).sum(dim=1) / count
-                auxiliary[name] = self.auxiliary[name](mean[seen]), seen
-        mask = torch.cat([one.mask for one in every], dim=1)  # (batch, time of all)
-        rows = packed(torch.cat([dense(one.rows, one.mask) for one in every], dim=1), mask)
-        days = torch.cat([one.days for one in every], dim=1)
-        merged = _Dates(rows, mask, days, joined([one.position for one in every]))
+                auxiliary[name] = self.auxiliary[name](mean[present]), present
+        mask = torch.cat([part.mask for part in parts], dim=1)  # (batch, time of all)
+        rows = packed(torch.cat([dense(part.rows, part.mask) for part in parts], dim=1), mask)
+        days = torch.cat([part.days for part in parts], dim=1)
+        merged = _Dates(rows, mask, days, joined([part.position for part in parts]))
         summary, weight = self._summarise(merged)
         attention = {}
         if weight is not None:
             stop = 0
-            for name, one in zip(batch, every, strict=True):
-                start, stop = stop, stop + one.mask.shape[1]
+            for name, part in zip(batch, parts, strict=True):
+                start, stop = stop, stop + part.mask.shape[1]
                 attention[name] = weight[:, start:stop]
         return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention=attention)
 
@@ -362,10 +368,10 @@ class CropNetwork(nn.Module):
         if not some.any():
             return dates.rows.new_zeros(len(some), width), None
         if bool(some.all()):
-            found: tuple[Tensor, Tensor | None] = self.temporal[FUSED](
+            result: tuple[Tensor, Tensor | None] = self.temporal[FUSED](
                 dates.rows, dates.mask, dates.days, dates.position
             )
-            return found
+            return result
         position = dates.position
         if position is not None and len(position.numbers) > 1:
             position = Positions(position.numbers[some])
@@ -375,35 +381,35 @@ class CropNetwork(nn.Module):
         return _spread(summary, some), None if weight is None else _spread(weight, some)
 
     def _stack(self, batch: Mapping[str, Series]) -> Series:
-        """All series at the dates of the first one, with an indicator a series.
+        """Interpolate all series to the dates of the first, and add an indicator per series.
 
-        A member without a date of the first takes the dates of the next that it has.
+        A member without a date of the first series takes the dates of the next that it has.
         """
         sensors = [s.name for s in self.config.sensors if s.name in batch]
         sets = [batch[name] for name in sensors]
-        pixels = max(one.valid.shape[2] for one in sets)
-        unseen = torch.ones_like(sets[0].seen)
+        pixels = max(series.valid.shape[2] for series in sets)
+        undated = torch.ones_like(sets[0].seen)
         days, valid = [], []
-        for one in sets:
-            days.append(one.days)
-            valid.append(one.valid & unseen[:, None, None])
-            unseen = unseen & ~one.seen
+        for series in sets:
+            days.append(series.days)
+            valid.append(series.valid & undated[:, None, None])
+            undated = undated & ~series.seen
         when, dated = torch.cat(days, dim=1), torch.cat(valid, dim=1)
         values, flags = [], []
         for name, n_bands in self.n_bands.items():
             shape = (*when.shape, pixels)
-            # Zero is the mean once standardised; what is not known stands there as such.
+            # Unknown values get the band's mean, which is 0 once standardised.
             mean = self.normalisation(name)[0]
             if name not in batch:
                 values.append(mean.expand(*shape, n_bands))
                 flags.append(when.new_zeros(*shape))
                 continue
-            found, known = interpolate(batch[name], when)
-            found = torch.where(known[:, None, :, None], found, mean)
-            values.append(found.expand(*shape, n_bands))
+            filled, known = interpolate(batch[name], when)
+            filled = torch.where(known[:, None, :, None], filled, mean)
+            values.append(filled.expand(*shape, n_bands))
             flags.append(known[:, None, :].to(when.dtype).expand(shape))
         indicators = torch.stack(flags, dim=-1)
-        thermal = [one.thermal for one in sets if one.thermal is not None]
+        thermal = [series.thermal for series in sets if series.thermal is not None]
         return Series(
             torch.cat([*values, indicators], dim=-1),
             dated,
@@ -418,13 +424,13 @@ def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:
 
 
 def _log_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Logits of mean probabilities (batch, class), from their sum and number."""
+    """Logits of mean probabilities (batch, class), from their sum and count."""
     return torch.log((total / count.clamp_min(1)).clamp_min(torch.finfo(total.dtype).tiny))
 
 
-def _spread(part: Tensor, seen: Tensor) -> Tensor:
-    """Rows of some members at their place among all, zeros for the others."""
-    if len(part) == len(seen):
+def _spread(part: Tensor, members: Tensor) -> Tensor:
+    """Place the rows of some members (batch,) among those of all; the others get zeros."""
+    if len(part) == len(members):
         return part
-    whole = part.new_zeros(len(seen), *part.shape[1:])
-    return whole.index_copy(0, seen.nonzero()[:, 0], part)
+    whole = part.new_zeros(len(members), *part.shape[1:])
+    return whole.index_copy(0, members.nonzero()[:, 0], part)

@@ -1,4 +1,4 @@
-"""Positions of dates in time, and the sinusoids that networks know them by."""
+"""Positions of dates in time, and the sinusoids that encode them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = [
     "Positions", "add_positions", "joined", "numbers_of", "positions", "positions_of", "sinusoid",
 ]  # fmt: skip
 
-#: Thermal time stands still in winter; a tenth of the days beside a tenth of the degree days
-#: keeps winter's dates apart and weighs little against a summer's two thousand.
+#: Degree days do not increase in winter. Adding the days keeps winter's dates apart, and changes
+#: little against the two thousand degree days of a summer. The sum is divided by this unit.
 _THERMAL_UNIT = 10.0
 
 
@@ -31,8 +31,8 @@ _THERMAL_UNIT = 10.0
 class Positions:
     """Positions of dates: ``numbers`` (batch, time), or (1, time) where members share them.
 
-    Where members have some of the dates alone, ``dates`` (batch, some dates) says which of
-    shared ones. ``known`` keeps tables for others with the same numbers.
+    If members have only some of the shared dates, ``dates`` (batch, some dates) holds their
+    indices. ``known`` caches tables of sinusoids for all that share the numbers.
     """
 
     numbers: Tensor
@@ -45,20 +45,20 @@ class Positions:
 
     def sinusoids(self, channels: int, period: float) -> Tensor:
         """Sinusoids (batch or 1, time, channel) of all dates."""
-        found = self.known.get((channels, period))
-        if found is None:
-            found = self.known[channels, period] = sinusoid(self.numbers, channels, period)
-        return found
+        table = self.known.get((channels, period))
+        if table is None:
+            table = self.known[channels, period] = sinusoid(self.numbers, channels, period)
+        return table
 
     def at_dates(self, table: Tensor) -> Tensor:
-        """What stands in a table (batch or 1, time, feature) at the dates that members have."""
+        """Rows of a table (batch or 1, time, feature) at the dates that members have."""
         return table if self.dates is None else functional.embedding(self.dates, table[0])
 
 
 def add_positions(rows: Tensor, position: Positions, mask: Tensor, period: float) -> Tensor:
     """Add sinusoids of the positions of a mask's dates to rows, in place.
 
-    ``rows`` (row, channel) must be nobody else's, as a normalisation's output is.
+    ``rows`` (row, channel) are changed, so no other tensor may share their memory.
     """
     table = position.table(rows.shape[-1], period)
     if len(rows) == mask.numel():
@@ -71,17 +71,17 @@ def add_positions(rows: Tensor, position: Positions, mask: Tensor, period: float
 def sinusoid(position: Tensor, channels: int, period: float) -> Tensor:
     """Sines and cosines of positions (...,) at wavelengths up to a period: (..., channel).
 
-    Vaswani et al. 2017, arXiv:1706.03762, with another longest wavelength.
+    After Vaswani et al. 2017, arXiv:1706.03762, who use a fixed longest wavelength.
     """
     index = torch.arange(channels, device=position.device)
-    # Angles of hundreds of radians: single precision would leave four digits of their sines.
+    # Angles reach hundreds of radians: single precision would keep only four digits of the sines.
     rate = period ** (-2 * (index // 2).double() / channels)
     angle = position.unsqueeze(-1) * rate
     return torch.where(index % 2 == 0, torch.sin(angle), torch.cos(angle)).to(position.dtype)
 
 
 def numbers_of(series: Series, config: NetworkConfig) -> Tensor | None:
-    """Positions (batch, time) of a series' dates as numbers, as the time encoding has it."""
+    """Positions (batch, time) of a series' dates as numbers, by the configured time encoding."""
     days = series.days
     match config.time_encoding:
         case "none":
@@ -94,16 +94,16 @@ def numbers_of(series: Series, config: NetworkConfig) -> Tensor | None:
             return _since_first(days, series.valid.any(dim=2))
         case "order":
             return (torch.arange(days.shape[1], device=days.device) + 1.0).expand_as(days)
-    # Weather has no dates of its own that growth could shift: it is what shifts them.
+    # Weather itself has no thermal time: its steps are equal in days.
     thermal = days if series.thermal is None else series.thermal
     return (thermal + days) / _THERMAL_UNIT
 
 
 def positions(position: Tensor | None, mask: Tensor) -> Positions | None:
-    """Positions (batch, time) of a mask's dates; those of others may be no numbers at all."""
+    """Positions (batch, time) of a mask's dates; masked positions may be NaN."""
     if position is None:
         return None
-    # A stride of 0 says that members share their dates: their sinusoids are computed once.
+    # A stride of 0 marks dates that all members share: their sinusoids are computed once.
     shared = position.stride(0) == 0 and len(position) > 0
     return Positions(position[:1] if shared else position.masked_fill(~mask, 0.0))
 
@@ -111,7 +111,7 @@ def positions(position: Tensor | None, mask: Tensor) -> Positions | None:
 def positions_of(
     position: Tensor | None, shared: Positions | None, part: Gathered
 ) -> Positions | None:
-    """Positions of the dates of some members, from those (batch, time) of all."""
+    """Select the positions of some members' dates from those (batch, time) of all members."""
     if position is None:
         return None
     if shared is not None:
@@ -121,15 +121,15 @@ def positions_of(
 
 
 def joined(positions: Sequence[Positions | None]) -> Positions | None:
-    """Positions of several series' dates, one series after the other."""
-    numbers = [one.numbers for one in positions if one is not None]
-    if not numbers:
+    """Concatenate the positions of several series' dates."""
+    parts = [part.numbers for part in positions if part is not None]
+    if not parts:
         return None
-    n = max(len(one) for one in numbers)
-    return Positions(torch.cat([one.expand(n, -1) for one in numbers], dim=1))
+    n = max(len(part) for part in parts)
+    return Positions(torch.cat([part.expand(n, -1) for part in parts], dim=1))
 
 
 def _since_first(days: Tensor, dated: Tensor) -> Tensor:
-    """Days since a member's first valid date: both (batch, time); 0 where it has none."""
+    """Days (batch, time) since a member's first valid date; 0 for a member without any."""
     first = torch.where(dated, days, torch.inf).amin(dim=1, keepdim=True)
     return torch.where(first.isfinite(), days - first, 0.0)

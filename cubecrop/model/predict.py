@@ -1,4 +1,4 @@
-"""From arrays to class probabilities, in blocks that stay in the processor's cache."""
+"""Class probabilities from arrays, computed in blocks that fit the processor's cache."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from cubecrop.checks import brief
 from cubecrop.errors import DeviceError
 from cubecrop.model.fast.folding import fold
+from cubecrop.model.fast.gathering import DATE_COST, block_size
 from cubecrop.model.probability_calibration import tempered
 from cubecrop.model.series import Batch, Series
 
@@ -31,54 +32,51 @@ __all__ = [
 
 Precision = Literal["float32", "bfloat16"]
 
-#: Work in one go, in pixels on dates; a date costs as much as some of its pixels. Networks that
-#: keep series apart cut it into blocks that stay in the cache, for which they want a choice of
-#: members; the others take it as it is. A graphics card wants more at once.
-_ROWS = {"cpu": 65536, "cuda": 1_000_000}
-_ROWS_APART = {"cpu": 2_000_000, "cuda": 2_000_000}
-_A_DATE = 7
-#: Members come in multiples of these, so that kernels need no padding.
-_EVEN = 16
+#: Work of one batch, in pixels on dates. A graphics card needs larger batches than a processor.
+_WORK = {"cpu": 65536, "cuda": 1_000_000}
+#: The same for networks that encode each satellite series by itself: these cut a batch into
+#: blocks that fit the cache, and need many members to choose from.
+_WORK_APART = {"cpu": 2_000_000, "cuda": 2_000_000}
 _DEVICE = re.compile(r"cpu|cuda(:\d+)?")
 #: Just under the largest block, of 32 MiB, that glibc learns from; see mallopt(3).
 _LARGE_BLOCK = 30 * 2**20
 
 
 def usable_device(device: str | None = None) -> str:
-    """The device that is asked for; without one a graphics card where torch finds any.
+    """The requested device; by default a graphics card if torch finds one, else the CPU.
 
     Raises
     ------
     DeviceError
-        The device is not there.
+        Torch does not find the device.
     """
     check_device_name(device)
     n = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = ["cpu", *(["cuda"] if n else []), *(f"cuda:{i}" for i in range(n))]
+    available = ["cpu", *(["cuda"] if n else []), *(f"cuda:{i}" for i in range(n))]
     if device is None:
         return "cuda" if n else "cpu"
-    if device not in there:
+    if device not in available:
         raise DeviceError(
-            f"device is {device!r}, but torch {torch.__version__} finds {there} here. Choose one "
-            "of them, or none."
+            f"device is {device!r}, but torch {torch.__version__} finds {available} here. Choose "
+            "one of them, or None for the default."
         )
     return device
 
 
 def check_device_name(device: object) -> None:
-    """Raise `DeviceError` unless a device has a name that torch may know, here or on a worker."""
+    """Raise `DeviceError` unless this is a name of a device that may exist here or on a worker."""
     if device is not None and not (isinstance(device, str) and _DEVICE.fullmatch(device)):
         raise DeviceError(
             f"device is {brief(device)}, expected 'cpu', 'cuda' or 'cuda:0', or None for a "
-            "graphics card where there is one."
+            "graphics card if there is one."
         )
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread within.
+    """Let torch use one thread inside.
 
-    Sums of more threads differ in their last digit, and Dask runs as many tasks as there are
+    Sums of several threads differ in their last digit, and Dask runs as many tasks as there are
     cores.
     """
     before = torch.get_num_threads()
@@ -90,30 +88,30 @@ def one_thread() -> Iterator[None]:
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator keep freed blocks of some megabytes for what comes next.
+    """Let the allocator keep freed blocks of some megabytes for the next arrays.
 
-    glibc's gives such blocks back to the system and gets them back page by page, which can
-    take as long as the network itself, until a larger block was once freed. This one is never
-    touched.
+    By default glibc returns such blocks to the system and gets them back page by page, which can
+    take as long as the network itself. It keeps them after a larger block was freed once. The
+    large block here is allocated for that, and its memory is never touched.
     """
     np.empty(_LARGE_BLOCK, dtype=np.uint8)
 
 
 class Predictor:
-    """A network made ready to predict: evaluation mode, folded, on a device.
+    """A network prepared for prediction: in evaluation mode, folded, on a device.
 
     Parameters
     ----------
     network : CropNetwork
-        Stays as it is.
+        Is copied, not changed.
     device : str
-        Where to compute.
+        Device that computes.
     temperature : float
-        Probabilities are those of logits divided by it.
+        Divides the logits before the softmax.
     precision : {"float32", "bfloat16"}
-        Of products of matrices. ``"bfloat16"`` moves probabilities by some thousandths, of
-        single pixels by some hundredths; on a processor with AVX-512 BF16 it is no quicker, as
-        narrow networks spend their time elsewhere.
+        Precision of matrix products. ``"bfloat16"`` changes probabilities of parcels by some
+        thousandths, and of single pixels by some hundredths. On a processor with AVX-512 BF16 it
+        is not faster, as narrow networks spend little time in matrix products.
     """
 
     def __init__(
@@ -135,7 +133,7 @@ class Predictor:
         keep_freed_memory()
 
     def __call__(self, arrays: SampleArrays) -> NDArray[np.float32]:
-        """Class probabilities (parcel, class) float32; NaN where nothing can be predicted."""
+        """Class probabilities (parcel, class) float32; NaN for parcels without prediction."""
         out = self.each(
             arrays,
             lambda batch: torch.softmax(self.network(batch).float(), dim=1),
@@ -144,59 +142,59 @@ class Predictor:
         return tempered(out, self.temperature)
 
     def logits(self, arrays: SampleArrays) -> NDArray[np.float32]:
-        """Logits (parcel, class) float32; NaN where nothing can be predicted."""
+        """Logits (parcel, class) float32; NaN for parcels without prediction."""
         return self.each(arrays, self.network, self.network.config.n_classes)
 
     def each(
         self, arrays: SampleArrays, compute: Callable[[Batch], Tensor], width: int
     ) -> NDArray[np.float32]:
-        """What a function gives (parcel, width) of all parcels that can be predicted."""
+        """Apply a function to batches: (parcel, width), NaN for parcels without prediction."""
         n = len(arrays)
         out = np.full((n, width), np.nan, dtype=np.float32)
-        low = torch.autocast(
+        precision = torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"
         )
-        with torch.inference_mode(), one_thread(), low:
+        with torch.inference_mode(), one_thread(), precision:
             for part in self._parts(arrays, n):
                 batch = as_batch(arrays.take(part)).to(self.device)
-                able = self.network.predictable(batch)
-                if not able.any():
+                predictable = self.network.predictable(batch)
+                if not predictable.any():
                     continue
-                found = compute(batch if able.all() else batch.take(able))
-                out[part][able.cpu().numpy()] = found.float().cpu().numpy()
+                values = compute(batch if predictable.all() else batch.take(predictable))
+                out[part][predictable.cpu().numpy()] = values.float().cpu().numpy()
         return out
 
     def _parts(self, arrays: SampleArrays, n: int) -> Iterator[slice]:
         per_member = sum(
-            one.valid.shape[1] * (one.valid.shape[2] + _A_DATE) for one in arrays.series.values()
+            sensor.valid.shape[1] * (sensor.valid.shape[2] + DATE_COST)
+            for sensor in arrays.series.values()
         )
         apart = self.network.config.fusion in {"late", "decision"}
-        rows = (_ROWS_APART if apart else _ROWS)[self.device.type]
-        step = max(1, rows // max(per_member, 1))
-        step -= step % _EVEN if step > _EVEN else 0
+        step = block_size((_WORK_APART if apart else _WORK)[self.device.type], per_member)
         for start in range(0, n, step):
             yield slice(start, min(start + step, n))
 
 
 def as_batch(arrays: SampleArrays) -> Batch:
-    """Arrays as tensors that share their memory where they can."""
+    """Arrays as tensors, which share the arrays' memory where possible."""
 
     def tensor(array: NDArray[np.float32] | None) -> Tensor | None:
         return None if array is None else torch.from_numpy(np.ascontiguousarray(array))
 
     return Batch(
-        {name: _series(one) for name, one in arrays.series.items()},
+        {name: _series(sensor) for name, sensor in arrays.series.items()},
         tensor(arrays.geometry),
         tensor(arrays.terrain),
     )
 
 
-def _series(one: SensorArrays) -> Series:
-    # A stride of 0 says that all share their dates, which spares work on them.
-    days = torch.from_numpy(np.array(one.days)).expand(len(one.values), -1)
+def _series(sensor: SensorArrays) -> Series:
+    # A stride of 0 marks dates that all members share, so that they are encoded only once.
+    days = torch.from_numpy(np.array(sensor.days)).expand(len(sensor.values), -1)
+    thermal = sensor.thermal
     return Series(
-        torch.from_numpy(np.ascontiguousarray(one.values)),
-        torch.from_numpy(np.ascontiguousarray(one.valid)),
+        torch.from_numpy(np.ascontiguousarray(sensor.values)),
+        torch.from_numpy(np.ascontiguousarray(sensor.valid)),
         days,
-        None if one.thermal is None else torch.from_numpy(np.ascontiguousarray(one.thermal)),
+        None if thermal is None else torch.from_numpy(np.ascontiguousarray(thermal)),
     )

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say, and sets of crops that hold the true one."""
+"""Calibrated probabilities, and sets of crops that contain the true one with a known share."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ __all__ = ["Calibration", "calibration_text", "tempered"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Calibration:
-    """What validation parcels say of a network's probabilities.
+    """Probability calibration of a network on its validation parcels.
 
     Parameters
     ----------
     temperature : float
-        Logits are divided by it: above 1 the network was too sure. Guo et al. 2017,
+        Divides the logits. Above 1 the network was overconfident. Guo et al. 2017,
         arXiv:1706.04599.
     alpha : float
-        Share of parcels whose crop may lie outside their crop set.
+        Share of parcels whose crop may be missing from their crop set.
     threshold : float
-        A crop of at least this probability is in the set (split conformal prediction with
+        A crop with at least this probability is in the set (split conformal prediction with
         the LAC score; Sadinle et al. 2019, doi:10.1080/01621459.2017.1395341).
     n : int
-        Validation parcels that this rests on.
+        Number of validation parcels.
     """
 
     temperature: float
@@ -41,7 +41,7 @@ class Calibration:
     n: int
 
     def __post_init__(self) -> None:
-        # As a file holds them: an int has another digest than the float that is read back.
+        # A file stores floats: an int here would have another digest than the float read back.
         for name in ("temperature", "alpha", "threshold"):
             object.__setattr__(self, name, float(getattr(self, name)))
         if not (
@@ -50,7 +50,7 @@ class Calibration:
             and 0 <= self.threshold <= 1
             and self.n > 0
         ):
-            raise ModelFormatError(f"this is not a calibration: {self}.")
+            raise ModelFormatError(f"this is not a valid probability calibration: {self}.")
 
     def crop_sets(self, probability: NDArray[np.float32]) -> NDArray[np.bool_]:
         """Which crops are in the set.
@@ -63,8 +63,8 @@ class Calibration:
         Returns
         -------
         numpy.ndarray
-            (…, crop) bool. The most probable crop is always in; a set without a prediction
-            is empty.
+            (…, crop) bool. A set always contains the most probable crop; without a prediction
+            the set is empty.
         """
         known = np.isfinite(probability).all(axis=-1, keepdims=True)
         values = np.where(known, probability, -1)
@@ -83,14 +83,14 @@ class Calibration:
 
 
 def calibration_text(calibration: Calibration | None) -> str:
-    """A calibration in words: "temperature 1.3, crop sets at 0.9", or "uncalibrated"."""
+    """Describe a calibration: "temperature 1.3, crop sets at 0.9", or "uncalibrated"."""
     if calibration is None:
         return "uncalibrated"
     return f"temperature {calibration.temperature:.3g}, crop sets at {1 - calibration.alpha:.3g}"
 
 
 def tempered(probability: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
-    """Probabilities (…, crop) whose logits are divided by a temperature; NaN stays NaN."""
+    """Divide the logits of probabilities (…, crop) by a temperature; NaN stays NaN."""
     if temperature == 1:
         return probability
     logits = np.log(np.maximum(probability, np.float32(1e-30))) / temperature

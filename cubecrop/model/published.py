@@ -1,12 +1,12 @@
-"""Weights of the reference code: PSE+TAE and PSE+L-TAE of Garnot, Landrieu and colleagues.
+"""Weights of the published code: PSE+TAE and PSE+L-TAE of Garnot, Landrieu and colleagues.
 
 A checkpoint folder holds ``conf.json``, the options of a training, and ``Fold_k/model.pth.tar``,
-a dict whose ``state_dict`` has the weights. Sizes are read off the weights, and checked against
-the options where these name them; switches that leave no trace in the weights (pooling, the
-period and kind of positions) come from the options, with the reference's defaults.
+a dict whose ``state_dict`` has the weights. Sizes are taken from the weights, and compared with
+the options that state them. Options that the weights do not show (pooling, the period and kind of
+positions) are read from ``conf.json``, with the defaults of the published code.
 
 ================================================  =======================================
-there                                             here
+published code                                    cubecrop
 ================================================  =======================================
 ``spatial_encoder.mlp1.{i}.lin``, ``.bn``         ``encoders.S.pixels.{3i}``, ``.{3i+1}``
 ``spatial_encoder.mlp2.{3i}``, ``.{3i+1}``        ``encoders.S.sets.{3i}``, ``.{3i+1}``
@@ -52,8 +52,9 @@ __all__ = ["Normalisation", "read_published"]
 
 Normalisation = tuple["ArrayLike", "ArrayLike"]
 
-#: Name there, as a pattern, and here; ``%d`` is three times the number in the pattern, plus
-#: the last entry: a layer there is a linear layer, a normalisation and a ReLU in one.
+#: Pattern of a name in the published code, and the name in cubecrop. ``%d`` stands for three times
+#: the number in the pattern, plus the last entry: a layer of the published code combines a linear
+#: layer, a normalisation and a ReLU.
 _RENAMED: Final = (
     (r"spatial_encoder\.mlp1\.(\d+)\.lin\.", "encoders.sentinel2.pixels.%d.", 0),
     (r"spatial_encoder\.mlp1\.(\d+)\.bn\.", "encoders.sentinel2.pixels.%d.", 1),
@@ -116,7 +117,8 @@ def _options(folder: Path) -> dict[str, Any]:
         options = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise ModelFormatError(
-            f"{folder} is no checkpoint folder of the reference code: it has no readable conf.json."
+            f"{folder} is not a checkpoint folder of the published code: it has no readable "
+            "conf.json."
         ) from error
     except (ValueError, RecursionError) as error:
         raise ModelFormatError(f"{path} is not JSON: {error}.") from error
@@ -124,7 +126,7 @@ def _options(folder: Path) -> dict[str, Any]:
         raise ModelFormatError(f"{path} holds a {type(options).__name__}, expected an object.")
     if options.get("gru") or options.get("tcnn"):
         raise ModelFormatError(
-            f"{folder} holds a GRU or a TempCNN; weights of PSE+TAE and PSE+L-TAE are read."
+            f"{folder} holds a GRU or a TempCNN, expected weights of PSE+TAE or PSE+L-TAE."
         )
     return options
 
@@ -132,12 +134,12 @@ def _options(folder: Path) -> dict[str, Any]:
 def _checkpoint(folder: Path, fold: int) -> Path:
     path = folder / f"Fold_{fold}" / _CHECKPOINT
     if not path.is_file():
-        there = sorted(
+        folds = sorted(
             file.parent.name for file in folder.glob(f"Fold_*/{_CHECKPOINT}") if file.is_file()
         )
         raise ModelFormatError(
-            f"{folder} has no {path.parent.name}/{path.name}, but of folds {there or 'none'}. "
-            "Choose one with `fold=`."
+            f"{folder} has no {path.parent.name}/{path.name}; it has weights of "
+            f"{', '.join(folds) or 'no fold'}. Choose one with `fold=`."
         )
     return path
 
@@ -145,25 +147,25 @@ def _checkpoint(folder: Path, fold: int) -> Path:
 def _weights(path: Path) -> dict[str, Tensor]:
     """The state dict of a checkpoint; nothing in the file is executed."""
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
-        # What torch says ends in the advice to load it all the same.
+        # The message of torch is left out: it advises to load the file all the same.
         raise ModelFormatError(
-            f"{path} is damaged, or holds more than weights, which is never read "
-            f"({type(error).__name__}). Save its `state_dict` alone: "
+            f"{path} is damaged, or holds more than weights, which cubecrop does not read "
+            f"({type(error).__name__}). Save only its `state_dict`: "
             "`torch.save({'state_dict': model.state_dict()}, path)`."
         ) from error
-    state = found.get("state_dict") if isinstance(found, dict) else None
+    state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise ModelFormatError(f"{path} has no 'state_dict' of weights.")
+        raise ModelFormatError(f"{path} has no 'state_dict' with weights.")
     return {str(key).removeprefix("module."): value for key, value in state.items()}
 
 
 def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> NetworkConfig:
-    """Sizes from the weights, switches from the options."""
+    """The configuration: sizes from the weights, the rest from the options."""
     pixel = _widths(weights, r"spatial_encoder\.mlp1\.(\d+)\.lin\.weight")
     sets = _widths(weights, r"spatial_encoder\.mlp2\.(\d+)\.weight")
-    # With one width there, heads are summarised as they are.
+    # With a single width in mlp3, the heads' outputs are not transformed.
     summary = _widths(weights, r"temporal_encoder\.mlp\.(\d+)\.weight") or (
         weights["temporal_encoder.outlayernorm.weight"].shape[0],
     )
@@ -177,9 +179,9 @@ def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Networ
     inner, width = keys.shape
     heads = weights["temporal_encoder.attention_heads.Q"].shape[0] if light else summary[0] // width
     if not light and weights["temporal_encoder.attention_heads.fc2.1.weight"].shape[0] != inner:
-        raise ValueError("fc2 is not of the size of all heads together, an early form of the TAE")
+        raise ValueError("fc2 is smaller than all heads together, as in an early form of the TAE")
     norm = weights.get("temporal_encoder.inconv.1.weight")
-    # There any other word, or none, is the number of the date.
+    # In the published code any other value means the number of the date.
     positions = options.get("positions", "bespoke")
     by_days = positions == "bespoke" or isinstance(positions, list)
     n_geometry = sets[0] - pixel[-1] * len(statistics)
@@ -213,21 +215,21 @@ def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Networ
 
 
 def _agree(options: Mapping[str, Any], sizes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise where options name sizes that the weights do not have."""
-    for name, found in sizes.items():
+    """Raise if options state sizes that the weights do not have."""
+    for name, actual in sizes.items():
         stated = options.get(name)
         if isinstance(stated, str):
             stated = [int(number) for number in re.findall(r"\d+", stated)]
         if stated is None:
             continue
-        # The first width of mlp2 is stated without the geometry by some versions.
+        # Some versions state the first width of mlp2 without the geometry.
         rest = slice(1, None) if name == "mlp2" else slice(None)
-        if list(stated)[rest] != list(found)[rest]:
-            raise ValueError(f"conf.json says {name} = {stated}, the weights have {list(found)}")
+        if list(stated)[rest] != list(actual)[rest]:
+            raise ValueError(f"conf.json says {name} = {stated}, the weights have {list(actual)}")
 
 
 def _widths(weights: Mapping[str, Tensor], pattern: str) -> tuple[int, ...]:
-    """Widths of a stack of linear layers; normalisations among them have one dimension."""
+    """Widths of a stack of linear layers; its normalisations have one dimension and are skipped."""
     layers = {
         int(match[1]): value
         for key, value in weights.items()
@@ -248,7 +250,7 @@ def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 renamed = start + key[match.end() :]
                 break
         else:
-            raise ValueError(f"weight {key!r} is not known")
+            raise ValueError(f"weight {key!r} is unknown")
         if ".widen.linear.weight" in renamed:
             value = value.squeeze(-1)
         elif ".widen.norm." in renamed and value.ndim == 2:
@@ -264,16 +266,16 @@ def _bands(n: int) -> tuple[str, ...]:
 
 
 def _pair(pair: Normalisation, n: int, what: str) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (feature,), from one number for all or one a feature."""
+    """Mean and deviation (feature,), from one number for all features or one for each."""
     try:
-        mean, deviation = (np.asarray(one, dtype=np.float64) for one in pair)
+        mean, deviation = (np.asarray(part, dtype=np.float64) for part in pair)
     except (TypeError, ValueError) as error:
         raise ModelFormatError(f"{what} is not a mean and a deviation: {error}.") from error
     if mean.ndim > 1 or deviation.ndim > 1:
         raise ModelFormatError(
-            f"{what} has shapes {mean.shape} and {deviation.shape}, expected () or ({n},). Where "
-            "it differs by date, standardise the samples before, and give none: "
-            "`(reflectance - mean) / deviation`."
+            f"{what} has shapes {mean.shape} and {deviation.shape}, expected () or ({n},). If it "
+            f"differs by date, standardise the samples, `(reflectance - mean) / deviation`, and "
+            f"leave {what} out."
         )
     numbers = np.isfinite(mean).all() and np.isfinite(deviation).all() and (deviation > 0).all()
     if not {mean.size, deviation.size} <= {1, n} or not numbers:
@@ -281,5 +283,5 @@ def _pair(pair: Normalisation, n: int, what: str) -> tuple[Tensor, Tensor]:
             f"{what} has {mean.size} means and {deviation.size} deviations, expected 1 or {n} of "
             "each, finite, and deviations above 0."
         )
-    mean, deviation = (np.broadcast_to(one, n).astype("f4") for one in (mean, deviation))
+    mean, deviation = (np.broadcast_to(part, n).astype("f4") for part in (mean, deviation))
     return torch.from_numpy(mean), torch.from_numpy(deviation)

@@ -1,4 +1,4 @@
-"""What a model remembers of its training, and season windows in words."""
+"""A model's record of its training, and season windows in words."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["TrainingRecord", "Window", "read_window", "window_text"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """What a model learned from: archives, years, bboxes (degrees), parcels by class, seed.
+    """Training data of a model: archives, years, bboxes (degrees), parcels by class, seed.
 
-    ``windows`` and ``composites`` are those of the samples, where these were of several.
-    ``validation`` are parcels by class that chose the epoch (``best_epoch`` of ``epochs``) and
-    calibrated the model, ``held_out`` those that were only scored.
+    ``windows`` and ``composites`` are those of the samples, if these had several. ``validation``
+    counts the parcels of each class that chose the epoch (``best_epoch`` of ``epochs``) and
+    calibrated the probabilities. ``held_out`` counts those that were only scored.
     """
 
     archives: tuple[str, ...] = ()
@@ -53,23 +53,24 @@ class TrainingRecord:
 
 
 def read_window(raw: Sequence[Sequence[int]]) -> Window:
-    """A window from JSON types; TypeError or ValueError where it is none."""
+    """Read a window from JSON types; TypeError or ValueError if it is not a window."""
     (from_year, from_month, from_day), (to_year, to_month, to_day) = raw
     window = (
         (int(from_year), int(from_month), int(from_day)),
         (int(to_year), int(to_month), int(to_day)),
     )
     for years, month, day in window:
-        dt.date(2000 + 4 * years, month, day)  # of leap years: 29 February is every year's last
+        dt.date(2000 + 4 * years, month, day)  # a leap year, since 29 February is allowed
     return window
 
 
 def window_text(window: Window) -> str:
-    """A window for people: "09-01 of the year -1 to 10-31"."""
+    """A window as text: "09-01 of the year -1 to 10-31"."""
 
-    def day(one: tuple[int, int, int]) -> str:
-        year = "" if one[0] == 0 else f" of the year {one[0]:+d}"
-        known = "the end of February" if one[1:] == (2, 29) else f"{one[1]:02d}-{one[2]:02d}"
-        return known + year
+    def day(date: tuple[int, int, int]) -> str:
+        years, *month_day = date
+        year = "" if years == 0 else f" of the year {years:+d}"
+        text = "the end of February" if month_day == [2, 29] else "{:02d}-{:02d}".format(*month_day)
+        return text + year
 
     return f"{day(window[0])} to {day(window[1])}"

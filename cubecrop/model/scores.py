@@ -1,4 +1,4 @@
-"""What a model remembers of how it was scored: JSON types with names."""
+"""Scores that a model keeps, as named JSON types."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ClassScores(TypedDict):
 
 
 class Difference(TypedDict):
-    """Accuracy of the network less that of the random forest, on the same parcels."""
+    """Accuracy of the network minus that of the random forest, on the same parcels."""
 
     accuracy: float
     interval: list[float]
@@ -41,10 +41,10 @@ class Difference(TypedDict):
 class PartScores(TypedDict):
     """Scores of one part of the parcels, each 0 to 1.
 
-    ``intervals`` are 95 % intervals [low, high] by score. ``per_class`` goes by class name.
-    ``confusion`` has true classes as rows and predicted ones as columns, both in the order of
-    the nomenclature; a parcel without prediction is in no column. ``difference`` stands with
-    the random forest's. The first four are always there.
+    ``intervals`` are 95 % intervals [low, high] by score. ``per_class`` has scores by class name.
+    ``confusion`` has true classes as rows and predicted classes as columns, both in the order of
+    the nomenclature; it does not count parcels without prediction. ``difference`` is given with
+    the scores of the random forest. The first four are always present.
     """
 
     n: float
@@ -64,18 +64,18 @@ def part_scores(
     *,
     groups: Sequence[object] | None = None,
 ) -> PartScores:
-    """Score predictions; arguments as for `cubecrop.metrics.intervals`, classes by name."""
-    one = scores(truth, predicted, len(names))
+    """Score predictions; arguments as for `cubecrop.metrics.intervals`, and the classes' names."""
+    result = scores(truth, predicted, len(names))
     ends = intervals(truth, predicted, len(names), groups=groups)
     rows = zip(
-        one.per_class_n, one.per_class_precision, one.per_class_recall, one.per_class_f1,
-        strict=True,
+        result.per_class_n, result.per_class_precision, result.per_class_recall,
+        result.per_class_f1, strict=True,
     )  # fmt: skip
     return {
-        "n": float(one.n),
-        "accuracy": one.accuracy,
-        "macro_f1": one.macro_f1,
-        "mean_iou": one.mean_iou,
+        "n": float(result.n),
+        "accuracy": result.accuracy,
+        "macro_f1": result.macro_f1,
+        "mean_iou": result.mean_iou,
         "intervals": {name: list(ends[name]) for name in SCORE_NAMES},
         "per_class": {
             name: ClassScores(n=n, precision=_known(p), recall=_known(r), f1=_known(f))
@@ -91,34 +91,34 @@ def difference(value: float, interval: Interval) -> Difference:
 
 
 def read_part_scores(raw: Mapping[str, Any]) -> PartScores:
-    """Scores from JSON types; KeyError, TypeError or ValueError where these are none."""
-    found: PartScores = {
+    """Read scores from JSON types; KeyError, TypeError or ValueError if these are not scores."""
+    result: PartScores = {
         "n": float(raw["n"]),
         "accuracy": float(raw["accuracy"]),
         "macro_f1": float(raw["macro_f1"]),
         "mean_iou": float(raw["mean_iou"]),
     }
     if "intervals" in raw:
-        found["intervals"] = {name: _pair(raw["intervals"][name]) for name in SCORE_NAMES}
+        result["intervals"] = {name: _pair(raw["intervals"][name]) for name in SCORE_NAMES}
     if "per_class" in raw:
-        found["per_class"] = {
+        result["per_class"] = {
             str(name): ClassScores(
-                n=int(one["n"]),
-                precision=_number(one["precision"]),
-                recall=_number(one["recall"]),
-                f1=_number(one["f1"]),
+                n=int(values["n"]),
+                precision=_number(values["precision"]),
+                recall=_number(values["recall"]),
+                f1=_number(values["f1"]),
             )
-            for name, one in raw["per_class"].items()
+            for name, values in raw["per_class"].items()
         }
     if "confusion" in raw:
-        found["confusion"] = [[int(n) for n in row] for row in raw["confusion"]]
+        result["confusion"] = [[int(n) for n in row] for row in raw["confusion"]]
     if "difference" in raw:
-        one = raw["difference"]
-        found["difference"] = {
-            "accuracy": float(one["accuracy"]),
-            "interval": _pair(one["interval"]),
+        values = raw["difference"]
+        result["difference"] = {
+            "accuracy": float(values["accuracy"]),
+            "interval": _pair(values["interval"]),
         }
-    return found
+    return result
 
 
 def _known(value: float) -> float | None:

@@ -1,6 +1,6 @@
-"""Models brought to the workers of a cluster that share no disk with its client.
+"""Send models to the workers of a cluster that share no disk with its client.
 
-Apart from `cubecrop.model`, since importing ``distributed`` takes a second.
+`cubecrop.model` does not import this module, since importing ``distributed`` takes a second.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ __all__ = ["send_model"]
 
 
 def send_model(model: CropModel, client: Client) -> None:
-    """Bring a model to all workers of a cluster, and to those that join later.
+    """Send a model to all workers of a cluster, and to those that join later.
 
-    Maps and tables name their model by digest and folder. Workers that see the client's disk
-    read it there; call this for those that do not, before computing. Sending a model again
-    does nothing.
+    The graphs of maps and tables refer to their model by digest and folder. Workers that share
+    the client's disk read it there. If workers do not, call this function before computing.
+    Sending a model again does nothing.
 
     Parameters
     ----------
     model : CropModel
-        What was given to `classify` or `classify_parcels`.
+        The model that was passed to `classify` or `classify_parcels`.
     client : distributed.Client
-        Client of the cluster, not an asynchronous one.
+        Client of the cluster; an asynchronous one does not work.
     """
     name = f"cubecrop model {model.digest}"
     client.register_plugin(
@@ -43,7 +43,7 @@ def send_model(model: CropModel, client: Client) -> None:
 
 
 class _SentModel(WorkerPlugin):
-    """Puts the files of a model into a worker's memory."""
+    """Keeps the files of a model in a worker's memory."""
 
     idempotent = True
 

@@ -1,7 +1,7 @@
 """Temporal encoders that read dates one after another: TempCNN, GRU and Transformer.
 
-They take and give what `cubecrop.model.temporal` says; none of them attends in a way that
-could be told by date and head, so their attention is None.
+Inputs and outputs are those of `cubecrop.model.temporal`. None of these encoders has attention by
+date and head, so their attention is None.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from cubecrop.model.layers import RowNorm, dense, lean, mlp
+from cubecrop.model.layers import RowNorm, checkpointed, dense, mlp
 from cubecrop.model.positions import add_positions
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class _SequenceEncoder(nn.Module):
     def ordered(
         self, embedding: Tensor, mask: Tensor, days: Tensor, position: Positions | None
     ) -> tuple[Tensor, Tensor]:
-        """(batch, date, embedding) by day, and (batch, date) bool which of them are real."""
+        """Embeddings (batch, date, embedding) by day, and (batch, date) bool, False = padding."""
         x = self.norm_in(embedding)
         if position is not None:
             x = add_positions(x, position, mask, self.period)
@@ -51,8 +51,8 @@ class _SequenceEncoder(nn.Module):
 class TemporalConvolution(_SequenceEncoder):
     """Convolutions over the dates in order, then their mean (TempCNN).
 
-    Pelletier et al. 2019, doi:10.3390/rs11050523, with a mean over valid dates in place of
-    the layer that ties it to one number of dates.
+    After Pelletier et al. 2019, doi:10.3390/rs11050523. A mean over valid dates replaces their
+    dense layer, which needs a fixed number of dates.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -97,10 +97,10 @@ class BidirectionalGru(_SequenceEncoder):
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
-        return self.out(self.dropout(lean(self._last, x, real))), None
+        return self.out(self.dropout(checkpointed(self._last, x, real))), None
 
     def _last(self, x: Tensor, real: Tensor) -> Tensor:
-        """States (batch, width of both) after the last date of each way."""
+        """States (batch, width of both) after the last date in each direction."""
         lengths = real.sum(dim=1).cpu()
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
         _, last = self.units(packed)  # (direction, batch, width)
@@ -132,9 +132,9 @@ class Transformer(_SequenceEncoder):
     ) -> tuple[Tensor, None]:
         """Summarise series; see `cubecrop.model.temporal`."""
         x, real = self.ordered(embedding, mask, days, position)
-        return self.out(lean(self._mean, x, real)), None
+        return self.out(checkpointed(self._mean, x, real)), None
 
     def _mean(self, x: Tensor, real: Tensor) -> Tensor:
-        """Mean (batch, embedding) over the dates behind the layers."""
+        """Mean (batch, embedding) over the dates of the layers' output."""
         x = self.layers(x, src_key_padding_mask=~real).masked_fill(~real.unsqueeze(-1), 0.0)
         return x.sum(dim=1) / real.sum(dim=1, keepdim=True)

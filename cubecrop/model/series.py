@@ -1,4 +1,4 @@
-"""Batches of series as tensors, and how a series is brought to other dates."""
+"""Batches of series as tensors, and the resampling of a series to other dates."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Batch", "Series", "interpolate", "resample_thermal"]
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A batch of one series' pixel sets.
+    """A batch of pixel sets of one satellite series or of weather.
 
     Parameters
     ----------
     values : Tensor
-        (batch, time, pixel, band) float32 in the series' unit; anything where not valid. Or
-        packed, (valid pixel, band): those of valid pixels alone, in their order, which training
-        draws so that nothing is computed for the others.
+        (batch, time, pixel, band) float32 in the sensor's unit; any value where not valid. Or
+        packed, (valid pixel, band), in order: training draws only valid pixels, so that nothing
+        is computed for the others.
     valid : Tensor
         (batch, time, pixel) bool.
     days : Tensor
@@ -43,17 +43,17 @@ class Series:
             return self.spread().take(index)
         thermal = None if self.thermal is None else self.thermal[index]
         valid, days = self.valid[index], self.days
-        # A stride of 0 says that members share their days, and goes on saying so.
+        # A stride of 0 marks days that all members share; the result keeps the mark.
         days = days[:1].expand(len(valid), -1) if days.stride(0) == 0 else days[index]
         return Series(self.values[index], valid, days, thermal)
 
     @property
     def packed(self) -> bool:
-        """Whether there are values of valid pixels alone."""
+        """Whether ``values`` are packed, (valid pixel, band)."""
         return self.values.dim() == 2
 
     def spread(self) -> Series:
-        """The same with values (batch, time, pixel, band), 0 where not valid."""
+        """The same series with unpacked values (batch, time, pixel, band), 0 where not valid."""
         if not self.packed:
             return self
         values = self.values.new_zeros(*self.valid.shape, self.values.shape[1])
@@ -61,14 +61,14 @@ class Series:
         return replace(self, values=values)
 
     def keep(self, members: Tensor) -> Series:
-        """Members by a mask (batch,) bool; the others lose every pixel, and stay."""
+        """Mask all pixels of the members outside a mask (batch,) bool; no member is removed."""
         valid = self.valid & members[:, None, None]
         if not self.packed:
             return replace(self, valid=valid)
         return replace(self, values=self.values[valid[self.valid]], valid=valid)
 
     def to(self, device: str | torch.device) -> Series:
-        """The same on a device."""
+        """The same series on a device."""
         thermal = None if self.thermal is None else self.thermal.to(device)
         return Series(self.values.to(device), self.valid.to(device), self.days.to(device), thermal)
 
@@ -80,7 +80,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a network takes: series by name, and features of the parcels.
+    """Input of a network: series by name, and features of the parcels.
 
     ``geometry`` and ``terrain`` are (batch, feature) float32, NaN where unknown.
     """
@@ -95,24 +95,24 @@ class Batch:
     def take(self, index: Tensor) -> Batch:
         """Some members, by mask or position."""
         return Batch(
-            {name: one.take(index) for name, one in self.series.items()},
+            {name: series.take(index) for name, series in self.series.items()},
             None if self.geometry is None else self.geometry[index],
             None if self.terrain is None else self.terrain[index],
         )
 
     def to(self, device: str | torch.device) -> Batch:
-        """The same on a device."""
+        """The same batch on a device."""
         return Batch(
-            {name: one.to(device) for name, one in self.series.items()},
+            {name: series.to(device) for name, series in self.series.items()},
             None if self.geometry is None else self.geometry.to(device),
             None if self.terrain is None else self.terrain.to(device),
         )
 
 
 def interpolate(series: Series, days: Tensor) -> tuple[Tensor, Tensor]:
-    """Each pixel's values at other days, in a straight line between its valid dates.
+    """Interpolate each pixel linearly between its valid dates, to other days.
 
-    Before the first and after the last valid date the nearest counts.
+    Before the first and after the last valid date, the value of the nearest date is taken.
 
     Parameters
     ----------
@@ -151,13 +151,13 @@ def interpolate(series: Series, days: Tensor) -> tuple[Tensor, Tensor]:
     start = when.gather(1, left.flatten(1)).view_as(left)
     gap = when.gather(1, right.flatten(1)).view_as(left) - start
     share = ((days[:, :, None] - start) / gap.clamp_min(1e-6)).clamp(0, 1)[..., None]
-    one = values.gather(1, left[..., None].expand(-1, -1, -1, bands))
-    other = values.gather(1, right[..., None].expand(-1, -1, -1, bands))
-    return one + share * (other - one), known
+    earlier = values.gather(1, left[..., None].expand(-1, -1, -1, bands))
+    later = values.gather(1, right[..., None].expand(-1, -1, -1, bands))
+    return earlier + share * (later - earlier), known
 
 
 def resample_thermal(series: Series, step: float) -> Series:
-    """Series at equal steps of thermal time: mean of what is valid in each step.
+    """Resample a series to equal steps of thermal time: the mean of each step's valid values.
 
     Parameters
     ----------
@@ -184,12 +184,12 @@ def resample_thermal(series: Series, step: float) -> Series:
     values = torch.where(series.valid[..., None], series.values, 0.0)
     total = values.new_zeros(batch * n, pixels, bands).index_add(0, flat, values.flatten(0, 1))
     count = weight.new_zeros(batch * n, pixels).index_add(0, flat, weight.flatten(0, 1))
-    there = dated.to(weight.dtype).flatten()
-    dates = there.new_zeros(batch * n).index_add(0, flat, there).clamp_min(1)
+    dated_weight = dated.to(weight.dtype).flatten()
+    dates = dated_weight.new_zeros(batch * n).index_add(0, flat, dated_weight).clamp_min(1)
 
-    def mean_date(of: Tensor) -> Tensor:
-        summed = there.new_zeros(batch * n).index_add(
-            0, flat, torch.where(dated, of, 0.0).flatten()
+    def mean_date(times: Tensor) -> Tensor:
+        summed = dated_weight.new_zeros(batch * n).index_add(
+            0, flat, torch.where(dated, times, 0.0).flatten()
         )
         return (summed / dates).view(batch, n)
 

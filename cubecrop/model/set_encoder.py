@@ -1,7 +1,7 @@
-"""The pixel-set encoder: the pixels of a date become one embedding.
+"""The pixel-set encoder, which makes one embedding of a date's pixels.
 
-Only dates with a valid pixel are computed; in training only valid pixels are, so that no
-normalisation ever sees padding or cloud.
+Only dates with a valid pixel are computed. Training computes only valid pixels, so that padding
+and cloud never enter a normalisation's statistics.
 """
 
 from __future__ import annotations
@@ -23,15 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["PixelSetEncoder"]
 
-#: Below this share of valid pixels it is cheaper to gather them than to compute all.
+#: Below this share of valid pixels, gathering them is faster than computing all pixels.
 _WORTH_PACKING = 0.5
 
 
 class PixelSetEncoder(nn.Module):
     """Embeds the set of pixels of each date: shared layers, statistics, layers.
 
-    Carries the mean and deviation of the bands that it was trained on, and normalises by
-    them.
+    It standardises the bands with the mean and deviation of its training data.
 
     Garnot et al. 2020, arXiv:1911.07757, section 3.1.
     """
@@ -65,10 +64,9 @@ class PixelSetEncoder(nn.Module):
         Returns
         -------
         embedding : Tensor
-            (row, embedding), a row for each date that has a valid pixel, in order of batch
-            and time.
+            (row, embedding), one row per date with a valid pixel, in order of batch and time.
         mask : Tensor
-            (batch, time) bool, which dates those are.
+            (batch, time) bool, the dates with a valid pixel.
         """
         if series.packed:
             return self._embed_packed(series, extras)
@@ -85,7 +83,7 @@ class PixelSetEncoder(nn.Module):
         return self.sets(torch.cat(pooled, dim=1)), mask
 
     def _embed_packed(self, series: Series, extras: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Embed a series that has values of valid pixels alone."""
+        """Embed a packed series, which has values of valid pixels only."""
         counts = series.valid.sum(dim=-1)
         mask = counts > 0
         features = None if extras is None else extras[mask.nonzero()[:, 0]]
@@ -97,7 +95,7 @@ class PixelSetEncoder(nn.Module):
         return self.sets(torch.cat(pooled, dim=1)), mask
 
     def _pool(self, values: Tensor, valid: Tensor | None) -> list[Tensor]:
-        """Statistics (row, feature) of rows (row, pixel, band), a piece that fits a cache a go."""
+        """Statistics (row, feature) of rows (row, pixel, band), in pieces that fit the cache."""
         if self.training and valid is not None:
             return self._pool_packed(values, valid)
         if valid is not None and valid.float().mean() < _WORTH_PACKING:
@@ -109,7 +107,7 @@ class PixelSetEncoder(nn.Module):
         else:
             valid = torch.ones_like(values[..., 0], dtype=torch.bool) if valid is None else valid
             pieces = self._pieces(values, valid, self._pool_dense)
-        return [torch.cat(one) for one in zip(*pieces, strict=True)]
+        return [torch.cat(statistic) for statistic in zip(*pieces, strict=True)]
 
     @staticmethod
     def _pieces(
@@ -117,15 +115,15 @@ class PixelSetEncoder(nn.Module):
     ) -> list[list[Tensor]]:
         step = len(values) if values.is_cuda else max(1, PIECE // values.shape[1])
         rows = zip(torch.split(values, step), torch.split(valid, step), strict=True)
-        return [pool(row, ok) for row, ok in rows]
+        return [pool(pixels, mask) for pixels, mask in rows]
 
     def _normalised(self, values: Tensor) -> Tensor:
         return values if self.folded else (values - self.mean) / self.deviation
 
     def weight_of_singles(self) -> Tensor:
-        """Weights of the first layer behind the statistics, for sets of one pixel.
+        """Weights of the first layer after the statistics, for sets of one pixel.
 
-        Such a pixel is its own mean and extremes, and deviates by nothing.
+        Mean, maximum and minimum of a single pixel are its value; its deviation is 0.
         """
         weight = cast("Tensor", self.sets[0].weight)
         width = cast("nn.Linear", self.pixels[-3]).out_features
@@ -146,28 +144,28 @@ class PixelSetEncoder(nn.Module):
         return self.sets[1:](out)  # type: ignore[no-any-return]
 
     def _pool_packed(self, values: Tensor, valid: Tensor) -> list[Tensor]:
-        """Statistics (row, feature) of the layers' output over valid pixels, gathered first."""
+        """Statistics (row, feature) of the layers' output; valid pixels are gathered first."""
         return self._statistics_of(values[valid], valid.sum(dim=1))
 
     def _statistics_of(self, values: Tensor, counts: Tensor) -> list[Tensor]:
-        """The same of pixels (valid pixel, band), of which each row has ``counts`` (row,)."""
-        # Moments are those behind the last ReLU, which they compute piece by piece.
-        alone = {"mean", "std"} >= set(self.statistics) and "std" in self.statistics
-        layers = self.pixels[:-1] if alone else self.pixels
+        """Statistics of packed pixels (valid pixel, band); ``counts`` (row,) pixels in each row."""
+        # `Moments` applies the last ReLU itself, piece by piece.
+        only_moments = {"mean", "std"} >= set(self.statistics) and "std" in self.statistics
+        layers = self.pixels[:-1] if only_moments else self.pixels
         pixels = layers(self._normalised(values))  # (valid pixel, feature)
-        found = {}
+        statistics = {}
         if "std" in self.statistics:
             moments: Any = Moments.apply(pixels, counts)  # type: ignore[no-untyped-call]
-            found["mean"], found["std"] = moments
+            statistics["mean"], statistics["std"] = moments
         elif "mean" in self.statistics:
             empty = pixels.new_zeros(len(counts), pixels.shape[1])
-            found["mean"] = empty.index_add(0, row_of(counts), pixels) / counts.unsqueeze(1)
+            statistics["mean"] = empty.index_add(0, row_of(counts), pixels) / counts.unsqueeze(1)
         for name in {"max", "min"} & set(self.statistics):
-            found[name] = torch.segment_reduce(pixels, name, lengths=counts, unsafe=True)
-        return [found[name] for name in self.statistics]
+            statistics[name] = torch.segment_reduce(pixels, name, lengths=counts, unsafe=True)
+        return [statistics[name] for name in self.statistics]
 
     def _pool_dense(self, values: Tensor, valid: Tensor) -> list[Tensor]:
-        """The same with every pixel computed, those that are not valid weighed by zero."""
+        """Like `_pool_packed`, but all pixels are computed and invalid ones get weight 0."""
         rows, size = valid.shape
         whole = bool(valid.all())
         if not whole:
@@ -176,14 +174,14 @@ class PixelSetEncoder(nn.Module):
         weight = valid.to(pixels.dtype).unsqueeze(1)  # (row, 1, pixel)
         n = weight.sum(dim=2)  # (row, 1)
         mean = torch.bmm(weight, pixels).squeeze(1) / n
-        found = {"mean": mean}
+        statistics = {"mean": mean}
         for name, sign in (("max", 1.0), ("min", -1.0)):
             if name in self.statistics:
                 signed = pixels * sign
                 if not whole:
                     signed = signed.masked_fill(~valid.unsqueeze(-1), -torch.inf)
-                found[name] = signed.amax(dim=1) * sign
+                statistics[name] = signed.amax(dim=1) * sign
         if "std" in self.statistics:
             squares = torch.bmm(weight, (pixels - mean.unsqueeze(1)).square())
-            found["std"] = sample_deviation(squares.squeeze(1), n)
-        return [found[name] for name in self.statistics]
+            statistics["std"] = sample_deviation(squares.squeeze(1), n)
+        return [statistics[name] for name in self.statistics]

@@ -1,4 +1,4 @@
-"""ModelSpec: what a model is and what it asks of data, without its weights. Needs no torch."""
+"""ModelSpec: a model's description and the data it needs, without its weights. Needs no torch."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelSpec", "beside_satellites"]
 
-#: Degrees from the equator within which seasons go by rain and not by hemisphere.
+#: Degrees from the equator within which seasons follow the rain and not the hemisphere.
 _TROPICS: Final = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelSpec:
-    """A model without its weights: its network's sizes, its classes, and the data it needs.
+    """A model without its weights: the network's sizes, the classes and the data that it needs.
 
     Parameters
     ----------
@@ -40,37 +40,37 @@ class ModelSpec:
         Classes by index of the network's output.
     season_window : tuple
         First and last day as (years from the harvest year, month, day); see `Season.window`.
-        None for published weights, which know of no season.
+        None for published weights, which have no season.
     radar_calibration : str
         ``gamma0`` or ``sigma0``; empty for a network without radar.
     radar_orbits : tuple of str
-        Orbit states in training.
+        Orbit states of the training data.
     composite : str
         ``dekad``, ``month``, or empty for series of single dates.
     clouds : str
-        Name of the cloud mask in training, as a season cube's attribute ``clouds`` has it;
-        empty where the samples did not tell, as tables do not.
+        Name of the cloud mask in training, as in a season cube's attribute ``clouds``; empty if
+        the samples did not state it, as tables do not.
     resolution : float, optional
-        Pixel size in training in metres; None where the samples did not tell, or had several.
+        Pixel size in training in metres; None if the samples did not state it or had several.
     n_pixels : int
-        Pixels drawn from a parcel to predict it.
+        Number of pixels drawn from a parcel to predict it.
     coverage : mapping
-        Sensor to the `Coverage` of its season in training. Data that covers less is refused,
-        and what has fewer valid dates than half of a training parcel's has no prediction.
-        Without it neither is asked for.
+        Sensor to the `Coverage` of its season in training. Data that covers less is refused.
+        Parcels and pixels with fewer than half of a training parcel's valid dates get no
+        prediction. A sensor without an entry is not checked.
     training : TrainingRecord
-        What it learned from.
+        The data that the model was trained on.
     scores : mapping
         Part ("train", "held out") to its `PartScores`.
     calibration : Calibration, optional
         Temperature of the probabilities, and the threshold of crop sets.
     name, licence : str
-        For people.
+        Text for users.
 
     Raises
     ------
     ModelFormatError
-        The nomenclature has not as many classes as the network.
+        Network and nomenclature differ in their number of classes.
     """
 
     config: NetworkConfig
@@ -92,13 +92,13 @@ class ModelSpec:
     def __post_init__(self) -> None:
         if len(self.nomenclature) != self.config.n_classes:
             raise ModelFormatError(
-                f"network tells {self.config.n_classes} classes apart, the nomenclature has "
-                f"{len(self.nomenclature)}."
+                f"network has {self.config.n_classes} classes, the nomenclature has "
+                f"{len(self.nomenclature)}; expected as many."
             )
 
     @property
     def spec(self) -> ModelSpec:
-        """The specification alone, without what a subclass adds."""
+        """The specification only, without the fields of a subclass."""
         return ModelSpec(**{f.name: getattr(self, f.name) for f in fields(ModelSpec)})
 
     @property
@@ -116,7 +116,7 @@ class ModelSpec:
 
     @property
     def least_dates(self) -> dict[str, int]:
-        """Valid dates that a parcel or pixel must have, by sensor, to be predicted from it."""
+        """By sensor, number of valid dates below which the sensor counts as absent in a parcel."""
         return {
             name: self.coverage[name].least_dates if name in self.coverage else 1
             for name in self.sensors
@@ -134,17 +134,17 @@ class ModelSpec:
         Raises
         ------
         ModelMismatchError
-            The model was trained under a function, which only its author has.
+            The cloud mask in training was a function, which a model does not store.
         """
         if self.clouds.startswith("function "):
             raise ModelMismatchError(
-                f"the model was trained under the cloud mask {self.clouds!r}, and none was given. "
-                "Pass the same mask, `clouds=...`, or train a model under another one."
+                f"the model was trained under the cloud mask {self.clouds!r}, and no mask was "
+                "given. Pass the same mask, `clouds=...`, or train a model under another one."
             )
         return self.clouds or "scl"
 
     def season_for(self, usual: Season, latitude: float) -> Season:
-        """The window that the model was trained on, in the year of another season.
+        """The model's season window, moved to the year of another season.
 
         Parameters
         ----------
@@ -156,7 +156,7 @@ class ModelSpec:
         Returns
         -------
         Season
-            ``usual`` where its window is one that the model knows.
+            ``usual`` itself if the model was trained on its window.
 
         Raises
         ------
@@ -167,29 +167,29 @@ class ModelSpec:
         if self.season_window is None:
             return usual
         windows = (self.season_window, *self.training.windows)
-        if any(windows_alike(usual.window, one) for one in windows):
+        if any(windows_alike(usual.window, window) for window in windows):
             return usual
-        found = usual.with_window(self.season_window)
-        if self._learned_across_the_equator(usual, latitude):
+        season = usual.with_window(self.season_window)
+        if self._trained_across_the_equator(usual, latitude):
             raise ModelMismatchError(
                 f"the area lies {usual.hemisphere} of the equator and the model was trained on "
                 f"the other side of it, on the window {window_text(self.season_window)}: crops "
-                "grow half a year apart. Train a model there; or, if the same dates are meant, "
-                f"pass `season=Season({usual.year}, start=..., end=...)` (`--start {found.start} "
-                f"--end {found.end}`)."
+                "grow half a year apart. Train a model there; or, if you want the same dates, "
+                f"pass `season=Season({usual.year}, start=..., end=...)` (`--start {season.start} "
+                f"--end {season.end}`)."
             )
-        return found
+        return season
 
-    def _learned_across_the_equator(self, usual: Season, latitude: float) -> bool:
-        learned = [(south + north) / 2 for _, south, _, north in self.training.bboxes]
-        if learned:
-            tropical = abs(latitude) <= _TROPICS and min(map(abs, learned)) <= _TROPICS
-            return not tropical and all((latitude < 0) != (one < 0) for one in learned)
+    def _trained_across_the_equator(self, usual: Season, latitude: float) -> bool:
+        latitudes = [(south + north) / 2 for _, south, _, north in self.training.bboxes]
+        if latitudes:
+            tropical = abs(latitude) <= _TROPICS and min(map(abs, latitudes)) <= _TROPICS
+            return not tropical and all((latitude < 0) != (trained < 0) for trained in latitudes)
         other: Hemisphere = "north" if usual.hemisphere == "south" else "south"
         return self.season_window == Season(usual.year, hemisphere=other).window
 
 
 def beside_satellites(options: NetworkOptions) -> tuple[Modality, ...]:
-    """What a network takes beside the satellites."""
+    """Modalities that a network takes in addition to the satellites."""
     weather: tuple[Modality, ...] = ("weather",) if options.takes_weather else ()
     return (*weather, "terrain") if options.terrain else weather

@@ -1,4 +1,4 @@
-"""The specification of a model as JSON: ``model.json`` is read here, without torch."""
+"""The specification of a model as JSON: reads ``model.json`` without torch."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _FORMAT: Final = 1
 
 
 def read_spec(path: str | Path) -> ModelSpec:
-    """Read what a saved model is and what data it needs, without its network.
+    """Read the specification of a saved model, without its network.
 
     Parameters
     ----------
@@ -46,12 +46,10 @@ def read_spec(path: str | Path) -> ModelSpec:
 
 
 def model_files(path: str | Path) -> dict[str, bytes]:
-    """Contents of the files of a saved model, by name; raises where it is none."""
+    """Contents of the files of a saved model, by name; raises if the folder is not a model."""
     folder = check_path("path", path, error=ModelFormatError)
     if folder.name in MODEL_FILES and folder.is_file():
-        raise ModelFormatError(
-            f"{folder} is a file of a model; give the folder that holds it, {folder.parent}."
-        )
+        raise ModelFormatError(f"{folder} is a file of a model; pass its folder, {folder.parent}.")
     if missing := [name for name in MODEL_FILES if not (folder / name).is_file()]:
         raise ModelFormatError(
             f"{folder} is not a model: it lacks {missing}. Train one with "
@@ -61,33 +59,33 @@ def model_files(path: str | Path) -> dict[str, bytes]:
 
 
 def checked_metadata(files: Mapping[str, bytes], source: object) -> dict[str, Any]:
-    """Metadata of a model's files whose digest says that they are those that were written.
+    """Metadata of a model's files, after a check that their digest is the one that was written.
 
     Parameters
     ----------
     files : mapping
         Name to content, by `MODEL_FILES`.
     source : object
-        Where they are from, for messages.
+        Where the files come from, for messages.
 
     Raises
     ------
     ModelFormatError
-        They are not a model's, are damaged, or were changed after they were written.
+        The files are not a model, are damaged, or were changed after they were written.
     """
     weights, text = (files[name] for name in MODEL_FILES)
     try:
         properties = json.loads(text.decode())["properties"]
         metadata: dict[str, Any] = properties["cubecrop:model"]
-        found, digest = metadata["format"], properties["cubecrop:digest"]
+        version, digest = metadata["format"], properties["cubecrop:digest"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFormatError(f"{source} is not a model: {error!r}.") from error
-    if found != _FORMAT:
-        raise ModelFormatError(f"{source} is of model format {found!r}, expected {_FORMAT}.")
+    if version != _FORMAT:
+        raise ModelFormatError(f"{source} has model format {version!r}, expected {_FORMAT}.")
     if digest_of(weights, metadata) != digest:
         raise ModelFormatError(
             f"{source} is damaged: its files are not those that were written "
-            f"(digest {digest}). Copy the model again."
+            f"(expected digest {digest}). Copy the model again."
         )
     return metadata
 
@@ -100,7 +98,7 @@ def digest_of(weights: bytes, metadata: Mapping[str, Any]) -> str:
 
 
 def metadata_of(spec: ModelSpec) -> dict[str, Any]:
-    """A specification as plain JSON types."""
+    """Convert a specification to plain JSON types."""
     raw = {
         "format": _FORMAT,
         "name": spec.name,
@@ -127,12 +125,12 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
 
 
 def spec_of(metadata: Mapping[str, Any], source: object) -> ModelSpec:
-    """A specification from what `metadata_of` gave.
+    """Read a specification from the metadata of `metadata_of`.
 
     Raises
     ------
     ModelFormatError
-        It is none.
+        The metadata does not describe a model.
     """
     try:
         return _spec(metadata)
@@ -154,14 +152,15 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         radar_calibration=str(metadata["radar_calibration"]),
         radar_orbits=tuple(map(str, metadata["radar_orbits"])),
         composite=str(metadata["composite"]),
-        # Files without it have the mask among the settings of the training.
+        # Some files have the mask among the settings of the training instead.
         clouds=str(metadata.get("clouds", training.settings.get("clouds", ""))),
         resolution=None if resolution is None else float(resolution),
         n_pixels=int(metadata["n_pixels"]),
         calibration=Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
         training=training,
         coverage={
-            str(name): Coverage.from_dict(one) for name, one in metadata.get("coverage", {}).items()
+            str(name): Coverage.from_dict(values)
+            for name, values in metadata.get("coverage", {}).items()
         },
         scores={str(part): read_part_scores(values) for part, values in metadata["scores"].items()},
     )

@@ -1,4 +1,4 @@
-"""A model as two files: its weights, and all else as JSON. Nothing in them is executed."""
+"""A model as two files: its weights, and the rest as JSON. Reading executes no code from them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["digest_with", "packed", "unpacked"]
 
-#: Start of the names of tensors that are no weights, but fingerprints of parcels.
+#: Prefix of the names of tensors that hold fingerprints of parcels and not weights.
 _PARCELS = "cubecrop:parcels:"
 
 
@@ -45,10 +45,10 @@ def digest_with(
 def packed(
     spec: ModelSpec, network: CropNetwork, parcels_seen: Mapping[str, NDArray[np.uint64]]
 ) -> dict[str, bytes]:
-    """A model as the contents of `MODEL_FILES`.
+    """Contents of a model's files, by the names of `MODEL_FILES`.
 
-    ``model.json`` is a STAC item with the machine learning model (MLM) extension; what
-    `unpacked` reads stands in its properties.
+    ``model.json`` is a STAC item with the machine learning model (MLM) extension. `unpacked`
+    reads its properties.
     """
     weights, metadata = _tensors(network, parcels_seen), metadata_of(spec)
     digest = digest_of(weights, metadata)
@@ -67,22 +67,22 @@ def unpacked(
     Parameters
     ----------
     files : mapping
-        Name to content, as `packed` gives them.
+        Name to content, as from `packed`.
     source : object
-        Where they are from, for messages.
+        Where the files come from, for messages.
 
     Raises
     ------
     ModelFormatError
-        They are not a model's, are damaged, or were changed after they were written.
+        The files are not a model, are damaged, or were changed after they were written.
     """
     spec = spec_of(checked_metadata(files, source), source)
     try:
         tensors = safetensors.torch.load(files[MODEL_FILES[0]])
     except (ValueError, SafetensorError) as error:
         raise ModelFormatError(f"{source} is not a model: {error!r}.") from error
-    seen = _parcels_seen(tensors)
-    return spec, _network(spec.config, tensors), seen
+    parcels_seen = _parcels_seen(tensors)
+    return spec, _network(spec.config, tensors), parcels_seen
 
 
 def _facts(spec: ModelSpec, network: CropNetwork) -> NetworkFacts:
@@ -101,19 +101,23 @@ def _tensors(network: CropNetwork, parcels_seen: Mapping[str, NDArray[np.uint64]
     """Weights, and the fingerprints of parcels: 8 bytes each, too many for JSON."""
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     for part, prints in parcels_seen.items():
-        # As int64, since torch does little with uint64.
+        # As int64, since torch supports few operations on uint64.
         numbers = np.ascontiguousarray(prints, dtype=np.uint64).view(np.int64)
         state[_PARCELS + part] = torch.from_numpy(numbers.copy())
     return safetensors.torch.save(state)
 
 
 def _parcels_seen(tensors: dict[str, torch.Tensor]) -> dict[str, NDArray[np.uint64]]:
-    """Take the fingerprints out of what a file holds; what is left are weights."""
+    """Remove the fingerprints from a file's tensors, which leaves the weights, and return them."""
     names = sorted(name for name in tensors if name.startswith(_PARCELS))
-    found = {name.removeprefix(_PARCELS): tensors.pop(name) for name in names}
-    if any(one.dtype != torch.int64 or one.ndim != 1 for one in found.values()):
-        raise ModelFormatError("fingerprints of parcels are not whole numbers of 64 bits in a row.")
-    return {part: one.numpy().view(np.uint64) for part, one in found.items()}
+    prints = {name.removeprefix(_PARCELS): tensors.pop(name) for name in names}
+    for part, tensor in prints.items():
+        if tensor.dtype != torch.int64 or tensor.ndim != 1:
+            raise ModelFormatError(
+                f"fingerprints of {part!r} parcels are {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}, expected one row of int64."
+            )
+    return {part: tensor.numpy().view(np.uint64) for part, tensor in prints.items()}
 
 
 def _network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> CropNetwork:

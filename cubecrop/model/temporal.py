@@ -1,10 +1,14 @@
-"""Temporal encoders: the embeddings of a series' dates become one.
+"""Temporal encoders, which make one summary of the embeddings of a series' dates.
 
-All take rows (row, embedding), a row for each date of a mask (batch, time) in order of batch
-and time, or a row for every date, of which those outside the mask are finite and count for
-nothing; the days (batch, time) and positions of the dates; every member has a date. They give a
-summary (batch, width) and, where they attend, attention (batch, time, head), 0 at masked dates
-and summing to 1 over time.
+All encoders take:
+
+- rows (row, embedding): one row for each date of a mask (batch, time), in order of batch and time;
+  or one row for every date, where rows outside the mask are finite and have no effect;
+- the mask, in which every member has a date;
+- the days (batch, time) and positions of the dates.
+
+They return a summary (batch, width) and, if they have attention by date, attention (batch, time,
+head), which is 0 at masked dates and sums to 1 over time.
 """
 
 from __future__ import annotations
@@ -42,9 +46,9 @@ def temporal_encoder(config: NetworkConfig) -> nn.Module:
 class LightweightAttention(nn.Module):
     """Lightweight temporal attention (L-TAE) over any dates, with masks.
 
-    Each head has one learned query and its own channels of the values. In place of the
-    published LayerNorm over (channel, time), which ties weights to one number of dates,
-    channels alone are normalised; ``config.n_dates`` brings the published one back.
+    Each head has one learned query and its own channels of the values. The published LayerNorm
+    over (channel, time) needs a fixed number of dates; it is applied if ``config.n_dates`` is
+    set. By default only channels are normalised.
 
     Garnot & Landrieu 2020, arXiv:2007.00586.
     """
@@ -75,8 +79,8 @@ class LightweightAttention(nn.Module):
         scores, values = unpacked(linear(x, scorer, bias), mask), unpacked(x, mask)
         place = None
         if position is not None:
-            # Every head's channels get the same sinusoids: they are weighed apart from the
-            # values, once a date and not once a head.
+            # The channels of every head get the same sinusoids, so these are weighted apart
+            # from the values, once per date and not once per head.
             place = position.table(x.shape[1] // self.heads, self.period)
             scores = scores + place @ scorer.view(self.heads, self.heads, -1).sum(dim=1).t()
         attention = _softmax(scores, mask)  # (batch, time, head)
@@ -89,7 +93,7 @@ class LightweightAttention(nn.Module):
     def scorer(self) -> tuple[Tensor, Tensor]:
         """Weights (head, channel) and bias (head,) of the scores of dates.
 
-        A query that does not depend on the input makes keys a matter of weights alone.
+        The query does not depend on the input, so queries and keys fold into constant weights.
         """
         weights = self.keys.weight.view(self.heads, self.key_width, -1)
         scorer = torch.einsum("hkc,hk->hc", weights, self.query) / self.key_width**0.5
@@ -100,8 +104,8 @@ class LightweightAttention(nn.Module):
 class TemporalAttention(nn.Module):
     """Temporal attention (TAE) over any dates, with masks.
 
-    The query of a head is made of the mean of the dates' queries; values are the inputs
-    themselves, whole in every head.
+    The query of a head is computed from the mean of the dates' queries. Every head takes the
+    whole inputs as values.
 
     Garnot et al. 2020, arXiv:1911.07757, section 3.2.
     """
@@ -133,7 +137,7 @@ class TemporalAttention(nn.Module):
             x = self.widen(x, mask)
         values = dense(x, mask)  # (batch, time, channel), 0 at masked dates
         n = mask.sum(dim=1, keepdim=True).to(x.dtype)
-        # The mean of linear queries is the query of the mean.
+        # Queries are linear, so their mean is the query of the mean.
         query = self.master(self.queries(values.sum(dim=1) / n)).view(
             -1, self.heads, self.key_width
         )
@@ -149,11 +153,11 @@ class TemporalAttention(nn.Module):
 class _Widening(nn.Module):
     """A linear layer and a normalisation of channels, or of channels and dates together."""
 
-    def __init__(self, inside: int, outside: int, n_dates: int) -> None:
+    def __init__(self, n_in: int, n_out: int, n_dates: int) -> None:
         super().__init__()
-        self.linear: nn.Module = nn.Linear(inside, outside)
+        self.linear: nn.Module = nn.Linear(n_in, n_out)
         self.n_dates = n_dates
-        self.norm = nn.LayerNorm((n_dates, outside) if n_dates else outside)
+        self.norm = nn.LayerNorm((n_dates, n_out) if n_dates else n_out)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = self.linear(x)
@@ -161,7 +165,7 @@ class _Widening(nn.Module):
             return self.norm(x)  # type: ignore[no-any-return]
         if mask.shape[1] != self.n_dates or not bool(mask.all()):
             raise ValueError(
-                f"weights are tied to {self.n_dates} dates, all of them valid; series have "
+                f"weights need {self.n_dates} dates, all of them valid; series have "
                 f"{mask.shape[1]} dates"
             )
         return self.norm(x.view(*mask.shape, -1)).flatten(0, 1)  # type: ignore[no-any-return]
@@ -179,7 +183,7 @@ def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:
 
 
 def _softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Attention (batch, time, head) from scores of that shape; what is masked has none."""
+    """Attention (batch, time, head) from scores of the same shape, 0 at masked dates."""
     masked = scores.masked_fill(~mask.unsqueeze(-1), float("-inf"))
-    # Along the last dimension it takes a third of the time.
+    # A softmax along the last dimension takes a third of the time.
     return torch.softmax(masked.transpose(1, 2), dim=2).transpose(1, 2)

@@ -1,8 +1,8 @@
 """Thermal time: degree days summed from the season's start at a parcel.
 
 Growing degree days of a day are max((min(tmax, 30) + max(tmin, 0)) / 2, 0) in °C d (Nyborg et
-al. 2022, doi:10.1016/j.isprsjprs.2022.04.012), or the mean temperature clipped to 0 to 30 °C
-where there are no extremes.
+al. 2022, doi:10.1016/j.isprsjprs.2022.04.012). If there is no minimum and maximum, they are the
+mean temperature, clipped to 0 to 30 °C.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _HOTTEST: Final = 30.0
 
 
 def thermal_source(variables: Sequence[str]) -> str:
-    """What degree days can be summed from: the extremes where there are, else the mean.
+    """Variables for degree days: minimum and maximum temperature if present, else the mean.
 
     Raises
     ------
     ModelMismatchError
-        There is neither.
+        The weather has neither.
     """
     if {"temperature_min", "temperature_max"} <= set(variables):
         return EXTREMES
@@ -48,7 +48,7 @@ def thermal_source(variables: Sequence[str]) -> str:
 def degree_days(
     weather: NDArray[np.float32], variables: Sequence[str], source: str
 ) -> NDArray[np.float32]:
-    """Growing degree days (..., time) in °C d a day from weather (..., time, variable) in K."""
+    """Growing degree days (..., time) in °C d per day, from weather (..., time, variable) in K."""
     column = {name: weather[..., i] - _KELVIN for i, name in enumerate(variables)}
     if source == EXTREMES:
         warm = np.minimum(column["temperature_max"], _HOTTEST)
@@ -60,15 +60,15 @@ def degree_days(
 def thermal_time(
     daily: NDArray[np.float32], stamps: NDArray[np.float32], days: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Degree days summed from the season's start up to and with each day.
+    """Sum degree days from the season's start to each day, which is included.
 
     Parameters
     ----------
     daily : numpy.ndarray
-        (parcel, time) degree days a day; NaN where unknown. A stamp of a longer step, such
-        as the middle of a month, stands for all days that are nearer to it than to another.
+        (parcel, time) degree days per day; NaN where unknown. Each day takes the value of the
+        nearest stamp, so stamps of longer steps, such as the middles of months, also work.
     stamps : numpy.ndarray
-        (time,) days since the season's start of ``daily``, ascending.
+        (time,) days since the season's start of the values of ``daily``, ascending.
     days : numpy.ndarray
         (date,) days since the season's start.
 
@@ -78,9 +78,9 @@ def thermal_time(
         (parcel, date) float32; NaN for a parcel without any weather.
     """
     last = int(max(days.max(initial=0), 0))
-    every = np.arange(last + 1)
+    all_days = np.arange(last + 1)
     edges = (stamps[1:] + stamps[:-1]) / 2
-    nearest = np.searchsorted(edges, every, side="right")  # (day,)
+    nearest = np.searchsorted(edges, all_days, side="right")  # (day,)
     filled = _fill(daily)
     summed = filled[:, nearest].cumsum(axis=1, dtype=np.float64)
     index = np.clip(np.floor(days).astype(int), 0, last)
@@ -88,7 +88,7 @@ def thermal_time(
 
 
 def _fill(daily: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Gaps in a row filled in a straight line; a row of nothing stays NaN."""
+    """Fill the gaps of each row by linear interpolation; a row without any value stays NaN."""
     out = daily.astype(np.float64)
     known = np.isfinite(out)
     position = np.arange(out.shape[1])

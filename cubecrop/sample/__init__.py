@@ -1,4 +1,4 @@
-"""Pixel sets of parcels, and how parcels are split."""
+"""Pixel sets and statistics of parcels, splits, and readers of existing tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Drawn pixel sets kept on disk, so that the next training need not read the archive."""
+"""Cache of drawn pixel sets on disk, so that the next training need not read the archive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cache_key", "cached"]
 
-#: Raised when what is drawn from the same input, or how it is stored, becomes another.
+#: Increase this number when a change alters the pixels drawn from the same input, or the storage.
 _FORMAT = 2
 _STORE, _SEAL = "pixel_sets.zarr", "seal.json"
 
@@ -27,17 +27,17 @@ _STORE, _SEAL = "pixel_sets.zarr", "seal.json"
 def cache_key(
     samples: xr.DataTree, parcels: gpd.GeoDataFrame, options: Mapping[str, object]
 ) -> str:
-    """Name what pixel sets are made of; reads no pixel.
+    """Hash everything that pixel sets depend on; reads no pixel.
 
     Parameters
     ----------
     samples : xarray.DataTree
-        Lazy pixel sets: their attrs hold season, archive, item ids and hrefs, number of
-        pixels and seed; their children dates and bands.
+        Lazy pixel sets. Their attrs hold season, archive, item ids and hrefs, number of pixels
+        and seed; their children hold dates and bands.
     parcels : geopandas.GeoDataFrame
         Ids and geometries, in the order of the samples.
     options : mapping
-        Whatever else changes a value, such as the resolution.
+        Everything else that changes values, such as the resolution.
 
     Returns
     -------
@@ -57,7 +57,7 @@ def cache_key(
         "attrs": samples.attrs,
         "children": children,
         "crs": parcels.crs.to_wkt(),
-        "ids": [repr(one) for one in parcels["id"].tolist()],
+        "ids": [repr(parcel) for parcel in parcels["id"].tolist()],
         "options": options,
     }
     hashed = hashlib.sha256(json.dumps(about, sort_keys=True, default=str).encode())
@@ -67,21 +67,22 @@ def cache_key(
 
 
 def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.DataTree:
-    """Pixel sets from a cache, made and stored where they are not there whole.
+    """Read pixel sets from a cache; if they are missing or damaged, make and store them.
 
     Parameters
     ----------
     folder : path
-        Cache; made where it is missing. A folder in it for each key, removed by hand.
+        The cache; created if it is missing. It holds a folder for each key, which only the user
+        removes.
     key : str
         See `cache_key`.
     make : callable
-        Gives the pixel sets, in memory.
+        Returns the pixel sets, in memory.
 
     Returns
     -------
     xarray.DataTree
-        In memory, equal to what ``make`` gives.
+        In memory, equal to what ``make`` returns.
 
     Raises
     ------
@@ -92,7 +93,7 @@ def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.
     if (kept := _read(home)) is not None:
         return kept
     samples = make()
-    # One that is there is damaged, or another process was faster.
+    # A folder that exists already is damaged, or another process was faster: replace it.
     with swap_folder(home, cure="Free some space, or name another cache.") as part:
         _write(samples, part / _STORE)
         (part / _SEAL).write_text(json.dumps(_seal(part / _STORE)), encoding="utf-8")
@@ -100,12 +101,12 @@ def cached(folder: str | Path, key: str, make: Callable[[], xr.DataTree]) -> xr.
 
 
 def _write(samples: xr.DataTree, store: Path) -> None:
-    # Format 2 holds text in a form that is part of its specification.
+    # Zarr's format 2 specifies how text is stored; format 3 does not.
     samples.to_zarr(store, mode="w", zarr_format=2, consolidated=True)
 
 
 def _read(home: Path) -> xr.DataTree | None:
-    """What was stored, None unless it is there to the last byte."""
+    """Read stored pixel sets; None if they are missing, or any byte of them has changed."""
     try:
         seal: dict[str, Any] = json.loads((home / _SEAL).read_text("utf-8"))
     except (OSError, ValueError):

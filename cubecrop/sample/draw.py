@@ -1,8 +1,8 @@
-"""Random draws that depend on a seed and an id, and on nothing else.
+"""Random draws that depend only on a seed and an id.
 
-Each candidate gets a hash of (seed, id, position) and the smallest hashes win. So a draw
-needs no generator state, is the same in any order and on any worker, and takes one sort
-for a million parcels.
+Each candidate gets a hash of (seed, id, position), and the smallest hashes are drawn. So a draw
+needs no generator state, does not depend on order or worker, and takes one sort for a million
+parcels.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["draw_positions", "hash_ids", "mix"]
 
 
 def hash_ids(ids: Iterable[object], *salt: object) -> NDArray[np.uint64]:
-    """64-bit hashes of ids, told apart by the salt (a seed, an epoch)."""
+    """64-bit hashes of ids; another salt (a seed, an epoch) gives other hashes."""
     prefix = "|".join(map(str, salt))
-    digests = (hashlib.blake2b(f"{prefix}|{one}".encode(), digest_size=8).digest() for one in ids)
+    digests = (hashlib.blake2b(f"{prefix}|{key}".encode(), digest_size=8).digest() for key in ids)
     return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
 
 
@@ -38,7 +38,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def draw_positions(
     counts: NDArray[np.int64], hashes: NDArray[np.uint64], n: int
 ) -> NDArray[np.int64]:
-    """Draw up to n of each group's positions, without replacement.
+    """Draw up to ``n`` positions in each group, without replacement.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def draw_positions(
     hashes : numpy.ndarray
         (group,) uint64, see `hash_ids`.
     n : int
-        Draws a group.
+        Draws per group.
 
     Returns
     -------
     numpy.ndarray
-        (group, n) int64 positions 0 … count - 1, ascending, then -1 where a group has fewer.
+        (group, n) int64 positions from 0 to count - 1, ascending; -1 fills up smaller groups.
     """
     groups = np.repeat(np.arange(len(counts)), counts)
     starts = np.cumsum(counts) - counts
@@ -60,10 +60,10 @@ def draw_positions(
     keys = mix(hashes[groups] ^ mix(position.astype(np.uint64)))
     order = np.lexsort((keys, groups))
     rank = np.arange(len(groups)) - starts[groups]
-    won = order[rank < n]
-    won.sort()
+    drawn = order[rank < n]
+    drawn.sort()
     out = np.full((len(counts), n), -1, dtype=np.int64)
-    taken = np.minimum(counts, n)
-    column = np.arange(len(won)) - np.repeat(np.cumsum(taken) - taken, taken)
-    out[groups[won], column] = position[won]
+    sizes = np.minimum(counts, n)
+    column = np.arange(len(drawn)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    out[groups[drawn], column] = position[drawn]
     return out

@@ -1,4 +1,4 @@
-"""WorldCereal's extraction tables, long or wide, turned into one row a sample."""
+"""Read WorldCereal's extraction tables, long or wide, and pivot them to one row a sample."""
 
 from __future__ import annotations
 
@@ -45,23 +45,23 @@ TERRAIN_COLUMNS: Final[Mapping[str, str]] = {
 }
 _WIDE_COLUMN: Final = re.compile(r"((?:OPTICAL|SAR|METEO)-.+)-ts(\d+)-\d+m")
 _MEASURED: Final = re.compile(r"(S2|S1|AGERA5|DEM)-.+")
-#: What may stand in a table beside measurements and label, and is used where it does.
+#: Columns that are read if a table has them, besides measurements and label.
 _ABOUT: Final = (
     "sample_id", "timestamp", "start_date", "end_date", "lon", "lat", "location_id",
     "valid_date", "valid_time", "year", "ref_id",
 )  # fmt: skip
 _Step = Literal["month", "dekad"]
-#: Steps of the wide form, by tens of days: their length, and what they stand for.
+#: Steps of the wide form, by tens of days: length in days, and the composite they stand for.
 _WIDE_STEPS: Final[Mapping[int, tuple[int, _Step]]] = {3: (30, "month"), 1: (10, "dekad")}
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionTable:
-    """A table with a row a parcel.
+    """A table with one row a parcel.
 
-    ``numbers`` are digital numbers by quantity, (parcel, time) float64, NaN = missing;
-    ``start`` (time,) datetime64[D] and ``days`` (time,) int64 are the steps; ``about`` is
-    what the table says of each parcel.
+    ``numbers`` are digital numbers by quantity, (parcel, time) float64, NaN = missing. ``start``
+    (time,) datetime64[D] and ``days`` (time,) int64 are the first days and the lengths of the
+    steps. ``about`` holds the other columns, one row a parcel.
     """
 
     numbers: Mapping[str, NDArray[np.float64]]
@@ -73,11 +73,11 @@ class ExtractionTable:
 
     @property
     def time(self) -> NDArray[np.datetime64]:
-        """Middle day of each step, as of `cubecrop.open_season(..., composite=...)`."""
+        """Middle day of each step, as in `cubecrop.open_season(..., composite=...)`."""
         return self.start + self.days // 2
 
     def before(self, day: np.datetime64) -> ExtractionTable:
-        """The steps whose middle is before a day."""
+        """The table with only the steps whose middle is before a day."""
         keep = self.time < day
         numbers = {name: values[:, keep] for name, values in self.numbers.items()}
         return ExtractionTable(
@@ -96,8 +96,8 @@ def read_table(path: Path, label: str) -> ExtractionTable:
     about = [c for c in columns if c in {*_ABOUT, *TERRAIN_COLUMNS, label}]
     if twice := sorted({c for c in [*series, *about] if columns.count(c) > 1}):
         raise LabelError(
-            f"{name} has the columns {twice} more than once, expected each name once. Write it "
-            "again without the copies."
+            f"{name} has the columns {twice} more than once, expected each name once. Write the "
+            "table again without the copies."
         )
     table = _read(path, [*series, *about])
     if table.empty:
@@ -124,43 +124,43 @@ def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _series(name: str, columns: Sequence[str], *, wide: bool) -> dict[str, tuple[str, int]]:
-    """What each column of a series measures, and at which step (0 in the long form)."""
+    """Quantity and step of each column with measurements (the step is 0 in the long form)."""
     needed = {"start_date", "end_date"} if wide else {"sample_id", "timestamp"}
     if absent := sorted(needed - set(columns)):
         raise SchemaError(
             f"{name} has the columns {_some(columns)} and lacks {absent}, so it is not a "
             "WorldCereal extraction table: the long form has 'sample_id', 'timestamp' and "
             "'S2-L2A-B02' …, the wide form 'start_date', 'end_date' and 'OPTICAL-B02-ts0-10m' …. "
-            "Parcels without series learn from an archive: `cubecrop.train(parcels, label, year, "
-            "archive=...)`, or `--year` and `--archive`."
+            "To train with parcels that have no satellite data, give an archive: "
+            "`cubecrop.train(parcels, label, year, archive=...)`, or `--year` and `--archive`."
         )
-    found: dict[str, tuple[str, int]] = {}
+    series: dict[str, tuple[str, int]] = {}
     unknown = []
     for column in columns:
         match = _WIDE_COLUMN.fullmatch(column)
         if match and match[1] in _WIDE:
-            found[column] = (_WIDE[match[1]], int(match[2]))
+            series[column] = (_WIDE[match[1]], int(match[2]))
         elif column in _LONG and not wide:
-            found[column] = (_LONG[column], 0)
+            series[column] = (_LONG[column], 0)
         elif match or (_MEASURED.fullmatch(column) and column not in TERRAIN_COLUMNS):
             unknown.append(column)
     if unknown:
         known = sorted(_WIDE if wide else _LONG)
         raise SchemaError(
-            f"{name} has columns whose encoding is not known, expected those of {known}. Leave "
-            f"them out: `table.drop(columns={unknown})`."
+            f"{name} has columns whose encoding is unknown, expected only columns of {known}. "
+            f"Leave them out: `table.drop(columns={unknown})`."
         )
-    if not set(SENTINEL2_BANDS + SENTINEL1_BANDS) & {what for what, _ in found.values()}:
+    if not set(SENTINEL2_BANDS + SENTINEL1_BANDS) & {what for what, _ in series.values()}:
         raise SchemaError(
             f"{name} has the columns {_some(columns)}, none of them of Sentinel-2 or "
             "Sentinel-1; the long form has 'S2-L2A-B02' … and 'S1-SIGMA0-VV' …."
         )
-    if len(set(found.values())) < len(found):
+    if len(set(series.values())) < len(series):
         raise SchemaError(
-            f"{name} has one measurement under two names among {_some(list(found))}; "
+            f"{name} has the same measurement in two of the columns {_some(list(series))}; "
             "drop one of them."
         )
-    return found
+    return series
 
 
 def _pivot_long(
@@ -171,12 +171,12 @@ def _pivot_long(
     start, which = np.unique(day, return_inverse=True)
     step = _step_of(name, start)
     _, end = periods(start, step)
-    cell = parcel * len(start) + which  # each row's place in (parcel, time)
+    cell = parcel * len(start) + which  # position of each row in (parcel, time)
     if repeated := _repeated(cell):
-        seen = [str(ids[one // len(start)]) for one in repeated]
+        samples = list(dict.fromkeys(str(ids[position // len(start)]) for position in repeated))
         raise ParcelError(
-            f"{name} has two rows of one {step} for the samples {list(dict.fromkeys(seen))}. Drop "
-            "the copies with `table.drop_duplicates(['sample_id', 'timestamp'])`."
+            f"{name} has two rows for the same {step} of the samples {samples}, expected one. "
+            "Drop the copies with `table.drop_duplicates(['sample_id', 'timestamp'])`."
         )
     _, first = np.unique(parcel, return_index=True)
     _check_constant(name, table, parcel, first, (label, "lon", "lat"))
@@ -205,9 +205,9 @@ def _pivot_wide(
     values, counts = np.unique(begins, return_counts=True)
     anchor = values[counts.argmax()]
     offset = np.round((begins - anchor).astype(np.int64) / days).astype(np.int64)
-    offset, least = offset - offset.min(), int(offset.min())
+    offset, earliest = offset - offset.min(), int(offset.min())
     steps = np.arange(int(offset.max()) + n_steps)
-    start = anchor + days * (least + steps)
+    start = anchor + days * (earliest + steps)
     row = np.arange(len(table))
     numbers = {what: np.full((len(table), len(start)), np.nan) for what, _ in series.values()}
     for column, (what, number) in series.items():
@@ -215,7 +215,7 @@ def _pivot_wide(
     ids = _ids(name, table) if "sample_id" in table else row
     if repeated := _repeated(ids):
         raise ParcelError(
-            f"{name} repeats the sample ids {repeated}. Drop the copies with "
+            f"{name} has the sample ids {repeated} more than once. Drop the copies with "
             "`table.drop_duplicates('sample_id')`."
         )
     return ExtractionTable(numbers, start, np.full(len(start), days), step, table, ids)
@@ -238,7 +238,7 @@ def _check_constant(
     first: NDArray[np.intp],
     columns: Iterable[str],
 ) -> None:
-    """Raise where the rows of a sample contradict each other."""
+    """Raise if the rows of a sample have different values in a column."""
     for column in columns:
         if column not in table:
             continue
@@ -246,39 +246,41 @@ def _check_constant(
         if (differs := values != values[first][parcel]).any():
             raise ParcelError(
                 f"{name} has different values of {column!r} for the sample "
-                f"{table['sample_id'][differs].iloc[0]!r}; give each sample an id of its own."
+                f"{table['sample_id'][differs].iloc[0]!r}, expected one. Give each "
+                "sample its own id."
             )
 
 
 def _repeated(values: NDArray[Any]) -> list[Any]:
     """The first five values that occur more than once."""
-    found, counts = np.unique(values, return_counts=True)
-    repeated: list[Any] = found[counts > 1][:5].tolist()
+    distinct, counts = np.unique(values, return_counts=True)
+    repeated: list[Any] = distinct[counts > 1][:5].tolist()
     return repeated
 
 
 def _some(names: Sequence[str]) -> str:
-    """A list for a message, not longer than can be read."""
+    """The first eight names as text, for a message."""
     return f"{list(names[:8])}" + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def present(column: pd.Series[int]) -> NDArray[np.float64]:
-    """Digital numbers, NaN where missing."""
+    """Digital numbers of a column, NaN where missing."""
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(values == _MISSING, np.nan, values)
 
 
 def days_of(name: str, column: pd.Series[pd.Timestamp]) -> NDArray[np.datetime64]:
-    """The days that stamps mean.
+    """Turn time stamps into days.
 
-    A local midnight is, in UTC, up to half a day before or after the midnight it stands for:
-    2016-12-31 23:00 is 1 January 2017 in Brussels, where the tables were made.
+    The tables were made in Brussels, and some stamps are local midnights in UTC: 2016-12-31 23:00
+    means 1 January 2017. So stamps are rounded to the nearest midnight.
     """
     try:
         stamps = pd.to_datetime(column, utc=True, format="ISO8601").dt.tz_localize(None)
     except (ValueError, TypeError) as error:
         raise SchemaError(
-            f"{name} has a column {column.name!r} that does not hold dates: {error}."
+            f"{name} has a column {column.name!r} that does not hold dates: {error}. Write dates "
+            "as YYYY-MM-DD."
         ) from error
     if stamps.isna().any():
         raise SchemaError(
@@ -297,15 +299,15 @@ def _step_of(name: str, start: NDArray[np.datetime64]) -> _Step:
             return step
     odd = start[first != start]
     raise SchemaError(
-        f"{name} has dates such as {odd[0]}, which begin neither a month nor a dekad (days 1, 11 "
-        "and 21), expected one or the other throughout. Extract the table as composites."
+        f"{name} has dates such as {odd[0]}, expected first days of months throughout, or of "
+        "dekads (days 1, 11 and 21). Extract the table as composites."
     )
 
 
 def periods(
     days: NDArray[np.datetime64], step: _Step
 ) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
-    """First day of the month or dekad that holds each day, and of the one after it."""
+    """First day of each day's month or dekad, and first day of the next month or dekad."""
     month = days.astype("datetime64[M]")
     first, following = month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]")
     if step == "month":

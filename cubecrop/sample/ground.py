@@ -1,4 +1,4 @@
-"""Where parcels lie in the CRS and on the lattice of a cube."""
+"""Location of parcels in the CRS and on the lattice of a cube."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["origin_of", "points_of", "zones_of"]
 
 
 def zones_of(shapes: NDArray[np.object_], inset: float) -> NDArray[np.object_]:
-    """Where a parcel's pixels lie: the shapes, or what is left of them within an inset."""
+    """Shrink shapes by an inset in metres; a shape that would vanish stays as it is."""
     if not inset > 0:
         return shapes
     shrunk = shapely.buffer(shapes, -inset)
@@ -37,9 +37,10 @@ def origin_of(season: xr.DataTree) -> tuple[int, int]:
 def points_of(
     table: gpd.GeoDataFrame, shapes: NDArray[np.object_], crs: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Longitude and latitude of a point in each parcel, degrees; ``shapes`` are in the cube's CRS.
+    """Longitude and latitude of a point in each parcel, degrees.
 
-    A parcel whose own coordinates jump at the 180th meridian is taken from the cube's CRS.
+    ``shapes`` are the parcels in the cube's CRS, ``crs``. They are used for parcels whose own
+    coordinates jump at the 180th meridian.
     """
     points = table.geometry.representative_point().to_crs("EPSG:4326")
     lon, lat = points.x.to_numpy(), points.y.to_numpy()

@@ -1,6 +1,6 @@
 """Count, mean and squared deviations of the pixels of parcels in one chunk, compiled by numba.
 
-Importing this module imports numba, so only what runs in a task does.
+Importing this module imports numba, so only tasks import it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cubecrop.compiled import compiled
 
 __all__ = ["Moments", "add_up", "moments"]
 
-#: Of each date, band and parcel: valid pixels, mean, sum of squared deviations from the mean.
+#: For each date, band and parcel: valid pixels, mean, sum of squared deviations from the mean.
 Moments: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 #: Pixels that `add_up` copies at a time.
@@ -29,19 +29,19 @@ def moments(
     columns: NDArray[np.int32],
     lengths: NDArray[np.int32],
 ) -> Moments:
-    """Moments of each parcel on each date and band of a chunk.
+    """Compute the moments of each parcel on each date and band of a chunk.
 
     Parameters
     ----------
     block : numpy.ndarray
-        (time, band, y, x) float; what is not finite is not counted.
+        (time, band, y, x) float; only finite values count.
     order : numpy.ndarray
-        (parcel,) in which parcels are visited: neighbours after each other, since what one of
-        them brought into the processor's cache serves the next.
+        (parcel,) order in which parcels are visited. Neighbours should follow each other, since
+        they share values in the processor's cache.
     starts : numpy.ndarray
         (parcel + 1,) the first run of each parcel, and the number of runs.
     rows, columns, lengths : numpy.ndarray
-        (run,) pixels side by side: row, first column, number.
+        (run,) runs of adjacent pixels: row, first column, number of pixels.
 
     Returns
     -------
@@ -52,16 +52,16 @@ def moments(
     *lead, height, width = block.shape
     shape = (*lead, len(order))
     out = np.zeros(shape, np.int64), np.zeros(shape), np.zeros(shape)
-    # Each plane is copied to one place, which stays in the processor's cache: memory is read in
-    # order, at its full speed, and only the cache is visited parcel by parcel.
-    held = np.zeros(height * width + _STEP, block.dtype.newbyteorder("="))
-    plane = held[: height * width].reshape(height, width)
+    # Each plane is copied to a buffer, which stays in the processor's cache: memory is then read in
+    # order, at full speed, and only the cache is read parcel by parcel.
+    buffer = np.zeros(height * width + _STEP, block.dtype.newbyteorder("="))
+    plane = buffer[: height * width].reshape(height, width)
     before = np.append(0, np.cumsum(lengths))
     largest = int(np.diff(before[starts]).max(initial=0))
-    pixels = np.empty(largest + _STEP, held.dtype)
+    pixels = np.empty(largest + _STEP, buffer.dtype)
     for at in np.ndindex(*lead):
         plane[:] = block[at]
-        _add_up(held, width, order, starts, rows, columns, lengths, pixels, *(a[at] for a in out))
+        _add_up(buffer, width, order, starts, rows, columns, lengths, pixels, *(a[at] for a in out))
     return out
 
 
@@ -80,19 +80,19 @@ def add_up(
 ) -> None:
     """Fill ``count``, ``mean`` and ``squares``, (parcel,), from the values of one plane.
 
-    ``plane`` is (y * x + 8,) and ``pixels`` has 8 more than the largest parcel: the pixels of a
-    parcel are put side by side there, eight at a time whatever the length of a run, since
-    processors add up many values at once only where they stand side by side.
+    ``plane`` is (y * x + 8,), and ``pixels`` is a buffer with 8 more places than the largest
+    parcel has pixels. The pixels of a parcel are first copied to ``pixels``, always eight at a
+    time, since processors add many values at once only if these are adjacent.
 
-    Deviations are taken from the parcel's first valid value. The sum of their squares is then at
-    most n times that from the mean, so that float64 loses no digit that float32 could show.
+    Deviations are taken from the parcel's first valid value. The sum of their squares is at most
+    n times that of deviations from the mean, so float64 loses no digit that float32 could show.
     """
     for parcel in order:
         size = 0
         for run in range(starts[parcel], starts[parcel + 1]):
             first = rows[run] * width + columns[run]
             for done in range(0, lengths[run], 8):
-                # Of unsigned places numba does not ask whether they count from the end.
+                # Unsigned, so that numba does not check for negative indices.
                 at, to = np.uint32(first + done), np.uint32(size + done)
                 a, b, c, d = plane[at], plane[at + 1], plane[at + 2], plane[at + 3]
                 e, f, g, h = plane[at + 4], plane[at + 5], plane[at + 6], plane[at + 7]
@@ -117,5 +117,5 @@ def add_up(
         squares[parcel] = max(square - total * total / n, 0.0)
 
 
-# Sums may be taken in any order, eight at once; all else is as written.
+# Allow sums in any order, eight values at once; everything else is computed as written.
 _add_up = compiled(add_up, fastmath={"reassoc", "nsz"})

@@ -1,4 +1,4 @@
-"""Tables of parcels: what they must have before anything is drawn from them."""
+"""Checks of parcel tables, before pixels are drawn."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ID_KINDS: Final = (str, bytes, int, np.integer, uuid.UUID)
 
 
 def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
-    """Parcels from a table or a vector file, checked.
+    """Take parcels from a table or read them from a vector file, and check them.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
     Returns
     -------
     geopandas.GeoDataFrame
-        The table as it is.
+        The table, unchanged.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def read_parcels(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
 
 
 def plain_parcels(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """Ids and shapes of parcels, as what looks at their ground takes them.
+    """Keep only ids and plain shapes of parcels, for sampling.
 
     Parameters
     ----------
@@ -65,24 +65,24 @@ def plain_parcels(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     shapes = gpd.GeoSeries(plain_shapes(parcels.geometry), index=parcels.index, crs=parcels.crs)
     ids = parcels["id"]
     if ids.dtype == object and isinstance(ids.iloc[0] if len(ids) else None, uuid.UUID):
-        ids = ids.astype(str)  # which draws by the same hash, and which Zarr holds
+        ids = ids.astype(str)  # same hash, so the same draws; and Zarr can store text
     return gpd.GeoDataFrame({"id": ids}, geometry=shapes)
 
 
 def check_parcels(parcels: gpd.GeoDataFrame) -> None:
-    """Raise unless a table has an id for each parcel, once, and a CRS.
+    """Raise unless a table has a CRS and a unique id for each parcel.
 
     Raises
     ------
     ParcelError
-        No GeoDataFrame, no CRS, no column ``id``, a null or duplicated id, ids that no file
-        holds, or a column that stands twice.
+        No GeoDataFrame, no CRS, no column ``id``, a null or duplicated id, ids that files cannot
+        store, or a duplicated column.
     """
     if not isinstance(parcels, gpd.GeoDataFrame):
         raise ParcelError(
             f"parcels is a {type(parcels).__name__}, expected a geopandas.GeoDataFrame or the "
-            "path of a vector file. Of GeoJSON, `geopandas.GeoDataFrame.from_features(features, "
-            "crs='EPSG:4326')` makes one."
+            "path of a vector file. Convert GeoJSON with `geopandas.GeoDataFrame.from_features("
+            "features, crs='EPSG:4326')`."
         )
     check_column_names(parcels)
     if parcels.active_geometry_name is None:
@@ -101,14 +101,14 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
 
 
 def _naming(parcels: gpd.GeoDataFrame) -> str:
-    """How to name the column that tells parcels apart."""
+    """Advice on which column to rename to ``id``."""
     if "id" in parcels.index.names:
-        return "The index is named so; make it a column: `parcels.reset_index()`."
-    words = [str(name) for name in parcels.columns if name != parcels.geometry.name]
-    likely = [word for word in words if word.lower() == "id"]
-    likely += [word for word in words if re.search(r"(^|[_ ])id([_ ]|$)", word.lower())]
+        return "The index is named 'id'; make it a column: `parcels.reset_index()`."
+    names = [str(name) for name in parcels.columns if name != parcels.geometry.name]
+    likely = [name for name in names if name.lower() == "id"]
+    likely += [name for name in names if re.search(r"(^|[_ ])id([_ ]|$)", name.lower())]
     return (
-        "Name the one that identifies a parcel: "
+        "Rename the column that identifies a parcel: "
         f"`parcels.rename(columns={{{(likely or ['ID_PARCEL'])[0]!r}: 'id'}})`."
     )
 
@@ -126,21 +126,21 @@ def _check_ids(ids: pd.Series[Any]) -> None:
             "parcels: `parcels.rename_geometry('geometry').assign(id=range(len(parcels)))`."
         )
     if ids.dtype == object:
-        kinds = {type(one) for one in ids}
+        kinds = {type(value) for value in ids}
         if len(kinds) > 1:
             raise ParcelError(
-                f"parcel ids are of the types {sorted(kind.__name__ for kind in kinds)}, expected "
-                f"one, or no file could hold them. {text}"
+                f"parcel ids have the types {sorted(kind.__name__ for kind in kinds)}, expected "
+                f"one type, so that files can store them. {text}"
             )
         if not all(issubclass(kind, _ID_KINDS) for kind in kinds):
             raise ParcelError(
-                f"parcel ids are of the type {kinds.pop().__name__}, expected text or whole "
+                f"parcel ids have the type {kinds.pop().__name__}, expected text or whole "
                 f"numbers. {text}"
             )
-        if kinds == {int} and not all(-(2**63) <= one < 2**63 for one in ids):
+        if kinds == {int} and not all(-(2**63) <= value < 2**63 for value in ids):
             raise ParcelError(
-                f"parcel ids are whole numbers up to {max(ids)}, above 64 bit, which no file could "
-                f"hold. {text}"
+                f"parcel ids are whole numbers up to {max(ids)}, expected at most 64 bits, so that "
+                f"files can store them. {text}"
             )
     if ids.duplicated().any():
         repeated = ids[ids.duplicated()].unique()[:5].tolist()
@@ -152,40 +152,40 @@ def _check_ids(ids: pd.Series[Any]) -> None:
 
 
 def labels_of(parcels: gpd.GeoDataFrame, label: str) -> list[str | None]:
-    """Labels of a column as text, None where a parcel has none.
+    """Labels of a column as text; None for parcels without a label.
 
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
         The table.
     label : str
-        One of its columns, of text or whole numbers.
+        A column of text or whole numbers.
 
     Returns
     -------
     list of str or None
-        One a parcel.
+        One label per parcel.
 
     Raises
     ------
     LabelError
-        The column is not there, is the id or the geometry, or holds no labels.
+        The column does not exist, is the id or the geometry, or holds no labels.
     ParcelError
-        A column stands twice.
+        A column is duplicated.
     """
     check_column_names(parcels)
     if not isinstance(label, str):
         raise LabelError(f"label is {brief(label)}, expected the name of a column.")
-    aside = ("id", parcels.geometry.name)
-    if label not in parcels.columns or label in aside:
-        columns = sorted(str(c) for c in parcels.columns if c not in aside)
-        kind = {"id": "each parcel's own id", aside[1]: "the geometry"}.get(label)
-        seen = f"column {label!r} is {kind}" if kind else f"parcels have no column {label!r}"
-        raise LabelError(f"{seen}; choose the label among {columns}.")
+    reserved = ("id", parcels.geometry.name)
+    if label not in parcels.columns or label in reserved:
+        columns = sorted(str(c) for c in parcels.columns if c not in reserved)
+        kind = {"id": "each parcel's own id", reserved[1]: "the geometry"}.get(label)
+        fault = f"column {label!r} is {kind}" if kind else f"parcels have no column {label!r}"
+        raise LabelError(f"{fault}; choose the label among {columns}.")
     try:
         return [label_text(value) for value in parcels[label]]
-    except (TypeError, ValueError) as error:  # an array is neither equal to itself nor not
+    except (TypeError, ValueError) as error:  # such as arrays, which cannot be compared
         raise LabelError(
-            f"column {label!r} holds values that are no labels ({error}), expected text or whole "
+            f"column {label!r} holds values that are not labels ({error}), expected text or whole "
             f"numbers. Make them text: `parcels.astype({{{label!r}: str}})`."
         ) from error

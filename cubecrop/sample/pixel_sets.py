@@ -1,4 +1,4 @@
-"""Pixel sets: a fixed number of pixels of each parcel, straight from a season cube."""
+"""Pixel sets: a fixed number of pixels from each parcel, drawn from a season cube."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 __all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
 
-#: Bytes of one block of gathered pixels. Those of more than 32 MB are memory that malloc fetches
-#: from the system each time, which can cost ten times what writing to it does.
+#: Bytes of one block of gathered pixels. For blocks of more than 32 MB, malloc requests memory from
+#: the system each time, which can take ten times as long as writing to it.
 _BLOCK_BYTES = 24 * 10**6
-#: Weather cells farther than this from a parcel are another place's weather, degrees.
+#: A parcel gets no weather from cells farther away than this, degrees.
 _FARTHEST_CELL = 0.5
 
 
@@ -48,28 +48,28 @@ def sample_pixel_sets(
 ) -> xr.DataTree:
     """Draw a fixed-size set of pixels from each parcel, lazily.
 
-    Geometries are looked at here; pixels are read by ``.compute()``. They are gathered chunk by
-    chunk of the cube and put back in the order of the table, for which the gathered sets of all
-    parcels are in memory together. A table in `cubecrop.sample.reading_order` needs no putting
-    back: its sets can be used up block by block, and computing one parcel reads only the chunks
-    of the cube that it touches.
+    This function uses the geometries; pixels are read by ``.compute()``, chunk by chunk of the
+    cube. Afterwards the sets are put in the order of the table, which needs all of them in
+    memory. A table that is already in `cubecrop.sample.reading_order` avoids this: its sets can
+    be processed block by block. Computing one parcel reads only the chunks that it touches.
 
     Parameters
     ----------
     season : xarray.DataTree
         A season cube; see `cubecrop.schema`.
     parcels : geopandas.GeoDataFrame or path
-        Columns ``id``, ``geometry``; any CRS, reprojected to the cube's. A parcel holds the
-        pixels whose centre lies within, each once however its parts overlap; one smaller than
-        that, the pixel it covers best. Heights are not looked at, and rings that cross
-        themselves are mended; see `cubecrop.shapes.plain_shapes`. Parcels without geometry, or
-        outside the cube, have no valid pixel.
+        Columns ``id``, ``geometry``; any CRS, reprojected to the cube's. A parcel holds each
+        pixel whose centre lies within it once, even if its parts overlap. A parcel without a
+        pixel centre holds the pixel that it covers best. Heights are ignored, and rings that
+        cross themselves are repaired; see `cubecrop.shapes.plain_shapes`. Parcels without
+        geometry, or outside the cube, have no valid pixel.
     n_pixels : int, default 64
-        Smaller parcels are padded; ``valid`` marks padding False.
+        Pixels per parcel. Smaller parcels are padded; ``valid`` is False for padding.
     seed : int, default 0
-        The draw depends on it and on the parcel's id alone.
+        The draw depends only on the seed and the parcel's id.
     inset : float, default 0
-        Metres from the edge within which pixels are left out, where any remain.
+        Pixels closer to the parcel's edge than this, in metres, are left out. A parcel that is
+        too small for the inset keeps all pixels.
 
     Returns
     -------
@@ -82,9 +82,9 @@ def sample_pixel_sets(
     Raises
     ------
     SchemaError
-        Dims, units or CRS are not the season cube's.
+        ``season`` does not have a season cube's dims, units or CRS.
     ParcelError
-        No CRS, no ids, duplicated ids, or a column that stands twice.
+        No CRS, no ids, duplicated ids, or a duplicated column.
 
     References
     ----------
@@ -95,7 +95,7 @@ def sample_pixel_sets(
     seed = check_whole("seed", seed, minimum=0)
     inset = check_number("inset", inset, minimum=0, what="metres, 0 or more", error=SchemaError)
     table = plain_parcels(read_parcels(parcels))
-    # Again in the cube's CRS, where edges may touch that did not before.
+    # Once more in the cube's CRS: reprojection can make edges touch.
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
     order = _order(season, shapes)
     table, shapes = table.iloc[order], shapes[order]
@@ -128,12 +128,12 @@ def sample_pixel_sets(
     )
     sets = xr.DataTree.from_dict({"/": root, **nodes}, name="pixel_sets")
     if np.array_equal(order, np.arange(len(order))):
-        return sets  # as it is, a chunk's parcels are used up before the next chunk is read
+        return sets  # without reordering, the sets of a chunk are used before the next is read
     return sets.isel(parcel=np.argsort(order))
 
 
 def reading_order(season: xr.DataTree, parcels: gpd.GeoDataFrame) -> NDArray[np.int64]:
-    """An order of parcels that keeps those of a chunk together, for sets larger than memory.
+    """Order parcels so that those of a chunk are together, for sets larger than memory.
 
     Returns
     -------
@@ -181,7 +181,7 @@ def _features(shapes: NDArray[np.object_], cover: NDArray[np.float64]) -> NDArra
 
 
 def _gathered(child: xr.Dataset, name: str, places: Places) -> xr.Dataset:
-    """The drawn pixels of one child's series, and which of them are valid."""
+    """The drawn pixels of one child, and which of them are valid."""
     variable = SERIES.get(name, name)
     source = child[variable]
     lead = source.dims[:-2]
@@ -202,20 +202,20 @@ def _gathered(child: xr.Dataset, name: str, places: Places) -> xr.Dataset:
 
 
 def _finite(blocks: Sequence[NDArray[np.float32]]) -> NDArray[np.bool_]:
-    """Which pixels have all bands; bands are one block, which Dask hands over as it is."""
+    """Whether pixels have finite values in all bands; Dask passes the blocks along bands."""
     (values,) = blocks
     return np.asarray(np.isfinite(values).all(axis=2))  # (parcel, time, pixel)
 
 
 def _gather(source: da.Array, places: Places) -> da.Array:
-    """Gather pixels of a (…, y, x) array into (parcel, …, pixel), a task a run of parcels."""
+    """Gather pixels of a (…, y, x) array into (parcel, …, pixel), in one task a run of parcels."""
     lead = source.shape[:-2]
     if any(len(chunk) > 1 for chunk in source.chunks[:-2]):
         raise SchemaError(
-            f"season cube is chunked along {source.chunks[:-2]} before y and x; keep time and "
-            "bands whole: `cube.chunk(time=-1, band=-1)`."
+            f"season cube has the chunks {source.chunks[:-2]} before y and x, expected one chunk "
+            "for time and band. Rechunk it: `cube.chunk(time=-1, band=-1)`."
         )
-    # Of values as they were read no more is made than the pixels that are drawn.
+    # If the numbers as read are available, decode only the pixels that are drawn.
     readings = readings_of(source)
     if readings is not None and readings.chunks != places.chunks:
         readings = None
@@ -223,9 +223,9 @@ def _gather(source: da.Array, places: Places) -> da.Array:
         source = source.rechunk((*source.chunks[:-2], *places.chunks))
     blocks_of = source if readings is None else readings
     n_parcels, n_pixels = places.which.shape
-    if n_parcels == 0:  # dask has no array of no chunk
-        nothing: da.Array = da.zeros((0, *lead, n_pixels), dtype=source.dtype)
-        return nothing
+    if n_parcels == 0:  # a dask array needs at least one chunk
+        empty: da.Array = da.zeros((0, *lead, n_pixels), dtype=source.dtype)
+        return empty
     cap = max(1, _BLOCK_BYTES // (source.dtype.itemsize * n_pixels * int(np.prod(lead))))
     name = f"gather-{tokenize(source.name, places.token, cap)}"
     front = () if readings is not None else (0,) * len(lead)
@@ -234,13 +234,13 @@ def _gather(source: da.Array, places: Places) -> da.Array:
     for number, (part, blocks) in enumerate(places.runs(cap)):
         spec = (places.which[part], places.rows[part], places.columns[part])  # views
         parts = []
-        for one, block in enumerate(blocks):
-            # Chunk by chunk, so that none waits in memory for those that its parcels reach into.
-            graph[f"{name}-part", number, one] = (
-                _gather_part, (blocks_of.name, *front, *block), one, *spec, lead,
+        for index, block in enumerate(blocks):
+            # One task a chunk, so that no chunk waits in memory for others of the same parcels.
+            graph[f"{name}-part", number, index] = (
+                _gather_part, (blocks_of.name, *front, *block), index, *spec, lead,
                 np.dtype(source.dtype),
             )  # fmt: skip
-            parts.append((f"{name}-part", number, one))
+            parts.append((f"{name}-part", number, index))
         key = (name, number, *(0,) * (len(lead) + 1))
         graph[key] = (_joined, parts, spec[0], lead, np.dtype(source.dtype))
         sizes.append(part.stop - part.start)
@@ -261,13 +261,13 @@ def _gather_part(
     lead: tuple[int, ...],
     dtype: np.dtype[np.generic],
 ) -> NDArray[np.generic]:
-    """Pixels that a run of parcels has in one chunk.
+    """Take the pixels of a run of parcels from one chunk.
 
     Returns
     -------
     numpy.ndarray
-        (parcel, …, pixel) where all of them lie in that chunk, which is the usual case; else
-        (1, …, pixel), those of the chunk alone, one parcel after the other.
+        (parcel, …, pixel) if all pixels lie in this chunk, which is the usual case; otherwise
+        (1, …, pixel) with only the pixels in this chunk, one parcel after the other.
     """
     here = which == number
     if not _is_whole(which):
@@ -291,7 +291,7 @@ def _joined(
     lead: tuple[int, ...],
     dtype: np.dtype[np.generic],
 ) -> NDArray[np.generic]:
-    """Pixels of a run of parcels, (parcel, …, pixel); NaN where ``which`` names no chunk."""
+    """Join the pixels of a run of parcels, (parcel, …, pixel); NaN where ``which`` is -1."""
     if len(parts) == 1:
         return parts[0]
     out = np.full((len(which), *lead, which.shape[1]), np.nan, dtype=dtype)
@@ -301,7 +301,7 @@ def _joined(
 
 
 def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float64]) -> xr.Dataset:
-    """Weather of the cell nearest to each parcel; NaN where none is near."""
+    """Weather of the cell nearest to each parcel; NaN if no cell is near."""
     index, near = {}, np.ones(len(lon), dtype=bool)
     for axis, values in (("latitude", lat), ("longitude", lon)):
         cells = child[axis].to_numpy()
@@ -315,19 +315,19 @@ def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float6
 
 
 def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
-    """The pixel sets that a smaller ``n_pixels`` would have drawn, from those in memory.
+    """Reduce pixel sets in memory to those that a smaller ``n_pixels`` would have drawn.
 
     Parameters
     ----------
     samples : xarray.DataTree
         Computed pixel sets of `sample_pixel_sets`.
     n_pixels : int
-        At most as many as were drawn.
+        Pixels per parcel, at most as many as were drawn.
 
     Returns
     -------
     xarray.DataTree
-        Equal to ``sample_pixel_sets(..., n_pixels=n_pixels)`` of the same seed.
+        Equal to ``sample_pixel_sets(..., n_pixels=n_pixels)`` with the same seed.
 
     Raises
     ------
@@ -336,11 +336,11 @@ def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
     """
     drawn = int(samples.attrs["n_pixels"])
     if not 1 <= n_pixels <= drawn:
-        raise SchemaError(f"n_pixels is {n_pixels}, expected 1 to the {drawn} that were drawn.")
+        raise SchemaError(f"n_pixels is {n_pixels}, expected 1 to {drawn}, which were drawn.")
     counts = samples["pixel_count"].to_numpy()
     hashes = hash_ids(samples["parcel"].to_numpy().tolist(), samples.attrs["seed"])
     large, small = (draw_positions(counts, hashes, n) for n in (drawn, n_pixels))
-    # Draws of one seed are nested, so each small one stands somewhere in the large one.
+    # Draws with the same seed are nested, so each small draw is part of the large one.
     index = (large[:, :, None] == small[:, None, :]).argmax(axis=1)  # (parcel, pixel)
     padded = small < 0
     nodes = {"/": samples.to_dataset().assign_attrs(n_pixels=n_pixels)}
@@ -348,9 +348,9 @@ def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
         child = samples.children[name].to_dataset(inherit=False)
         if "pixel" in child.dims:
             child = child.isel(pixel=xr.DataArray(index, dims=("parcel", "pixel")))
-            hole = xr.DataArray(padded, dims=("parcel", "pixel"))
+            padding = xr.DataArray(padded, dims=("parcel", "pixel"))
             child = child.map(
-                lambda v, hole=hole: v & ~hole if v.dtype == bool else v.where(~hole)
+                lambda v, padding=padding: v & ~padding if v.dtype == bool else v.where(~padding)
             ).transpose(..., "pixel")
         nodes[name] = child
     return xr.DataTree.from_dict(nodes, name="pixel_sets")

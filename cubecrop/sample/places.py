@@ -1,7 +1,7 @@
-"""Where the drawn pixels of parcels lie in a cube, chunk by chunk.
+"""Places of the drawn pixels of parcels in the chunks of a cube.
 
-A million parcels of 64 pixels are 64 million places, so these are worked out for a bounded
-number of parcels at a time, kept in few bytes, and shared by all children of a cube.
+A million parcels of 64 pixels have 64 million places. Therefore places are computed for a bounded
+number of parcels at a time, stored in few bytes, and shared by all children of a cube.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Places", "place_pixels"]
 
 Chunks = tuple[tuple[int, ...], tuple[int, ...]]
-#: Places looked at in one go; bounds the memory.
+#: Places that are processed at a time; bounds the memory.
 _BATCH: Final = 2_000_000
 
 
@@ -31,10 +31,11 @@ _BATCH: Final = 2_000_000
 class Places:
     """Where each drawn pixel lies in the cube.
 
-    ``which``, ``rows`` and ``columns`` are (parcel, pixel): the chunk among those that the
-    parcel touches, -1 for no pixel, and the place in that chunk. Parcels from one of ``starts``
-    to the next touch the same chunks, ``blocks``. ``counts`` and ``cover`` are (parcel,), see
-    `ParcelPixels`.
+    ``which``, ``rows`` and ``columns`` are (parcel, pixel). ``which`` is the pixel's chunk, as an
+    index into the chunks that the parcel touches, or -1 for no pixel; ``rows`` and ``columns``
+    are the place in that chunk. A run of parcels, from one of ``starts`` to the next, touches
+    the same chunks; ``blocks`` lists them for each run. ``counts`` and ``cover`` are (parcel,),
+    see `ParcelPixels`.
     """
 
     which: NDArray[np.int16]
@@ -47,12 +48,12 @@ class Places:
     cover: NDArray[np.float64]
     token: str
 
-    def runs(self, most: int) -> Iterator[tuple[slice, list[tuple[int, int]]]]:
-        """Runs of at most so many parcels that touch the same chunks, and these."""
+    def runs(self, maximum: int) -> Iterator[tuple[slice, list[tuple[int, int]]]]:
+        """Runs of up to ``maximum`` parcels that touch the same chunks, and these chunks."""
         stops = [*self.starts[1:], len(self.which)]
         for start, stop, blocks in zip(self.starts, stops, self.blocks, strict=True):
-            for first in range(start, stop, most):
-                yield slice(first, min(first + most, stop)), blocks
+            for first in range(start, stop, maximum):
+                yield slice(first, min(first + maximum, stop)), blocks
 
 
 def place_pixels(
@@ -69,15 +70,15 @@ def place_pixels(
     Parameters
     ----------
     zones : numpy.ndarray of shapely geometries
-        (parcel,) plain shapes in the cube's CRS, None for a parcel without.
+        (parcel,) plain shapes in the cube's CRS; None for a parcel without geometry.
     hashes : numpy.ndarray
-        (parcel,) uint64, what the draw depends on; see `draw_positions`.
+        (parcel,) uint64 that decide the draw; see `draw_positions`.
     n_pixels : int
-        Pixels drawn of each parcel, at most.
+        Maximum number of pixels drawn from each parcel.
     resolution : float
         Pixel size in metres.
     origin : tuple of int
-        Row and column on the lattice of the cube's first pixel.
+        Row and column of the cube's first pixel on the lattice.
     chunks : tuple
         Sizes of the cube's chunks along y and x.
 
@@ -112,32 +113,32 @@ def place_pixels(
 def _within(
     pixels: ParcelPixels, drawn: NDArray[np.int64], origin: tuple[int, int], sizes: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Rows and columns in the cube of drawn positions, -1 outside of it."""
+    """Rows and columns of drawn positions in the cube; -1 outside of the cube."""
     starts = (np.cumsum(pixels.counts) - pixels.counts)[:, None]
-    nothing = np.zeros(1, np.int64)
+    padding = np.zeros(1, np.int64)
     index = np.where(drawn < 0, len(pixels.rows), starts + drawn)
-    rows = np.append(pixels.rows, nothing)[index] - origin[0]
-    columns = np.append(pixels.columns, nothing)[index] - origin[1]
-    away = (
+    rows = np.append(pixels.rows, padding)[index] - origin[0]
+    columns = np.append(pixels.columns, padding)[index] - origin[1]
+    outside = (
         (drawn < 0)
         | (rows < 0) | (rows >= sizes[0])
         | (columns < 0) | (columns >= sizes[1])
     )  # fmt: skip
-    rows[away] = columns[away] = -1
+    rows[outside] = columns[outside] = -1
     return rows, columns
 
 
 def _split(
     rows: NDArray[np.int32], columns: NDArray[np.int32], chunks: Chunks
 ) -> tuple[NDArray[np.int16], list[int], list[list[tuple[int, int]]]]:
-    """Turn places in the cube into places in its chunks, in ``rows`` and ``columns``.
+    """Turn places in the cube into places in its chunks; changes ``rows`` and ``columns``.
 
     Returns
     -------
     which : numpy.ndarray
-        (parcel, pixel) the chunk among those that the parcel touches, -1 for none.
+        (parcel, pixel) index into the chunks that the parcel touches; -1 for no pixel.
     starts, blocks : list
-        The first parcel of each run that touches the same chunks, and these.
+        The first parcel of each run of parcels that touch the same chunks, and these chunks.
     """
     edges = [np.cumsum((0, *sizes)).astype(np.int32) for sizes in chunks]
     width = len(chunks[1])
@@ -165,15 +166,15 @@ def _split(
             which[part][run] = np.where(here[run], np.searchsorted(chosen, flat[run]), -1)
             if start > 0 or last is None or not np.array_equal(chosen, last):
                 starts.append(first + int(start))
-                blocks.append([divmod(one, width) for one in chosen.tolist()])
+                blocks.append([divmod(number, width) for number in chosen.tolist()])
             last = chosen
     return which, starts, blocks
 
 
 def _distinct(flat: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The different numbers of each row, ascending, behind as many -1 as it takes."""
+    """The distinct numbers of each row, ascending; -1 fills the front of the row."""
     ordered = np.sort(flat, axis=1)
-    again = ordered[:, 1:] == ordered[:, :-1]
-    ordered[:, 1:][again] = -1
+    repeated = ordered[:, 1:] == ordered[:, :-1]
+    ordered[:, 1:][repeated] = -1
     ordered.sort(axis=1)
     return ordered

@@ -1,14 +1,15 @@
 """Pixel sets in the folder layout of the code published with Garnot et al. 2020.
 
-``DATA/ID.npy`` holds a parcel's series (dates, channels, pixels); ``META/labels.json`` a label
-an id for each of several nomenclatures; ``META/dates.json`` the dates as YYYYMMDD (YYYY-MM-DD is
-read too), one list for all parcels or one a parcel; ``META/geomfeat.json``, which may be absent,
-numbers an id.
+- ``DATA/ID.npy`` holds a parcel's satellite series (dates, channels, pixels).
+- ``META/labels.json`` holds, for each of several nomenclatures, the label of each id.
+- ``META/dates.json`` holds the dates as YYYYMMDD or YYYY-MM-DD, in one list for all parcels or in
+  one list a parcel.
+- ``META/geomfeat.json``, which is optional, holds numbers for each id.
 
-A parcel on two tiles has the dates of one after those of the other, and days of both twice. The
-series is brought into the order of its dates; of one day each pixel is what the first series in
-the file that saw it has. A pixel that is 0 in all of several channels was not seen: that is the
-no-data of Sentinel-2.
+If a parcel lies on two tiles, its file holds the dates of one tile after those of the other, and
+common days twice. The reader sorts dates; on a common day, each pixel gets its first observation
+in the file. With several channels, a pixel that is 0 in all of them has no observation, since 0
+is the no-data of Sentinel-2.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ _ATTRS = {
     "sentinel2": {"long_name": "surface reflectance"},
     "sentinel1": {"long_name": "radar backscatter"},
 }
-#: Parcels that an error tells of.
-_TOLD = 3
+#: Parcels that an error lists.
+_LISTED = 3
 _Days = dict[str, "NDArray[np.datetime64]"]
 
 
@@ -64,43 +65,43 @@ def read_pixel_set_folder(
     Parameters
     ----------
     path : path
-        Folder with ``DATA`` and ``META``. Nothing outside it is read, and no pickle:
-        normalisation values that lie there as one are given as ``normalisation``.
+        Folder with ``DATA`` and ``META``. Files outside of it and pickles are not read; pass
+        normalisation values that are stored as a pickle as ``normalisation``.
     label : str
         A nomenclature of ``META/labels.json``.
     sensor : {"sentinel2", "sentinel1"}
-        What the channels are of.
+        The sensor of the channels.
     bands : sequence of str, optional
         The channels, in order; by default all of the sensor, B02 to B12 or vv and vh.
     season : Season, optional
-        The season that the dates belong to. By default of the year that most dates are in,
-        from the first date's month to the last date's.
+        The season of the dates. By default its year is the one with most dates, and it lasts
+        from the first date's month to the last date's month.
     normalisation : (mean, deviation), optional
-        Each one number, (channel,) or (date, channel): values become (value - mean) /
-        deviation. By default they are taken as they are. Dates are a parcel's in the order of
-        its file, or, where these are not so many, its days in the order of time.
+        Values become (value - mean) / deviation; by default they are not changed. Mean and
+        deviation are numbers, (channel,) or (date, channel). Dates are those of the parcel's
+        file, in the file's order, or else the parcel's distinct days, in the order of time.
     scale : float, default 1
-        Values are multiplied by it before: 1e-4 makes reflectance of Sentinel-2's numbers.
+        Values are multiplied by it before normalisation; 1e-4 turns Sentinel-2's numbers into
+        reflectance.
     n_pixels : int, default 256
-        Of larger parcels so many pixels are drawn, by id.
+        Pixels that are drawn from larger parcels; the draw depends on the id.
 
     Returns
     -------
     xarray.DataTree
         Pixel sets (see `cubecrop.schema`): ``SENSOR/… (parcel, time, band, pixel)`` float32 on
-        all dates of all parcels, ``valid`` False on those that a parcel does not have, where
-        a number is not finite or all channels are 0, and at padding. Root: ``label (parcel)``
-        text or None; ``geometry (parcel, feature)``, where there is ``geomfeat.json``; coord
-        ``pixel_count``.
+        all dates of all parcels. ``valid`` is False on dates that a parcel lacks, where a number
+        is not finite or all channels are 0, and for padding. Root: ``label (parcel)`` text or
+        None; ``geometry (parcel, feature)``, if ``geomfeat.json`` exists; coord ``pixel_count``.
 
     Raises
     ------
     ReadError
-        A file is missing or damaged, or leads out of the folder.
+        A file is missing or damaged, or links to a place outside of the folder.
     SchemaError
-        Shapes, bands, dates and season do not fit together.
+        Shapes, bands, dates and season do not match.
     LabelError
-        There is no such nomenclature.
+        The nomenclature does not exist.
 
     References
     ----------
@@ -157,30 +158,30 @@ def _names(bands: Sequence[str]) -> tuple[str, ...]:
     if isinstance(bands, str) or not isinstance(bands, Iterable):
         raise SchemaError(f"bands is {brief(bands)}, expected a list of names.")
     names = tuple(bands)
-    if len(set(map(str, names))) < len(names) or not all(isinstance(one, str) for one in names):
-        raise SchemaError(f"bands are {list(names)}, expected names, each once.")
+    if len(set(map(str, names))) < len(names) or not all(isinstance(n, str) for n in names):
+        raise SchemaError(f"bands are {list(names)}, expected different names.")
     return names
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    """The series by id, in order of their ids: as numbers where all are numbers."""
+    """The files by id, sorted by id: as numbers if all ids are numbers."""
     data = folder / "DATA"
     if not data.is_dir():
         raise ReadError(
-            f"{folder} has no folder DATA, so it is not a folder of pixel sets. Give the one that "
-            "holds DATA and META."
+            f"{folder} has no folder DATA, so it is not a folder of pixel sets. Give the folder "
+            "that holds DATA and META."
         )
-    # A name that begins with a point is some file system's, not a parcel's.
-    found = [_inside(folder, file) for file in data.glob("[!.]*.npy")]
-    if not found:
+    # File systems add files whose names begin with a point; they are not parcels.
+    files = [_inside(folder, file) for file in data.glob("[!.]*.npy")]
+    if not files:
         raise ReadError(f"{data} has no .npy file, expected one a parcel.")
-    by_number = all(file.stem.isdecimal() for file in found)
-    found.sort(key=lambda file: (int(file.stem), file.stem) if by_number else (0, file.stem))
-    return {file.stem: file for file in found}
+    by_number = all(file.stem.isdecimal() for file in files)
+    files.sort(key=lambda file: (int(file.stem), file.stem) if by_number else (0, file.stem))
+    return {file.stem: file for file in files}
 
 
 def _labels(folder: Path, label: str, ids: Sequence[str]) -> list[str | None]:
-    """A nomenclature's labels, one a parcel, None where it has none."""
+    """Labels of a nomenclature, one a parcel; None for parcels without a label."""
     nomenclatures = _json(folder, "labels.json")
     if not isinstance(label, str) or not isinstance(nomenclatures.get(label), dict):
         raise LabelError(
@@ -192,7 +193,7 @@ def _labels(folder: Path, label: str, ids: Sequence[str]) -> list[str | None]:
 
 def _inside(folder: Path, file: Path) -> Path:
     if not file.resolve().is_relative_to(folder.resolve()):
-        raise ReadError(f"{file} leads out of {folder}; copy the file there.")
+        raise ReadError(f"{file} links to a place outside of {folder}; copy the file there.")
     return file
 
 
@@ -215,16 +216,19 @@ def _dates(folder: Path, ids: Sequence[str]) -> _Days:
         days = _days(raw, "META/dates.json")
         return dict.fromkeys(ids, days)
     if missing := [key for key in ids if key not in raw]:
-        raise SchemaError(f"{folder}/META/dates.json has no dates of the parcels {missing[:5]}.")
+        raise SchemaError(
+            f"{folder}/META/dates.json has no dates of the parcels {missing[:5]}. Add them, or "
+            "remove the parcels' files from DATA."
+        )
     return {key: _days(raw[key], f"META/dates.json, parcel {key}") for key in ids}
 
 
 def _days(raw: object, where: str) -> NDArray[np.datetime64]:
-    """Dates from a list, or from an object whose keys number them."""
+    """Dates from a list, or from an object with numbers as keys."""
     try:
         if isinstance(raw, dict):
             raw = [raw[key] for key in sorted(raw, key=int)]
-        days = [dt.datetime.fromisoformat(str(one)).date() for one in raw]  # type: ignore[attr-defined]
+        days = [dt.datetime.fromisoformat(str(day)).date() for day in raw]  # type: ignore[attr-defined]
     except (TypeError, ValueError) as error:
         raise SchemaError(
             f"{where} does not hold dates as YYYYMMDD or YYYY-MM-DD: {error}."
@@ -244,7 +248,7 @@ def _load(file: Path) -> NDArray[Any]:
 def _pixel_counts(
     files: Mapping[str, Path], dates: _Days, bands: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Pixels of each parcel; raises one error for all parcels that are not as they should be."""
+    """Number of pixels of each parcel; raises one error for all files with faults."""
     counts, faults = [], []
     for key, file in files.items():
         try:
@@ -253,11 +257,11 @@ def _pixel_counts(
             faults.append(error)
     if not faults:
         return np.array(counts, dtype=np.int64)
-    told = "\n".join(f"  {error}" for error in faults[:_TOLD])
-    more = f"\n  and {len(faults) - _TOLD} more" if len(faults) > _TOLD else ""
+    listed = "\n".join(f"  {error}" for error in faults[:_LISTED])
+    more = f"\n  and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
     raise type(faults[0])(
-        f"{len(faults)} of {len(files)} parcels cannot be read:\n{told}{more}\nMend them, or take "
-        "their files out of DATA to go on with the others."
+        f"{len(faults)} of {len(files)} parcels cannot be read:\n{listed}{more}\nRepair their "
+        "files, or remove them from DATA to continue with the others."
     )
 
 
@@ -279,38 +283,38 @@ def _series(
     normalisation: tuple[ArrayLike, ArrayLike] | None,
     scale: float,
 ) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
-    """A parcel's days and its values (day, channel, pixel), scaled and normalised."""
+    """Days of a parcel, and its scaled and normalised values (day, channel, pixel)."""
     raw = _load(file).astype(np.float64)
     days, which = np.unique(dates, return_inverse=True)
-    seen = np.asarray(np.isfinite(raw).all(axis=1))  # (date, pixel)
+    observed = np.asarray(np.isfinite(raw).all(axis=1))  # (date, pixel)
     if raw.shape[1] > 1:
-        seen &= (raw != 0).any(axis=1)
+        observed &= (raw != 0).any(axis=1)
     values = raw * scale
     if normalisation is None:
-        return days, _of_each_day(values, seen, which, len(days))
+        return days, _by_day(values, observed, which, len(days))
     mean, deviation, by_day = _normalisation(file, normalisation, values.shape, len(days))
     if by_day:
-        return days, (_of_each_day(values, seen, which, len(days)) - mean) / deviation
-    return days, _of_each_day((values - mean) / deviation, seen, which, len(days))
+        return days, (_by_day(values, observed, which, len(days)) - mean) / deviation
+    return days, _by_day((values - mean) / deviation, observed, which, len(days))
 
 
-def _of_each_day(
-    values: NDArray[np.float64], seen: NDArray[np.bool_], which: NDArray[np.intp], n_days: int
+def _by_day(
+    values: NDArray[np.float64], observed: NDArray[np.bool_], which: NDArray[np.intp], n_days: int
 ) -> NDArray[np.float64]:
-    """Values (day, channel, pixel) of the first of a day's dates on which a pixel was seen."""
+    """Merge dates into days (day, channel, pixel): each pixel's first observation of the day."""
     out = np.full((n_days, *values.shape[1:]), np.nan)
-    for date in reversed(range(len(values))):  # so that the first of a day stays
+    for date in reversed(range(len(values))):  # reversed, so that the first observation stays
         day = out[which[date]]
-        out[which[date]] = np.where(seen[date], values[date], day)
+        out[which[date]] = np.where(observed[date], values[date], day)
     return out
 
 
 def _normalisation(
     file: Path, given: tuple[ArrayLike, ArrayLike], shape: tuple[int, ...], n_days: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], bool]:
-    """Mean, deviation, and whether they are of a parcel's days and not of its file's dates."""
+    """Mean, deviation, and whether they are per day of the parcel, not per date of its file."""
     try:
-        mean, deviation = (np.asarray(one, dtype=np.float64)[..., None] for one in given)
+        mean, deviation = (np.asarray(value, dtype=np.float64)[..., None] for value in given)
     except (TypeError, ValueError) as error:
         raise SchemaError(f"normalisation is not a mean and a deviation: {error}.") from error
     for n in (shape[0], n_days):
@@ -323,13 +327,13 @@ def _normalisation(
                 return mean, deviation, n != shape[0]
     raise SchemaError(
         f"normalisation has shapes {mean.shape[:-1]} and {deviation.shape[:-1]}, expected (), "
-        f"{shape[1:2]} or {shape[:2]} as {file.name} has dates and channels, and deviations above "
+        f"{shape[1:2]} or {shape[:2]}, the dates and channels of {file.name}, and deviations above "
         "0."
     )
 
 
 def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:
-    """Numbers a parcel, NaN for one that has none."""
+    """The numbers of each parcel in ``geomfeat.json``; NaN for parcels that it lacks."""
     if not (folder / "META" / "geomfeat.json").exists():
         return None
     raw = _json(folder, "geomfeat.json")
@@ -337,11 +341,11 @@ def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:
     lengths = {len(row) for row in rows.values()}
     if len(lengths) != 1:
         raise SchemaError(
-            f"{folder}/META/geomfeat.json has rows of {sorted(lengths)} numbers for the parcels in "
-            "DATA, expected the same number for each."
+            f"{folder}/META/geomfeat.json has {sorted(lengths)} numbers for the parcels in DATA, "
+            "expected the same number of them for each parcel."
         )
-    nothing = [float("nan")] * lengths.pop()
-    values = np.array([rows.get(key, nothing) for key in ids], dtype=np.float32)
+    unknown = [float("nan")] * lengths.pop()
+    values = np.array([rows.get(key, unknown) for key in ids], dtype=np.float32)
     names = [f"geomfeat_{i}" for i in range(values.shape[1])]
     return xr.DataArray(values, dims=("parcel", "feature"), coords={"feature": names})
 
@@ -349,9 +353,11 @@ def _features(folder: Path, ids: Sequence[str]) -> xr.DataArray | None:
 def _numbers(raw: Any, key: str) -> list[float]:  # noqa: ANN401 (JSON)
     try:
         rows = raw if isinstance(raw, list) else [raw]
-        return [float("nan") if one is None else float(one) for one in rows]
+        return [float("nan") if number is None else float(number) for number in rows]
     except (TypeError, ValueError) as error:
-        raise SchemaError(f"META/geomfeat.json, parcel {key}, is not numbers: {error}.") from error
+        raise SchemaError(
+            f"META/geomfeat.json, parcel {key}, holds no numbers: {error}."
+        ) from error
 
 
 def _season_of(time: NDArray[np.datetime64]) -> Season:
@@ -366,5 +372,5 @@ def _check_inside(time: NDArray[np.datetime64], season: Season, folder: Path) ->
     if len(outside):
         raise SchemaError(
             f"{folder} has the dates {outside[:3].astype(str).tolist()} outside of the season "
-            f"{season}. Give a longer one: `season=Season(year, start=…, end=…)`."
+            f"{season}. Give a longer season: `season=Season(year, start=…, end=…)`."
         )

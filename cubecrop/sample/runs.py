@@ -1,6 +1,6 @@
-"""All pixels of parcels as runs of pixels side by side, chunk by chunk of a cube.
+"""All pixels of parcels as runs of adjacent pixels, chunk by chunk of a cube.
 
-A field of 144 pixels is a dozen runs, so a million fields are a few hundred megabytes.
+A parcel of 144 pixels has a dozen runs, so a million parcels take a few hundred megabytes.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ChunkRuns", "Runs", "runs_of"]
 
-#: Parcels that begin within so many rows and columns are neighbours: a strip of rows stays in a
-#: processor's cache until the next parcel of it.
+#: Parcels that begin within this many rows and columns are visited together, so that their rows
+#: stay in the processor's cache.
 _NEAR: Final = 32
 
 
@@ -28,9 +28,9 @@ _NEAR: Final = 32
 class ChunkRuns:
     """The parcels of one chunk, ascending, and their runs in it.
 
-    ``parcels`` is (parcel,); ``order`` (parcel,) an order that keeps neighbours together;
-    ``starts`` (parcel + 1,) the first run of each and the number of runs; ``rows``,
-    ``columns``, ``lengths`` are (run,), counted in the chunk.
+    ``parcels`` (parcel,) are their indices; ``order`` (parcel,) is an order that keeps neighbours
+    together; ``starts`` (parcel + 1,) are the first run of each parcel and the number of runs;
+    ``rows``, ``columns`` and ``lengths`` are (run,), counted in the chunk.
     """
 
     parcels: NDArray[np.int64]
@@ -43,7 +43,10 @@ class ChunkRuns:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runs:
-    """Runs of every chunk that a parcel touches; ``counts`` (parcel,) pixels in and outside."""
+    """Runs of every chunk that parcels touch.
+
+    ``counts`` (parcel,) are all pixels of each parcel, also those outside of the cube.
+    """
 
     chunks: dict[tuple[int, int], ChunkRuns]
     counts: NDArray[np.int64]
@@ -52,16 +55,16 @@ class Runs:
 def runs_of(
     zones: NDArray[np.object_], *, resolution: float, origin: tuple[int, int], chunks: Chunks
 ) -> Runs:
-    """Find the pixels of parcels in the chunks of a cube; see `pixels_of` for which these are.
+    """Find the pixels of parcels in the chunks of a cube; see `pixels_of`.
 
     Parameters
     ----------
     zones : numpy.ndarray of shapely geometries
-        (parcel,) plain shapes in the cube's CRS, None for a parcel without.
+        (parcel,) plain shapes in the cube's CRS; None for a parcel without geometry.
     resolution : float
         Pixel size in metres.
     origin : tuple of int
-        Row and column on the lattice of the cube's first pixel.
+        Row and column of the cube's first pixel on the lattice.
     chunks : tuple
         Sizes of the cube's chunks along y and x.
 
@@ -79,12 +82,12 @@ def runs_of(
         runs[0] += part.start
         order = np.argsort(chunk, kind="stable")  # within a chunk parcels stay ascending
         touched, starts = np.unique(chunk[order], return_index=True)
-        for one, piece in zip(
+        for number, piece in zip(
             touched.tolist(), np.split(runs[:, order], starts[1:], axis=1), strict=True
         ):
-            pieces.setdefault(one, []).append(piece)
+            pieces.setdefault(number, []).append(piece)
     width = len(chunks[1])
-    joined = {divmod(one, width): _joined(found) for one, found in sorted(pieces.items())}
+    joined = {divmod(number, width): _joined(parts) for number, parts in sorted(pieces.items())}
     return Runs(chunks=joined, counts=counts)
 
 
@@ -93,7 +96,7 @@ def _cut(
     origin: tuple[int, int],
     edges: tuple[NDArray[np.int64], ...],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Chunk (run,) and parcel, row, column, length (4, run) of the pixels within the cube."""
+    """Runs within the cube: their chunks (run,) and parcels, rows, columns, lengths (4, run)."""
     parcel = np.repeat(np.arange(len(pixels.counts)), pixels.counts)
     rows, columns = pixels.rows - origin[0], pixels.columns - origin[1]
     inside = (rows >= 0) & (rows < edges[0][-1]) & (columns >= 0) & (columns < edges[1][-1])

@@ -1,4 +1,4 @@
-"""Splitting parcels into those to learn from and those held out."""
+"""Split parcels into training parcels and others."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def split_parcels(
     label : str
         The label column.
     held_out : float, default 0.3
-        Share of each class, 0 to below 1; at least one parcel of each class that has two,
-        and never all. A class with a single parcel stays in training.
+        Share of each class, from 0 to below 1. Above 0, at least one parcel of each class is
+        held out, but never all: a class with a single parcel stays in training.
     seed : int, default 0
-        The split depends on it and on ids and labels alone, not on the order.
+        The split depends only on the seed, ids and labels, not on the order of parcels.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def split_parcels(
     Raises
     ------
     LabelError
-        The column is not there, or the share is out of range.
+        The column does not exist, or the share is out of range.
     """
     check_parcels(parcels)
     check_share("held_out", held_out, error=LabelError)
@@ -72,45 +72,46 @@ def split_groups(
     seed: int = 0,
     fewest: int = 2,
 ) -> NDArray[np.bool_]:
-    """Hold out a share of each class, whole groups at a time.
+    """Choose a share of each class, in whole groups.
 
     Parameters
     ----------
     labels : numpy.ndarray
         (parcel,) class indices.
     groups : sequence
-        A name a parcel; parcels of one name stay together. Ids where there are no groups.
+        The name of each parcel's group. Parcels of a group stay together. Without groups, use
+        the ids.
     share : float
-        Share of each class, reached as nearly as the groups allow and never above a half.
+        Share of each class. It is met as closely as the groups allow, and never exceeds a half.
     salt : str
-        What the split is for: another word, other groups.
+        Purpose of the split; another salt chooses other groups.
     seed : int, default 0
-        The split depends on it, the salt, groups and labels alone, not on the order.
+        The split depends only on the seed, salt, groups and labels, not on the order of parcels.
     fewest : int, default 2
-        A class with fewer parcels has none held out, nor has any group that holds one of its.
+        No parcel is chosen from a class with fewer parcels, nor from a group that contains one.
 
     Returns
     -------
     numpy.ndarray
-        (parcel,) bool, True where held out.
+        (parcel,) bool, True for chosen parcels.
     """
     if len(labels) == 0 or share == 0:
         return np.zeros(len(labels), dtype=bool)
-    names, group = np.unique(np.array([str(one) for one in groups]), return_inverse=True)
+    names, group = np.unique(np.array([str(name) for name in groups]), return_inverse=True)
     counts = np.bincount(labels)
     sizes = np.zeros((len(names), len(counts)), dtype=np.int64)  # (group, class)
     np.add.at(sizes, (group, labels), 1)
     order = np.argsort(hash_ids(names.tolist(), salt, seed), kind="stable")
     order = order[(sizes[order][:, counts < fewest] == 0).all(axis=1)]
-    taken = np.zeros_like(counts)
+    n_chosen = np.zeros_like(counts)
     chosen = np.zeros(len(names), dtype=bool)
-    # Rare classes choose first: a group taken for a common class may hold them too.
+    # Rare classes first: a group that is chosen for a common class may contain them too.
     for index in np.argsort(counts, kind="stable"):
-        for one in order[sizes[order, index] > 0]:
-            if taken[index] >= max(1, round(share * counts[index])):
+        for candidate in order[sizes[order, index] > 0]:
+            if n_chosen[index] >= max(1, round(share * counts[index])):
                 break
-            # Half of each class stays, however large the groups.
-            if not chosen[one] and (taken + sizes[one] <= counts / 2).all():
-                chosen[one] = True
-                taken += sizes[one]
+            # At least half of each class remains, even if groups are large.
+            if not chosen[candidate] and (n_chosen + sizes[candidate] <= counts / 2).all():
+                chosen[candidate] = True
+                n_chosen += sizes[candidate]
     return np.asarray(chosen[group])

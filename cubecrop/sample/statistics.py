@@ -1,4 +1,4 @@
-"""Mean and deviation of all pixels of each parcel: the features of classifiers of objects."""
+"""Mean and standard deviation of all pixels of each parcel, for object-based classifiers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = ["parcel_statistics"]
 
 #: Bytes of the statistics of one block of parcels.
 _BLOCK_BYTES: Final = 64 * 10**6
-#: What is told of each parcel, date and band.
+#: The statistics of each parcel, date and band.
 _STATISTICS: Final = (("mean", np.float32), ("std", np.float32), ("count", np.int32))
 
 
@@ -42,37 +42,38 @@ def parcel_statistics(
 ) -> xr.DataTree:
     """Summarise all pixels of each parcel, on each date and band, lazily.
 
-    Geometries are looked at here; pixels are read by ``.compute()``, each chunk of the cube
-    once, with no more than its statistics kept. Sums are taken in float64, and those of a parcel
-    that spans chunks are joined, so results depend on chunks by rounding alone. Parcels are
-    computed in blocks of 64 MB: where few are wanted, give few.
+    This function uses the geometries; pixels are read by ``.compute()``, each chunk of the cube
+    once, and only its statistics are kept. Sums are in float64, and sums of a parcel that spans
+    chunks are joined, so that results depend on chunks only by rounding. Parcels are computed in
+    blocks of 64 MB; if you need only a few parcels, pass only these.
 
     Parameters
     ----------
     season : xarray.DataTree
         A season cube, chunked in any way; see `cubecrop.schema`.
     parcels : geopandas.GeoDataFrame or path
-        Columns ``id``, ``geometry``; any CRS. Which pixels a parcel holds is as for
-        `sample_pixel_sets`: those whose centre lies within, or the one that it covers best.
+        Columns ``id``, ``geometry``; any CRS. As in `sample_pixel_sets`, a parcel holds the
+        pixels whose centre lies within it, or the one pixel that it covers best.
     inset : float, default 0
-        Metres from the edge within which pixels are left out, where any remain.
+        Pixels closer to the parcel's edge than this, in metres, are left out. A parcel that is
+        too small for the inset keeps all pixels.
 
     Returns
     -------
     xarray.DataTree
-        Children ``sentinel2`` and ``sentinel1``, those that the cube has, each with
-        ``(parcel, time, band)``: ``mean`` and ``std`` float32, in the unit of the series (1, dB),
-        NaN where no pixel is valid; ``count`` int32, the valid pixels, band by band. ``std``
-        divides by the number of pixels, not by one less, as zonal statistics of exactextract,
-        QGIS and rasterstats do: the pixels are all of the parcel's, not a sample of them, and
-        one alone has a deviation of 0. Root coordinates ``lon``, ``lat``, ``pixel_count``.
+        Children ``sentinel2`` and ``sentinel1``, if the cube has them, each with
+        ``(parcel, time, band)``: ``mean`` and ``std`` float32, in the unit of the values (1, dB),
+        NaN where no pixel is valid; ``count`` int32, the valid pixels of each band. ``std``
+        divides by the number of pixels, not by one less, like the zonal statistics of
+        exactextract, QGIS and rasterstats: these are all pixels of the parcel, not a sample. A
+        single pixel has a deviation of 0. Root coordinates ``lon``, ``lat``, ``pixel_count``.
 
     Raises
     ------
     SchemaError
-        Dims or CRS are not the season cube's, or it has no satellite series.
+        ``season`` does not have a season cube's dims or CRS, or has no satellite series.
     ParcelError
-        No CRS, no ids, duplicated ids, or a column that stands twice.
+        No CRS, no ids, duplicated ids, or a duplicated column.
 
     References
     ----------
@@ -83,30 +84,30 @@ def parcel_statistics(
     names = [name for name in SERIES if name in season.children]
     if not names:
         raise SchemaError(
-            f"season cube has children {sorted(season.children)}, none of them a satellite series "
-            f"to summarise: {', '.join(SERIES)}. Open it with one in `modalities`."
+            f"season cube has children {sorted(season.children)}, expected at least one satellite "
+            f"series to summarise: {', '.join(SERIES)}. Open it with one in `modalities`."
         )
     table = plain_parcels(read_parcels(parcels))
     shapes = plain_shapes(table.geometry.to_crs(crs_of(season)))
     zones = zones_of(shapes, inset)
-    found: dict[Chunks, Runs] = {}
+    runs: dict[Chunks, Runs] = {}
     nodes = {}
     for name in names:
         child = season[name].dataset
         source = da.asarray(child[SERIES[name]].data)
         chunks = source.chunks[-2], source.chunks[-1]
-        if chunks not in found:
-            found[chunks] = runs_of(
+        if chunks not in runs:
+            runs[chunks] = runs_of(
                 zones, resolution=resolution_of(season), origin=origin_of(season), chunks=chunks
             )
-        nodes[name] = _summarised(child, SERIES[name], source, found[chunks])
+        nodes[name] = _summarised(child, SERIES[name], source, runs[chunks])
     lon, lat = points_of(table, shapes, crs_of(season))
     root = xr.Dataset(
         coords={
             "parcel": table["id"].to_numpy(),
             "lon": ("parcel", lon, {"units": "degrees_east"}),
             "lat": ("parcel", lat, {"units": "degrees_north"}),
-            "pixel_count": ("parcel", next(iter(found.values())).counts),
+            "pixel_count": ("parcel", next(iter(runs.values())).counts),
         },
         attrs=dict(season.attrs),
     )
@@ -132,9 +133,9 @@ def _summarised(child: xr.Dataset, variable: str, source: da.Array, runs: Runs) 
 
 
 def _statistics(source: da.Array, runs: Runs) -> list[da.Array]:
-    """Mean, deviation and count, (parcel, time, band): a task a chunk, then one a block."""
+    """Mean, deviation and count, (parcel, time, band): a task per chunk, then one per block."""
     n_parcels, lead = len(runs.counts), source.chunks[:-2]
-    if n_parcels == 0:  # dask has no array of no chunk
+    if n_parcels == 0:  # a dask array needs at least one chunk
         shape = (0, *source.shape[:-2])
         return [da.zeros(shape, dtype=dtype) for _, dtype in _STATISTICS]
     each = sum(np.dtype(dtype).itemsize for _, dtype in _STATISTICS)
@@ -146,24 +147,24 @@ def _statistics(source: da.Array, runs: Runs) -> list[da.Array]:
     part, whole = f"parcel-moments-{token}", f"parcel-summary-{token}"
     graph: dict[Any, Any] = {}
     for at in np.ndindex(*(len(sizes) for sizes in lead)):
-        for place, one in runs.chunks.items():
-            spec = one.order, one.starts, one.rows, one.columns, one.lengths
+        for place, chunk in runs.chunks.items():
+            spec = chunk.order, chunk.starts, chunk.rows, chunk.columns, chunk.lengths
             graph[part, *at, *place] = (_moments, (source.name, *at, *place), *spec)
-        shape = tuple(chunk[i] for chunk, i in zip(lead, at, strict=True))
+        shape = tuple(lengths[i] for lengths, i in zip(lead, at, strict=True))
         for number, size in enumerate(sizes):
             pieces = _touched(runs, number * step, size)
             keys = [(part, *at, *place) for place, _, _ in pieces]
-            where = [(mine, theirs) for _, mine, theirs in pieces]
+            where = [(in_chunk, in_block) for _, in_chunk, in_block in pieces]
             graph[whole, number, *at] = (_joined, keys, where, shape, size)
     below = HighLevelGraph.from_collections(whole, graph, [source])  # type: ignore[list-item]
     blocks = [rest for name, *rest in graph if name == whole]
     arrays = []
     for i, (name, dtype) in enumerate(_STATISTICS):
         key = f"parcel-{name}-{token}"
-        taken: dict[Any, Any] = {
+        picks: dict[Any, Any] = {
             (key, *rest): (operator.getitem, (whole, *rest), i) for rest in blocks
         }
-        layers = HighLevelGraph({**below.layers, key: taken}, {**below.dependencies, key: {whole}})
+        layers = HighLevelGraph({**below.layers, key: picks}, {**below.dependencies, key: {whole}})
         arrays.append(da.Array(layers, key, chunks=(sizes, *lead), dtype=dtype))
     return arrays
 
@@ -175,13 +176,13 @@ def _all_of(runs: ChunkRuns) -> list[NDArray[Any]]:
 def _touched(
     runs: Runs, first: int, size: int
 ) -> list[tuple[tuple[int, int], slice, NDArray[np.int64]]]:
-    """Chunks that a block of parcels touches: places in the chunk's parcels, and in the block."""
-    found = []
-    for place, one in runs.chunks.items():
-        start, stop = np.searchsorted(one.parcels, (first, first + size)).tolist()
+    """Chunks that a block of parcels touches: place, indices in the chunk and in the block."""
+    touched = []
+    for place, chunk in runs.chunks.items():
+        start, stop = np.searchsorted(chunk.parcels, (first, first + size)).tolist()
         if stop > start:
-            found.append((place, slice(start, stop), one.parcels[start:stop] - first))
-    return found
+            touched.append((place, slice(start, stop), chunk.parcels[start:stop] - first))
+    return touched
 
 
 def _moments(block: NDArray[np.float32], *runs: NDArray[Any]) -> Moments:
@@ -196,20 +197,20 @@ def _joined(
     lead: tuple[int, ...],
     size: int,
 ) -> tuple[NDArray[np.generic], ...]:
-    """Mean, deviation and count (parcel, …) of a block of parcels from those of its chunks."""
-    count = np.zeros((*lead, size), np.int64)  # as the parts have it: parcels side by side
+    """Join the moments of chunks to mean, deviation and count (parcel, …) of a block."""
+    count = np.zeros((*lead, size), np.int64)  # parcels last, as in the parts
     mean, squares = np.zeros(count.shape), np.zeros(count.shape)
-    for (n, centre, more), (mine, theirs) in zip(parts, where, strict=True):
-        n, centre, more = n[..., mine], centre[..., mine], more[..., mine]
-        before = count[..., theirs]
+    for moments, (in_chunk, in_block) in zip(parts, where, strict=True):
+        n, part_mean, part_squares = (values[..., in_chunk] for values in moments)
+        before = count[..., in_block]
         share = n / np.maximum(before + n, 1)
-        apart = centre - mean[..., theirs]
-        mean[..., theirs] += apart * share
-        squares[..., theirs] += more + apart**2 * before * share
-        count[..., theirs] = before + n
+        difference = part_mean - mean[..., in_block]
+        mean[..., in_block] += difference * share
+        squares[..., in_block] += part_squares + difference**2 * before * share
+        count[..., in_block] = before + n
     deviation = np.sqrt(squares / np.maximum(count, 1))
     mean[count == 0] = deviation[count == 0] = np.nan
     return tuple(
-        np.ascontiguousarray(np.moveaxis(one.astype(dtype), -1, 0))
-        for one, (_, dtype) in zip((mean, deviation, count), _STATISTICS, strict=True)
+        np.ascontiguousarray(np.moveaxis(values.astype(dtype), -1, 0))
+        for values, (_, dtype) in zip((mean, deviation, count), _STATISTICS, strict=True)
     )

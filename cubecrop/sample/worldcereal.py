@@ -1,22 +1,26 @@
 """ESA WorldCereal's public extraction tables as pixel sets of one pixel a parcel.
 
-Two forms are in circulation. *Long*: a row a sample and date (``sample_id``, ``timestamp``,
-``S2-L2A-B02`` …). *Wide*: a row a sample (``OPTICAL-B02-ts0-10m`` …, ``start_date``,
-``end_date``). Both store unsigned 16-bit numbers, 65535 = missing:
+There are two forms. *Long* tables have one row per sample and date (``sample_id``, ``timestamp``,
+``S2-L2A-B02`` …). *Wide* tables have one row per sample (``OPTICAL-B02-ts0-10m`` …,
+``start_date``, ``end_date``). Both store unsigned 16-bit numbers, 65535 = missing:
 
 =========================  ==============================================================
 reflectance                DN / 10000
 backscatter                20 log10(DN) - 83 dB, sigma0
 mean temperature           DN / 100 K
-precipitation              DN / 100 mm, summed over the step; here by the days of the step
+precipitation              DN / 100 mm, summed over the step; divided by its days when read
 =========================  ==============================================================
 
-A number that cannot be a measurement is missing too: reflectance when all bands of a native
-resolution are 0 (the no-data of Sentinel-2 itself, a third of the wide form's winter) or above
-the 15 bits of a product; backscatter of 0 and of 1, to which the encoding clips no power at all;
-temperature below 150 K and above 350 K (0 K in tables that end before their dates); precipitation
-of 65534, to which the encoding clips more; elevation and slope that are none on Earth.
-Backscatter of 2 to 44 is below -50 dB, and is raised to it as that of archives is.
+Numbers that cannot be measurements are missing too:
+
+- reflectance, if all bands of a native resolution are 0 (the no-data of Sentinel-2, in a third of
+  the wide form's winter steps), or if it exceeds the 15 bits of a product;
+- backscatter of 0, and of 1, which the encoding writes for no power at all;
+- temperature below 150 K or above 350 K (0 K in tables that end before their dates);
+- precipitation of 65534, which the encoding writes for larger numbers;
+- elevation and slope that do not exist on Earth.
+
+Backscatter of 2 to 44 is below -50 dB, and is raised to -50 dB as in season cubes.
 """
 
 from __future__ import annotations
@@ -48,19 +52,19 @@ if TYPE_CHECKING:
 __all__ = ["read_worldcereal"]
 
 _TERRAIN_UNITS: Final = {"elevation": "m", "slope": "degree"}
-#: Least and greatest that can be measured; what lies without is a code for missing.
+#: Smallest and largest possible values; other numbers are codes for missing.
 _TERRAIN_RANGE: Final = {"elevation": (-500, 9000), "slope": (0, 90)}
-#: A product of Sentinel-2 has numbers of 15 bits.
+#: Numbers of Sentinel-2 products have 15 bits.
 _LARGEST_REFLECTANCE: Final = 2**15 - 1
-#: The radar encoding clips to this, -83 dB, also where there was no power at all.
+#: The radar encoding clips to this number, -83 dB, even if there was no power at all.
 _NO_POWER: Final = 1
-#: Backscatter below which nothing is told apart, dB, as in season cubes.
+#: Lower backscatter is raised to this, dB, as in season cubes.
 _RADAR_FLOOR: Final = -50
-#: Air temperatures near the ground, K times 100: the records are 184 and 330 K.
+#: Possible air temperatures near the ground, K times 100; the records are 184 and 330 K.
 _TEMPERATURES: Final = (15000, 35000)
-#: The encoding of weather clips to this.
+#: The encoding of weather clips to this number.
 _HIGHEST: Final = 65534
-#: Bands by native resolution: tiles are cut, and so lack data, a resolution at a time.
+#: Bands by native resolution: at the edges of tiles, all bands of a resolution lack data together.
 _RESOLUTIONS: Final = (
     ("B02", "B03", "B04", "B08"),
     ("B05", "B06", "B07", "B8A", "B11", "B12"),
@@ -70,23 +74,23 @@ _RESOLUTIONS: Final = (
 def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     """Read a WorldCereal extraction table, long or wide, into memory.
 
-    All parcels share the table's steps; a parcel that lacks one is masked there. ``time`` is
-    the middle day of a step, as in season cubes with ``composite="month"`` or ``"dekad"``.
-    Stamps that are midnights of local time belong to the day that began then. Steps of the
-    wide form are 30 (10) days from ``start_date``; starts that differ between samples are
-    brought to the nearest step counted from the most frequent one, 15 (5) days at most.
+    All parcels share the table's steps; steps that a parcel lacks are masked. ``time`` is the
+    middle day of a step, as in season cubes with ``composite="month"`` or ``"dekad"``. Stamps at
+    midnight of local time belong to the day that begins then. Steps of the wide form are 30 (10)
+    days from ``start_date``. If start dates differ between samples, they are shifted by up to 15
+    (5) days to the nearest step, counted from the most frequent start date.
 
-    The season is of the year in which the crop stood (``valid_date``, ``valid_time``,
-    ``year``, or the first digits of ``ref_id``), from the first of the table's months
-    (dekads) to the last that begins in that year. Later steps are left out: they show the
-    next crop, and tables of a year differ in how many they have.
+    The season's year is the year of the crop (``valid_date``, ``valid_time``, ``year``, or the
+    first digits of ``ref_id``). The season lasts from the table's first month (dekad) to the
+    last one that begins in that year. Later steps are dropped: they show the next crop, and
+    their number differs between tables of the same year.
 
     Parameters
     ----------
     path : path
         A Parquet file of one harvest year.
     label : str
-        Column to learn, such as ``"ewoc_code"`` or ``"CROPTYPE_LABEL"``. A null is no label;
+        The label column, such as ``"ewoc_code"`` or ``"CROPTYPE_LABEL"``. Null means no label;
         0 is the class ``"0"``.
 
     Returns
@@ -95,36 +99,39 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
         Pixel sets of one pixel (see `cubecrop.schema`), without ``geometry``:
         ``sentinel2/reflectance (parcel, time, band, pixel)`` float32, unit 1, and
         ``sentinel1/backscatter`` in dB, sigma0, NaN where missing, with ``valid (parcel,
-        time, pixel)``, True where every band is there; ``weather/weather (parcel, time,
+        time, pixel)``, True where all bands have values; ``weather/weather (parcel, time,
         variable)`` in K and mm d-1, with coord ``step_days (time)``; ``terrain/terrain
-        (parcel, variable, pixel)`` elevation and slope (the aspect is unknown, so it has no
-        variable). Bands and children without a single value are absent. Root: ``label
-        (parcel)`` text or None; coords ``parcel`` (sample id, or row number where there is
-        none), ``lon``, ``lat``, ``pixel_count``, and, from ``location_id``, ``group``: parcels
-        of a group belong in the same fold.
+        (parcel, variable, pixel)`` elevation and slope (no aspect, which is unknown). Bands and
+        children without any value are absent. Root: ``label (parcel)`` text or None; coords
+        ``parcel`` (the sample id, or the row number in tables without ids), ``lon``, ``lat``,
+        ``pixel_count``, and ``group`` from ``location_id``: parcels of a group belong in the
+        same fold.
 
     Raises
     ------
     ReadError
-        There is no such file, or it is not Parquet.
+        The file does not exist, or is not Parquet.
     SchemaError
-        Not such a table, a measurement that is not known, or several harvest years.
+        The file is not such a table, has an unknown measurement, or several harvest years.
     LabelError
-        The label column is not there.
+        The label column does not exist.
     ParcelError
-        A sample id is missing, repeated, or stands for two places or labels.
+        A sample id is missing, repeated, or has two places or labels.
 
     References
     ----------
-    Van Tricht et al. 2023, doi:10.5194/essd-15-5491-2023. That wide steps have 30 days, and
-    that precipitation is a sum, was measured against daily AgERA5 in Flanders.
+    Van Tricht et al. 2023, doi:10.5194/essd-15-5491-2023. A comparison with daily AgERA5 in
+    Flanders showed that wide steps have 30 days and that precipitation is a sum.
     """
     path = check_path("path", path, error=ReadError)
     table = read_table(path, label)
     year = _harvest_year(path.name, table)
     table = table.before(np.datetime64(f"{year + 1}-01-01"))
     if len(table.start) == 0:
-        raise SchemaError(f"{path.name} has no date up to the end of its harvest year {year}.")
+        raise SchemaError(
+            f"{path.name} has no date up to the end of its harvest year {year}. Correct the column "
+            "that gives the year."
+        )
     nodes = {
         "sentinel2": _sentinel2(table),
         "sentinel1": _sentinel1(table),
@@ -134,7 +141,7 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     if nodes["sentinel2"] is None and nodes["sentinel1"] is None:
         raise SchemaError(
             f"{path.name} has no satellite value up to the end of its harvest year {year}: "
-            "all are missing."
+            "all are missing. Extract the table again."
         )
     tree: dict[str, xr.Dataset] = {k: node for k, node in nodes.items() if node is not None}
     tree["/"] = _root(path.name, table, label, year)
@@ -151,7 +158,7 @@ def _harvest_year(name: str, table: ExtractionTable) -> int:
             numbers = about["year"].to_numpy(dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise SchemaError(f"{name} has a column 'year' that is not whole: {error}.") from error
-        # A cast would make some year of what is missing, and cut off a part of one.
+        # A cast would turn missing numbers into years, and cut off fractions.
         if odd := numbers[~(np.isfinite(numbers) & (numbers % 1 == 0))].tolist():
             raise SchemaError(f"{name} has a column 'year' that is not whole: {odd[0]}.")
         years = numbers.astype(np.int64)
@@ -159,17 +166,17 @@ def _harvest_year(name: str, table: ExtractionTable) -> int:
         column, years = "ref_id", about["ref_id"].astype(str).str[:4].to_numpy(dtype=np.int64)
     else:
         raise SchemaError(
-            f"{name} does not say which year's harvest it shows: it has neither 'valid_date', "
-            "'valid_time' nor 'year', nor a 'ref_id' that begins with it. Add it: "
+            f"{name} does not give its harvest year: it has none of the columns 'valid_date', "
+            "'valid_time' and 'year', and no 'ref_id' that begins with a year. Add it: "
             "`table.assign(year=2021)`."
         )
-    seen = np.unique(years).tolist()
-    if len(seen) > 1:
+    distinct = np.unique(years).tolist()
+    if len(distinct) > 1:
         raise SchemaError(
-            f"{name} holds the harvest years {seen} by its column {column!r}, expected one. Write "
-            "a file a year, read each, and give `cubecrop.fit` the list."
+            f"{name} has the harvest years {distinct} in its column {column!r}, expected one. "
+            "Write a file for each year, read each file, and pass the list to `cubecrop.fit`."
         )
-    return int(seen[0])
+    return int(distinct[0])
 
 
 def _sentinel2(table: ExtractionTable) -> xr.Dataset | None:
@@ -267,9 +274,9 @@ def _terrain(table: ExtractionTable) -> xr.Dataset | None:
     )
 
 
-def _within(numbers: NDArray[np.float64], least: float, greatest: float) -> NDArray[np.float64]:
-    """Numbers from the least to the greatest, NaN elsewhere."""
-    return np.where((numbers >= least) & (numbers <= greatest), numbers, np.nan)
+def _within(numbers: NDArray[np.float64], minimum: float, maximum: float) -> NDArray[np.float64]:
+    """Numbers from minimum to maximum, NaN elsewhere."""
+    return np.where((numbers >= minimum) & (numbers <= maximum), numbers, np.nan)
 
 
 def _root(name: str, table: ExtractionTable, label: str, year: int) -> xr.Dataset:

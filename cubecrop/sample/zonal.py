@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["ParcelPixels", "parcel_batches", "pixels_of"]
 
-#: Candidate pixels looked at in one go; bounds the memory.
+#: Candidate pixels that are processed at a time; bounds the memory.
 _BATCH = 1_000_000
-#: Pixels cut by the shapes that hold no centre, in one go: each is a geometry of its own.
+#: Pixels that are intersected with shapes at a time: fewer, since each becomes a geometry.
 _CUT = 50_000
-#: Pixels of the rectangle around one part of a parcel, at most.
-_MOST = 2e8
+#: Maximum number of pixels in the rectangle around one part of a parcel.
+_MAXIMUM = 2e8
 
 
 @dataclass(frozen=True, slots=True)
 class ParcelPixels:
-    """Pixels of each parcel, parcel by parcel, row by row.
+    """Pixels of parcels, sorted by parcel and row.
 
-    ``counts`` is (parcel,) int64; ``rows`` and ``columns`` are (pixel,) int64, counted on
-    the lattice; ``cover`` is (parcel,) float, the share of the bounding rectangle's pixels.
+    ``counts`` is (parcel,) int64. ``rows`` and ``columns`` are (pixel,) int64 on the lattice.
+    ``cover`` is (parcel,) float: the number of pixels divided by that of the rectangle around
+    them.
     """
 
     counts: NDArray[np.int64]
@@ -45,60 +46,60 @@ def pixels_of(geometries: NDArray[np.object_], resolution: float) -> ParcelPixel
     Parameters
     ----------
     geometries : numpy.ndarray of shapely geometries
-        In the lattice's CRS; None and empty ones have no pixel. Parcels may overlap.
+        (parcel,) in the lattice's CRS; None and empty geometries have no pixel. Parcels may
+        overlap.
     resolution : float
         Pixel size in metres.
 
     Returns
     -------
     ParcelPixels
-        A parcel that holds no centre has the one pixel that it covers best.
+        A parcel without a pixel centre gets the one pixel that it covers best.
 
     Raises
     ------
     ParcelError
-        A parcel is larger than memory could hold the pixels of.
+        A parcel has more pixels than fit in memory.
     """
     shapes = plain_shapes(geometries)
     parts, owner = shapely.get_parts(shapes, return_index=True)
     _check_extent(shapely.bounds(parts), resolution)
     shapely.prepare(parts)
-    found = [
-        _centres_within(parts[one], owner[one], resolution)
-        for one in _batches(shapely.bounds(parts), resolution, _BATCH)
+    pieces = [
+        _centres_within(parts[batch], owner[batch], resolution)
+        for batch in _batches(shapely.bounds(parts), resolution, _BATCH)
     ]
     parcel, rows, columns = (
-        np.concatenate([piece[i] for piece in found]) if found else np.zeros(0, np.int64)
+        np.concatenate([piece[i] for piece in pieces]) if pieces else np.zeros(0, np.int64)
         for i in range(3)
     )
     bare = np.setdiff1d(np.flatnonzero(~shapely.is_missing(shapes)), parcel)
     bounds = shapely.bounds(shapes[bare])
     extra = [
-        (bare[one], *_best_covered(shapes[bare[one]], bounds[one], resolution))
-        for one in _batches(bounds, resolution, _CUT)
+        (bare[batch], *_best_covered(shapes[bare[batch]], bounds[batch], resolution))
+        for batch in _batches(bounds, resolution, _CUT)
     ]
     parcel, rows, columns = (
-        np.concatenate([held, *(more[i] for more in extra)])
-        for i, held in enumerate((parcel, rows, columns))
+        np.concatenate([values, *(piece[i] for piece in extra)])
+        for i, values in enumerate((parcel, rows, columns))
     )
     return _sorted(parcel, rows, columns, len(shapes))
 
 
 def _check_extent(bounds: NDArray[np.float64], resolution: float) -> None:
-    """Raise before numbers of pixels that no memory holds."""
+    """Raise if a part of a parcel has more pixels than fit in memory."""
     sides = (bounds[:, 2:] - bounds[:, :2]) / resolution
-    wide = np.flatnonzero(sides.prod(axis=1) > _MOST)
+    wide = np.flatnonzero(sides.prod(axis=1) > _MAXIMUM)
     if len(wide):
         left, bottom, right, top = bounds[wide[0]].tolist()
         raise ParcelError(
             f"a parcel spans x {left:g} to {right:g}, y {bottom:g} to {top:g} in the cube's CRS, "
-            f"more than the {_MOST:.0e} pixels that can be looked at. Mend its coordinates, or "
-            "leave it out."
+            f"expected at most {_MAXIMUM:.0e} pixels. Correct its coordinates, or leave it out."
         )
 
 
 def parcel_batches(geometries: NDArray[np.object_], resolution: float) -> list[slice]:
-    """Cut parcels into runs of which each takes a bounded memory in `pixels_of`.
+    """Cut parcels into runs for which `pixels_of` needs a bounded memory.
 
     Parameters
     ----------
@@ -110,18 +111,18 @@ def parcel_batches(geometries: NDArray[np.object_], resolution: float) -> list[s
     Returns
     -------
     list of slice
-        One after the other, of all parcels; a parcel larger than that stands alone.
+        Consecutive slices of all parcels. A parcel that is larger than a batch has its own.
     """
     bounds = np.nan_to_num(shapely.bounds(geometries))
-    # A parcel that is larger than `pixels_of` takes must not overflow the sum here.
-    bounds[:, 2:] = np.minimum(bounds[:, 2:], bounds[:, :2] + _MOST * resolution)
+    # Clip parcels that are too large for `pixels_of`, so that the sum does not overflow.
+    bounds[:, 2:] = np.minimum(bounds[:, 2:], bounds[:, :2] + _MAXIMUM * resolution)
     return _batches(bounds, resolution, _BATCH)
 
 
 def _window(
     bounds: NDArray[np.float64], resolution: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Row, column, height and width of the pixels that bounds touch."""
+    """Row, column, height and width of the pixels that overlap bounds."""
     left, bottom, right, top = bounds.T
     row, column = np.floor(-top / resolution), np.floor(left / resolution)
     height = np.maximum(np.ceil(-bottom / resolution) - row, 1)
@@ -132,11 +133,11 @@ def _window(
     )  # fmt: skip
 
 
-def _batches(bounds: NDArray[np.float64], resolution: float, most: int) -> list[slice]:
+def _batches(bounds: NDArray[np.float64], resolution: float, size: int) -> list[slice]:
     if len(bounds) == 0:
         return []
     _, _, height, width = _window(bounds, resolution)
-    batch = np.cumsum(np.minimum(height * width, most)) // most
+    batch = np.cumsum(np.minimum(height * width, size)) // size
     edges = [0, *(np.flatnonzero(np.diff(batch)) + 1).tolist(), len(bounds)]
     return [slice(a, b) for a, b in itertools.pairwise(edges)]
 
@@ -154,7 +155,7 @@ def _centres_within(
 def _candidates(
     bounds: NDArray[np.float64], resolution: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Pixels that bounds touch, row by row: position of the bounds, row, column."""
+    """Pixels that overlap bounds, row by row: index of the bounds, row, column."""
     row, column, height, width = _window(bounds, resolution)
     sizes = height * width
     owner = np.repeat(np.arange(len(bounds)), sizes)
@@ -165,7 +166,7 @@ def _candidates(
 def _best_covered(
     shapes: NDArray[np.object_], bounds: NDArray[np.float64], resolution: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Row and column of the pixel that each shape covers most of, the first among equals."""
+    """Row and column of the pixel that each shape covers best; of equals, the first."""
     owner, rows, columns = _candidates(bounds, resolution)
     boxes = shapely.box(
         columns * resolution, -(rows + 1) * resolution,
@@ -176,7 +177,7 @@ def _best_covered(
     bare = (np.maximum.reduceat(area, starts) == 0)[owner]  # a line or a point
     points = shapely.point_on_surface(shapes)[owner[bare]]
     area[bare] = shapely.intersects(boxes[bare], points)
-    # Stable: of one shape's pixels, the first of the largest area comes first.
+    # The sort is stable, so of equal areas the first comes first.
     best = np.lexsort((-area, owner))[starts]
     return rows[best], columns[best]
 
@@ -190,26 +191,26 @@ def _sorted(
     if not _is_sorted(parcel, rows, columns):  # parcels of one part each come in order
         order = np.lexsort((columns, rows, parcel))
         parcel, rows, columns = parcel[order], rows[order], columns[order]
-    again = np.zeros(len(parcel), dtype=bool)  # lines that cross on a centre
-    again[1:] = (np.diff(parcel) == 0) & (np.diff(rows) == 0) & (np.diff(columns) == 0)
-    if again.any():
-        parcel, rows, columns = parcel[~again], rows[~again], columns[~again]
+    repeated = np.zeros(len(parcel), dtype=bool)  # from lines that cross on a centre
+    repeated[1:] = (np.diff(parcel) == 0) & (np.diff(rows) == 0) & (np.diff(columns) == 0)
+    if repeated.any():
+        parcel, rows, columns = parcel[~repeated], rows[~repeated], columns[~repeated]
     counts = np.bincount(parcel, minlength=n_parcels)
     cover = np.full(n_parcels, np.nan)
-    held = np.flatnonzero(counts)
-    if len(held):
-        starts = (np.cumsum(counts) - counts)[held]
+    filled = np.flatnonzero(counts)
+    if len(filled):
+        starts = (np.cumsum(counts) - counts)[filled]
         spans = [
             np.maximum.reduceat(v, starts) - np.minimum.reduceat(v, starts) + 1
             for v in (rows, columns)
         ]
-        cover[held] = counts[held] / (spans[0] * spans[1])
+        cover[filled] = counts[filled] / (spans[0] * spans[1])
     return ParcelPixels(counts, rows, columns, cover)
 
 
 def _is_sorted(
     parcel: NDArray[np.int64], rows: NDArray[np.int64], columns: NDArray[np.int64]
 ) -> bool:
-    """Whether pixels stand by parcel, then row, then column."""
+    """Whether pixels are sorted by parcel, then row, then column."""
     owner, down, right = np.diff(parcel), np.diff(rows), np.diff(columns)
     return bool(np.all((owner > 0) | ((owner == 0) & ((down > 0) | ((down == 0) & (right >= 0))))))

@@ -1,4 +1,4 @@
-"""A simulated archive of crops, weather, radar and cloud in which the right answer is known."""
+"""A simulated archive of crops, weather, radar and cloud, whose true crops are known."""
 
 from __future__ import annotations
 

@@ -51,55 +51,57 @@ def simulate_archive(
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
-    """Simulate regions and years as an archive, with parcels as declared and as they are.
+    """Simulate an archive of regions and years, with the declared and the true crop of parcels.
 
-    Weather drives growth, growth drives what Sentinel-1 and Sentinel-2 see, rain drives cloud;
-    see the page on the simulator for what is in it, how it compares with real seasons, and what
-    it cannot tell. The form is that of the Planetary Computer. Writes at once; memory is below
-    1 GB at 3 km, and so is the disk: about 100 MB a region and year.
+    Weather drives the growth of the crops, growth drives what Sentinel-1 and Sentinel-2 see, and
+    rain drives cloud. The page on the simulator lists what is simulated, compares it with real
+    seasons and names its limits. The archive has the form of the Planetary Computer's. The
+    function writes all files before it returns. At 3 km it needs less than 1 GB of memory, and
+    about 100 MB of disk for each region and year.
 
-    Two runs with the same arguments and library versions write the same bytes, whatever the
-    threads; a region's images do not depend on the regions beside it. Years of one seed and
-    size show the same parcels with their crops rotated.
+    Two runs with the same arguments and library versions write the same bytes with any number of
+    threads. A region's images do not depend on the other regions. Years of one seed and size show
+    the same parcels with their crops rotated.
 
     Parameters
     ----------
     out : path
-        Folder to make; it must not exist, or be empty.
+        Folder to write to. It must be empty or not exist.
     preset : {"demo", "regions", "years", "cloudy", "no-sentinel-1b"}, default "demo"
-        Where the arguments that are None come from: one region and year of 3 km; three
-        regions; three years; more cloud; no descending track.
+        Supplies the arguments that are None. "demo" is one region of 3 km and one year; the
+        others differ from it by three regions, three years, more cloud, no descending track.
     regions : sequence of str, optional
-        Among "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes".
+        Any of "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes".
     years : sequence of int, optional
         Harvest years; images cover ``Season(year)`` of each.
     size_km : float, optional
         Side of each region's square, 0.5 to 20, rounded to 60 m.
     cloudiness : float, optional
-        From -3 to 3: shift of the latent normal variable of cloud; 0 is as in Flanders.
+        Shift of the latent normal variable of cloud, -3 to 3; 0 is as in Flanders.
     wrong_labels : float, optional
         Share of parcels whose declared crop is wrong, 0 to 1.
     sentinel_1b : bool, optional
-        False loses the satellite of the descending track.
+        False leaves out Sentinel-1B, which flies the descending track.
     seed : int, default 0
-        Not negative.
+        Seed of all random numbers, 0 or more.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------
     pathlib.Path
-        ``out``, with ``catalog.json``; a folder a collection: ``sentinel-2-l2a`` every 5 days
-        at 10 and 20 m, uint16 DN; ``sentinel-1-rtc`` every 12 days a track at 10 m, float32
-        linear power; ``cop-dem-glo-30`` m; ``agera5-daily``; and a year ``parcels-YEAR.parquet``
-        with the columns ``id``, ``crop:code``, ``crop:name`` (declared), ``region``,
-        ``geometry``, and ``truth-YEAR.parquet`` with the same of what really grew. Their CRS is
-        the UTM zone of a single region, EPSG:4326 of several.
+        ``out``. It holds ``catalog.json`` and one folder for each collection:
+        ``sentinel-2-l2a`` every 5 days at 10 and 20 m, uint16 DN; ``sentinel-1-rtc`` every 12
+        days on each track at 10 m, float32 linear power; ``cop-dem-glo-30`` in m;
+        ``agera5-daily``. For each year, ``parcels-YEAR.parquet`` has the columns ``id``,
+        ``crop:code``, ``crop:name`` (declared), ``region``, ``geometry``, and
+        ``truth-YEAR.parquet`` has the same columns with the crops that really grew. Their CRS
+        is the UTM zone of a single region, or EPSG:4326 for several.
 
     Raises
     ------
     OutputError
-        ``out`` is a file or a folder with something in it, or cannot be written.
+        ``out`` is a file or a folder that is not empty, or cannot be written.
     AoiError
         ``size_km`` is not from 0.5 to 20, or there is no such region.
     SeasonError
@@ -109,7 +111,7 @@ def simulate_archive(
 
     References
     ----------
-    Form: https://planetarycomputer.microsoft.com/dataset/sentinel-2-l2a and
+    Form of the archive: https://planetarycomputer.microsoft.com/dataset/sentinel-2-l2a and
     https://planetarycomputer.microsoft.com/dataset/sentinel-1-rtc.
     """
     given = {
@@ -132,7 +134,7 @@ def simulate_archive(
 
 
 def _listed(values: object, what: str, example: str) -> tuple[object, ...] | None:
-    """Give a tuple, where a single name or year would be taken apart or not be iterable."""
+    """Return a list as a tuple; reject a single name, which would be split into letters."""
     if values is None:
         return None
     if isinstance(values, str) or not isinstance(values, Iterable):
@@ -187,9 +189,9 @@ def _check_free(target: Path) -> None:
         if not any(target.iterdir()):
             return
     if target.exists() or target.is_symlink():
-        seen = "holds files already" if target.is_dir() else "is not a folder"
+        problem = "holds files already" if target.is_dir() else "is not a folder"
         raise OutputError(
-            f"{target} {seen}, expected a folder that is empty or does not exist. Remove it, "
+            f"{target} {problem}, expected a folder that is empty or does not exist. Remove it, "
             f"or choose another: `simulate_archive('{target}-2')`."
         )
 
@@ -204,8 +206,10 @@ class _Tables:
     def add(self, world: World, chosen: Preset, seed: int) -> None:
         for year in chosen.years:
             crop = world.crops[year]
-            said = declare(crop, year, region=world.region, share=chosen.wrong_labels, seed=seed)
-            for tables, crops in ((self.declared, said), (self.truth, crop)):
+            declared = declare(
+                crop, year, region=world.region, share=chosen.wrong_labels, seed=seed
+            )
+            for tables, crops in ((self.declared, declared), (self.truth, crop)):
                 table = parcel_table(world.land, crops, region=world.region, seed=seed)
                 one_zone = len(chosen.regions) == 1
                 tables.setdefault(year, []).append(table if one_zone else table.to_crs(4326))
@@ -222,8 +226,8 @@ def _write_archive(root: Path, chosen: Preset, *, seed: int, progress: bool) -> 
     tables = _Tables(declared={}, truth={})
     dates = sorted({day for year in chosen.years for day in _days(Season(year))})
     years = sorted(chosen.years)
-    # Threads, since GDAL, zlib and NumPy leave the interpreter free; each scene has its own
-    # random stream, so that their order does not matter.
+    # Threads suffice because GDAL, zlib and NumPy release the interpreter lock. Each scene has
+    # its own random stream, so that the order of the scenes does not matter.
     with (
         progress_bar("Simulating", unit="scenes", progress=progress) as bar,
         ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool,

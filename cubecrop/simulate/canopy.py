@@ -28,7 +28,7 @@ AXES: Final = {
 
 
 class CanopyTable:
-    """The table, and linear interpolation in it.
+    """The table of canopy reflectance, with linear interpolation.
 
     Attributes
     ----------
@@ -54,16 +54,16 @@ class CanopyTable:
         sun_zenith: float,
         ground: NDArray[np.floating],
     ) -> NDArray[np.float32]:
-        """Reflectance of canopies over their ground.
+        """Interpolate the reflectance of canopies over their ground.
 
-        Values beyond the table's ends are taken as the ends.
+        Values beyond the end of an axis count as that end.
 
         Parameters
         ----------
         lai, chlorophyll, senescence, water, leaf_angle : ndarray (unit,)
-            As the axes of `AXES`.
+            In the units of `AXES`.
         sun_zenith : float
-            Degree, one for all.
+            Degrees; the same for all units.
         ground : ndarray (unit, band)
             Reflectance of soil, litter or snow below.
 
@@ -72,9 +72,9 @@ class CanopyTable:
         ndarray of float32 (unit, band)
         """
         nodes = self._at_sun(sun_zenith)
-        given = (lai, chlorophyll, senescence, water, leaf_angle)
+        traits = (lai, chlorophyll, senescence, water, leaf_angle)
         low, share = [], []
-        for axis, values in zip(list(self.axes.values())[:5], given, strict=True):
+        for axis, values in zip(list(self.axes.values())[:5], traits, strict=True):
             clipped = np.clip(values, axis[0], axis[-1])
             index = (np.searchsorted(axis, clipped, side="right") - 1).clip(0, axis.size - 2)
             low.append(index)
@@ -82,7 +82,7 @@ class CanopyTable:
         steps = [int(np.prod(nodes.shape[i + 1 : 5])) for i in range(5)]
         base = sum(index * step for index, step in zip(low, steps, strict=True))
         flat = nodes.reshape(-1, 30)
-        found = np.zeros((np.size(lai), 30), dtype=np.float32)
+        terms = np.zeros((np.size(lai), 30), dtype=np.float32)
         for corner in range(32):
             weight = np.ones(np.size(lai), dtype=np.float32)
             offset = 0
@@ -90,8 +90,8 @@ class CanopyTable:
                 upper = corner >> i & 1
                 weight = weight * (share[i] if upper else 1 - share[i])
                 offset += steps[i] if upper else 0
-            found += weight[:, None] * flat[base + offset]
-        canopy, through, bounce = found[:, :10], found[:, 10:20], found[:, 20:]
+            terms += weight[:, None] * flat[base + offset]
+        canopy, through, bounce = terms[:, :10], terms[:, 10:20], terms[:, 20:]
         below = np.asarray(ground, dtype=np.float32)
         return np.asarray(canopy + below * through / (1 - below * bounce), dtype=np.float32)
 
@@ -106,5 +106,5 @@ class CanopyTable:
 
 @cache
 def load_table() -> CanopyTable:
-    """Read the table once a process."""
+    """Read the table, once per process."""
     return CanopyTable()

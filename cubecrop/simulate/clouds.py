@@ -1,4 +1,4 @@
-"""Clouds, their shadows and haze over one Sentinel-2 scene, and the scene classes of them."""
+"""Clouds, shadows and haze over one Sentinel-2 scene, and its scene classification (SCL)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Sky", "classify_scene", "make_sky"]
 
 _PAD: Final = 60  # pixels of 20 m: 1.2 km
-# Cloud fields of one scale: see `draws.fractal`.
+# Slope of the power spectrum of cloud fields; see `draws.fractal`.
 _SLOPE: Final = 3.2
 
 # Classes of SCL (ESA, Sentinel-2 Level-2A algorithm theoretical basis document).
@@ -28,8 +28,8 @@ MEDIUM, HIGH, CIRRUS, SNOW = 8, 9, 10, 11
 class Sky:
     """What stands between the ground and the sensor, float32 (y, x) at 20 m.
 
-    ``opacity`` of water clouds and ``veil`` of cirrus and haze from 0 to 1, ``shadow`` the
-    share of direct light that is lost, ``brightness`` of the cloud tops.
+    ``opacity`` is that of water clouds and ``veil`` that of cirrus and haze, both from 0 to 1;
+    ``shadow`` is the share of direct light that is lost, ``brightness`` that of the cloud tops.
     """
 
     opacity: NDArray[np.float32]
@@ -47,15 +47,15 @@ def make_sky(
     Parameters
     ----------
     size : int
-        Pixels of 20 m.
+        Side of the square in pixels of 20 m.
     cloud : float
-        The day's cloud from 0 to 1, which follows the rain.
+        Cloudiness of the day from 0 to 1, which follows the rain.
     zenith : float
-        Of the sun, degree: how far shadows fall.
+        Zenith angle of the sun, degrees; it sets how far shadows fall.
     rng : numpy.random.Generator
-        The scene's own.
+        The generator of this scene.
     summer : float
-        From 0 (January) to 1 (July): broken convective cloud against wide layers.
+        0 in January (wide layers) to 1 in July (broken convective cloud).
 
     Returns
     -------
@@ -64,14 +64,14 @@ def make_sky(
     shape = (size + 2 * _PAD, size + 2 * _PAD)
     inner = (slice(_PAD, -_PAD), slice(_PAD, -_PAD))
     km = size * 0.02
-    # The window sees a part of larger fields: the smaller it is, the less varies within it.
+    # The window is a part of larger fields, so a smaller window varies less.
     spread = (0.28 + 0.3 * summer) * min(1.6, (km / 2.5) ** 0.6) * rng.uniform(0.6, 1.4)
     latent = 1.05 * ndtri(np.clip(cloud, 0.01, 0.99)) - 0.1 + 0.35 * rng.standard_normal()
     height = rng.uniform(500, 1500) * (0.6 + 0.6 * summer)
     wispy = rng.random()
     field = latent + spread * fractal(rng, shape, _SLOPE)
     opacity = -np.expm1(-3.0 * field.clip(0)).astype(np.float32)
-    # Shadows fall away from a sun in the south-south-east; at most to the pad's end.
+    # The sun is in the south-south-east; shadows fall away from it, at most across the pad.
     length = min(height * np.tan(np.radians(zenith)) / 20, _PAD - 1)
     north, west = round(length * np.cos(0.42)), round(length * np.sin(0.42))
     shadow = np.roll(opacity, (-north, -west), axis=(0, 1))[inner]
@@ -94,27 +94,27 @@ def make_sky(
 
 def classify_scene(
     sky: Sky,
-    seen: dict[str, NDArray[np.float32]],
+    observed: dict[str, NDArray[np.float32]],
     snow: float,
     rng: np.random.Generator,
 ) -> NDArray[np.uint8]:
-    """Scene classes as Sen2Cor gives them, with its usual mistakes.
+    """Classify a scene as Sen2Cor does, with its usual mistakes.
 
-    Thin cloud is missed or called unclassified, bright dry soil, roofs and gravel are called
-    cloud now and then, half of the shadows are called dark or not seen, snow is taken for
-    cloud at times (Baetens et al. 2019, Remote Sensing 11, 433; Skakun et al. 2022, Remote
+    It misses thin cloud or calls it unclassified, sometimes calls bright dry soil, roofs and
+    gravel cloud, misses half of the shadows or calls them dark, and sometimes takes snow for
+    cloud (Baetens et al. 2019, Remote Sensing 11, 433; Skakun et al. 2022, Remote
     Sens. Environ. 274, 112990).
 
     Parameters
     ----------
     sky : Sky
-        The truth.
-    seen : dict
+        The true sky.
+    observed : dict
         Reflectance at 20 m as the sensor sees it, by band: B02, B04, B08, B11.
     snow : float
         Share of the fields under snow.
     rng : numpy.random.Generator
-        Of the mistakes, which come in patches.
+        The generator of the mistakes, which come in patches.
 
     Returns
     -------
@@ -122,27 +122,27 @@ def classify_scene(
     """
     shape = sky.opacity.shape
     doubt = smooth_noise(rng, shape, 3.0)
-    ndvi = (seen["B08"] - seen["B04"]) / np.maximum(seen["B08"] + seen["B04"], 1e-3)
+    ndvi = (observed["B08"] - observed["B04"]) / np.maximum(observed["B08"] + observed["B04"], 1e-3)
     scl = np.where(ndvi + 0.02 * doubt > 0.4, VEGETATION, BARE)
     scl[(ndvi < 0.4) & (ndvi > 0.34) & (doubt > 1.0)] = UNCLASSIFIED
-    scl[(seen["B08"] < 0.13) & (ndvi > 0.1)] = DARK
-    scl[(seen["B08"] < 0.10) & (ndvi < 0.05)] = WATER
-    ndsi = (seen["B04"] - seen["B11"]) / np.maximum(seen["B04"] + seen["B11"], 1e-3)
+    scl[(observed["B08"] < 0.13) & (ndvi > 0.1)] = DARK
+    scl[(observed["B08"] < 0.10) & (ndvi < 0.05)] = WATER
+    ndsi = (observed["B04"] - observed["B11"]) / np.maximum(observed["B04"] + observed["B11"], 1e-3)
     if snow > 0.05:
-        white = (ndsi > 0.35) & (seen["B02"] > 0.2)
+        white = (ndsi > 0.35) & (observed["B02"] > 0.2)
         scl[white] = np.where(doubt[white] > 1.4, MEDIUM, SNOW)
-    # Bright ground is taken for cloud where the doubt is large.
-    bright = (seen["B02"] > 0.14) & (ndsi < 0.35) & (sky.opacity < 0.05)
+    # Sen2Cor takes bright ground for cloud where the doubt is large.
+    bright = (observed["B02"] > 0.14) & (ndsi < 0.35) & (sky.opacity < 0.05)
     scl[bright & (doubt > 0.9)] = UNCLASSIFIED
     scl[bright & (doubt > 1.7)] = MEDIUM
     shaded = sky.shadow > 0.2
     scl[shaded & (doubt > -0.5)] = SHADOW
     scl[shaded & (doubt > 0.9)] = DARK
-    # Haze makes ground that is not plainly green ambiguous.
+    # Under haze, ground that is not clearly green is ambiguous.
     dim = (sky.veil + 0.015 * doubt > 0.048) & (ndvi < 0.62) & (sky.opacity < 0.05)
     scl[dim] = UNCLASSIFIED
     thickness = sky.opacity + 0.06 * doubt * (sky.opacity > 0)
-    # Below 0.05 the cloud is missed.
+    # Sen2Cor misses cloud thinner than 0.05.
     scl[thickness > 0.05] = UNCLASSIFIED
     scl[thickness > 0.2] = MEDIUM
     scl[thickness > 0.78] = HIGH

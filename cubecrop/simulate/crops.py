@@ -1,11 +1,11 @@
-"""Crops of the simulated world: thermal time, canopy and radar of each.
+"""Crops of the simulated world: their thermal time, canopy and radar.
 
 Thermal times follow the form of WOFOST's crop files (Boogaard et al. 2014, user's guide for
-WOFOST 7.1; de Wit et al. 2019, Agric. Syst. 168, 154-167), set by hand so that emergence,
+WOFOST 7.1; de Wit et al. 2019, Agric. Syst. 168, 154-167). They are set by hand so that emergence,
 flowering and ripening fall in the months of crop calendars (JRC MARS; FAO) in each region.
-Leaf area and chlorophyll at the peak are ranges of the field campaigns that PROSAIL was tested
-on (Jacquemoud et al. 2009, Remote Sens. Environ. 113, S56-S66), radar levels those of seasons
-of Sentinel-1 over crops (Veloso et al. 2017, Remote Sens. Environ. 199, 415-426; Meroni et al.
+Leaf area and chlorophyll at the peak are within the field campaigns that PROSAIL was tested on
+(Jacquemoud et al. 2009, Remote Sens. Environ. 113, S56-S66). Radar levels are those of Sentinel-1
+over crops through a season (Veloso et al. 2017, Remote Sens. Environ. 199, 415-426; Meroni et al.
 2021, Remote Sens. Environ. 253, 112232).
 """
 
@@ -19,43 +19,47 @@ __all__ = ["CROPS", "Crop", "crop_index"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crop:
-    """One crop. Development runs from 0 (emergence) by 1 (flowering) to 2 (ripe).
+    """One crop. Its development runs from 0 (emergence) over 1 (flowering) to 2 (ripe).
 
     Attributes
     ----------
     code, name : str
-        Code of the French parcel register (RPG, IGN/ASP, 2022), and English name.
+        Code in the French parcel register (RPG, IGN/ASP, 2022), and English name.
     winter : bool
-        Sown in the autumn before the harvest year.
+        Whether it is sown in the autumn before the harvest year.
     sown : tuple of 2 floats
-        Ten-day mean temperature, degree Celsius, that the sowing waits for (spring: to rise
-        to; winter: to fall to), and standard deviation of the parcels' day of sowing, d.
+        Ten-day mean temperature at sowing, degree Celsius (spring crops wait for it to rise to
+        this, winter crops for it to fall to this), and standard deviation of the day of sowing
+        among parcels, d.
     base : float
         Base temperature, degree Celsius.
     heat : tuple of 3 floats
         Thermal time from sowing to emergence, to flowering, to ripeness, K d.
     cultivars : float
-        Standard deviation of the parcels' factor on thermal time, from early to late varieties.
+        Standard deviation among parcels of a factor on thermal time, as varieties are early or
+        late.
     daylength : tuple of 2 floats or None
-        Hours below which development stops and above which it is full, until flowering.
+        Until flowering, development stops below the first day length and is full above the
+        second, hours.
     lai : tuple of 2 floats
-        Leaf area index, m2 m-2: of the rosette or tillers, at the peak.
+        Leaf area index of the rosette or tillers, and at the peak, m2 m-2.
     rise, fall : tuple of 2 floats
         Development at half the rise (fall) of leaf area, and its width.
     chlorophyll, water, leaf_angle
-        Of the green leaf, as the axes of `canopy.AXES`.
+        Traits of the green leaf, in the units of `canopy.AXES`.
     fade : tuple of 2 floats
         Development at half senescence, and its width.
     harvest : tuple of 3 floats
-        Development at harvest, mean wait after it in d, latest day of the year.
+        Development at which it is ready, mean wait until the harvest in d, latest day of the
+        year.
     vv, vh : tuple of 2 floats
         Gamma nought of a dense canopy in dB, and attenuation per kg m-2 of plant water.
     plant_water : float
         Plant water per leaf area, kg m-2.
     dries : float
-        Share of the plant water that is gone when ripe.
+        Share of the plant water that is lost when ripe.
     ears : float
-        What ripening adds to a dense canopy's VH, dB.
+        Increase of a dense canopy's VH by ripening, dB.
     rows : float
         Row effect of the bare seedbed, dB.
     flower : tuple of 3 floats or None

@@ -1,4 +1,4 @@
-"""Streams of random numbers that do not depend on the order in which they are drawn."""
+"""Streams of random numbers that do not depend on the order of the draws."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Purpose", "fractal", "smooth_noise", "stream"]
 
 
 class Purpose(enum.IntEnum):
-    """What a stream is for; part of its key, so that no two purposes share numbers."""
+    """Use of a stream; it is part of the key, so that no two uses share numbers."""
 
     PARCELS = 1
     CROPS = 2
@@ -33,7 +33,7 @@ class Purpose(enum.IntEnum):
 
 
 def stream(purpose: Purpose, *key: int) -> np.random.Generator:
-    """Open the generator of one purpose, by a key such as (seed, region, year)."""
+    """Open the generator of one purpose and a key such as (seed, region, year)."""
     return np.random.default_rng([int(purpose), *key])
 
 
@@ -56,7 +56,7 @@ def fractal(rng: np.random.Generator, shape: tuple[int, int], slope: float) -> N
     height, width = (2 * -(-n // 2) for n in shape)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None, :])
     frequency[0, 0] = 1.0
-    # No wave is longer than the field itself, so that its mean carries no infinite power.
+    # The mean, at frequency 0, would have infinite power: no wave is longer than the field.
     amplitude = frequency ** (-slope / 2)
     amplitude[0, 0] = 0.0
     noise = rng.standard_normal((2, *frequency.shape))

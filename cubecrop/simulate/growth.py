@@ -1,8 +1,8 @@
-"""State of every parcel's canopy and ground by day, driven by the weather.
+"""Daily state of every parcel's canopy and ground, driven by the weather.
 
 One stand follows another: the crop of the year before, a catch crop or volunteers, the crop of
-the year, and so on. A stand's development is thermal time between sowing and harvest, so a
-warmer region, year or valley really is earlier; leaf area, senescence and the rest follow from
+the year, and so on. Thermal time drives a stand from sowing to harvest, so that a warmer
+region, year or valley is earlier; leaf area, senescence and the rest follow from
 development. All arrays are (day, unit).
 """
 
@@ -47,9 +47,9 @@ def make_growth(
     Parameters
     ----------
     region, weather, ground
-        Where; the weather must begin a year before the first sowing.
+        Region, its weather and its ground; the weather begins a year before the first sowing.
     crops : mapping of harvest year to ndarray of int64 (unit,)
-        Index into `CROPS`, consecutive years.
+        Index into `CROPS`; the years are consecutive.
     elevation : ndarray (unit,)
         Metres; temperature falls by 6.5 K km-1 from the region's mean.
     seed : int
@@ -126,15 +126,15 @@ def _idle(
     plan: Plan,
 ) -> None:
     gap = until - free
-    # The region's share of the parcels that lie over winter carry a catch crop; others green
-    # up by volunteers and weeds a few weeks after harvest.
+    # A share of the parcels that are free over winter carries a catch crop; volunteers and
+    # weeds grow on the others a few weeks after harvest.
     units = np.flatnonzero((gap > 55) & (free > 0))
     if units.size:
         share = place.region.catch
         catch = plan.catch[units] < np.where(gap[units] > 110, share, 0.35 * share)
         wait = np.where(catch, 12 + 14 * plan.wait[units], 10 + 10 * plan.wait[units])
         thick = np.where(catch, 1.0, 0.4 * share * plan.plough[units])
-        # Some are ploughed in before winter, some in early spring.
+        # Farmers plough some of them in before winter, others in early spring.
         early = place.day_of(year - 1, 310) + 15 * plan.sowing[units]
         ends = np.where(
             plan.plough[units] < 0.25, early, until[units] - 10 - 20 * plan.plough[units]

@@ -1,4 +1,4 @@
-"""The ground of the simulated archive: parcels, what lies between them, rotations, labels."""
+"""The land of the simulated archive: parcels, the land between them, rotations, labels."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 __all__ = ["COVERS", "Land", "deal_rotations", "declare", "make_land"]
 
-#: Land that is no parcel, in the order of the first units of `Land.unit`.
+#: Kinds of land outside parcels, in the order of the first units of `Land.unit`.
 COVERS: Final = ("margin", "track", "hedge", "wood", "conifers", "village", "water")
 
-#: Enough that each rotation is there in most of its years.
+#: With this many parcels, each rotation shows most of its years.
 MIN_PARCELS: Final = 54
 _MARGIN = 4.0
-# In m2, before the margins are taken off; a small square has smaller parcels.
+# Area of a piece in m2, before its margins are cut off; a small square has smaller parcels.
 _SMALLEST, _LARGEST = 0.25e4, 20.5e4
-# Standard deviation of the logarithm of the area that a piece is cut down to.
+# Standard deviation of the logarithm of a piece's area.
 _SPREAD = 0.62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Land:
-    """What lies where.
+    """Map of the land of one region.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Land:
     unit : ndarray of int32 (y, x)
         Index of `COVERS`, or ``len(COVERS)`` + index of the parcel.
     texture : ndarray of float32 (y, x)
-        Correlated field of mean 0 and deviation 1: better and worse spots.
+        Correlated field of mean 0 and deviation 1; crops grow better where it is high.
     """
 
     grid: Grid
@@ -61,12 +61,12 @@ class Land:
 def make_land(region: Region, grid: Grid, *, seed: int) -> Land:
     """Divide the square into parcels, woods, villages and water, with tracks and hedges.
 
-    Depends on the seed, the region and the size alone, not on years. Areas of parcels are
-    log-normal, from 0.2 to 20 ha, unless the square is too small for enough of them.
+    The land depends on the seed, the region and the size, not on years. Areas of parcels are
+    log-normal, from 0.2 to 20 ha; parcels are smaller where the square would hold too few.
     """
     rng = stream(Purpose.PARCELS, seed, region.index)
     square = shapely.box(*grid.bounds)
-    # The median is 0.75 of the mean at this spread, and margins and covers take their part.
+    # At this spread the median is 0.75 of the mean, and margins and covers take some land.
     target = min(1.22e4 * region.parcel_ha, square.area / (1.15 * MIN_PARCELS))
     pieces, borders = _divide(square, target, rng)
     kinds = _deal_covers(pieces, region, stream(Purpose.LAND_COVER, seed, region.index))
@@ -114,7 +114,7 @@ def _divide(
 
     Returns the pieces inside the square and the cuts, the longest first.
     """
-    # A tilted frame makes borders run askew of the pixel grid.
+    # The frame is tilted so that borders do not follow the pixel grid.
     frame = affinity.rotate(affinity.scale(square, 1.5, 1.5), float(rng.uniform(12, 33)))
     waiting, done, borders = [frame], [], []
     while waiting:
@@ -122,8 +122,8 @@ def _divide(
         inside = piece.intersection(square).area
         if inside < 0.08e4:
             continue
-        wanted = target * math.exp(_SPREAD * float(rng.standard_normal()))
-        if inside < min(max(wanted * 1.35, _SMALLEST), _LARGEST) and piece.area < 2 * _LARGEST:
+        size = target * math.exp(_SPREAD * float(rng.standard_normal()))
+        if inside < min(max(size * 1.35, _SMALLEST), _LARGEST) and piece.area < 2 * _LARGEST:
             done.append(piece.intersection(square))
             continue
         parts, line = _cut(piece, rng)
@@ -137,7 +137,7 @@ def _divide(
 def _cut(
     piece: shapely.Polygon, rng: np.random.Generator
 ) -> tuple[list[shapely.Polygon], shapely.LineString]:
-    """Cut a polygon across its long side, nearly square to it, sometimes with a bend."""
+    """Cut a polygon across its long side, nearly at a right angle, sometimes with a bend."""
     corners = shapely.get_coordinates(piece.minimum_rotated_rectangle)
     sides = np.diff(corners, axis=0)[:2]
     long = int(np.argmax(np.hypot(sides[:, 0], sides[:, 1])))
@@ -165,7 +165,7 @@ def _deal_covers(
     ):
         have = 0.0
         centre = pieces[int(rng.integers(len(pieces)))].centroid
-        # Woods and villages lie together.
+        # Pieces of woods and villages lie together.
         order = sorted(range(len(pieces)), key=lambda i: pieces[i].centroid.distance(centre))
         for i in order:
             if kinds[i]:
@@ -182,13 +182,13 @@ def deal_rotations(region: Region, n: int, years: Sequence[int], *, seed: int) -
 ]:  # fmt: skip
     """Give each parcel a rotation, and with it a crop in every year.
 
-    Rotations and their phases are dealt in proportion and not drawn, so that each crop has
-    its share in every year, also where parcels are few.
+    Each rotation and phase gets its exact share of the parcels instead of a random one, so that
+    each crop has its share in every year even among few parcels.
 
     Returns
     -------
     dict
-        Year to ndarray of int64 (parcel,), index into `CROPS`.
+        For each year an ndarray of int64 (parcel,), the index into `CROPS`.
     """
     rotations = [
         (share / len(crops), crops, phase)
@@ -218,7 +218,7 @@ def declare(
 ) -> NDArray[np.int64]:
     """Declare a crop for each parcel, wrong for a share of them.
 
-    A wrong declaration names another crop of the region, by how common it is.
+    A wrong declaration names a crop of the region, a common crop more often than a rare one.
     """
     rng = stream(Purpose.LABELS, seed, region.index, year)
     wrong = rng.random(crop.size) < share
@@ -229,7 +229,7 @@ def declare(
 def parcel_table(
     land: Land, crop: NDArray[np.int64], *, region: Region, seed: int
 ) -> gpd.GeoDataFrame:
-    """Columns ``id``, ``crop:code``, ``crop:name``, ``region``, ``geometry``."""
+    """Make a table with columns ``id``, ``crop:code``, ``crop:name``, ``region``, ``geometry``."""
     codes = [CROPS[i] for i in crop]
     return gpd.GeoDataFrame(
         {

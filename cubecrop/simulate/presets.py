@@ -1,4 +1,4 @@
-"""Named worlds: what turns one thing at a time."""
+"""Presets of the simulator; each changes one thing about the demo's world."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["PRESETS", "Preset", "find_preset"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preset:
-    """Arguments of `simulate_archive` that are not given.
+    """Values for the arguments of `simulate_archive` that the caller leaves out.
 
     Attributes
     ----------
@@ -23,9 +23,9 @@ class Preset:
     years : tuple of int
     size_km : float
     cloudiness : float
-        Shift of the cloud's latent normal variable; 0 is as in Flanders.
+        Shift of the latent normal variable of cloud; 0 is as in Flanders.
     wrong_labels : float
-        Share of parcels with another crop than declared.
+        Share of parcels whose declared crop is wrong.
     sentinel_1b : bool
         Whether the satellite of the descending track flies.
     """

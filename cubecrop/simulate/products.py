@@ -35,7 +35,7 @@ _SENTINEL1_STEP = 12
 def optical_jobs(
     root: Path, world: World, days: Sequence[dt.date], *, seed: int
 ) -> list[Callable[[], pystac.Item]]:
-    """One job a Sentinel-2 overpass, every five days whatever the year."""
+    """Make one job for each Sentinel-2 overpass, every five days across years."""
     return [
         partial(_write_optical, root, world, date, seed)
         for date in days
@@ -46,7 +46,7 @@ def optical_jobs(
 def radar_jobs(
     root: Path, world: World, days: Sequence[dt.date], *, seed: int, sentinel_1b: bool
 ) -> list[Callable[[], pystac.Item]]:
-    """One job a Sentinel-1 pass, every twelve days a track."""
+    """Make one job for each Sentinel-1 pass, every twelve days on each track."""
     return [
         partial(_write_radar, root, world, date, orbit, seed)
         for date in days
@@ -122,7 +122,7 @@ def _write_radar(root: Path, world: World, date: dt.date, orbit: Orbit, seed: in
     absolute = _absolute_orbit(date)
     span = f"{sensed:%Y%m%dT%H%M%S}_{sensed + dt.timedelta(seconds=25):%Y%m%dT%H%M%S}"
     item = make_item(
-        # The place in the data take tells regions of one pass apart.
+        # The part of the data take differs between regions, so that ids are unique.
         f"S1{orbit.platform}_IW_GRDH_1SDV_{span}_{absolute}_05C1{region.index:02X}_rtc",
         "sentinel-1-rtc",
         footprint=world.grid.footprint,
@@ -152,7 +152,7 @@ def _write_radar(root: Path, world: World, date: dt.date, orbit: Orbit, seed: in
 
 
 def write_terrain(root: Path, world: World) -> pystac.Item:
-    """Write the elevation, with the id of the one-degree tile of its north-west corner."""
+    """Write the elevation; its id names the one-degree tile of the north-west corner."""
     elevation, transform = world.elevation, world.dem_transform
     height, width = elevation.shape
     lon, lat = math.floor(world.region.lon), math.floor(world.region.lat)
@@ -189,7 +189,7 @@ def write_weather(root: Path, world: World, start: dt.date, end: dt.date) -> pys
         properties={},
     )
     folder = _folder(root, item, "agera5-daily")
-    # Without compression: a few kilobytes, and bytes that no version of a codec changes.
+    # Uncompressed, because the store has a few kilobytes and a codec's bytes change by version.
     weather.to_zarr(
         folder / "agera5.zarr",
         zarr_format=2,
@@ -212,7 +212,7 @@ def write_weather(root: Path, world: World, start: dt.date, end: dt.date) -> pys
 
 
 def _utc(lon: float, solar_hour: float) -> dt.time:
-    """Clock in UTC when it is ``solar_hour`` at a longitude."""
+    """Time in UTC when the solar time at a longitude is ``solar_hour``."""
     seconds = round((solar_hour - lon / 15) % 24 * 3600)
     stamp = pd.Timestamp(0) + pd.Timedelta(seconds=seconds)
     return stamp.time()
@@ -223,5 +223,5 @@ def _moment(date: dt.date, clock: dt.time) -> dt.datetime:
 
 
 def _absolute_orbit(date: dt.date) -> str:
-    """Six digits that grow by the about 14.6 orbits that a Sentinel flies in a day."""
+    """Six digits that grow by about 14.6 a day, the orbits that a Sentinel flies."""
     return f"{round((date - dt.date(1982, 1, 1)).days * 14.6):06d}"

@@ -1,8 +1,8 @@
-"""Regions of the simulated world: where they lie, their climate, and what is grown there.
+"""Regions of the simulated world: place, climate and crops.
 
 Climates are rounded monthly normals of 1991 to 2020 of a station near the place (E-OBS version
-29, ECA&D; Environment and Climate Change Canada). Rotations are typical ones, not
-statistics, with every crop on about one parcel in twenty or more, so that it can be learnt.
+29, ECA&D; Environment and Climate Change Canada). Rotations are typical, not statistics; every
+crop grows on at least about one parcel in twenty, so that a model can learn it.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ class Region:
     Attributes
     ----------
     index : int
-        Part of the key of every stream of random numbers.
+        Number of the region, part of the key of every stream of random numbers.
     lon, lat : float
         North-west corner of the simulated square, degrees.
     temperature : tuple of 12 floats
-        Mean of each month, degree Celsius.
+        Monthly means, degree Celsius.
     wet_days : tuple of 12 floats
-        Share of days with at least 1 mm.
+        Share of each month's days with at least 1 mm of rain.
     rain : float
-        Mean of a wet day, mm.
+        Mean rain of a wet day, mm.
     departure : tuple of 2 floats
-        Standard deviation of daily temperature about the yearly course, K: winter, summer.
+        Standard deviation of daily temperature from the yearly course, in winter and in
+        summer, K.
     elevation, relief : float
         Mean and standard deviation of the terrain, m.
     parcel_ha : float
@@ -49,17 +50,17 @@ class Region:
     cultivar : tuple of 2 floats
         Factor on the thermal time that the region's winter and spring cultivars need.
     late_sowing : float
-        Days by which wet ground after the thaw holds up sowing in spring.
+        Days by which ground that is wet after the thaw delays sowing in spring.
     catch : float
-        Share of the parcels that lie over winter and carry a catch crop, most of them where
-        the rules of the Nitrates Directive ask for one; elsewhere volunteers are thin too.
+        Share of the parcels without a crop over winter that carry a catch crop. It is large
+        where the Nitrates Directive requires one; where it is small, volunteers are thin too.
     grain_maize : bool
-        Maize stands until the grain is dry; else it is cut green for silage.
+        Whether maize stands until the grain is dry; otherwise it is cut green for silage.
     soil : tuple of 2 floats
-        Brightness and redness of the topsoil about those of the table, 1 = as there.
-    rotations : tuple of (share of parcels, crops in their order)
+        Factors on the brightness and redness of the table's soil; 1 leaves them as they are.
+    rotations : tuple of (share of parcels, crops in order)
     hedges, woods, villages, water : float
-        Share of borders with a hedge; shares of the land.
+        Share of borders with a hedge; shares of the land under woods, villages and water.
     """
 
     index: int
@@ -111,7 +112,7 @@ class Grid:
     size: int
 
     def transform(self, resolution: int = _PIXEL) -> Affine:
-        """Pixel to CRS coordinates, north up."""
+        """Transform from pixels to CRS coordinates, north up."""
         return Affine(resolution, 0, self.left, 0, -resolution, self.top)
 
     @property
@@ -183,7 +184,7 @@ def find_region(name: str) -> Region:
 _GRASS = ("permanent grass",)
 _ALFALFA = ("alfalfa", "alfalfa", "alfalfa", "winter wheat", "maize")
 
-#: The regions; the order must stay, since the index is part of every random key.
+#: Keep the order: the index is part of every random key.
 REGIONS: Final = (
     Region(
         index=0, name="flanders", lon=3.142, lat=50.734, elevation=40, relief=12, parcel_ha=2.6,

@@ -1,4 +1,4 @@
-"""What Sentinel-1 sees of the simulated land on one day."""
+"""Sentinel-1 images of the simulated land on one day."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LOOKS = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orbit:
-    """One of the two tracks; ``incidence`` in degree, ``heading`` of the look in radian."""
+    """A track: ``incidence`` in degrees, ``heading`` of the look direction in radians."""
 
     state: str
     number: int
@@ -33,8 +33,8 @@ class Orbit:
     phase: int
 
 
-#: Each comes back every 12 days, six days after the other, with a satellite of its own: the
-#: loss of Sentinel-1B takes the descending track away, as it did over much of Europe.
+#: Each track has its own satellite and repeats every 12 days, six days after the other. Without
+#: Sentinel-1B there is no descending track, as over much of Europe after its loss.
 ORBITS: Final = (
     Orbit(
         state="ascending", number=161, platform="A", clock=dt.time(17, 40, 42),
@@ -50,16 +50,16 @@ ORBITS: Final = (
 def see_radar(
     land: Land, power: NDArray[np.float64], rng: np.random.Generator
 ) -> dict[str, NDArray[np.float32]]:
-    """Lay backscatter out and speckle it.
+    """Map the backscatter of the units to pixels and add speckle.
 
     Parameters
     ----------
     land : Land
-        What lies where.
+        Map of the units.
     power : ndarray (unit, 2)
         Gamma nought in linear power, VV and VH.
     rng : numpy.random.Generator
-        The scene's own.
+        The generator of this scene.
 
     Returns
     -------
@@ -70,7 +70,7 @@ def see_radar(
     images = {}
     for index, name in enumerate(("vv", "vh")):
         image = power[:, index].astype(np.float32)[land.unit]
-        # A third of a dB between better and worse spots.
+        # Good and poor spots differ by about a third of a dB.
         image *= np.float32(1) + np.float32(0.08) * land.texture.clip(-3, 3)
         speckle = rng.standard_gamma(_LOOKS, image.shape, dtype=np.float32) / np.float32(_LOOKS)
         images[name] = (image * speckle).clip(1e-5, None)

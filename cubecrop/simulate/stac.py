@@ -1,4 +1,4 @@
-"""Items, rasters and catalogue of the simulated archive, in the Planetary Computer's form."""
+"""Items, rasters and catalog of the simulated archive, in the Planetary Computer's form."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_item(
     extensions: Iterable[str],
     epsg: int | None = None,
 ) -> pystac.Item:
-    """Describe one scene; ``footprint`` is lon/lat, ``when`` a moment or a period in UTC."""
+    """Make the item of a scene; ``footprint`` is lon/lat, ``when`` a time or a period in UTC."""
     if collection not in _COLLECTIONS:
         raise KeyError(collection)
     projection = {} if epsg is None else {"proj:code": f"EPSG:{epsg}", "proj:epsg": epsg}
@@ -76,9 +76,9 @@ def add_raster(
     nodata: float | None = None,
     gsd: float | None = None,
 ) -> None:
-    """Write one asset (y, x) as a tiled, deflated GeoTIFF, and name it in the item."""
+    """Write one asset (y, x) as a tiled, deflated GeoTIFF, and add it to the item."""
     height, width = image.shape
-    # GDAL pads the last tile, so small images get the smallest tile that holds them.
+    # GDAL pads the last tile, so a small image gets the smallest tile that holds it.
     block = min(512, 16 * -(-max(height, width) // 16))
     with rasterio.open(
         folder / f"{key}.tif",
@@ -112,7 +112,7 @@ def add_raster(
 
 
 def write_catalog(root: Path, items: Iterable[pystac.Item], *, title: str) -> None:
-    """Write items, one collection of each kind, and ``catalog.json`` with relative links."""
+    """Write the items, their collections and ``catalog.json``, with relative links."""
     catalog = pystac.Catalog(id="cubecrop-simulated", description=title)
     by_collection: dict[str, list[pystac.Item]] = {name: [] for name in _COLLECTIONS}
     for item in items:
@@ -126,6 +126,6 @@ def write_catalog(root: Path, items: Iterable[pystac.Item], *, title: str) -> No
         )
         collection.add_items(members)
         catalog.add_child(collection)
-    # Without the slash, pystac takes a folder whose name has a point for a file.
+    # Without the slash, pystac takes a folder with a dot in its name for a file.
     catalog.normalize_hrefs(f"{root}/")
     catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)

@@ -1,4 +1,4 @@
-"""Single stands of crops: what the farmer and the weather make of a sowing."""
+"""Single stands of crops, from sowing to harvest, driven by farmers and weather."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Meadow", "Place", "Plan", "Stand"]
 
-# Soil moisture, m3 m-3, above which nobody drives on a field, and days after which all
-# do: before winter they cannot wait.
+# Soil moisture, m3 m-3, above which farmers do not drive on a field, and days after which they
+# drive anyway: before winter they wait less.
 _BEARS, _WAIT = 0.27, {True: 10, False: 28}
-# Share of stands that fail at first: drilled again about three weeks later, and thin.
+# Share of stands that fail at first; they are drilled again about three weeks later and are thin.
 _FAILED = 0.06
-# Light and nitrogen set an end to leaf area.
+# Light and nitrogen limit the leaf area.
 _DENSEST = 1.27
 # Base temperature, degree Celsius, of crops from warm countries, which frost kills.
 _TENDER = 4.0
@@ -35,47 +35,48 @@ _TENDER = 4.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """What all stands of a region share."""
+    """Region, weather and ground that all stands of a region share."""
 
     region: Region
     weather: Weather
     ground: Ground
-    cooler: NDArray[np.float64]  # (unit,) K by altitude
+    cooler: NDArray[np.float64]  # (unit,) K below the weather's temperature, by altitude
     seed: int
 
     def heat(self, base: float, units: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Degree days of each day, (day, unit)."""
+        """Compute the degree days of each day, (day, unit)."""
         cooler = self.cooler[units][None, :]
         return growing_degree_days(
             self.weather.low[:, None] - cooler, self.weather.high[:, None] - cooler, base=base
         )
 
     def day_of(self, year: int, day_of_year: float) -> float:
-        """Index of a day of a year, which may lie beyond the series."""
+        """Index of a day of a year, which may lie outside the weather's days."""
         first = np.datetime64(f"{year}-01-01") - np.datetime64(self.weather.start)
         return float(first.astype(int)) + day_of_year - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How the farmers of one harvest year differ, all (unit,)."""
+    """Differences between the farmers of one harvest year, all (unit,)."""
 
     sowing: NDArray[np.float64]  # standard normal
     vigour: NDArray[np.float64]  # factor on leaf area
     green: NDArray[np.float64]  # factor on chlorophyll
-    cultivar: NDArray[np.float64]  # standard normal, of the thermal time it needs
-    wait: NDArray[np.float64]  # standard exponential, before the harvest
+    cultivar: NDArray[np.float64]  # standard normal, for the thermal time that it needs
+    wait: NDArray[np.float64]  # standard exponential, for the days before the harvest
     catch: NDArray[np.float64]  # uniform
     plough: NDArray[np.float64]  # uniform
     mowing: NDArray[np.float64]  # (unit, 8) standard normal
 
     @staticmethod
     def common(place: Place, crop: Crop, year: int) -> tuple[float, float]:
-        """What a year does to all stands of a crop, as factors on leaf area and thermal time.
+        """Draw the factors of a year on the leaf area and thermal time of all stands of a crop.
 
-        Density, nutrition and disease differ between years by a tenth (yields about their trend:
-        Ray et al. 2015, Nature Communications 6, 5989); thermal time alone tells flowering of
-        another year to about five days of sixty (Kumudini et al. 2014, Agron. J. 106, 2169-2174).
+        Density, nutrition and disease differ between years by a tenth (as yields do from their
+        trend: Ray et al. 2015, Nature Communications 6, 5989). Thermal time alone predicts
+        flowering in another year to about five days of sixty (Kumudini et al. 2014, Agron. J.
+        106, 2169-2174).
         """
         key = (place.seed, place.region.index, year, CROPS.index(crop))
         vigour, tempo = stream(Purpose.GROWTH, *key).standard_normal(2)
@@ -83,7 +84,7 @@ class Plan:
 
     @classmethod
     def draw(cls, place: Place, year: int, n: int) -> Plan:
-        """Draw by (seed, region, year)."""
+        """Draw the plan of ``n`` units by (seed, region, year)."""
         rng = stream(Purpose.GROWTH, place.seed, place.region.index, year)
         draws = rng.standard_normal((12, n))
         uniform = rng.random((4, n))
@@ -135,12 +136,12 @@ class Stand:
         crop : Crop
         units : ndarray of int (unit,)
         year : int
-            Of the harvest.
+            Harvest year.
         plan : Plan
         free : ndarray (unit,)
             Day from which the ground is free.
         sown, until : ndarray (unit,), optional
-            Days of sowing and ploughing, where the crop's own rules do not decide.
+            Days of sowing and ploughing; by default the crop's own rules decide.
         """
         days = np.arange(place.weather.mean.size)
         if sown is None:
@@ -177,7 +178,7 @@ class Stand:
         leaves = cls._leaf_area(crop, stage, np.cumsum(pace, axis=0))
         fade = expit((stage - crop.fade[0]) / (crop.fade[1] / 2))
         if not crop.winter and crop.base >= _TENDER:
-            # Hard frost of autumn ends what summer crops have left of green.
+            # Hard frost in autumn kills the leaves of summer crops.
             hard = (place.weather.low[:, None] - place.cooler[units] < -2.0) & (stage > 1)
             fade = np.maximum(fade, -np.expm1(-np.cumsum(hard, axis=0) / 3.0))
         thirst = _thirst(place, stage)
@@ -210,21 +211,21 @@ class Stand:
         small, peak = crop.lai
         rosette = small * -np.expm1(-warmth / 260.0)
         rise = expit((stage - crop.rise[0]) / crop.rise[1]) - expit(-crop.rise[0] / crop.rise[1])
-        # Leaves that yellow still stand: the fall of leaf area keeps two fifths as straw.
+        # Yellow leaves still stand, so two fifths of the leaf area remain as straw.
         fall = 1 - 0.6 * expit((stage - crop.fall[0]) / (crop.fall[1] / 1.6))
         leaves = (rosette + (peak - rosette) * rise.clip(0)) * fall * (warmth > 0)
         return np.asarray(leaves, dtype=np.float64)
 
     def write(self, growth: Growth) -> None:
-        """Put the stand and its stubble into the state of the region."""
+        """Write the stand and its stubble to the state of the region."""
         days = np.arange(growth.lai.shape[0])[:, None]
         stands = (days >= self.sown) & (days < self.end)
-        grown = stands & (self.lai > 0.02)
+        visible = stands & (self.lai > 0.02)
         at = np.ix_(np.arange(days.size), self.units)
         for name in ("lai", "chlorophyll", "senescence", "flower"):
             field = getattr(growth, name)
             field[at] = np.where(stands, getattr(self, name), field[at])
-        growth.crop[at] = np.where(grown, CROPS.index(self.crop), growth.crop[at])
+        growth.crop[at] = np.where(visible, CROPS.index(self.crop), growth.crop[at])
         since = days - self.end
         stubble = self.stays * np.exp(-since.clip(0) / 60.0)
         growth.litter[at] = np.where(since >= 0, stubble, growth.litter[at])
@@ -241,7 +242,7 @@ class Stand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meadow:
-    """Grass or alfalfa that is mown and grows again, from one autumn to the next."""
+    """Grass or alfalfa that is mown and regrows, from one autumn to the next."""
 
     crop: Crop
     units: NDArray[np.intp]
@@ -260,32 +261,32 @@ class Meadow:
         year: int,
         plan: Plan,
     ) -> Meadow:
-        """Let grass or alfalfa grow by warmth since its last cut, within frost and drought."""
+        """Grow grass or alfalfa by warmth since its last cut, limited by frost and drought."""
         days = np.arange(place.weather.mean.size)
-        # A meadow's year runs from 1 November, since it is neither sown nor harvested.
+        # A meadow is neither sown nor harvested, so its year starts on 1 November.
         start = max(0, int(place.day_of(year - 1, 305)))
         end = min(int(place.day_of(year, 305)), days[-1] + 1)
         heat = place.heat(5.0, units)
         heat[: int(max(0, place.day_of(year, 32)))] = 0.0
-        grown = np.cumsum(heat, axis=0)
+        warmth = np.cumsum(heat, axis=0)
         low, peak = crop.lai
-        # Some are grazed: kept short and even, never mown.
+        # Some meadows are grazed, which keeps them short and even, and never mown.
         grazed = (plan.plough[units] < 0.35) & (crop.name == "permanent grass")
         gap = crop.cuts * (1 + 0.26 * plan.mowing[units]).clip(0.5, 1.7)  # (unit, cut)
         gap[:, 0] += 120 * plan.sowing[units].clip(-1, 2)
         threshold = np.cumsum(gap, axis=1)
-        since, after = grown.copy(), np.zeros_like(grown, dtype=bool)
+        since, after = warmth.copy(), np.zeros_like(warmth, dtype=bool)
         last_cut = place.day_of(year, 288)
         for k in range(gap.shape[1]):
-            mown = (grown >= threshold[None, :, k]) & ~grazed
+            mown = (warmth >= threshold[None, :, k]) & ~grazed
             mown &= _first(mown)[None, :] < last_cut
-            since = np.where(mown, grown - threshold[None, :, k], since)
+            since = np.where(mown, warmth - threshold[None, :, k], since)
             after |= mown
         thirst = 0.45 + 0.55 * uniform_filter1d(place.ground.stress, 21)[:, None]
         stubble = np.where(after, 0.7, low)
         regrown = stubble + (peak - stubble) * -np.expm1(-since / 300.0)
         regrown = np.where(grazed, low + 1.4 * -np.expm1(-since / 250.0), regrown)
-        # Frost and short days take leaf area; alfalfa goes down to the crown.
+        # Frost and short days reduce the leaf area; alfalfa dies back to the crown.
         chill = uniform_filter1d(place.weather.mean, 25)
         hardy = 0.55 if crop.name == "alfalfa" else 0.72
         winter = 1 - (1 - hardy) * expit((3.0 - chill) / 1.2)
@@ -308,7 +309,7 @@ class Meadow:
         )
 
     def write(self, growth: Growth) -> None:
-        """Put the year of the meadow into the state of the region."""
+        """Write the year of the meadow to the state of the region."""
         days = slice(self.start, int(self.end[0]))
         at = (days, self.units)
         growth.lai[at] = self.lai[days]
@@ -326,7 +327,7 @@ class Meadow:
 
 
 def _sowing_day(place: Place, crop: Crop, year: int) -> float:
-    """Day on which the mean temperature passes the crop's threshold, for ten days.
+    """Find the day on which the mean temperature has passed the crop's threshold for ten days.
 
     The temperature is mostly the year's own (15 days' mean) and partly the climate's: farmers
     follow the calendar as much as the weather, and years of a region differ by one to three
@@ -341,23 +342,23 @@ def _sowing_day(place: Place, crop: Crop, year: int) -> float:
     else:
         first, last = int(place.day_of(year, 50)), int(place.day_of(year, 152))
         passed = mean[first:last] >= crop.sown[0]
-    # Ten days and not one: a single warm spell does not start a farmer.
+    # A farmer waits for about ten such days, not for a single warm spell.
     firm = np.convolve(passed, np.ones(10), mode="full")[: passed.size] >= 8
     found = int(np.argmax(firm)) if firm.any() else passed.size - 1
     # Wet ground does not bear a tractor (Rounsevell & Jones 1993, Soil Use Manage. 9, 15-22).
-    most = _WAIT[crop.winter]
-    soft = uniform_filter1d(place.ground.moisture, 5)[first + found :][:most] > _BEARS
-    wait = float(most if soft.all() else np.argmin(soft))
+    longest = _WAIT[crop.winter]
+    soft = uniform_filter1d(place.ground.moisture, 5)[first + found :][:longest] > _BEARS
+    wait = float(longest if soft.all() else np.argmin(soft))
     return first + found + wait + (0.0 if crop.winter else place.region.late_sowing)
 
 
 def _thirst(place: Place, stage: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Factor on leaf area: drought while leaves expand is felt for the rest of the season."""
+    """Factor on leaf area; drought while leaves expand lasts for the rest of the season."""
     lack = (1 - place.ground.stress)[:, None] * (stage > 0.2) * (stage < 1.6)
     return np.asarray(1 - 0.5 * -np.expm1(-np.cumsum(lack, axis=0) / 45.0))
 
 
 def _first(condition: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """First day on which a condition (day, unit) holds; far beyond the end if never."""
-    found = np.argmax(condition, axis=0)
-    return np.where(condition.any(axis=0), found, 10**6).astype(np.int64)
+    """First day on which a condition (day, unit) holds; a day far beyond the end if never."""
+    first = np.argmax(condition, axis=0)
+    return np.where(condition.any(axis=0), first, 10**6).astype(np.int64)

@@ -1,4 +1,4 @@
-"""What stands on each unit of a region, day by day: stands write it, images show it."""
+"""Daily state of each unit of a region, which stands write and images show."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["Growth"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
-    """What stands on each unit, float32 (day, unit) unless said otherwise.
+    """Plants and ground of each unit by day, float32 (day, unit) unless stated.
 
     Attributes
     ----------
     crop : ndarray of int8
-        Index into `CROPS` of what stands, -1 = nothing.
+        Index into `CROPS` of the plants on the unit; -1 = none.
     lai, chlorophyll, senescence
-        As the axes of `canopy.AXES`.
+        In the units of `canopy.AXES`.
     flower : share of ground that shows petals.
     litter : share of the ground under straw or leaves.
     rough : dB that the tillage adds to the soil's backscatter.
-    ridged : dB, row effect of the ground.
+    ridged : row effect of the ground, dB.
     dates : dict
-        ``sown``, ``flowering`` and ``harvest`` of the crop of each harvest year, (unit,) as
-        index of the day; -1 where there is none.
+        By harvest year, the days ``sown``, ``flowering`` and ``harvest`` of the crop, (unit,),
+        as indices; -1 where there is none.
     """
 
     crop: NDArray[np.int8]

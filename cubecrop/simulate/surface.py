@@ -34,10 +34,10 @@ _PETAL = np.array([0.045, 0.230, 0.240, 0.280, 0.38, 0.46, 0.49, 0.49, 0.25, 0.1
 _SNOW = np.array([0.800, 0.790, 0.780, 0.780, 0.77, 0.75, 0.77, 0.74, 0.15, 0.14])
 _GRAVEL = np.array([0.110, 0.140, 0.170, 0.180, 0.19, 0.20, 0.21, 0.215, 0.26, 0.24])
 _ROOFS = np.array([0.095, 0.110, 0.135, 0.145, 0.155, 0.16, 0.17, 0.175, 0.20, 0.19])
-# Of PROSAIL's dry soil, which is a bright one: loam has half of it, and less at 2.2 um, where
-# clay absorbs (LUCAS topsoil, Orgiazzi et al. 2018, Eur. J. Soil Sci. 69, 140-153).
+# Factor on PROSAIL's dry soil, which is bright: loam reflects about half as much, and less at
+# 2.2 um, where clay absorbs (LUCAS topsoil, Orgiazzi et al. 2018, Eur. J. Soil Sci. 69, 140-153).
 _LOAM = np.array([0.38, 0.40, 0.41, 0.43, 0.44, 0.46, 0.475, 0.49, 0.52, 0.46])
-# Iron oxides take blue and green and leave the red and all beyond it (Ben-Dor et al. 1999, in
+# Iron oxides absorb blue and green, not red and infrared (Ben-Dor et al. 1999, in
 # Manual of Remote Sensing 3, chapter 3).
 _REDNESS = np.array([-1.0, -0.5, 0.35, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
 _WATER = np.array([0.040, 0.045, 0.030, 0.022, 0.016, 0.015, 0.012, 0.010, 0.005, 0.004])
@@ -50,21 +50,21 @@ class Surface:
     Attributes
     ----------
     covers : int
-        How many of the first units are no parcels: ``len(COVERS)`` or 0.
+        Number of units, the first ones, that are not parcels: ``len(COVERS)`` or 0.
     soil : ndarray (unit, 2)
         Brightness and redness of each unit's topsoil.
     azimuth : ndarray (unit,)
-        Direction of the rows, radian from north.
+        Direction of the rows, radians from north.
     structure : ndarray (unit, 3)
-        Standard normal: roughness of the ground, and the canopy's in VV and VH.
+        Standard normal deviations of the ground's roughness, and of the canopy in VV and VH.
     leaf : ndarray (unit, 2)
         Factor on the leaves' water; degrees on their inclination. They differ within a crop by
         a sixth and by about 6 degree (Hosgood et al. 1995, LOPEX93; Zou et al. 2014,
         Biogeosciences 11, 6725-6740).
     gaps : ndarray (unit,)
-        Share of the ground that no leaf hides.
+        Share of the ground that leaves never hide.
     rain, leafing : ndarray (day,)
-        Rain in mm d-1; share of the leaves that deciduous trees bear.
+        Rain in mm d-1, and share of the leaves that deciduous trees bear.
     """
 
     growth: Growth
@@ -90,7 +90,7 @@ class Surface:
         covers: int,
         seed: int,
     ) -> Surface:
-        """Draw what is particular to each unit and does not change with time."""
+        """Draw the properties of each unit that do not change with time."""
         n = growth.lai.shape[1]
         rng = stream(Purpose.SOIL, seed, region.index)
         soil = np.array(region.soil) * (1 + rng.normal(0, (0.14, 0.05), (n, 2)))
@@ -107,16 +107,16 @@ class Surface:
     def reflectance(
         self, day: int, zenith: float, units: slice = slice(None)
     ) -> NDArray[np.float32]:
-        """Reflectance factor of thin, usual and dense spots.
+        """Compute the reflectance factor of thin, usual and dense spots.
 
         Parameters
         ----------
         day : int
             Index of the day.
         zenith : float
-            Of the sun, degree.
+            Zenith angle of the sun, degrees.
         units : slice
-            Which.
+            Units to compute.
 
         Returns
         -------
@@ -153,7 +153,7 @@ class Surface:
         image = np.stack(images, axis=1)  # (unit, spot, band)
         if self.covers and units == slice(None):
             self._cover(image, day, zenith)
-        # Snow hides fields, and less of what stands out of it.
+        # Snow hides fields, but only a part of hedges and trees.
         hidden = np.full(image.shape[0], 0.95 * self.ground.snow[day])
         if self.covers and units == slice(None):
             hidden[[COVERS.index(name) for name in ("hedge", "wood", "conifers")]] *= 0.35
@@ -165,7 +165,7 @@ class Surface:
         trees = {"hedge": 0.5 + 3.0 * leaf, "wood": 0.5 + 4.2 * leaf, "conifers": 4.0}
         for name, lai in trees.items():
             autumn = 0.1 + 0.5 * (1 - leaf) if name != "conifers" else 0.0
-            one = table.reflectance(
+            spots = table.reflectance(
                 lai=np.array([0.75, 1.0, 1.2]) * lai,
                 chlorophyll=np.full(3, 44.0),
                 senescence=np.full(3, autumn),
@@ -175,7 +175,7 @@ class Surface:
                 ground=np.tile(0.7 * table.soil_dry * 0.5 + 0.3 * _STRAW, (3, 1)),
             )
             # Crowns shade each other.
-            image[COVERS.index(name)] = one * (0.52 if name == "conifers" else 0.78)
+            image[COVERS.index(name)] = spots * (0.52 if name == "conifers" else 0.78)
         grass = image[COVERS.index("margin")]
         image[COVERS.index("track")] = _GRAVEL
         image[COVERS.index("village")] = 0.65 * _ROOFS + 0.35 * grass
@@ -184,26 +184,26 @@ class Surface:
     def backscatter(
         self, day: int, *, incidence: float, heading: float, units: slice = slice(None)
     ) -> NDArray[np.float64]:
-        """Gamma nought in linear power, (unit, polarisation): VV, VH.
+        """Compute gamma nought in linear power, (unit, polarisation): VV, VH.
 
         Parameters
         ----------
         day : int
             Index of the day.
         incidence : float
-            Degree.
+            Incidence angle, degrees.
         heading : float
-            Azimuth of the look, radian from north.
+            Azimuth of the look direction, radians from north.
         units : slice
-            Which.
+            Units to compute.
 
         Notes
         -----
-        Soil: linear in dB with moisture, 14 dB per m3 m-3 in VV (Bauer-Marschallinger et al.
-        2019, IEEE Trans. Geosci. Remote Sens. 57, 520-539, and references there), rougher
-        ground brighter, VH below VV and less sensitive; frozen soil is as dry soil. Ice in
-        plants scatters and absorbs less than water: frozen grass is about 3 dB darker
-        (Baghdadi et al. 2018, Remote Sens. 10, 1218).
+        Soil backscatter is linear in dB with moisture, 14 dB per m3 m-3 in VV
+        (Bauer-Marschallinger et al. 2019, IEEE Trans. Geosci. Remote Sens. 57, 520-539, and
+        references there). Rougher ground is brighter; VH is below VV and less sensitive; frozen
+        soil acts as dry soil. Ice in plants scatters and absorbs less than water: frozen grass is
+        about 3 dB darker (Baghdadi et al. 2018, Remote Sens. 10, 1218).
         """
         growth = self.growth
         frozen = bool(self.ground.frozen[day])
@@ -218,7 +218,7 @@ class Surface:
         values = [(*c.vv, *c.vh, c.plant_water, c.dries, c.ears) for c in CROPS]
         traits = np.array([*values, (-12.0, 0.2, -18.0, 0.2, 0.6, 0.62, 0.0)])[crop]
         ripe = growth.senescence[day, units]
-        # What parcels of a crop differ by, mostly in both polarisations alike.
+        # Differences between parcels of a crop, mostly alike in both polarisations.
         own = 1.3 * self.structure[units, 1:2] + 0.8 * self.structure[units, 2:]
         dense = traits[:, (0, 2)] + own
         dense[:, 1] += traits[:, 6] * ripe
@@ -253,20 +253,20 @@ def water_cloud(
     *,
     incidence: float,
 ) -> NDArray[np.float64]:
-    """Backscatter of a canopy over soil by the water-cloud model, linear power.
+    """Compute the backscatter of a canopy over soil by the water-cloud model, linear power.
 
     Parameters
     ----------
     water : ndarray
         Plant water, kg m-2.
     dense : ndarray
-        Backscatter of the canopy without end, dB.
+        Backscatter of an infinitely dense canopy, dB.
     attenuation : ndarray
         One-way extinction per plant water, m2 kg-1.
     soil : ndarray
         Backscatter of the bare soil, dB.
     incidence : float
-        Degree.
+        Incidence angle, degrees.
 
     References
     ----------
@@ -279,7 +279,7 @@ def water_cloud(
 
 
 def sun_zenith(latitude: float, day_of_year: int, *, hour: float = 10.75) -> float:
-    """Zenith angle of the sun in degree at a local solar hour (FAO-56, equation 24)."""
+    """Zenith angle of the sun in degrees at a local solar hour (FAO-56, equation 24)."""
     declination = 0.409 * np.sin(2 * np.pi * day_of_year / 365 - 1.39)
     phi, angle = np.radians(latitude), np.pi / 12 * (hour - 12)
     cosine = np.sin(phi) * np.sin(declination)
@@ -288,7 +288,7 @@ def sun_zenith(latitude: float, day_of_year: int, *, hour: float = 10.75) -> flo
 
 
 def _leafing(weather: Weather) -> NDArray[np.float64]:
-    """Leaves of deciduous trees: come by warmth since January, go by day length and cold."""
+    """Share of leaves on deciduous trees: warmth since January brings them, short days end them."""
     n = weather.mean.size
     day = np.datetime64(weather.start) + np.arange(n)
     years = day.astype("datetime64[Y]")

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["make_elevation", "sample_elevation"]
 
 _ARCSECOND = 1 / 3600
-# Between the 3 and 4 of measured terrain; see `draws.fractal`.
+# Measured terrain has slopes of 3 to 4; see `draws.fractal`.
 _SLOPE = 3.4
 
 
 def make_elevation(region: Region, grid: Grid, *, seed: int) -> tuple[NDArray[np.float32], Affine]:
-    """Raise fractal hills over the square and a margin around it.
+    """Make fractal terrain for the square and a margin around it.
 
     Returns
     -------
@@ -56,9 +56,9 @@ def sample_elevation(
     x: NDArray[np.floating],
     y: NDArray[np.floating],
 ) -> NDArray[np.float64]:
-    """Elevation in m at points of the grid's CRS, bilinear."""
+    """Interpolate the elevation in m at points in the grid's CRS, bilinear."""
     lon, lat = Transformer.from_crs(grid.epsg, "EPSG:4326", always_xy=True).transform(x, y)
     column = (np.asarray(lon) - transform.c) / transform.a - 0.5
     row = (np.asarray(lat) - transform.f) / transform.e - 0.5
-    found = map_coordinates(elevation.astype(np.float64), [row, column], order=1, mode="nearest")
-    return np.asarray(found)
+    height = map_coordinates(elevation.astype(np.float64), [row, column], order=1, mode="nearest")
+    return np.asarray(height)

@@ -1,4 +1,4 @@
-"""Daily weather of the simulated archive, and what follows from it: soil water, snow, frost."""
+"""Daily weather of the simulated archive, and the soil water, snow and frost that result."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = [
     "monthly_course",
 ]
 
-# Persistence of daily temperature; 0.72 about a 31-day mean in AgERA5 of Flanders, 2017-2018.
+# Persistence of daily temperature; AgERA5 of Flanders, 2017-2018, has 0.72 about a 31-day mean.
 _PERSISTENCE = 0.76
-# A wet day is followed by another with a probability that stands this far above the mean
+# After a wet day, the probability of another is higher by this than after a dry day
 # (Richardson 1981, Water Resources Research 17, 182-190, finds 0.2 to 0.35).
 _WET_PERSISTENCE = 0.3
-# Shape of the gamma distribution of amounts (Wilks 1999, Agric. For. Meteorol. 93, 153-169).
+# Shape of the gamma distribution of rain amounts (Wilks 1999, Agric. For. Meteorol. 93, 153-169).
 _RAIN_SHAPE = 0.75
-# FAO-56 (Allen et al. 1998), equation 6.5 K km-1 of the standard atmosphere.
+# K m-1: 6.5 K km-1 of the standard atmosphere (FAO-56, Allen et al. 1998).
 LAPSE: Final = 0.0065
 
 _ATTRS: Final = {
@@ -49,7 +49,7 @@ _ATTRS: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather:
-    """Daily series of one region, float64 (day,).
+    """Daily weather of one region, float64 (day,).
 
     ``mean``, ``low``, ``high`` in degree Celsius, ``rain`` in mm d-1, ``sun`` in J m-2 d-1,
     ``cloud`` a share from 0 to 1, ``daylength`` in hours.
@@ -70,12 +70,12 @@ class Weather:
 
     @property
     def day_of_year(self) -> NDArray[np.int64]:
-        """From 1, by day."""
+        """Day of the year of each day, from 1."""
         day = np.datetime64(self.start) + np.arange(self.mean.size)
         return (day - day.astype("datetime64[Y]").astype(day.dtype)).astype(np.int64) + 1
 
     def to_dataset(self, region: Region, grid: Grid, start: dt.date, end: dt.date) -> xr.Dataset:
-        """Cells of 0.1 degree over the square, named as in AgERA5; cells differ little."""
+        """Spread the weather over cells of 0.1 degree that differ a little; names as in AgERA5."""
         first, last = self.day(start), self.day(end) + 1
         centre, (west, _, east, _) = grid.footprint.centroid, grid.footprint.bounds
         reach = max(1, int(np.ceil((east - west) / 0.2)))
@@ -101,8 +101,8 @@ class Weather:
             attrs={"Conventions": "CF-1.11", "title": "Simulated daily weather, names of AgERA5"},
         )
         for name, (units, standard_name, long_name) in _ATTRS.items():
-            named = {"standard_name": standard_name} if standard_name else {}
-            weather[name].attrs = {"units": units, **named, "long_name": long_name}
+            standard = {"standard_name": standard_name} if standard_name else {}
+            weather[name].attrs = {"units": units, **standard, "long_name": long_name}
         weather["latitude"].attrs = {"units": "degrees_north", "standard_name": "latitude"}
         weather["longitude"].attrs = {"units": "degrees_east", "standard_name": "longitude"}
         weather["time"].attrs = {"standard_name": "time"}
@@ -115,18 +115,18 @@ def make_weather(
     """Draw daily weather of whole calendar years.
 
     Temperature is a yearly course plus departures that persist (first-order autoregression),
-    with warm and cold years and springs; rain a Markov chain of wet days with gamma amounts;
-    cloud depends on the wet days and persists, and sets radiation and the daily range.
+    with warm and cold years and springs. Rain is a Markov chain of wet days with gamma amounts.
+    Cloud depends on the wet days and persists; it sets radiation and the daily range.
 
     Parameters
     ----------
     region : Region
-        Whose climate.
+        Region that gives the climate.
     first_year, last_year : int
-        Calendar years, both included. A year's numbers depend on the seed, the region and the
-        year, and only through weeks of persistence on the years before it.
+        Calendar years, both included. A year's weather depends on the seed, the region and the
+        year; persistence carries over a few weeks from the year before.
     seed : int
-        Seed.
+        Seed of the random numbers.
     cloudiness : float, default 0
         Shift of the cloud's latent normal variable; 0.7 makes about 20 % more cloud.
 
@@ -136,8 +136,8 @@ def make_weather(
 
     References
     ----------
-    Richardson 1981, Water Resources Research 17, 182-190; radiation of a clear sky and from
-    cloud: FAO-56 (Allen et al. 1998), equations 21, 35 and 37.
+    Rain: Richardson 1981, Water Resources Research 17, 182-190. Radiation under clear and cloudy
+    sky: FAO-56 (Allen et al. 1998), equations 21, 35 and 37.
     """
     years = range(first_year, last_year + 1)
     days = [366 if _leap(year) else 365 for year in years]
@@ -165,11 +165,11 @@ def make_weather(
     share = monthly_course(region.wet_days, doy) + np.concatenate(wetness)
     share = ndtr(ndtri(share.clip(0.03, 0.9)) * np.sqrt(1.25) + 0.5 * regime)
     wet = _markov(share, np.concatenate(chances))
-    # Rain cools a summer's day and warms a winter's.
+    # Rainy days are cooler in summer and warmer in winter.
     departure = spread * _persistent(np.concatenate(kicks), _PERSISTENCE)
     mean = course + np.concatenate(offsets) + departure + np.where(wet, 1.0 - 2.4 * season, 0.0)
     rain = np.where(wet, 1.0 + (region.rain - 1.0) / _RAIN_SHAPE * np.concatenate(amounts), 0.0)
-    # Shares of clear and overcast days in Flanders, by the archive of 2017 to 2018.
+    # These give the shares of clear and overcast days in Flanders' archive of 2017 to 2018.
     veil = _persistent(np.concatenate(veils), 0.35)
     grey = np.where(wet, 0.9, -0.6) + 0.5 * (1 - season) + 0.85 * regime + 0.6 * veil
     cloud = ndtr(grey + cloudiness)
@@ -192,9 +192,9 @@ def make_weather(
 class Ground:
     """State of the ground by day, float64 (day,), for one region.
 
-    ``moisture`` of the top 5 cm, m3 m-3; ``stress`` from 0 (dry root zone) to 1; ``snow`` share
-    of the ground under snow; ``frozen`` bool; ``killed`` share of the leaves that
-    frost took and spring has not yet replaced.
+    ``moisture`` of the top 5 cm is in m3 m-3; ``stress`` is from 0 (dry root zone) to 1 (none);
+    ``snow`` is the share of the ground under snow; ``frozen`` is bool; ``killed`` is the share
+    of the leaves that frost killed and that have not grown again.
     """
 
     moisture: NDArray[np.float64]
@@ -205,7 +205,7 @@ class Ground:
 
     @classmethod
     def from_weather(cls, weather: Weather) -> Ground:
-        """Two buckets of water and one of snow.
+        """Run a water balance of two soil layers and snow.
 
         Evaporation follows Hargreaves' shape with radiation (Hargreaves & Samani 1985), snow a
         degree-day factor of 3.5 mm K-1 d-1 (Hock 2003, J. Hydrol. 282, 104-115). The top layer
@@ -214,14 +214,14 @@ class Ground:
         n = weather.mean.size
         moisture, stress, snow = np.empty(n), np.empty(n), np.empty(n)
         top, root, pack = 12.0, 100.0, 0.0
-        # mm d-1; 0.408 turns MJ m-2 d-1 into mm.
+        # Evaporative demand, mm d-1; 0.408 turns MJ m-2 d-1 into mm.
         demand = 0.0135 * 0.408e-6 * weather.sun * (weather.mean + 17.8).clip(0) * 1.05
         for i in range(n):
-            falls = weather.rain[i]
-            solid = falls if weather.mean[i] < 0.5 else 0.0
+            fall = weather.rain[i]
+            solid = fall if weather.mean[i] < 0.5 else 0.0
             melt = min(pack + solid, 3.5 * max(weather.mean[i], 0.0))
             pack += solid - melt
-            water = falls - solid + melt
+            water = fall - solid + melt
             top = min(top + water, 18.0)
             top -= min(top, 0.55 * demand[i] * (top / 18.0) + 0.03 * top)
             root = min(root + water, 120.0)
@@ -240,7 +240,7 @@ def _killed(mean: NDArray[np.float64], cold: NDArray[np.float64]) -> NDArray[np.
     killed, now = np.empty(mean.size), 0.0
     for i in range(mean.size):
         now += 0.12 * (1 - now) * float(np.clip((-1.0 - cold[i]) / 4, 0, 1))
-        # About 250 K d over 4 degree Celsius grow new leaves.
+        # New leaves take about 250 K d above 4 degree Celsius.
         now = max(0.0, now - max(mean[i] - 4.0, 0.0) / 250)
         killed[i] = now
     return killed
@@ -249,7 +249,7 @@ def _killed(mean: NDArray[np.float64], cold: NDArray[np.float64]) -> NDArray[np.
 def growing_degree_days(
     low: NDArray[np.floating], high: NDArray[np.floating], *, base: float, top: float = 30.0
 ) -> NDArray[np.float64]:
-    """Degree days of each day, K d: mean of the extremes, cut at ``base`` and ``top``.
+    """Compute the degree days of each day, K d, from extremes cut at ``base`` and ``top``.
 
     A day of 8 to 20 degree Celsius over a base of 6 gives (20 + 8) / 2 - 6 = 8 K d.
 
@@ -269,7 +269,7 @@ def daylength(latitude: float, day_of_year: NDArray[np.integer]) -> NDArray[np.f
 
 
 def _top_of_atmosphere(latitude: float, doy: NDArray[np.integer]) -> NDArray[np.float64]:
-    """J m-2 d-1 (FAO-56, equation 21)."""
+    """Solar radiation at the top of the atmosphere, J m-2 d-1 (FAO-56, equation 21)."""
     phi = np.radians(latitude)
     declination = 0.409 * np.sin(2 * np.pi * doy / 365 - 1.39)
     sunset = np.pi / 24 * daylength(latitude, doy)
@@ -288,7 +288,7 @@ def _bump(day: NDArray[np.integer], centre: float, width: float) -> NDArray[np.f
 
 
 def monthly_course(values: tuple[float, ...], doy: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Interpolate means of months to days, over the turn of the year."""
+    """Interpolate monthly means to days, across the turn of the year."""
     middle = np.arange(-0.5, 13) * 365.25 / 12
     return np.asarray(np.interp(doy, middle, [values[-1], *values, values[0]]))
 
@@ -299,7 +299,7 @@ def _persistent(kicks: NDArray[np.float64], memory: float) -> NDArray[np.float64
 
 
 def _markov(share: NDArray[np.float64], chance: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Chain of wet and dry days with a stationary ``share`` of wet ones."""
+    """Draw a chain of wet and dry days with a stationary ``share`` of wet days."""
     share = share.clip(0.02, 0.95)
     after_dry = share * (1 - _WET_PERSISTENCE)
     after_wet = after_dry + _WET_PERSISTENCE

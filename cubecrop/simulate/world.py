@@ -1,4 +1,4 @@
-"""One region through its years: weather, growth and surface, without any image yet."""
+"""Weather, growth and surface of one region through its years, before any image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class World:
     Attributes
     ----------
     crops : dict
-        Harvest year to ndarray of int64 (parcel,), the truth.
+        For each harvest year an ndarray of int64 (parcel,), the true crops.
     """
 
     region: Region
@@ -49,7 +49,7 @@ class World:
     dem_transform: Affine
 
     def summer(self, date: dt.date) -> float:
-        """From 0 in January to 1 in July."""
+        """Position in the year, from 0 in January to 1 in July."""
         return float(0.5 - 0.5 * np.cos(2 * np.pi * (date.timetuple().tm_yday - 20) / 365.25))
 
 
@@ -66,13 +66,13 @@ def grow_world(
     Parameters
     ----------
     region : Region
-        Which.
+        Region to grow.
     years : sequence of int
-        Harvest years; also those between the first and the last are grown.
+        Harvest years; the years between the first and the last grow too.
     size_km : float
         Side of the square, km.
     seed : int
-        Seed.
+        Seed of the random numbers.
     cloudiness : float, default 0
         See `weather.make_weather`.
 
@@ -90,9 +90,10 @@ def grow_world(
     middle = [((left + right) / 2, (bottom + top) / 2)] * len(COVERS)
     points = np.array([*middle, *((p.centroid.x, p.centroid.y) for p in land.geometry)])
     height = sample_elevation(elevation, transform, grid, points[:, 0], points[:, 1])
-    # The year before stands in September, the year after is sown in October.
-    wanted = list(range(first - 1, last + 2))
-    crops = deal_rotations(region, land.geometry.size, wanted, seed=seed)
+    # In September the crop of the year before still stands; in October that of the year after
+    # is sown.
+    grown_years = list(range(first - 1, last + 2))
+    crops = deal_rotations(region, land.geometry.size, grown_years, seed=seed)
     margins = np.full(len(COVERS), crop_index("permanent grass"))
     units = {year: np.concatenate([margins, crop]) for year, crop in crops.items()}
     growth = make_growth(region, weather, ground, units, height, seed=seed)

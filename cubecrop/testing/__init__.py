@@ -1,7 +1,7 @@
-"""Helpers for tests of what stands on cubecrop: small archives, and a guard against reading.
+"""Helpers for tests of code that uses cubecrop: small archives and a guard against computing.
 
-`write_archive` makes a real static STAC archive of a few kilobytes from numbers that the
-test states, so that its answers can be worked out by hand.
+`write_archive` makes a real static STAC archive of a few kilobytes from numbers in the test,
+so that the expected results can be computed by hand.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write small static STAC archives from numbers that a test states."""
+"""Write small static STAC archives from numbers in a test."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ def write_archive(folder: str | Path, scenes: Iterable[Scene] | None = None) -> 
     Parameters
     ----------
     folder : str or Path
-        Where to; made where it is not there.
+        Folder to write to, created if it does not exist.
     scenes : iterable of Optical, Radar, Elevation or Weather, optional
-        What it holds; by default `season_scenes`.
+        Scenes of the archive; by default `season_scenes`.
 
     Returns
     -------
     pathlib.Path
-        The folder, with ``catalog.json``, a collection of each kind that ``scenes`` holds,
-        and a folder an item with its TIFFs (tiled, deflated) or its Zarr store.
+        The folder. It holds ``catalog.json``, one collection for each kind of scene, and one
+        folder for each item, with its TIFFs (tiled, deflated) or its Zarr store.
     """
     root = Path(folder)
     collections: dict[str, list[dict[str, Any]]] = {}
@@ -55,7 +55,7 @@ def write_archive(folder: str | Path, scenes: Iterable[Scene] | None = None) -> 
 
 
 def _write_scene(root: Path, scene: Scene) -> tuple[str, dict[str, Any]]:
-    collection, name, found, rasters = scene.describe()
+    collection, name, properties, rasters = scene.describe()
     name = scene.id or name
     home = root / collection / name
     home.mkdir(parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def _write_scene(root: Path, scene: Scene) -> tuple[str, dict[str, Any]]:
         "collection": collection,
         "geometry": {"type": "Polygon", "coordinates": [scene.place.footprint]},
         "bbox": list(scene.place.bbox),
-        "properties": {"proj:code": scene.place.crs, **found, **scene.properties},
+        "properties": {"proj:code": scene.place.crs, **properties, **scene.properties},
         "links": [
             {"rel": "root", "href": "../../catalog.json"},
             {"rel": "collection", "href": "../collection.json"},

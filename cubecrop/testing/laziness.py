@@ -1,4 +1,4 @@
-"""Tell a test where dask computes."""
+"""Make a test fail where dask computes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["forbid_compute"]
 
 @contextmanager
 def forbid_compute() -> Iterator[None]:
-    """Raise where dask computes anything inside the block.
+    """Raise if dask computes anything inside the block.
 
     Raises
     ------
     AssertionError
-        Naming how many results were asked for, and one of them.
+        Dask computed; the message gives the number of results and names one.
 
     Examples
     --------
@@ -28,14 +28,14 @@ def forbid_compute() -> Iterator[None]:
     ...     cube = open_season(aoi, 2018, archive=folder)  # doctest: +SKIP
     """
 
-    def refuse(_graph: object, keys: object, **_: object) -> NoReturn:
-        wanted = list(_flat(keys))
+    def fail(_graph: object, keys: object, **_: object) -> NoReturn:
+        results = list(_flat(keys))
         raise AssertionError(
-            f"dask computed {len(wanted)} results, such as {wanted[0]!r}, where only a graph "
+            f"dask computed {len(results)} results, such as {results[0]!r}, where only a graph "
             "should be built. Find the call in this traceback and keep it lazy."
         )
 
-    with dask.config.set(scheduler=refuse):
+    with dask.config.set(scheduler=fail):
         yield
 
 

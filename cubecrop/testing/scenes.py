@@ -1,4 +1,4 @@
-"""Scenes of an archive as a test states them: dates, places and numbers."""
+"""Scenes of an archive for tests: dates, places and numbers."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BANDS_10M: Final = frozenset({"B02", "B03", "B04", "B08"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """A rectangle of pixels: upper left corner in CRS units, size in pixels of ``pixel``."""
+    """A rectangle of pixels: upper left corner and ``pixel`` in CRS units, size in pixels."""
 
     crs: str = "EPSG:32631"
     left: float = 500_000.0
@@ -50,7 +50,7 @@ class Place:
 
     @property
     def footprint(self) -> list[list[float]]:
-        """Ring of (longitude, latitude), closed."""
+        """Closed ring of (longitude, latitude)."""
         left, bottom, right, top = self.bounds
         x, y = [left, right, right, left, left], [top, top, bottom, bottom, top]
         lonlat = pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
@@ -63,7 +63,7 @@ class Place:
         return min(lon), min(lat), max(lon), max(lat)
 
     def paint(self, pixels: Pixels, dtype: str, pixel: float) -> NDArray[Any]:
-        """Values (y, x) at another pixel size."""
+        """Compute the values (y, x) at a pixel size."""
         height = round(self.height * self.pixel / pixel)
         width = round(self.width * self.pixel / pixel)
         if callable(pixels):
@@ -73,7 +73,7 @@ class Place:
         return np.broadcast_to(np.asarray(pixels), (height, width)).astype(dtype)
 
 
-# How one raster of a scene is written: values, pixel size and declared nodata.
+# One raster of a scene: values, pixel size and declared nodata.
 _Raster = tuple[NDArray[Any], float, float | None]
 # Collection, id, properties and rasters of a scene.
 _Parts = tuple[str, str, dict[str, Any], dict[str, _Raster]]
@@ -81,7 +81,7 @@ _Parts = tuple[str, str, dict[str, Any], dict[str, _Raster]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
-    """What every scene may state; ``properties`` are added to the item last."""
+    """Fields of every scene; ``properties`` override those of the item."""
 
     place: Place = field(default_factory=Place)
     id: str = ""
@@ -90,9 +90,9 @@ class _Scene:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Optical(_Scene):
-    """A Sentinel-2 L2A scene: ``dn`` uint16 for all bands or by band, ``scl`` ESA's classes.
+    """A Sentinel-2 L2A scene: ``dn`` uint16 for all bands or by band, ``scl`` in ESA's classes.
 
-    Bands of 20 m and the SCL have half the place's rows and columns.
+    Bands of 20 m and the SCL have half of the place's rows and columns.
     """
 
     when: str
@@ -104,9 +104,9 @@ class Optical(_Scene):
     orbit: int = 51
 
     def describe(self) -> _Parts:
-        """Give collection, id, properties and rasters."""
+        """Return the collection, id, properties and rasters."""
         head = f"S2{self.platform[-1]}_MSIL2A_{_stamp(self.when)}_R{self.orbit:03d}_T{self.tile}"
-        found = {
+        properties = {
             "datetime": self.when,
             "platform": self.platform,
             "eo:cloud_cover": 0.0,
@@ -123,7 +123,7 @@ class Optical(_Scene):
             for band in dn
         }
         rasters["SCL"] = self.place.paint(self.scl, "uint8", size["SCL"]), size["SCL"], None
-        return "sentinel-2-l2a", head, found, rasters
+        return "sentinel-2-l2a", head, properties, rasters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +138,8 @@ class Radar(_Scene):
     orbit: int = 161
 
     def describe(self) -> _Parts:
-        """Give collection, id, properties and rasters."""
-        found = {
+        """Return the collection, id, properties and rasters."""
+        properties = {
             "datetime": self.when,
             "platform": self.platform,
             "sat:orbit_state": self.orbit_state,
@@ -150,7 +150,7 @@ class Radar(_Scene):
             band: (self.place.paint(values, "float32", size), size, -32768.0)
             for band, values in (("vv", self.vv), ("vh", self.vh))
         }
-        return "sentinel-1-rtc", f"S1A_IW_GRDH_1SDV_{_stamp(self.when)}_rtc", found, rasters
+        return "sentinel-1-rtc", f"S1A_IW_GRDH_1SDV_{_stamp(self.when)}_rtc", properties, rasters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,16 +160,16 @@ class Elevation(_Scene):
     elevation: Pixels = 20.0
 
     def describe(self) -> _Parts:
-        """Give collection, id, properties and rasters."""
+        """Return the collection, id, properties and rasters."""
         values = self.place.paint(self.elevation, "float32", self.place.pixel)
-        found = {"datetime": "2021-04-22T00:00:00Z"}
+        properties = {"datetime": "2021-04-22T00:00:00Z"}
         rasters: dict[str, _Raster] = {"data": (values, self.place.pixel, None)}
-        return "cop-dem-glo-30", "Copernicus_DSM_COG_10_N50_00_E003_00_DEM", found, rasters
+        return "cop-dem-glo-30", "Copernicus_DSM_COG_10_N50_00_E003_00_DEM", properties, rasters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weather(_Scene):
-    """Daily weather, variable to (value, unit), of the cells at latitudes and longitudes.
+    """Daily weather of cells of latitude and longitude; ``variables`` maps to (value, unit).
 
     A value is a number, an array (time,) or an array (time, latitude, longitude).
     """
@@ -186,17 +186,17 @@ class Weather(_Scene):
     )
 
     def describe(self) -> _Parts:
-        """Give collection, id, properties and rasters."""
-        found: dict[str, Any] = {"datetime": None}
-        found |= {f"{e}_datetime": f"{getattr(self, e)}T00:00:00Z" for e in ("start", "end")}
-        return "agera5-daily", f"AgERA5_daily_{self.start}_{self.end}", found, {}
+        """Return the collection, id, properties and rasters."""
+        properties: dict[str, Any] = {"datetime": None}
+        properties |= {f"{e}_datetime": f"{getattr(self, e)}T00:00:00Z" for e in ("start", "end")}
+        return "agera5-daily", f"AgERA5_daily_{self.start}_{self.end}", properties, {}
 
 
 Scene = Optical | Radar | Elevation | Weather
 
 
 def season_scenes(year: int = 2018, *, place: Place | None = None) -> list[Scene]:
-    """Scenes of a small season: four clear optical dates, three radar, elevation, weather."""
+    """Scenes of a small season: four clear optical dates, three radar, elevation and weather."""
     place = place or Place()
     days = ("03-01", "05-01", "06-15", "08-01")
     passes = (("03-03", "ascending"), ("05-03", "descending"), ("06-18", "ascending"))

@@ -31,7 +31,7 @@ from cubecrop.texts import place_name
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
-from cubecrop.training.loop import Course, optimise, predict
+from cubecrop.training.loop import TrainingHistory, predict, run_epochs
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
     Labels,
@@ -43,7 +43,7 @@ from cubecrop.training.sets import (
     training_set,
 )
 from cubecrop.training.together import as_one_season, sensors_together
-from cubecrop.training.validation import hold_out
+from cubecrop.training.validation import split_validation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,7 +137,7 @@ def fit(
     sets, validation = _split(sets, config, seed)
     with _seeded(seed), one_thread():
         network = _new_network(network_config, sets)
-        course = optimise(
+        history = run_epochs(
             network,
             sets,
             validation,
@@ -148,7 +148,7 @@ def fit(
             progress=progress,
         )
         found = predict(network, validation, device) if validation else None
-    model = _as_model(network, trees, sets, validation, nomenclature, config, seed, course)
+    model = _as_model(network, trees, sets, validation, nomenclature, config, seed, history)
     model = replace(_remembering(model, given), coverage=coverage)
     if found is None:
         return model
@@ -192,22 +192,22 @@ def _origin(
 def _split(
     sets: Sequence[TrainingSet], config: TrainConfig, seed: int
 ) -> tuple[list[TrainingSet], list[TrainingSet]]:
-    """Sets to learn from, and validation sets as they would be predicted."""
+    """Sets to train on, and validation sets with as many pixels as at prediction."""
     labels = np.concatenate([one.labels for one in sets])
     groups = [group for one in sets for group in one.groups]
-    held = hold_out(labels, groups, config.validation, seed=seed)
-    learned, validation = [], []
+    chosen = split_validation(labels, groups, config.validation, seed=seed)
+    training, validation = [], []
     stop = 0
-    for one in sets:
-        start, stop = stop, stop + len(one.labels)
-        mine = held[start:stop]
-        if not mine.any():
-            learned.append(one)
+    for whole in sets:
+        start, stop = stop, stop + len(whole.labels)
+        in_validation = chosen[start:stop]
+        if not in_validation.any():
+            training.append(whole)
             continue
-        learned.append(one.take(np.flatnonzero(~mine)))
-        part = one.take(np.flatnonzero(mine))
+        training.append(whole.take(np.flatnonzero(~in_validation)))
+        part = whole.take(np.flatnonzero(in_validation))
         validation.append(part.drawn_once(config.n_pixels, seed))
-    return learned, validation
+    return training, validation
 
 
 def _network_config(
@@ -289,7 +289,7 @@ def _as_model(
     nomenclature: Nomenclature,
     config: TrainConfig,
     seed: int,
-    course: Course,
+    history: TrainingHistory,
 ) -> CropModel:
     first = trees[0]
     radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
@@ -304,8 +304,8 @@ def _as_model(
         bboxes=_bboxes(trees, [*sets, *validation]),
         parcels=_counts(sets, nomenclature),
         validation=_counts(validation, nomenclature) if validation else {},
-        epochs=course.epoch,
-        best_epoch=course.best_epoch,
+        epochs=history.epoch,
+        best_epoch=history.best_epoch,
         seed=seed,
         settings=config.to_dict(),
     )

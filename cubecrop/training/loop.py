@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import TrainingSet
 
-__all__ = ["Course", "optimise", "predict"]
+__all__ = ["TrainingHistory", "predict", "run_epochs"]
 
 #: Fewer steps than this do not settle a network, however few the parcels.
 _LEAST_STEPS = 240
@@ -39,7 +39,7 @@ _SMOOTHED = 3
 
 
 @dataclass(slots=True)
-class Course:
+class TrainingHistory:
     """How a training went so far: its rows of metrics and its best epoch.
 
     ``weights`` are those of the best epoch by validation, None without validation; of epochs
@@ -69,7 +69,7 @@ class Course:
             self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
 
 
-def optimise(
+def run_epochs(
     network: CropNetwork,
     sets: Sequence[TrainingSet],
     validation: Sequence[TrainingSet],
@@ -79,7 +79,7 @@ def optimise(
     device: str,
     checkpoint: Checkpoint | None = None,
     progress: bool = True,
-) -> Course:
+) -> TrainingHistory:
     """Train a network in place; it ends on the processor, with the best epoch's weights.
 
     Parameters
@@ -119,16 +119,16 @@ def optimise(
     deviations = {
         name: network.normalisation(name)[1].cpu().numpy() for name in network.config.series
     }
-    course = Course()
+    history = TrainingHistory()
     if checkpoint is not None and (state := checkpoint.load()) is not None:
-        course = _resumed(state, network, optimiser, schedule)
+        history = _resumed(state, network, optimiser, schedule)
     forward: Any = network.forward_all
     if config.compile:
         forward = torch.compile(network.forward_all, dynamic=True)
     with progress_bar("Training", total=epochs, unit="epochs", progress=progress) as bar:
-        bar.update(completed=course.epoch)
-        while course.epoch < epochs and not _is_over(course, config):
-            epoch, losses = course.epoch, []
+        bar.update(completed=history.epoch)
+        while history.epoch < epochs and not _is_over(history, config):
+            epoch, losses = history.epoch, []
             for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
                 with _precision(device, config):
                     found = forward(batch.to(device))
@@ -141,15 +141,15 @@ def optimise(
                 losses.append(float(loss.detach()))
             rate = float(schedule.get_last_lr()[0])
             row = {"epoch": epoch + 1, "learning_rate": rate, "loss": float(np.mean(losses))}
-            course.add(row | _validate(network, validation, device), network)
+            history.add(row | _validate(network, validation, device), network)
             if checkpoint is not None:
-                checkpoint.save(_state(course, network, optimiser, schedule), course.rows)
-            bar.update(completed=course.epoch, description=_told(course))
+                checkpoint.save(_state(history, network, optimiser, schedule), history.rows)
+            bar.update(completed=history.epoch, description=_told(history))
     network.cpu()
-    if course.weights is not None:
-        network.load_state_dict(course.weights)
+    if history.weights is not None:
+        network.load_state_dict(history.weights)
     network.eval()
-    return course
+    return history
 
 
 def predict(
@@ -195,19 +195,19 @@ def _judge(
     return loss, found.accuracy, found.macro_f1
 
 
-def _told(course: Course) -> str:
+def _told(history: TrainingHistory) -> str:
     """What a bar says: the loss, and the validation score where there is one."""
-    row = course.rows[-1]
+    row = history.rows[-1]
     text = f"Training, loss {row['loss']:.2f}"
     if not math.isnan(row["validation_macro_f1"]):
         text += f", validation macro-F1 {row['validation_macro_f1']:.2f}"
     return text
 
 
-def _is_over(course: Course, config: TrainConfig) -> bool:
-    if course.weights is None or config.patience is None:
+def _is_over(history: TrainingHistory, config: TrainConfig) -> bool:
+    if history.weights is None or config.patience is None:
         return False
-    return course.epoch - course.improved >= config.patience
+    return history.epoch - history.improved >= config.patience
 
 
 def _schedule(
@@ -243,7 +243,7 @@ def _precision(device: str, config: TrainConfig) -> AbstractContextManager[objec
 
 
 def _state(
-    course: Course,
+    history: TrainingHistory,
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
@@ -257,11 +257,11 @@ def _state(
         "rates": schedule.get_last_lr(),
         "random": torch.random.get_rng_state(),
         "random_cuda": cuda,
-        "rows": course.rows,
-        "best_epoch": course.best_epoch,
-        "best_score": course.best_score,
-        "improved": course.improved,
-        "weights": course.weights,
+        "rows": history.rows,
+        "best_epoch": history.best_epoch,
+        "best_score": history.best_score,
+        "improved": history.improved,
+        "weights": history.weights,
     }
 
 
@@ -270,7 +270,7 @@ def _resumed(
     network: nn.Module,
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LambdaLR,
-) -> Course:
+) -> TrainingHistory:
     network.load_state_dict(state["network"])
     optimiser.load_state_dict(state["optimiser"])
     schedule.last_epoch = int(state["step"])
@@ -279,7 +279,7 @@ def _resumed(
     if state["random_cuda"]:
         torch.cuda.set_rng_state_all(state["random_cuda"])
     rows = [dict(row) for row in state["rows"]]
-    return Course(
+    return TrainingHistory(
         rows=rows,
         epoch=len(rows),
         best_epoch=state["best_epoch"],

@@ -1,4 +1,4 @@
-"""Which training parcels choose the epoch and calibrate the model."""
+"""Choose the training parcels that select the best epoch and calibrate the model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["FEWEST", "hold_out"]
+__all__ = ["FEWEST", "split_validation"]
 
-#: With fewer training parcels than this, none are held out by default.
+#: With fewer training parcels than this, none are used for validation by default.
 FEWEST = 2000
 _SHARE = 0.15
-#: A class with fewer parcels needs them all to be learned.
+#: A class with fewer parcels needs all of them for training.
 _FEWEST_OF_CLASS = 10
 
 
-def hold_out(
+def split_validation(
     labels: NDArray[np.int64],
     groups: Sequence[object],
     share: float | None,
@@ -30,24 +30,25 @@ def hold_out(
 ) -> NDArray[np.bool_]:
     """Choose validation parcels: a share of each class, whole groups at a time.
 
-    The choice depends on the seed and the groups' names alone, not on the order of parcels.
+    The choice depends only on the seed and the groups' names, not on the order of parcels.
 
     Parameters
     ----------
     labels : numpy.ndarray
         (parcel,) class indices.
     groups : sequence
-        A name a parcel; parcels of one name stay together. Ids where there are no groups.
+        One name per parcel; parcels with the same name stay together. Pass the ids where there
+        are no groups.
     share : float, optional
-        Share of each class; by default 0.15 of 2,000 parcels or more, else none.
+        Share of each class; by default 0.15 with 2,000 parcels or more, else 0.
     seed : int
-        Another seed, other parcels.
+        Another seed chooses other parcels.
 
     Returns
     -------
     numpy.ndarray
-        (parcel,) bool. A class with under 10 parcels has none, nor has any group that
-        holds one of those.
+        (parcel,) bool. No parcel is chosen from a class with under 10 parcels, nor from a
+        group that holds a parcel of such a class.
     """
     if share is None:
         share = _SHARE if len(labels) >= FEWEST else 0.0

@@ -1,12 +1,15 @@
-"""A network made ready for prediction: the same results in fewer passes over memory.
+"""Fold a network for prediction: the same results in fewer passes over memory.
 
-What is constant at prediction time is multiplied out once. Batch normalisations and the
-standardising of bands go into the linear layers beside them; sets of one pixel, of which maps
-are made, get layers without the statistics that they do not have; an embedding that is only
-normalised and widened is never written down, and one that is attended to as it is is never
-normalised: attention is.
+Constants are merged into the weights once:
 
-Equal to the network as it was trained, logits within 1e-5.
+- Linear layers absorb the batch normalisations and the standardisation of bands next to them.
+- Sets of one pixel, as in maps, get layers without statistics.
+- If an embedding is only normalised and then widened, one layer computes both, and the embedding
+  itself is not stored.
+- If attention takes an embedding without widening, the attention weights and their sum are scaled
+  instead of the embedding.
+
+Logits equal those of the trained network within 1e-5.
 """
 
 from __future__ import annotations
@@ -37,19 +40,19 @@ def fold(network: CropNetwork) -> CropNetwork:
     Parameters
     ----------
     network : CropNetwork
-        Stays as it is.
+        Is copied, not changed.
 
     Returns
     -------
     CropNetwork
-        In evaluation mode; its results differ by rounding alone.
+        In evaluation mode; its results differ only by rounding.
     """
     folded = copy.deepcopy(network).eval()
     for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
         _fold_norms(block)
     for name, module in folded.encoders.items():
         _fold_encoder(cast("PixelSetEncoder", module))
-        if name in folded.temporal:  # not where dates are merged first
+        if name in folded.temporal:  # early and mid fusion have one temporal encoder for all
             _join(folded, name)
     for module in folded.modules():
         if type(module) is nn.Linear:
@@ -58,18 +61,18 @@ def fold(network: CropNetwork) -> CropNetwork:
 
 
 class _Linear(nn.Linear):
-    """A linear layer, quick on many rows."""
+    """A linear layer that is fast on many rows."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias) if x.dim() == 2 else super().forward(x)
 
 
 class _NormalisedWidening(nn.Module):
-    """A linear layer, the normalisation of its outcome and another linear layer, in one.
+    """A linear layer, the normalisation of its output and another linear layer, in one.
 
-    Centring a layer's outcome is linear, so it goes into the weights. Dividing by the
-    deviation scales whole rows, which can as well be done behind the second layer; so the
-    second acts on the first one's input, which is narrower where pixels come alone.
+    Centring a layer's output is linear, so the weights absorb it. Dividing by the deviation
+    scales whole rows, which can be done after the second layer. The product of both layers is
+    then applied to the first layer's input, which is narrower for sets of one pixel.
     """
 
     def __init__(self, first: nn.Linear, norm: nn.LayerNorm, second: nn.Linear) -> None:
@@ -93,17 +96,17 @@ class _NormalisedWidening(nn.Module):
     shift: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        apart = linear(x, self.weight, self.bias)  # (row, embedding), of mean 0
-        scale = torch.rsqrt(apart.square_().mean(dim=1, keepdim=True) + self.eps)
+        centred = linear(x, self.weight, self.bias)  # (row, embedding), of mean 0
+        scale = torch.rsqrt(centred.square_().mean(dim=1, keepdim=True) + self.eps)
         return linear(x, self.wider, self.wider_bias).mul_(scale).add_(self.shift)
 
 
 class _DirectAttention(nn.Module):
-    """Lightweight attention to embeddings of mean 0 that are not normalised yet.
+    """Lightweight attention to centred embeddings that are not divided by their deviation.
 
-    It takes rows (row, embedding and score): the layer before computes the scores too. Dividing
-    a date by its deviation and weighing it is one weight; the gain and shift of the normalisation
-    act on what is pooled.
+    It takes rows (row, embedding and score), since the layer before also computes the scores. The
+    attention weight of a date includes the division by its deviation. The gain and shift of the
+    normalisation are applied after the sum over dates.
     """
 
     bias: Tensor
@@ -124,7 +127,7 @@ class _DirectAttention(nn.Module):
 
     @staticmethod
     def opening(layer: nn.Linear, attention: LightweightAttention) -> nn.Linear:
-        """The layer before, centred, with the scores of its outcome beside it."""
+        """The layer before the attention, centred, with the scores as additional outputs."""
         with torch.no_grad():
             weight, bias = layer.weight.double(), layer.bias.double()
             weight, bias = weight - weight.mean(dim=0), bias - bias.mean()
@@ -140,8 +143,8 @@ class _DirectAttention(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Summarise series; see `cubecrop.model.temporal`."""
         width = embedding.shape[1] - self.heads
-        every = unpacked(embedding, mask)
-        values, scores = every[..., :width], every[..., width:]
+        columns = unpacked(embedding, mask)
+        values, scores = columns[..., :width], columns[..., width:]
         norm = torch.linalg.vector_norm(values, dim=2, keepdim=True).square_()
         scale = norm.mul_(1 / width).add_(self.eps).rsqrt_()  # (batch, time, 1)
         scores = scores * scale  # (batch, time, head)
@@ -149,12 +152,12 @@ class _DirectAttention(nn.Module):
         if position is None:
             scores += self.bias
         else:
-            whole = position.sinusoids(width // self.heads, self.period)
-            place = position.at_dates(whole)
-            scores += position.at_dates(whole @ self.place_scorer + self.bias)
+            table = position.sinusoids(width // self.heads, self.period)
+            place = position.at_dates(table)
+            scores += position.at_dates(table @ self.place_scorer + self.bias)
         if not bool(mask.all()):
             scores.masked_fill_(~mask.unsqueeze(2), float("-inf"))
-        # Dates last, where the softmax is quick.
+        # The softmax is faster along the last dimension.
         weight = torch.softmax(scores.transpose(1, 2), dim=2)  # (batch, head, time)
         pooled = pool_heads(weight * scale.transpose(1, 2), values).flatten(1)
         pooled = pooled * self.gain + self.shift
@@ -173,7 +176,7 @@ def _fold_norms(block: nn.Sequential) -> None:
 
 
 def _fold_encoder(encoder: PixelSetEncoder) -> None:
-    """Let the first layer standardise the bands, and make layers for sets of one pixel."""
+    """Merge the standardisation of bands into the first layer; add layers for single pixels."""
     first = cast("nn.Linear", encoder.pixels[0])
     with torch.no_grad():
         weight = first.weight.double() / encoder.deviation.double()
@@ -187,7 +190,7 @@ def _fold_encoder(encoder: PixelSetEncoder) -> None:
 
 
 def _join(network: CropNetwork, name: str) -> None:
-    """Let the last layer of an encoder do what the attention behind it begins with."""
+    """Move the first steps of a series' attention into the last layer of its set encoder."""
     encoder, temporal = cast("PixelSetEncoder", network.encoders[name]), network.temporal[name]
     if not isinstance(temporal, LightweightAttention):
         return

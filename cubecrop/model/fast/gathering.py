@@ -1,7 +1,7 @@
-"""Members of a batch brought together by their number of valid dates, which alone are kept.
+"""Group the members of a batch by their number of valid dates, and drop masked dates.
 
-A network then computes next to nothing for masked dates, and works on blocks that stay in the
-processor's cache. Equal to the network on the whole batch, logits within 2e-5.
+A network then computes almost nothing for masked dates, and works on blocks that fit the
+processor's cache. Logits equal those of the whole batch within 2e-5.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from cubecrop.model.series import Series
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Gathered", "gathered", "spread_dates"]
+__all__ = ["DATE_COST", "Gathered", "block_size", "gathered", "spread_dates"]
 
-#: Work of a block on a processor, in pixels on dates; a date costs as much as some of its pixels.
-#: A graphics card wants more at once.
+#: Work of a block, in pixels on dates. A graphics card needs larger blocks than a processor.
 _WORK = {"cpu": 65536, "cuda": 2_000_000}
-_A_DATE = 7
-#: Members come in multiples of these, so that kernels need no padding.
-_EVEN = 16
+#: A date costs as much as this many of its pixels.
+DATE_COST = 7
+#: Blocks hold a multiple of this many members, so that kernels need no padding.
+_MULTIPLE = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
     """Some members of a series with their valid dates, left-aligned.
 
-    ``series`` (member, some dates, pixel, band); a member with fewer dates than others repeats
-    its first, and ``mask`` (member, some dates) bool is False there. ``members`` (member,) says
-    which of the batch they are, ``dates`` (member, some dates) which of its dates; None for all
-    of them in their order.
+    ``series`` is (member, some dates, pixel, band). A member with fewer dates than others repeats
+    its first date, and ``mask`` (member, some dates) bool is False there. ``members`` (member,)
+    holds the members' indices in the batch, ``dates`` (member, some dates) the indices of the
+    dates, or None if all dates are kept in order.
     """
 
     series: Series
@@ -49,7 +49,7 @@ def gathered(series: Series) -> Iterator[Gathered]:
     Parameters
     ----------
     series : Series
-        (batch, time, pixel, band); stays as it is.
+        (batch, time, pixel, band); is not changed.
     """
     mask = series.valid.any(dim=-1)  # (batch, time)
     n, n_dates = mask.shape
@@ -70,18 +70,23 @@ def gathered(series: Series) -> Iterator[Gathered]:
     while start < n:
         length = lengths[start]
         part = slice(start, start + _members(length, pixels, mask.is_cuda))
-        which, when = order[part], dates[part, :length]
-        yield Gathered(_at(series, which, when), real[part, :length], which, when)
+        members, kept = order[part], dates[part, :length]
+        yield Gathered(_at(series, members, kept), real[part, :length], members, kept)
         start = part.stop
 
 
 def _members(n_dates: int, pixels: int, on_card: bool) -> int:
-    step = max(1, _WORK["cuda" if on_card else "cpu"] // (n_dates * (pixels + _A_DATE)))
-    return step - step % _EVEN if step > _EVEN else step
+    return block_size(_WORK["cuda" if on_card else "cpu"], n_dates * (pixels + DATE_COST))
+
+
+def block_size(work: int, per_member: int) -> int:
+    """Number of members in a block of some work, at least one."""
+    size = max(1, work // max(per_member, 1))
+    return size - size % _MULTIPLE if size > _MULTIPLE else size
 
 
 def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
-    """Some members at dates (member, date) of their own."""
+    """Select members, each at its own dates (member, date)."""
     row = (members.unsqueeze(1) * series.valid.shape[1] + dates).flatten()
 
     def pick(values: Tensor) -> Tensor:
@@ -96,7 +101,7 @@ def _at(series: Series, members: Tensor, dates: Tensor) -> Series:
 
 
 def spread_dates(part: Tensor, dates: Tensor | None, n_dates: int) -> Tensor:
-    """What stands at some dates (member, some dates, feature) at its place among all, 0 elsewhere.
+    """Spread values (member, some dates, feature) over all dates; the other dates get 0.
 
     Repeated dates must hold 0.
     """

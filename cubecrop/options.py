@@ -1,0 +1,78 @@
+"""Options that several commands share: their types, help texts and defaults."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from cubecrop.season import Season
+
+if TYPE_CHECKING:
+    from cubecrop.model import CropModel
+
+__all__ = [
+    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite", "Start",
+    "Verbose", "Weather", "Year", "memory_or_default", "season_between",
+]  # fmt: skip
+
+Aoi = Annotated[
+    str,
+    Parameter(
+        help="A vector file, or 'west,south,east,north' in degrees.",
+        allow_leading_hyphen=True,  # west of Greenwich
+    ),
+]
+ARCHIVE_HELP = (
+    "planetary-computer, earth-search or cdse, a folder with a STAC catalog, an ItemCollection "
+    "file, or a STAC API's URL."
+)
+Archive = Annotated[str, Parameter(help=ARCHIVE_HELP)]
+Year = Annotated[int, Parameter(help="Harvest year.")]
+Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
+End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
+Clouds = Annotated[
+    Literal["scl", "probability"] | None,
+    Parameter(help="Cloud mask: the scene classification, or cloud probability (Earth Search)."),
+]
+Weather = Annotated[
+    str | None,
+    Parameter(
+        help="Source of the weather, if not the archive: arco-era5, earth-data-hub, a Zarr "
+        "store or another archive."
+    ),
+]
+Memory = Annotated[
+    float | None, Parameter(help="Bytes that a thread may hold, such as 4e9; by default 2e9.")
+]
+Verbose = Annotated[
+    bool, Parameter(negative="", help="Print scores of each class and the confusion matrix.")
+]
+AllowGaps = Annotated[
+    bool,
+    Parameter(
+        negative="",
+        help="Continue even if the archive covers less of the season than the training data did.",
+    ),
+]
+Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
+
+
+def season_between(
+    year: int, start: dt.date | None, end: dt.date | None, model: CropModel | None = None
+) -> Season | None:
+    """The season from a first to a last day; a model's season replaces a day that is None."""
+    if not start and not end:
+        return None
+    if model is not None and model.season_window is not None:
+        usual = Season(year).with_window(model.season_window)
+        start, end = start or usual.start, end or usual.end
+    return Season(year, start=start, end=end)  # type: ignore[arg-type]
+
+
+def memory_or_default(memory: float | None) -> float:
+    """Bytes that a thread may hold, as the functions of the pipeline have them by default."""
+    from cubecrop.cube import MEMORY
+
+    return MEMORY if memory is None else memory
