@@ -4,7 +4,7 @@ import os
 
 import cubecrop
 
-# Pages run in the order of their names; what they need of a machine is one core.
+# The code of a page runs on one core, so that it does not slow down other work.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 project = "cubecrop"
@@ -18,7 +18,7 @@ html_title = f"cubecrop {release}"
 html_static_path = ["_static"]
 
 myst_enable_extensions = ["colon_fence", "deflist"]
-#: Links between pages may name a heading of the second level.
+#: Headings of levels 1 and 2 get anchors, so that pages can link to them.
 myst_heading_anchors = 2
 nb_execution_mode = "force"
 nb_execution_in_temp = True
@@ -26,7 +26,7 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_output_stderr = "remove"
 
-# Names in single backticks, as NumPy-style docstrings write them.
+# Docstrings write names in single backticks, as NumPy's do.
 default_role = "py:obj"
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"

@@ -1,4 +1,4 @@
-"""One made archive as the items of each provider's catalogue."""
+"""One simulated archive, described as the items of each provider's catalogue."""
 
 import json
 from copy import deepcopy

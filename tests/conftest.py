@@ -1,4 +1,4 @@
-"""What the tests of several modules share."""
+"""Fixtures that several test modules share."""
 
 import importlib
 from pathlib import Path

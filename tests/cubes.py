@@ -1,4 +1,4 @@
-"""Small made archives, and the season cubes of them."""
+"""Small archives written for tests, and season cubes of them."""
 
 import geopandas as gpd
 import numpy as np

@@ -1,4 +1,4 @@
-"""Sixteen parcels of two crops and the archive they are seen in, for tests of the whole way."""
+"""Sixteen parcels of two crops and an archive of them, for end-to-end tests."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Files of a made archive written anew under their old items."""
+"""Rewrite files of a test archive while their items stay the same."""
 
 import json
 

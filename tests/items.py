@@ -1,4 +1,4 @@
-"""Items of small made archives, as JSON."""
+"""Items of small test archives, as JSON."""
 
 import json
 

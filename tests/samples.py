@@ -1,4 +1,4 @@
-"""Pixel sets made by hand for the tests of networks, models and training."""
+"""Pixel sets written by hand, for tests of networks, models and training."""
 
 import numpy as np
 import xarray as xr

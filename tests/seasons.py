@@ -1,4 +1,4 @@
-"""Archives of two crops on stated dates, for tests of what a season must hold."""
+"""Archives of two crops on chosen dates, for tests of season coverage."""
 
 import datetime as dt
 

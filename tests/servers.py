@@ -1,4 +1,4 @@
-"""Real servers on loopback: nginx, a STAC API, and ones that fail as servers do."""
+"""Real servers on loopback: nginx, a STAC API, and servers that fail in typical ways."""
 
 import base64
 import contextlib

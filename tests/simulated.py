@@ -1,4 +1,4 @@
-"""Looking at what the simulator wrote."""
+"""Helpers that read what the simulator wrote."""
 
 import hashlib
 from pathlib import Path

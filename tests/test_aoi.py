@@ -1,4 +1,4 @@
-"""Anything a user points at becomes one geometry, or an error that says the cure."""
+"""Every form of area becomes one geometry, or raises an error that says how to fix it."""
 
 import datetime as dt
 
@@ -85,7 +85,7 @@ def test_the_crs_that_old_geojson_names_is_honoured():
         ({"type": "Point", "coordinates": [500_000, 5_600_000]}, "need a CRS"),
     ],
 )
-def test_bad_geojson_is_an_error_of_ours(given, message):
+def test_bad_geojson_raises_aoi_error(given, message):
     with pytest.raises(AoiError, match=message):
         parse_aoi(given)
 
@@ -160,7 +160,7 @@ def test_an_edge_reaches_farther_than_its_corners(crs, middle, bbox):
         ("nowhere.gpkg", "no file nowhere.gpkg"),
     ],
 )
-def test_bad_areas_say_the_cure(given, message):
+def test_errors_of_bad_areas_say_how_to_fix_them(given, message):
     with pytest.raises(AoiError, match=message) as caught:
         parse_aoi(given)
     assert isinstance(caught.value, CubecropError)
@@ -188,7 +188,7 @@ def test_a_file_without_geometries_or_with_several_layers(tmp_path):
         parse_aoi(tmp_path / "a.gpkg")
 
 
-def test_infinite_coordinates_are_an_error_of_ours():
+def test_infinite_coordinates_raise_aoi_error():
     triangle = shapely.Polygon([(3, 50), (np.inf, 51), (3, 51)])
     for given in (triangle, gpd.GeoSeries([triangle], crs=4326), (None, 50, 4, 51), list("abcd")):
         with pytest.raises(AoiError):

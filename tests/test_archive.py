@@ -1,4 +1,4 @@
-"""Archives of every form: what is found, what is refused, and who is named."""
+"""Archives of every form: which items are found, refused and named in errors."""
 
 import json
 from pathlib import Path
@@ -87,7 +87,7 @@ def test_one_collection_alone(archive):
 
 
 @pytest.mark.parametrize("form", ["folder", "api"])
-def test_no_scene_says_what_there_is(archive, api, form):
+def test_no_scenes_error_says_what_the_archive_has(archive, api, form):
     source = archive if form == "folder" else api
     with pytest.raises(NoScenesError, match="from 2018-03-01 to 2018-08-01; choose"):
         search(PLACE.bbox, 2015, archive=source)
@@ -106,7 +106,7 @@ def test_an_archive_without_satellites(tmp_path):
     assert len(search(PLACE.bbox, 2018, archive=source, modalities=["terrain", "weather"])) == 2
 
 
-def test_bad_questions(archive, tmp_path):
+def test_bad_arguments_are_refused(archive, tmp_path):
     with pytest.raises(SchemaError, match="'sentinel3'"):
         search(PLACE.bbox, 2018, archive=archive, modalities=["sentinel3"])
     with pytest.raises(SeasonError):
@@ -119,7 +119,7 @@ def test_bad_questions(archive, tmp_path):
         open_archive(3)
 
 
-def test_what_is_no_archive(tmp_path):
+def test_files_that_are_no_archive_are_refused(tmp_path):
     path = tmp_path / "catalog.json"
     for text in ("", "{", "[]", "3", "{}", '{"type": "Catalog"}', '{"type": "Feature"}'):
         path.write_text(text)
@@ -250,7 +250,7 @@ def test_an_item_listed_twice_counts_once(archive, tmp_path):
     assert len(found) == 9
 
 
-def test_what_replaces_an_image_does_not_depend_on_the_area(tmp_path):
+def test_the_newest_processing_does_not_depend_on_the_area(tmp_path):
     archive = write_archive(tmp_path, [*halves(), Optical(when=DAY, id="old", baseline="02.07")])
     everywhere = search(PLACE.bbox, 2018, archive=archive)
     assert sorted(ids(everywhere)) == ["east", "old", "west"]

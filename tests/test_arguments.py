@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind are told by name before an archive is asked or a pixel read."""
+"""Arguments of the wrong kind raise by name before any search or reading."""
 
 import geopandas as gpd
 import numpy as np
@@ -179,7 +179,7 @@ def test_simulate_archive(tmp_path, name, value):
     ("name", "value"),
     wrong([("path", None), ("path", 5), ("overwrite", "no"), ("overwrite", None)]),
 )
-def test_what_is_written_where(model, parcels, tmp_path, name, value):
+def test_path_and_overwrite(model, parcels, tmp_path, name, value):
     path = value if name == "path" else tmp_path / "out.parquet"
     overwrite = value if name == "overwrite" else True
     with pytest.raises(CubecropError, match=f"^{name} is"):
@@ -188,7 +188,7 @@ def test_what_is_written_where(model, parcels, tmp_path, name, value):
         model.save(path, overwrite=overwrite)
 
 
-def test_a_file_of_a_model_is_told_from_its_folder(model, tmp_path):
+def test_a_file_of_a_model_is_refused_in_place_of_its_folder(model, tmp_path):
     folder = model.save(tmp_path / "model")
     with pytest.raises(ModelFormatError, match=f"pass its folder, {folder}"):
         cubecrop.CropModel.load(folder / "model.json")
@@ -199,7 +199,7 @@ def test_a_code_alone_names_a_crs(value):
     assert check_crs(value) == "EPSG:32631"
 
 
-def test_numbers_of_numpy_are_numbers(archive):
+def test_numpy_numbers_are_accepted(archive):
     plain = cubecrop.open_season(AREA, 2018, archive=archive, resolution=20, crs="EPSG:32631")
     ours = cubecrop.open_season(
         AREA, np.int64(2018), archive=archive, resolution=np.float32(20), crs=np.int32(32631),
@@ -218,7 +218,7 @@ def test_every_setting_is_checked(kind, value):
             kind(**{name: value})
 
 
-def test_a_list_is_as_good_as_a_tuple():
+def test_a_list_is_accepted_for_a_tuple():
     options = NetworkOptions(pixel_mlp=[8, 16], statistics=["mean"])
     assert options == NetworkOptions(pixel_mlp=(8, 16), statistics=("mean",))
     config = TrainConfig(may_be_missing=["sentinel1"], network=options)
@@ -233,7 +233,7 @@ def test_a_list_is_as_good_as_a_tuple():
         (TrainConfig(network=NetworkOptions(weather=True)), "weather"),
     ],
 )
-def test_what_the_archive_lacks_is_told_before_pixels_are_read(
+def test_a_missing_modality_raises_before_pixels_are_read(
     tmp_path, parcels, monkeypatch, config, lacks
 ):
     write_archive(tmp_path / "a", [Optical(when="2018-05-01T10:56:21Z")])

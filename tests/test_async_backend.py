@@ -1,4 +1,4 @@
-"""Files of an HTTP server by way of obstore: the cube that the disk gives, or an error."""
+"""Files of an HTTP server read with obstore give the same cube as from disk, or an error."""
 
 import sys
 from collections import Counter
@@ -73,7 +73,7 @@ def test_the_cube_is_that_of_the_disk(archive, server, tmp_path, chunks):
     assert all(wanted for *_, wanted in server.asked)
 
 
-def test_a_header_longer_than_what_is_asked_for_first_is_read_on(
+def test_a_header_longer_than_the_first_request_is_read_completely(
     archive, server, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(async_backend, "_PAGE", 200)
@@ -94,7 +94,7 @@ def test_a_server_in_trouble_is_asked_again(archive, server, tmp_path, fault):
 
 @pytest.mark.parametrize(("fault", "says"), [(404, "404"), (503, "503"), ("cut", "416|shorter")])
 @pytest.mark.parametrize("since", [0, 1])
-def test_what_does_not_come_is_an_error_and_never_zeros(
+def test_a_failed_request_is_an_error_and_never_zeros(
     archive, server, tmp_path, fault, says, since, monkeypatch
 ):
     """Above all of a file that is not compressed, whose header came."""
@@ -127,7 +127,7 @@ def one_of(archive):
     return next(archive.rglob("*20180606*/B02.tif")).relative_to(archive)
 
 
-def test_no_file_beside_is_asked_for(archive, server):
+def test_no_sidecar_file_is_requested(archive, server):
     looking = rasterio.Env(GDAL_DISABLE_READDIR_ON_OPEN="FALSE")
     with looking, open_with_obstore(f"{server.url}/{one_of(archive)}", {}) as file:
         assert file.read_masks(1).shape == file.read(1).shape

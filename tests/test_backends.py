@@ -80,7 +80,7 @@ def apart(a, b, tolerance):
 
 
 @pytest.mark.parametrize("name", EACH_OTHER)
-def test_across_zones_at_most_one_in_a_hundred_is_apart(next_zone, name):
+def test_across_zones_at_most_one_pixel_in_a_hundred_differs(next_zone, name):
     ours, theirs = (
         loaded(next_zone, one)["sentinel2"] for one in (RasterioBackend(), OTHERS[name]())
     )
@@ -125,7 +125,7 @@ def test_backends_are_lazy_and_name_what_cannot_be_read(tmp_path, backend):
         cube["sentinel2/reflectance"].compute()
 
 
-def test_a_backend_that_cannot_go_on_says_so(same_crs):
+def test_a_backend_that_only_raises_refuses_lost(same_crs):
     with pytest.raises(SchemaError, match="stackstac cannot go on without a scene"):
         open_season(AOI, 2018, archive=same_crs, backend=StackstacBackend(), on_error="lost")
 

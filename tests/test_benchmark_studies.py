@@ -123,7 +123,7 @@ def test_canada(benchmarks, tmp_path, capsys):
     assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 
-def test_lean(benchmarks, tmp_path, capsys):
+def test_network_sizes(benchmarks, tmp_path, capsys):
     lean = importlib.import_module("benchmarks.network_sizes")
     table, out = _points(tmp_path / "table.parquet"), tmp_path / "lean.csv"
     few = ["--seeds", "1", "--epochs", "1", "--points", "30", "30"]

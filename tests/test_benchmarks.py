@@ -1,4 +1,4 @@
-"""Every benchmark runs, with parameters so small that its time says nothing."""
+"""Every benchmark runs, with parameters so small that its times mean nothing."""
 
 import importlib
 import json

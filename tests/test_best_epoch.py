@@ -1,4 +1,4 @@
-"""A model is that of its best epoch by validation, judged over three epochs at a time."""
+"""A model has the weights of its best validation epoch, averaged over three epochs."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""Drawn pixel sets on disk."""
+"""Pixel sets cached on disk."""
 
 import geopandas as gpd
 import numpy as np
@@ -53,7 +53,7 @@ def test_a_damaged_cache_is_made_anew(samples, tmp_path, damage):
     xr.testing.assert_identical(cached(tmp_path, "key", no_making), samples)
 
 
-def test_nothing_is_left_of_what_failed(tmp_path):
+def test_a_failed_write_leaves_nothing(tmp_path):
     def fails():
         raise KeyboardInterrupt
 
@@ -65,7 +65,7 @@ def test_nothing_is_left_of_what_failed(tmp_path):
         cached(tmp_path / "file", "key", lambda: make_samples(n=3)[0])
 
 
-def test_the_key_follows_what_goes_in(samples):
+def test_the_key_depends_on_every_input(samples):
     parcels = gpd.GeoDataFrame(
         {"id": range(6)}, geometry=[Point(i, 0).buffer(1) for i in range(6)], crs="EPSG:32631"
     )

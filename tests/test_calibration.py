@@ -1,4 +1,4 @@
-"""Validation parcels, temperature and crop sets."""
+"""Validation parcels, probability calibration and crop sets."""
 
 import geopandas as gpd
 import numpy as np

@@ -1,4 +1,4 @@
-"""A training that is killed goes on, and ends as one that was not."""
+"""A killed training continues and ends like one without an interruption."""
 
 import csv
 import os
@@ -59,7 +59,7 @@ def whole():
     [("checkpoint.Checkpoint.save", 3), ("checkpoint.os.fsync", 6)],
     ids=["between epochs", "writing the state"],
 )
-def test_killed_at_any_moment(whole, tmp_path, patched, number):
+def test_a_training_killed_at_any_moment_continues(whole, tmp_path, patched, number):
     script = _SCRIPT.format(tests=str(TESTS), folder=str(tmp_path), patched=patched)
     process = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -79,7 +79,7 @@ def test_killed_at_any_moment(whole, tmp_path, patched, number):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "state.pt"]
 
 
-def test_stopped_within_an_epoch(whole, tmp_path, monkeypatch):
+def test_a_training_stopped_within_an_epoch_continues(whole, tmp_path, monkeypatch):
     real, steps = loop.batches, []
 
     def failing(*args, **kwargs):

@@ -1,4 +1,4 @@
-"""The command line as a person uses it."""
+"""The command line, as a user runs it."""
 
 import inspect
 import json
@@ -66,7 +66,7 @@ def test_the_demo_says_what_its_scores_mean():
     assert "1.2 % of accuracy" in told
 
 
-def test_what_the_demo_says_of_real_data_is_what_was_measured():
+def test_the_demo_quotes_the_scores_of_the_results_page():
     told = printing.demo_text(SimpleNamespace(scores={"train": {"n": 2}, "held out": {"n": 1}}))
     page = Path(__file__).parents[1] / "docs" / "results.md"
     if not page.exists():
@@ -104,7 +104,7 @@ def test_the_four_commands(place, tmp_path, capsys):
     assert (tmp_path / "map" / "quicklook.png").exists()
 
 
-def test_columns_that_no_file_holds_are_told_before_anything_is_read(tmp_path, monkeypatch):
+def test_columns_that_a_file_cannot_hold_are_refused_before_reading(tmp_path, monkeypatch):
     parcels = gpd.GeoDataFrame(
         {"id": [1], "note": [2**70]}, geometry=[shapely.box(3, 50, 3.1, 50.1)], crs=4326
     )
@@ -119,7 +119,7 @@ def test_columns_that_no_file_holds_are_told_before_anything_is_read(tmp_path, m
 
 
 @pytest.mark.slow
-def test_weather_of_elsewhere_is_learnt_from_and_asked_for_again(place, tmp_path, monkeypatch):
+def test_a_model_trained_with_weather_needs_weather_to_classify(place, tmp_path, monkeypatch):
     images = shutil.copytree(place, tmp_path / "images")
     catalog = json.loads((images / "catalog.json").read_text())
     catalog["links"] = [link for link in catalog["links"] if "agera5" not in link["href"]]

@@ -1,4 +1,4 @@
-"""Cloud masks: by classes, by probability, by a user's function; the share that is left."""
+"""Cloud masks by classes, by probability and by a user's function; the share of clear dates."""
 
 import functools
 import json
@@ -82,7 +82,7 @@ def test_thresholds_and_outside():
         np.testing.assert_array_equal(found, [status])
 
 
-def test_a_probability_that_is_not_there_is_refused(tmp_path):
+def test_a_missing_probability_asset_is_refused(tmp_path):
     archive = write_archive(tmp_path, [Optical(when=DAY, id="plain")])
     with pytest.raises(UnsupportedItemError, match=r"'plain' .* no cloud probability"):
         status_of(archive, clouds="probability")
@@ -103,7 +103,7 @@ def near_water(scl, resolution, reach):
     return out
 
 
-def test_a_function_of_ones_own(tmp_path):
+def test_a_user_function_masks(tmp_path):
     archive = write_archive(
         tmp_path, [Optical(when=DAY, scl=lambda x, y: np.where(x == 500_310, 6, 9))]
     )
@@ -139,7 +139,7 @@ def test_probabilities_do_not_depend_on_chunks(tmp_path):
         xr.testing.assert_identical(again, whole)
 
 
-def test_names_and_what_is_no_mask():
+def test_names_of_masks_and_invalid_masks():
     assert clouds_name("scl") == "scl"
     assert clouds_name(CloudMask(function=water)) == "function test_clouds.water"
     for wrong in ("fmask", 3, None):

@@ -41,7 +41,7 @@ def test_of_two_names_of_one_crop_the_more_usual_one_has_its_colour():
         assert found["maize"] == usual != found["corn"]
 
 
-def test_colours_that_are_taken_are_left_to_who_has_them():
+def test_taken_colours_stay_with_their_crops():
     (usual,) = colours_of(["maize"])
     assert colours_of(["maize"], but=[usual.lower()]) != [usual]
 
@@ -60,7 +60,7 @@ def test_a_map_may_have_as_many_colours_as_classes():
     assert len(set(colours_of(f"crop {n}" for n in range(255)))) == 255
 
 
-def test_usual_colours_are_told_apart():
+def test_usual_colours_differ_visibly():
     usual = [colour for colour, *_ in _KNOWN]
     assert len(set(usual)) == len(usual)
     assert not set(usual) & set(_palette())

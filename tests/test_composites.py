@@ -1,4 +1,4 @@
-"""Composites by hand."""
+"""Composites, checked against values worked out by hand."""
 
 import datetime as dt
 
@@ -198,7 +198,7 @@ def test_a_year_with_an_empty_month_is_learnt_from(years):
     assert seen["sentinel2"].dates == 12
 
 
-def test_a_year_of_which_one_month_was_seen_is_refused(years, monthly):
+def test_a_year_with_images_in_one_month_is_refused(years, monthly):
     with pytest.raises(ModelMismatchError, match="first image is"):
         cubecrop.classify(declared(), 2023, archive=years, model=monthly)
     table = cubecrop.classify_parcels(

@@ -1,4 +1,4 @@
-"""What a model asks of the season that data covers, and what a result says of it."""
+"""What season coverage a model needs of data, and how results report it."""
 
 import dataclasses
 import json
@@ -58,7 +58,7 @@ def classify_parcels(archive, year, model, **options):
 # --- coverage by numbers ----------------------------------------------------------------
 
 
-def test_coverage_is_told_of_days_in_any_order():
+def test_coverage_is_computed_from_days_in_any_order():
     found = Coverage.of([40, 10, 10, 15, 100])
     assert (found.first, found.last, found.dates) == (10, 100, 4)
     assert (found.longest_gap, found.gap_start) == (60, 40)
@@ -90,7 +90,7 @@ def test_a_season_may_be_a_month_short_and_a_quarter_as_dense(days, expected):
     assert shortfalls(Coverage.of(list(days)), trained) == expected
 
 
-def test_of_several_samples_the_least_demanding_number_counts():
+def test_several_samples_have_the_least_demanding_coverage():
     one = Coverage.of([5, 10, 15, 200], clear_dates=4)
     other = Coverage.of([20, 30, 300, 310, 320], clear_dates=3)
     found = least_demanding([one, other])
@@ -102,7 +102,7 @@ def test_of_several_samples_the_least_demanding_number_counts():
 # --- what a model remembers -------------------------------------------------------------
 
 
-def test_a_model_remembers_what_it_saw(model):
+def test_a_model_remembers_its_coverage(model):
     # 19 September 2018 and 24 October 2019, in days since 1 September 2018.
     seen = model.coverage["sentinel2"]
     assert (seen.first, seen.last, seen.longest_gap, seen.dates) == (18, 418, 20, 21)
@@ -125,7 +125,7 @@ def test_coverage_is_saved_and_a_model_without_it_is_not_checked(model, place, t
     assert (found["status"] == "predicted").all()
 
 
-def test_of_a_table_the_steps_on_which_a_parcel_was_seen_count():
+def test_a_tables_coverage_counts_dates_with_a_valid_pixel():
     samples, labels = make_samples(n=12, cloud=0.0)
     dark = samples["sentinel2"]["valid"].copy()
     dark[:, 0] = False  # nobody was seen on the first date
@@ -141,7 +141,7 @@ def test_of_a_table_the_steps_on_which_a_parcel_was_seen_count():
     assert model.check(samples.isel(parcel=[0])) == ("sentinel2", "sentinel1")
 
 
-def test_years_are_remembered_together(place, tmp_path):
+def test_several_years_have_a_common_coverage(place, tmp_path):
     other = seen_on(tmp_path / "other", every(40, "2019-10-01", "2020-09-30"))
     trees = []
     for archive, year in ((place, 2019), (other, 2020)):
@@ -208,7 +208,7 @@ def cube(place):
         (OPTICAL[::2], None),
     ],
 )
-def test_a_thinner_season_is_told_by_what_it_lacks(model, cube, days, says):
+def test_the_error_of_a_thinner_season_says_what_it_lacks(model, cube, days, says):
     thin = cut(cube, "sentinel2", days)
     if says is None:
         assert model.check(thin) == ("sentinel2", "sentinel1")
@@ -265,7 +265,7 @@ def test_training_may_be_stored_and_read_again(place, tmp_path, model):
 # --- going on ---------------------------------------------------------------------------
 
 
-def test_who_goes_on_is_told_what_has_too_few_observations(place, model, tmp_path):
+def test_with_allow_gaps_the_status_gives_too_few_observations(place, model, tmp_path):
     table = classify_parcels(place, 2020, model, allow_gaps=True)
     assert table["status"].unique().tolist() == [
         "too few observations: 4 dates of sentinel2, 10 needed and 3 dates of sentinel1, 9 needed"
@@ -295,7 +295,7 @@ def test_who_goes_on_is_told_what_has_too_few_observations(place, model, tmp_pat
     assert (entry["name"], entry["count"]) == ("too_few_observations", 256)
 
 
-def test_the_table_tells_dates_of_each_parcel(place, model):
+def test_the_table_has_the_dates_of_each_parcel(place, model):
     table = classify_parcels(place, 2019, model)
     assert (table["status"] == "predicted").all()
     assert (table["valid_dates:sentinel2"] == 21).all()
@@ -310,7 +310,7 @@ def test_the_table_tells_dates_of_each_parcel(place, model):
     assert row["longest_gap:sentinel2"] == 0
 
 
-def test_no_data_and_too_few_observations_are_told_apart(model, tmp_path):
+def test_no_data_and_too_few_observations_have_different_codes(model, tmp_path):
     # Parcels are far from the clouds' edge, which is dilated by 60 m: rows of 160 m.
     place = Place(height=64, width=16)
     scenes = []
@@ -392,12 +392,12 @@ def test_acquisitions_are_counted_once_a_day(place):
     assert acquired_days(twice.drop_vars("acquisitions"), season) is None
 
 
-def test_a_winter_without_images_in_training_hides_no_summer():
+def test_a_winter_gap_in_training_does_not_allow_a_summer_gap():
     trained = Coverage.of([30, 45, 61, 287, 317])  # 226 days apart
     assert shortfalls(Coverage.of([30, 45, 95]), trained) == ["the last image is 222 days earlier"]
 
 
-def test_only_yes_and_no_switch_gaps(model):
+def test_allow_gaps_must_be_a_bool(model):
     with pytest.raises(ArgumentError, match="allow_gaps is 'no'"):
         model.check(xr.DataTree(), allow_gaps="no")
 
@@ -411,7 +411,7 @@ def test_a_pause_is_measured_from_the_first_day_to_the_last():
     np.testing.assert_array_equal(asked.is_enough(seen, days), [True, False, False, False, True])
 
 
-def test_parcels_that_only_an_autumn_saw_have_no_class(model, tmp_path):
+def test_parcels_with_images_only_in_autumn_have_no_class(model, tmp_path):
     """Half of the area lies in a tile whose images end in November: many dates, no summer."""
     middle = PLACE.left + 80
     west, east = Place(height=16, width=8), Place(height=16, width=8, left=middle)

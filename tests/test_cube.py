@@ -1,4 +1,4 @@
-"""Season cubes: lazy, on one lattice, and errors that name what is wrong."""
+"""Season cubes are lazy and on one lattice, and their errors name the cause."""
 
 import json
 
@@ -114,7 +114,7 @@ def test_the_whole_graph_is_small(tmp_path):
     assert tasks < 20_000
 
 
-def test_weather_units_become_ours(tmp_path):
+def test_weather_units_are_converted(tmp_path):
     days = np.arange(487)
     scene = Weather(
         start="2017-08-01",
@@ -217,7 +217,7 @@ def test_a_broken_weather_store_is_named(tmp_path):
         open_season(area(PLACE), 2018, archive=folder)
 
 
-def test_bad_questions(archive):
+def test_bad_arguments_are_refused(archive):
     for chunks in (0, -1, 2.5, "auto", np.int64(0), np.float64(16)):
         with pytest.raises(SchemaError, match="side of a chunk"):
             open_season(PLACE.bbox, 2018, archive=archive, chunks=chunks)

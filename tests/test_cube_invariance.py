@@ -1,4 +1,4 @@
-"""A season cube is the same however it is cut."""
+"""A season cube does not depend on chunks, crops or the order of items."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What a cube is asked for, as a value: compared, pickled, opened elsewhere."""
+"""A cube request is a value: it can be compared, pickled and opened elsewhere."""
 
 import pickle
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Backscatter by hand: decibels, borders, orbits."""
+"""Backscatter, checked by hand: decibels, borders, orbits."""
 
 import json
 

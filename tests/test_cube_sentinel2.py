@@ -1,4 +1,4 @@
-"""Reflectance by hand: values, clouds, and which scenes make a date."""
+"""Reflectance, checked by hand: values, clouds, and which scenes form a date."""
 
 import json
 
@@ -87,7 +87,7 @@ def test_status_of_an_empty_and_a_full_mask():
     assert (mask_from_scl(np.zeros((5, 5)), 10) == Status.OUTSIDE).all()
 
 
-def test_cloud_is_told_from_what_no_scene_reaches(tmp_path):
+def test_cloud_differs_from_pixels_that_no_scene_covers(tmp_path):
     """Cloud in the north, no data in the south, no clear pixel and so no band read."""
     north = np.arange(60)[:, None] < 30
     scl = np.where(north[::2], 9, 0)
@@ -210,7 +210,7 @@ def test_a_pass_across_the_date_line_is_one_date(tmp_path):
     assert (found.status == Status.CLEAR).all()
 
 
-def test_twins_a_millisecond_apart_are_one_date(tmp_path):
+def test_images_a_millisecond_apart_are_one_date(tmp_path):
     """Earth Search lists halves of an image as two, `_0_` and `_1_`."""
     found = optical(
         tmp_path,

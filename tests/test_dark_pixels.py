@@ -1,4 +1,4 @@
-"""Earth Search's flag against the files: a wrong one is told by dark pixels, when they are read."""
+"""Earth Search's offset flag: dark pixels show, when they are read, that it is wrong."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What `repr` and a notebook show: one screen, and no text of a stranger as markup."""
+"""What `repr` and a notebook show: one screen, with untrusted text escaped."""
 
 import re
 from dataclasses import replace
@@ -60,7 +60,7 @@ def model():
     return replace(model, scores={"held out": values}, name=EVIL)
 
 
-def test_a_model_tells_classes_season_and_scores(model):
+def test_a_model_shows_classes_season_and_scores(model):
     for text in (one_screen(model), shown(model)):
         for part in (
             EVIL, "maize", "wheat", "sentinel2 (B02 B03", "sentinel1 (vv vh, gamma0, ascending)",
@@ -92,7 +92,7 @@ def test_a_calibrated_model_says_so(model):
     assert "confidence: calibrated on 300 parcels" in repr(model.with_calibration(calibration))
 
 
-def test_what_a_model_does_not_know_is_not_told(model):
+def test_unknown_properties_of_a_model_are_not_shown(model):
     bare = replace(model, scores={}, season_window=None, training=TrainingRecord())
     text = one_screen(bare)
     assert "season: any, on the dates of the images" in text

@@ -1,4 +1,4 @@
-"""What stands outside the package and must keep working: examples, README, CI script."""
+"""What lies outside the package must also work: examples, README, docs, CI script."""
 
 import os
 import re
@@ -83,7 +83,7 @@ def test_files_that_the_readme_links_are_there():
     assert not missing
 
 
-def test_commands_in_readme_and_docs_are_understood():
+def test_commands_in_readme_and_docs_parse():
     """Every `cubecrop …` line parses: options that do not exist would be refused."""
     from cubecrop.cli import app
 

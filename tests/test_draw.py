@@ -1,4 +1,4 @@
-"""Draws that depend on a seed and an id, and on nothing else."""
+"""Draws depend only on the seed and the id."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -28,7 +28,7 @@ def test_draws_are_distinct_ascending_then_padded(counts, n, seed):
 
 @settings(deadline=None, max_examples=50)
 @given(COUNTS, st.randoms(use_true_random=False))
-def test_draws_do_not_depend_on_order_or_company(counts, random):
+def test_draws_do_not_depend_on_order_or_other_parcels(counts, random):
     ids = [f"parcel {i}" for i in range(len(counts))]
     together = draw(counts, ids, 5)
     order = list(range(len(counts)))
@@ -58,7 +58,7 @@ def test_every_position_is_as_likely():
     np.testing.assert_allclose(share, 0.3, atol=5 * 0.0073)
 
 
-def test_hashes_are_what_they_were():
+def test_hashes_have_their_recorded_values():
     """A change would draw other pixels from parcels of models that are in use."""
     assert hash_ids(["a", 1], 0).tolist() == hash_ids(["a", "1"], "0").tolist()
     assert draw([50], ["a"], 5).tolist() == [[14, 16, 43, 46, 48]]

@@ -1,4 +1,4 @@
-"""What an epoch draws of each parcel, and the noise that it adds."""
+"""Which pixels an epoch draws from each parcel, and the noise that it adds."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Fast paths give what the plain ways give; folding and gathering are in `test_masked_work`."""
+"""Fast paths give the values of the plain code; `test_masked_work` tests folding and gathering."""
 
 import pytest
 import torch
@@ -65,7 +65,7 @@ def test_moments_and_their_gradients_are_those_of_torch(piece, monkeypatch):
 
 
 @pytest.mark.parametrize("heads", [1, 4, 6])
-def test_heads_are_pooled_as_one_by_one(heads):
+def test_pooling_all_heads_equals_pooling_each_head(heads):
     weight, values = torch.rand(3, heads, 8), torch.randn(3, 8, heads * 5)
     apart = values.view(3, 8, heads, 5)
     close(pool_heads(weight, values), torch.einsum("bht,bthc->bhc", weight, apart))

@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all, also when a process is killed."""
+"""Outputs appear only when they are complete, even if a process is killed."""
 
 import subprocess
 import sys
@@ -73,7 +73,7 @@ def test_a_person_who_stops_a_replacement_keeps_the_earlier_folder(tmp_path, mon
     assert (out / "a.txt").read_text() == "first"
 
 
-def test_a_folder_that_never_replaces_does_not_advise_to(tmp_path):
+def test_an_output_that_cannot_be_replaced_does_not_advise_overwrite(tmp_path):
     (tmp_path / "a.txt").touch()
     with pytest.raises(OutputError, match="overwrite"):
         check_free(tmp_path, files=FILES, overwrite=False)
@@ -100,7 +100,7 @@ def test_a_file_takes_its_place_when_it_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize("below", ["table.csv", "made/table.csv"])
-def test_a_file_below_a_file_is_refused_with_a_cure(tmp_path, below):
+def test_a_file_below_a_file_is_refused_with_advice(tmp_path, below):
     (tmp_path / "taken").write_text("a file")
     with (
         pytest.raises(OutputError, match=r"table\.csv cannot be written.*Name another"),

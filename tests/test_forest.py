@@ -10,7 +10,7 @@ from cubecrop.training import fit_forest
 from cubecrop.training.forest import parcel_means
 
 
-def test_it_learns_what_can_be_learned():
+def test_a_forest_learns_separable_crops():
     samples, labels = make_samples(n=60)
     unseen, truth = make_samples(n=30, seed=7)
     found = fit_forest(samples, labels, n_trees=50).predict_proba(unseen)
@@ -45,7 +45,7 @@ def test_means_and_interpolation_by_hand():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_masked_values_enter_nothing_and_order_is_nothing():
+def test_masked_values_and_order_change_nothing():
     samples, labels = make_samples(n=30)
     poisoned, _ = make_samples(n=30)
     for name, variable in (("sentinel2", "reflectance"), ("sentinel1", "backscatter")):
@@ -80,7 +80,7 @@ def test_a_parcel_never_seen_has_no_prediction():
     assert np.isfinite(found[5]).all()
 
 
-def test_what_does_not_fit_is_named():
+def test_mismatched_samples_are_refused():
     samples, labels = make_samples(n=30)
     forest = fit_forest(samples, labels, n_trees=5)
     alone, _ = make_samples(n=3, sensors=("sentinel2",))

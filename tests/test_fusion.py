@@ -1,4 +1,4 @@
-"""Every way of fusing and of encoding time: switches matter, masks hold, gradients arrive."""
+"""Every fusion and time encoding: options have effects, masks hold, gradients arrive."""
 
 import copy
 import dataclasses
@@ -122,7 +122,7 @@ def test_a_masked_date_is_not_the_first(fusion):
 @settings(max_examples=5, deadline=None)
 @given(seed=st.integers(0, 100))
 @pytest.mark.parametrize(("fusion", "temporal"), EVERY)
-def test_the_order_of_pixels_moves_nothing(fusion, temporal, seed):
+def test_the_order_of_pixels_changes_nothing(fusion, temporal, seed):
     network, batch = make_network(fusion=fusion, temporal=temporal), make_batch(seed=seed)
     order = torch.from_numpy(np.random.default_rng(seed).permutation(4))
     moved = {
@@ -136,7 +136,7 @@ def test_the_order_of_pixels_moves_nothing(fusion, temporal, seed):
 
 
 @pytest.mark.parametrize(("fusion", "temporal"), EVERY)
-def test_a_member_is_predicted_alike_in_any_company(fusion, temporal):
+def test_a_member_of_a_batch_does_not_depend_on_the_others(fusion, temporal):
     network, batch = make_network(fusion=fusion, temporal=temporal, **FULL), make_batch(n=4)
     for name, member in (("sentinel2", 0), ("sentinel1", 1)):  # one lacks each sensor
         valid = batch.series[name].valid.clone()
@@ -236,7 +236,7 @@ def test_an_absent_sensor_equals_one_without_dates(fusion):
     ],
     ids=str,
 )  # fmt: skip
-def test_every_switch_changes_the_output(options):
+def test_every_network_option_changes_the_output(options):
     batch = make_batch()
     with torch.no_grad():
         assert not torch.allclose(make_network(**options)(batch), make_network()(batch), atol=1e-4)
@@ -267,7 +267,7 @@ def test_every_input_matters(fusion, options, part):
         assert not torch.allclose(network(other), network(batch), atol=1e-5)
 
 
-def test_the_auxiliary_classifiers_are_there_where_asked():
+def test_auxiliary_classifiers_exist_only_if_asked_for():
     for fusion in FUSIONS[1:]:
         found = make_network(fusion=fusion, auxiliary=True).forward_all(make_batch())
         assert set(found.auxiliary) == {"sentinel2", "sentinel1"}
@@ -277,7 +277,7 @@ def test_the_auxiliary_classifiers_are_there_where_asked():
 
 
 @pytest.mark.parametrize("fusion", ["late", "decision"])
-def test_a_step_says_what_each_sensor_away_would_give(fusion):
+def test_a_training_step_also_predicts_without_each_sensor(fusion):
     network, batch = make_network(fusion=fusion), make_batch(n=5)
     with torch.no_grad():  # sure: probabilities far below the rounding of one another's
         for decoder in network.decoders.values():
@@ -303,14 +303,14 @@ def test_a_step_says_what_each_sensor_away_would_give(fusion):
 
 
 @pytest.mark.parametrize("fusion", ["late", "decision"])
-def test_a_step_drops_no_sensor_that_is_the_only_one(fusion):
+def test_a_batch_of_one_sensor_is_not_predicted_without_it(fusion):
     network, batch = make_network(fusion=fusion, may_be_missing=()).train(), make_batch(n=4)
     assert set(network.forward_all(batch).without) == {"sentinel2", "sentinel1"}
     alone = dataclasses.replace(batch, series={"sentinel1": batch.series["sentinel1"]})
     assert not network.forward_all(alone).without
 
 
-def test_options_that_the_data_does_not_carry_are_refused():
+def test_network_options_must_match_the_data():
     with pytest.raises(ModelFormatError, match="weather is True"):
         make_network(weather=True)
     with pytest.raises(ModelFormatError, match="geometry is False"):

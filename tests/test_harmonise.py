@@ -1,4 +1,4 @@
-"""What a DN means and whose item it is, on made items: every decision and contradiction."""
+"""Offsets and providers of test items: every decision, and every contradiction."""
 
 import json
 from copy import deepcopy
@@ -165,7 +165,7 @@ def test_metadata_is_found_wherever_stac_lets_it_stand(optical, where):
         ({"proj:code": "EPSG:32632"}, "several CRS"),
     ],
 )
-def test_an_asset_that_is_not_as_known_is_refused(optical, change, reason):
+def test_an_asset_that_differs_from_the_known_form_is_refused(optical, change, reason):
     optical["assets"]["B04"] |= change
     with pytest.raises(UnsupportedItemError, match=reason) as caught:
         normalise_item(optical)
@@ -175,7 +175,7 @@ def test_an_asset_that_is_not_as_known_is_refused(optical, change, reason):
 # Whose item it is
 
 
-def test_a_provider_is_told_by_links_or_by_hrefs(optical):
+def test_a_provider_is_recognised_by_links_or_hrefs(optical):
     page = "https://planetarycomputer.microsoft.com/api/stac/v1/collections/sentinel-2-l2a"
     linked = {**optical, "links": [{"rel": "collection", "href": page}]}
     assert normalise_item(linked).provider == "planetary-computer"
@@ -206,6 +206,6 @@ def test_a_mirror_names_its_provider(optical):
 
 
 @pytest.mark.parametrize("thing", [None, [], "item", {}, {"type": "Catalog"}, {"type": []}])
-def test_what_is_no_item(thing):
+def test_objects_that_are_no_item_are_refused(thing):
     with pytest.raises(UnsupportedItemError, match="item"):
         normalise_item(thing)

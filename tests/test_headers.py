@@ -1,4 +1,4 @@
-"""What an item says is held against its file, straight and through a warp, by every backend."""
+"""A file's header is compared with its item, by every backend, with and without a warp."""
 
 import numpy as np
 import pytest
@@ -179,7 +179,7 @@ def test_a_file_far_from_a_geometry_is_named(folder):
         season(folder)
 
 
-def test_nothing_is_kept_beyond_what_the_item_says(tmp_path):
+def test_nothing_is_read_beyond_the_items_extent(tmp_path):
     """A chunk that lies there is not read, so that no other may show it either."""
     wide = Place(left=PLACE.left, width=30)
     folder = write_archive(tmp_path, [Optical(when=DAY), Optical(when=NEXT)])

@@ -1,7 +1,7 @@
-"""Parcels that are held out teach nothing: neither the network nor the forest beside it.
+"""Neither the network nor the forest learns from held-out parcels.
 
-Here each held-out parcel looks like the other crop. A classifier that learned from training
-parcels alone is wrong about all of them, and its weights do not depend on how they look.
+In these tests each held-out parcel looks like the other crop. A classifier trained only on training
+parcels is wrong about all of them, and its weights do not depend on how they look.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Which items show one image, and which of two is the newest: never by id or order alone."""
+"""Which items show the same image, and which of two is newest: never by id or order alone."""
 
 import json
 
@@ -99,7 +99,7 @@ def test_equal_processings_do_not_depend_on_order(tmp_path):
 
 
 @pytest.mark.parametrize("baseline", ["99.99", "99.33", 99.99, "N9999", "10.00"])
-def test_a_baseline_of_no_product_is_refused_unless_the_offset_is_declared(tmp_path, baseline):
+def test_a_baseline_that_esa_never_used_needs_a_declared_offset(tmp_path, baseline):
     scenes = [
         Optical(when=DAY, id=name, baseline=b, properties=NO_NAME)
         for name, b in (("HOME", baseline), ("ESA", "05.11"))
@@ -161,7 +161,7 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize(("key", "value", "name", "expected"), NUMBERS.values(), ids=NUMBERS)
-def test_numbers_and_texts_in_each_others_place(tmp_path, key, value, name, expected):
+def test_numbers_as_text_and_texts_as_numbers(tmp_path, key, value, name, expected):
     items = items_of(tmp_path, [Optical(when=DAY, id="A")])
     items[0]["properties"][key] = value
     assert getattr(normalise_item(items[0]), name) == expected
@@ -207,7 +207,7 @@ def test_footprints_in_metres_are_placed_by_what_is_right(tmp_path, change, wron
     assert (west, south, east, north) == pytest.approx(PLACE.bbox, abs=1e-3)
 
 
-def test_a_place_that_nothing_tells_is_refused_by_name(tmp_path):
+def test_an_item_without_a_usable_place_is_refused_by_name(tmp_path):
     (item,) = items_of(tmp_path, [Optical(when=DAY, id="A")])
     bare = {
         key: {k: v for k, v in asset.items() if not k.startswith("proj:")}
@@ -232,7 +232,7 @@ def test_a_collection_that_is_no_text_is_named(tmp_path, collection):
         cubecrop.search(AREA, 2018, archive=write_items(tmp_path / "items.json", items))
 
 
-def test_half_a_character_is_named(tmp_path):
+def test_a_lone_surrogate_is_named(tmp_path):
     items = items_of(tmp_path, [Optical(when=DAY, id="A")])
     for change in (
         {"id": "a\ud800"},

@@ -1,4 +1,4 @@
-"""Whole calls inside one task of a cluster: with a scheduler of threads, no task leaves it."""
+"""Whole calls inside one task of a cluster: with the threads scheduler no task leaves it."""
 
 import datetime as dt
 

@@ -211,7 +211,7 @@ def test_a_busy_server_is_asked_again(status, folder, root, failing, api, on_dis
     assert len(failing.failed) == -(-len(failing.asked) // 5)
 
 
-def test_an_answer_that_breaks_off_is_asked_for_again(folder, root, failing, api, on_disk):
+def test_an_answer_that_breaks_off_is_requested_again(folder, root, failing, api, on_disk):
     """The first bytes of every file stop in their middle once, which GDAL does not try again."""
     asked = Counter()
 
@@ -227,9 +227,7 @@ def test_an_answer_that_breaks_off_is_asked_for_again(folder, root, failing, api
     assert len(failing.failed) == len({path for _, path, _ in failing.asked})
 
 
-def test_a_request_that_hangs_is_given_up_and_made_again(
-    folder, root, failing, api, on_disk, monkeypatch
-):
+def test_a_request_that_hangs_is_retried(folder, root, failing, api, on_disk, monkeypatch):
     monkeypatch.setenv("GDAL_HTTP_TIMEOUT", "1")
     failing.fault = lambda number, path: "hang" if number in {3, 30} else None
     source = from_failing(folder, root, failing, api)

@@ -1,4 +1,4 @@
-"""Real items as their catalogues may write them another day: read alike, or refused with a cure."""
+"""Real items as their catalogues may write them in future: read alike, or refused with advice."""
 
 import json
 from copy import deepcopy
@@ -188,7 +188,7 @@ READ = {
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), READ.values(), ids=READ)
-def test_what_is_written_otherwise_is_read_alike(name, change, expected):
+def test_variants_of_one_item_are_read_alike(name, change, expected):
     item = real(name)
     change(item)
     before = deepcopy(item)
@@ -202,7 +202,7 @@ def test_what_is_written_otherwise_is_read_alike(name, change, expected):
         assert found == value, key
 
 
-def test_edges_are_those_of_one_place():
+def test_shape_and_transform_of_different_objects_are_not_combined():
     """A shape of 20 m on an asset and a transform of 10 m on the item make no edges together."""
     item = real(PC)
 
@@ -234,7 +234,9 @@ REFUSED = {
     "flag true before 04.00": (L2A_OLD, having(**{FLAG: True}), "no offset to remove"),
     "flag true of c1": (C1, having(**{FLAG: True}), "original DN"),
     "flag true of originals": (JP2, having(**{FLAG: True}), "JPEG 2000"),
-    "flags differ": (L2A, having(**{"sentinel:boa_offset_applied": False}), "one value, true or false"),
+    "flags differ": (
+        L2A, having(**{"sentinel:boa_offset_applied": False}), "one value, true or false"
+    ),
     "c1 declares 0": (C1, offset_of(0), r"declares offset 0\.0"),
     "c1 declares DN": (C1, offset_of(-1000), r"declares offset -1000\.0"),
     "old declares -0.1": (L2A_OLD, offset_of(-0.1), r"declares offset -0\.1"),
@@ -251,7 +253,7 @@ REFUSED = {
     "no datetime": (PC, having(datetime=None), "no readable datetime"),
     "no assets": (PC, top(assets={}), "has assets"),
     "a band missing": (PC, lambda item: item["assets"].pop("B04"), r"lacks \['B04'\]"),
-    "no id": (PC, top(id=None), "told apart"),
+    "no id": (PC, top(id=None), "identifies the scene"),
     "nobody's names": (L2A, nobodys, "pass `provider='earth-search'`"),
     "names of CDSE": (CDSE, nobodys, "pass `provider='cdse'`"),
     "L1C inside": (PC, having(**{"s2:product_uri": "S2B_MSIL1C_20240825T173909_N0511_X"}), "L1C"),
@@ -270,14 +272,15 @@ REFUSED = {
             ("sentinel-1-grd", "radar geometry"),
             ("sentinel-1-global-mosaics", "sentinel-1-rtc"), ("sentinel-1-slc", "SLC"),
             ("sentinel-2-global-mosaics", "mosaic"), ("sentinel-1-grd-rtc-staging", "RTC"),
-            ("gridmet", "weather=.*"), ("SENTINEL-2", "known collections"), (None, "known collections"),
+            ("gridmet", "weather=.*"), ("SENTINEL-2", "known collections"),
+            (None, "known collections"),
         )
     },
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "change", "reason"), REFUSED.values(), ids=REFUSED)
-def test_what_could_mean_two_things_is_refused(name, change, reason):
+def test_ambiguous_items_are_refused(name, change, reason):
     item = real(name)
     change(item)
     with pytest.raises(UnsupportedItemError, match=reason) as caught:

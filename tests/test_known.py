@@ -1,4 +1,4 @@
-"""Which parcels a model knows: by id and place, whatever the table's form."""
+"""Which parcels a model was trained on: by id and place, in any form of table."""
 
 from dataclasses import replace
 
@@ -56,11 +56,11 @@ def model(bare, parcels):
         lambda table: table.set_geometry(table.geometry.map(lambda g: shapely.MultiPolygon([g]))),
     ],
 )
-def test_a_parcel_is_known_in_whatever_form(model, parcels, change):
+def test_a_parcel_is_known_in_any_form(model, parcels, change):
     assert parts_known(model, change(parcels)) == EXPECTED
 
 
-def test_an_order_changes_nothing(model, parcels):
+def test_the_order_of_parcels_changes_nothing(model, parcels):
     assert parts_known(model, parcels.iloc[::-1]) == EXPECTED[::-1]
     turned = fingerprints(parcels.iloc[::-1], PART[::-1])
     for name in ("train", "held out"):
@@ -82,19 +82,19 @@ def test_the_same_numbers_elsewhere_are_other_parcels(model, parcels, change):
     assert set(parts_known(model, change(parcels))) == {"unseen"}
 
 
-def test_across_the_antimeridian_a_place_is_one(bare):
+def test_a_place_at_the_antimeridian_has_one_fingerprint(bare):
     east = gpd.GeoDataFrame({"id": [1]}, geometry=[shapely.Point(179.99999, 0)], crs="EPSG:4326")
     west = east.set_geometry([shapely.Point(-179.99999, 0)])
     model = replace(bare, parcels_seen=fingerprints(east, np.array(["train"], dtype=object)))
     assert parts_known(model, west) == ["train"]
 
 
-def test_a_model_that_does_not_say(bare, parcels):
+def test_a_model_without_fingerprints_gives_unknown(bare, parcels):
     assert set(parts_known(bare, parcels)) == {"unknown"}
     assert parts_known(bare, parcels.iloc[:0]) == []
 
 
-def test_nothing_held_out_is_nothing_kept(bare, parcels, tmp_path):
+def test_without_held_out_parcels_none_are_kept(bare, parcels, tmp_path):
     kept = fingerprints(parcels, np.full(N, "train", dtype=object))
     assert set(kept) == {"train"}
     model = replace(bare, parcels_seen=kept)
@@ -112,7 +112,7 @@ def test_fingerprints_are_saved_with_the_model(model, bare, parcels, tmp_path):
     assert CropModel.load(tmp_path / "bare").parcels_seen == {}
 
 
-def test_fingerprints_that_are_none_are_refused(bare, tmp_path):
+def test_malformed_fingerprints_are_refused(bare, tmp_path):
     odd = replace(bare, parcels_seen={"train": np.zeros((2, 2), np.uint64)})
     with pytest.raises(ModelFormatError, match="expected one row of int64"):
         CropModel.load(odd.save(tmp_path / "model"))

@@ -1,4 +1,4 @@
-"""Losses by hand, and settings that change what is learned."""
+"""Losses worked out by hand, and settings that change the training."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_focal_loss_by_hand():
     torch.testing.assert_close(CropLoss(torch.ones(3), focal=2.0)(LOGITS, TRUTH), expected)
 
 
-def test_a_sure_parcel_has_a_finite_gradient():
+def test_a_confident_parcel_has_a_finite_gradient():
     logits = torch.tensor([[200.0, 0.0]], requires_grad=True)
     CropLoss(torch.ones(2), focal=0.5)(logits, torch.tensor([0])).backward()
     assert torch.isfinite(logits.grad).all()
@@ -86,7 +86,7 @@ def made_batches(config, **changes):
     return arrays, list(batches([one], deviations, config, seed=0, epoch=0))
 
 
-def test_a_shift_moves_all_dates_of_a_parcel_alike_in_every_sensor():
+def test_a_date_shift_is_the_same_for_all_dates_and_sensors_of_a_parcel():
     plain = {"batch_size": 6, "jitter": 0.0, "date_dropout": {}}
     arrays, ((batch, _),) = made_batches(TrainConfig(**plain, shift_days=20))
     moved = {name: series.days.numpy() - arrays[name].days for name, series in batch.series.items()}
@@ -143,7 +143,7 @@ def test_impossible_settings_are_refused(change):
         TrainConfig(**change)
 
 
-def test_what_is_compiled_is_what_trains(monkeypatch):
+def test_the_compiled_network_is_the_one_that_trains(monkeypatch):
     """Compiling itself takes a minute; what it gives is called at every step."""
     calls = []
 

@@ -54,7 +54,7 @@ def mapped(archive, model, **options):
     return cubecrop.classify(AOI, 2018, archive=archive, model=model, **options)
 
 
-def test_a_lost_scene_is_told_from_cloud_and_outside(whole, broken):
+def test_lost_pixels_differ_from_cloud_and_outside(whole, broken):
     sound, cube = (
         cubecrop.open_season(AOI, 2018, archive=one, on_error=how).load()
         for one, how in ((whole, "raise"), (broken, "lost"))
@@ -82,7 +82,7 @@ def test_by_default_the_first_lost_scene_ends_the_reading(broken):
         cubecrop.open_season(AOI, 2018, archive=broken, on_error="ignore")
 
 
-def test_lost_is_where_a_scene_would_reach_and_no_other_shows_more(tmp_path):
+def test_pixels_are_lost_where_no_other_scene_shows_them(tmp_path):
     """Two tiles of one pass side by side; the eastern one is lost."""
     west, east = Place(width=30), Place(left=500_200.0, width=40)
     day = "2018-06-15T10:56:21Z"

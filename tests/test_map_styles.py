@@ -1,4 +1,4 @@
-"""What QGIS and GDAL know of a map, and words of strangers in all that is written of it."""
+"""Map metadata for QGIS and GDAL, and untrusted text in all outputs of a map."""
 
 import json
 from xml.etree import ElementTree as ET
@@ -162,10 +162,10 @@ def test_the_item_names_the_styles(written):
         assert (asset["roles"], asset["type"]) == (["style"], "application/xml")
 
 
-# --- words of strangers -------------------------------------------------------------------
+# --- untrusted text -----------------------------------------------------------------------
 
 
-def test_hostile_names_are_words_in_every_file(hostile):
+def test_hostile_names_are_plain_text_in_every_file(hostile):
     assert sorted(path.name for path in hostile.iterdir()) == sorted(MAP_FILES)
     labels = [label for label, _, _ in palette(hostile).values()]
     assert labels[:3] == [r"wheat $\frac{", "_other", "a b c"]
@@ -182,7 +182,7 @@ def test_hostile_names_are_words_in_every_file(hostile):
     assert titles[:-1] == list(HOSTILE)
 
 
-def test_hostile_names_are_words_in_a_legend():
+def test_hostile_names_are_plain_text_in_a_legend():
     nomenclature = Nomenclature.from_names(HOSTILE)
     figure = Figure()
     values = np.arange(len(HOSTILE), dtype="uint8")[None]
@@ -193,7 +193,7 @@ def test_hostile_names_are_words_in_a_legend():
     figure.canvas.draw()  # a warning of a missing glyph would be an error
 
 
-def test_a_font_that_is_chosen_is_asked_for_its_characters():
+def test_characters_that_the_chosen_font_lacks_are_replaced():
     import matplotlib as mpl
 
     from cubecrop.write.words import words
@@ -250,7 +250,7 @@ def test_nothing_that_is_written_holds_the_archives_path(hostile):
     assert item["properties"]["cubecrop:archive"].startswith("fla$")
 
 
-def test_errors_of_lost_scenes_tell_files_and_no_folders(tmp_path):
+def test_errors_of_lost_scenes_name_files_and_no_folders(tmp_path):
     dataset = fake_map(random_classes(8, 8)).assign_attrs(
         items=["S2A_1"], item_hrefs=["file:///home/some%20one/archive/S2A_1/S2A_1.json"]
     )

@@ -1,4 +1,4 @@
-"""What is masked costs nothing, neither at prediction nor in training, and changes nothing."""
+"""Masked dates and pixels cost nothing in prediction and training, and change nothing."""
 
 import copy
 import dataclasses
@@ -73,7 +73,7 @@ def test_series_without_masked_dates_are_not_copied():
     assert part.series.values.data_ptr() == series.values.data_ptr()
 
 
-def test_what_stands_at_some_dates_comes_back_to_its_place():
+def test_spread_dates_puts_values_back_at_their_dates():
     dates = torch.tensor([[1, 3, 1], [0, 2, 4]])  # the first member repeats a date, as padding
     part = torch.tensor([[[1.0], [2.0], [0.0]], [[3.0], [4.0], [5.0]]])
     expected = [[0, 1, 0, 2, 0], [3, 0, 4, 0, 5]]
@@ -84,7 +84,7 @@ def test_what_stands_at_some_dates_comes_back_to_its_place():
 @pytest.mark.parametrize(
     ("fusion", "temporal"), list(itertools.product(("late", "decision", "mid"), SIZES))
 )
-def test_masked_dates_might_as_well_not_be_there(fusion, temporal, pixels):
+def test_masked_dates_equal_absent_dates(fusion, temporal, pixels):
     predictor = Predictor(make_network(fusion=fusion, temporal=temporal))
     arrays = make_arrays(pixels=pixels)
     together = predictor.logits(arrays)
@@ -110,7 +110,7 @@ def test_weights_that_are_tied_to_their_dates_refuse_a_masked_one():
 
 
 @pytest.mark.parametrize("options", [{}, DIRECT, {"temporal": "tae"}])
-def test_attention_is_told_at_the_dates_it_went_to(options):
+def test_attention_is_given_at_its_own_dates(options):
     network = make_network(**options)
     series = make_series(n=7, n_dates=9, pixels=1)
     series = dataclasses.replace(series, values=torch.randn(7, 9, 1, 3))
@@ -126,7 +126,7 @@ def test_attention_is_told_at_the_dates_it_went_to(options):
 
 @pytest.mark.parametrize("pixels", [1, 4])
 @pytest.mark.parametrize("encoding", ["season-day", "first-date", "none"])
-def test_attention_to_embeddings_as_they_are_folds(pixels, encoding):
+def test_attention_without_a_widening_layer_folds(pixels, encoding):
     network = make_network(time_encoding=encoding, **DIRECT)
     with torch.no_grad():  # of birth, gains are 1 and shifts 0
         for norm in (network.temporal[name].norm_in for name in DATES):
@@ -145,7 +145,7 @@ def test_attention_to_embeddings_as_they_are_folds(pixels, encoding):
 @pytest.mark.parametrize(
     ("fusion", "temporal"), [("mid", "ltae"), ("early", "ltae"), *[("late", one) for one in SIZES]]
 )
-def test_packed_pixels_teach_what_all_would(fusion, temporal, pixels):
+def test_packed_pixels_give_the_gradients_of_all_pixels(fusion, temporal, pixels):
     network = make_network(fusion=fusion, temporal=temporal, dropout=0.0, attention_dropout=0.0)
     packed, plain = {}, {}
     for name, (n_dates, n_bands) in DATES.items():
@@ -168,7 +168,7 @@ def test_packed_pixels_teach_what_all_would(fusion, temporal, pixels):
     torch.testing.assert_close(*learned, atol=1e-4, rtol=1e-4)
 
 
-def test_packed_series_come_apart_as_whole_ones_do():
+def test_packed_series_split_like_whole_ones():
     whole = make_series(n=6)
     packed = dataclasses.replace(whole, values=whole.values[whole.valid])
     assert packed.packed
@@ -181,7 +181,7 @@ def test_packed_series_come_apart_as_whole_ones_do():
     assert not packed.keep(some).valid[~some].any()
 
 
-def test_what_is_not_finite_is_found_in_any_band():
+def test_infinite_and_nan_values_are_found_in_any_band():
     values = np.ones((2, 3, 5), dtype="f4")
     values[0, 1, 4], values[1, 0, 0], values[1, 2] = np.nan, np.inf, np.finfo("f4").max
     values[0, 2, :2] = np.inf, -np.inf
@@ -190,7 +190,7 @@ def test_what_is_not_finite_is_found_in_any_band():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_pauses_are_those_found_one_by_one(seed):
+def test_pauses_equal_those_of_a_plain_loop(seed):
     rng = np.random.default_rng(seed)
     days = rng.integers(-20, 400, rng.integers(0, 9)).astype("f4")
     seen = rng.random((7, len(days))) < 0.5

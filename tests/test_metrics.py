@@ -161,7 +161,7 @@ def test_intervals_depend_on_no_order_of_parcels():
     assert intervals(truth, guess, 6, seed=1) != intervals(truth, guess, 6)
 
 
-def test_a_perfect_score_of_few_parcels_is_not_sure():
+def test_a_perfect_score_of_few_parcels_has_a_wide_interval():
     assert intervals([0, 1, 1], [0, 1, 1], 2) == dict.fromkeys(SCORE_NAMES, wilson(3, 3))
     assert intervals([0, 1, 1], [1, 0, 0], 2) == dict.fromkeys(SCORE_NAMES, wilson(0, 3))
     one = intervals([0] * 50, [0] * 50, 2, groups=["a"] * 25 + ["b"] * 25)

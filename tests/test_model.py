@@ -1,4 +1,4 @@
-"""Models on disk, and what they refuse."""
+"""Models on disk, and the data that they refuse."""
 
 import hashlib
 import json
@@ -125,7 +125,7 @@ def test_a_damaged_model_is_refused(model, tmp_path, damage):
         (("calibration",), {"temperature": -1}),
     ],
 )
-def test_metadata_that_was_made_up_is_refused_whatever_its_digest(model, tmp_path, path, value):
+def test_invented_metadata_is_refused_even_with_a_valid_digest(model, tmp_path, path, value):
     folder = model.save(tmp_path / "model")
     item = json.loads((folder / "model.json").read_text())
     metadata = item["properties"]["cubecrop:model"]
@@ -211,20 +211,20 @@ def test_a_season_to_the_end_of_february_is_the_same_in_every_year(model, tmp_pa
         again.check(other)
 
 
-def test_a_season_whose_dates_are_none_is_told():
+def test_a_season_with_an_invalid_date_is_refused():
     samples, _ = make_samples()
     samples.attrs["season_end"] = "2018-02-29"
     with pytest.raises(SchemaError, match=r"'2018-02-29'.*YYYY-MM-DD"):
         season_of(samples)
 
 
-def test_a_sensor_that_is_not_there_is_refused(model):
+def test_a_missing_sensor_is_refused(model):
     samples, _ = make_samples(sensors=("sentinel2",))
     with pytest.raises(ModelMismatchError, match="sentinel1"):
         model.check(samples)
 
 
-def test_what_is_no_pixel_set_is_refused(model):
+def test_data_that_is_no_pixel_set_is_refused(model):
     samples, _ = make_samples()
     with pytest.raises(SchemaError, match="open_season"):
         model.predict_proba(type(samples)(samples.to_dataset().drop_attrs()))

@@ -1,4 +1,4 @@
-"""What a model's item says of its years, and a model that was replaced behind a graph's back."""
+"""What a model's item says about its years; a model replaced after its graph was built."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Tiles of an elevation model are one surface, and no value depends on chunks."""
+"""Tiles of an elevation model form one surface, and no value depends on chunks."""
 
 import json
 

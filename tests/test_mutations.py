@@ -52,7 +52,7 @@ def test_each_kind_of_fault_is_found(source, kind, after):
     assert (kind, after) in {(one, to) for one, _, to in edits(source)}
 
 
-def test_text_and_checks_of_arguments_are_left_alone():
+def test_text_and_argument_checks_get_no_faults():
     assert edits(MODULE) == {
         ("constant", "3", "4"),
         ("constant", "3", "(2)"),
@@ -71,13 +71,13 @@ def test_text_and_checks_of_arguments_are_left_alone():
     }
 
 
-def test_an_edit_changes_one_place_alone():
+def test_an_edit_changes_only_one_place():
     source = "é = 'é'; b = (é  <  c)  # why\nd = 1\n"
     (one,) = (one for one in mutations(source) if one.kind == "boundary")
     assert one.apply(source) == "é = 'é'; b = ((é <= c))  # why\nd = 1\n"
 
 
-def test_what_runs_at_import_is_told_from_what_a_test_calls():
+def test_import_time_code_differs_from_code_that_tests_call():
     found = {(one.before, one.function): one.at_import for one in mutations(MODULE)}
     assert found["3", ""]
     assert found["2", "cut"]

@@ -16,7 +16,7 @@ from cubecrop.cube.neighbours import dilated
     resolution=st.sampled_from([10.0, 20.0, 60.0, 7.5, 100.0, 3.0]),
     distance=st.sampled_from([30.0, 60.0, 0.0]),
 )
-def test_it_is_a_threshold_of_the_distance(seed, shape, share, resolution, distance):
+def test_dilation_is_a_threshold_of_the_distance(seed, shape, share, resolution, distance):
     mask = np.random.default_rng(seed).random(shape) < share
     found = dilated(mask, distance, resolution)
     expected = np.zeros(shape, bool)

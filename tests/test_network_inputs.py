@@ -1,4 +1,4 @@
-"""Weather, terrain, shape and thermal time on the whole way, from an archive to a map."""
+"""Weather, terrain, shape and thermal time, end to end from an archive to a map."""
 
 import datetime as dt
 
@@ -78,7 +78,7 @@ def test_maps_are_lazy_and_whole_or_refused(place, declared, model):
     np.testing.assert_allclose(first, second, atol=1e-5)
 
 
-def test_a_model_with_inputs_comes_back_and_says_what_it_lacks(place, declared, model, tmp_path):
+def test_a_saved_model_with_inputs_names_missing_inputs(place, declared, model, tmp_path):
     again = CropModel.load(model.save(tmp_path / "model"))
     assert again.config == model.config
     _, samples = cube_and_sets(place, declared, model)

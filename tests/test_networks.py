@@ -1,4 +1,4 @@
-"""Masks, permutations and configurations of the default network; `test_fusion` has every one."""
+"""Masks, permutations and configurations of the default network; `test_fusion` tests the others."""
 
 import dataclasses
 
@@ -86,7 +86,7 @@ def test_dates_of_masked_dates_change_nothing(seed, name):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), name=st.sampled_from(["sentinel2", "sentinel1"]))
-def test_the_order_of_pixels_and_dates_moves_nothing(seed, name):
+def test_the_order_of_pixels_and_dates_changes_nothing(seed, name):
     network, batch = make_network(), make_batch(seed=seed)
     series = batch.series[name]
     rng = np.random.default_rng(seed)
@@ -133,7 +133,7 @@ def test_sinusoids_are_exact_to_the_last_digits():
     np.testing.assert_allclose(found, wanted, atol=1e-7, rtol=0)
 
 
-def test_predictable_says_who_lacks_what():
+def test_parcels_without_a_needed_sensor_are_not_predictable():
     batch = make_batch(n=3)
     for name, member in (("sentinel2", 0), ("sentinel1", 1)):
         valid = batch.series[name].valid.clone()

@@ -1,4 +1,4 @@
-"""Classes in order, from labels of any type, there and back through JSON."""
+"""Classes in order, from labels of any type, and unchanged by a round trip through JSON."""
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def test_nodata_is_never_a_class():
         Nomenclature.from_labels([None])
 
 
-def test_the_most_probable_class_is_decided_for():
+def test_decide_takes_the_most_probable_class():
     nan = np.nan
     probability = np.array(
         [[0.2, 0.5, 0.3], [0.4, 0.2, 0.4], [nan, nan, nan], [nan, 0.9, 0.1], [0.0, 0.0, 1.0]],
@@ -76,7 +76,7 @@ def test_bad_classes_are_refused():
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"name": "a", "crops": [{"code": "1"}]}', "3"])
-def test_what_is_no_nomenclature(text):
+def test_objects_that_are_no_nomenclature_are_refused(text):
     with pytest.raises(LabelError, match="not a nomenclature"):
         Nomenclature.from_json(text)
 
@@ -137,7 +137,7 @@ def test_an_error_names_line_and_column(tmp_path, text, message):
         Nomenclature.from_csv(path)
 
 
-def test_a_table_that_cannot_be_read_is_an_error_of_ours(tmp_path):
+def test_a_table_that_cannot_be_read_raises_label_error(tmp_path):
     with pytest.raises(LabelError, match=r"No such file.*Name a CSV"):
         Nomenclature.from_csv(tmp_path / "none.csv")
     with pytest.raises(LabelError, match="cannot be read"):
@@ -147,7 +147,7 @@ def test_a_table_that_cannot_be_read_is_an_error_of_ours(tmp_path):
         Nomenclature.from_csv(tmp_path / "odd.csv")
 
 
-def test_of_a_long_list_the_classes_of_labels_are_kept(tmp_path):
+def test_only_the_classes_of_the_labels_are_kept(tmp_path):
     path = tmp_path / "long.csv"
     path.write_text("code,name\n" + "".join(f"C{n},crop {n}\n" for n in range(600)))
     found = Nomenclature.from_csv(path, labels=["crop 7", "C500", None, " C7 "])
@@ -174,6 +174,6 @@ def test_labels_are_codes_first_and_then_names():
         nomenclature.names_of(["oats"])
 
 
-def test_half_a_character_is_no_name():
+def test_a_lone_surrogate_is_no_name():
     with pytest.raises(LabelError, match="lone surrogate"):
         Nomenclature.from_names(["wheat", "a\ud800"])

@@ -1,4 +1,4 @@
-"""What the whole way says of classes, calibration and archive, also on the command line."""
+"""What end-to-end results say about classes, calibration and archive, also on the command line."""
 
 import json
 import shutil
@@ -52,7 +52,7 @@ def test_a_model_has_the_codes_and_colours_of_its_nomenclature(model):
     assert sum(model.training.parcels.values()) + sum(model.training.held_out.values()) == 16
 
 
-def test_parcels_are_told_by_code_and_by_name(model, folder):
+def test_predictions_have_code_and_name(model, folder):
     table = cubecrop.classify_parcels(
         folder / "parcels.parquet", 2024, archive=folder / "images", model=model, progress=False
     )
@@ -63,7 +63,7 @@ def test_parcels_are_told_by_code_and_by_name(model, folder):
     assert table.attrs["model_digest"] == model.digest
 
 
-def test_labels_that_a_nomenclature_lacks_are_named_before_an_archive_is_asked(folder):
+def test_labels_that_a_nomenclature_lacks_are_named_before_a_search(folder):
     parcels = gpd.read_parquet(folder / "parcels.parquet")
     odd = parcels.assign(crop=["rye", "barley", *parcels["crop"][2:]])
     for nomenclature in (
@@ -150,7 +150,7 @@ def test_the_command_line_says_what_a_confidence_is_worth(folder, tmp_path, caps
     assert "The model is uncalibrated" in " ".join(capsys.readouterr().out.split())
 
 
-def test_columns_that_a_file_cannot_hold_are_told_before_an_archive_is_asked(folder, tmp_path):
+def test_columns_that_a_file_cannot_hold_are_refused_before_a_search(folder, tmp_path):
     odd = tmp_path / "odd.parquet"
     gpd.read_parquet(folder / "parcels.parquet").assign(ID=1).to_parquet(odd)
     where = ["--year", "2024", "--archive", "nowhere", "--model", "none", "--out"]
@@ -178,7 +178,7 @@ def test_a_warning_on_the_command_line_is_one_line_without_commands(monkeypatch,
     assert warnings.formatwarning is before
 
 
-def test_a_terminal_obeys_no_word_of_a_stranger(capsys, monkeypatch):
+def test_untrusted_text_does_not_control_the_terminal(capsys, monkeypatch):
     console = printing.plain_console()
     table = printing.Table(title="[red]title[/] :star:")
     table.add_column("[bold]a[/]")

@@ -1,4 +1,4 @@
-"""Shape and terrain of a parcel: standardised each by its own numbers, unknown ones average."""
+"""Shape and terrain of a parcel are standardised feature by feature; unknown ones are average."""
 
 import numpy as np
 import pytest

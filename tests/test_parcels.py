@@ -1,4 +1,4 @@
-"""Tables of parcels: names, ids and labels that can be used, or one message that says the cure."""
+"""Tables of parcels have usable names, ids and labels, or raise one error with advice."""
 
 import uuid
 
@@ -19,7 +19,7 @@ def table(*shapes, **columns):
     return gpd.GeoDataFrame({"id": ids, **columns}, geometry=list(shapes), crs=4326)
 
 
-def test_a_column_that_stands_twice_is_named():
+def test_a_duplicated_column_is_named():
     parcels = table(BOXES[0], BOXES[1], crop=["a", "b"], ID_PARCEL=[7, 8], CODE=[1, 2])
     for old, name in (("ID_PARCEL", "id"), ("CODE", "crop"), ("CODE", "geometry")):
         twice = parcels.rename(columns={old: name})
@@ -55,7 +55,7 @@ def test_advice_names_a_column_that_is_there():
         (["a", 1], "have the types"),
     ],
 )
-def test_ids_that_no_file_holds_are_refused(ids, message):
+def test_ids_that_a_file_cannot_hold_are_refused(ids, message):
     parcels = table(BOXES[0], BOXES[1]).assign(id=pd.Series(ids, dtype=object))
     with pytest.raises(ParcelError, match=rf"{message}.*astype\(str\)"):
         read_parcels(parcels)
@@ -73,7 +73,7 @@ def test_uuids_are_ids():
     assert plain_parcels(parcels)["id"].tolist() == [str(one) for one in ids]
 
 
-def test_labels_that_are_none_are_refused():
+def test_unusable_label_columns_are_refused():
     parcels = table(BOXES[0], BOXES[1], crop=[np.zeros(2), np.ones(2)])
     with pytest.raises(LabelError, match="'id' is each parcel's own id"):
         labels_of(parcels, "id")

@@ -1,4 +1,4 @@
-"""Searching a whole STAC API: its pages, collections, moments and failures; real items."""
+"""Searching a full STAC API: pages, collections, intervals and failures; real items."""
 
 import json
 
@@ -67,7 +67,7 @@ def test_all_pages_are_read_and_each_item_once(holding, pgstac):
     assert searches == ["/search"] * (16 + 2)
 
 
-def test_a_page_that_cannot_be_had_is_no_shorter_answer(holding, monkeypatch):
+def test_a_failed_page_raises_and_shortens_no_answer(holding, monkeypatch):
     monkeypatch.setattr(urllib3.Retry, "get_backoff_time", lambda _: 0)
     with FaultyApi(holding(a_month())) as server:
         source = open_archive(server.url)
@@ -96,7 +96,7 @@ def test_one_request_in_five_that_fails_changes_nothing(holding, monkeypatch):
         assert len(server.failed) == -(-len(server.asked) // 5)
 
 
-def test_a_search_that_hangs_is_given_up_and_made_again(holding, monkeypatch):
+def test_a_search_that_hangs_is_retried(holding, monkeypatch):
     monkeypatch.setattr(api, "_TIMEOUT", 3)
     with FaultyApi(holding(a_month(3))) as server:
         source = open_archive(server.url)
@@ -126,7 +126,7 @@ def test_collections_beyond_the_first_page_are_known(holding, pgstac):
     assert (extent.start.year, extent.end.year) == (2017, 2022)
 
 
-def test_moments_at_the_edge_of_a_question_are_found_once(holding):
+def test_items_at_the_edge_of_an_interval_are_found_once(holding):
     moments = {
         "before": "2017-08-31T10:56:21Z", "first": "2017-09-01T10:56:21Z",
         "cut": "2018-03-01T00:00:00Z", "cut-before": "2018-02-28T23:59:59.999Z",

@@ -1,4 +1,4 @@
-"""The whole way on a small simulated archive: train, classify, classify_parcels."""
+"""End to end on a small simulated archive: train, classify, classify_parcels."""
 
 import dask
 import geopandas as gpd
@@ -17,7 +17,7 @@ def raises_if_computed(*_, **__):
     raise AssertionError("something was computed")
 
 
-def test_training_tells_how_right_it_was(model, declared):
+def test_training_scores_itself(model, declared):
     assert model.scores["train"]["accuracy"] > 0.8
     assert model.scores["held out"]["n"] + model.scores["train"]["n"] == len(declared)
     assert model.training.years == (YEAR,)
@@ -78,9 +78,7 @@ def test_the_table_has_every_parcel_in_order(table, declared, model):
     assert (table["valid_dates:sentinel2"] > 0).all()
 
 
-def test_odd_forms_are_classified_as_their_ground_and_come_back_as_they_were(
-    place, declared, model, table
-):
+def test_odd_geometries_are_classified_and_returned_unchanged(place, declared, model, table):
     def odd(shape):
         raised = shapely.Polygon([(x, y, np.nan) for x, y in shape.exterior.coords])
         return shapely.GeometryCollection([raised, shape, shapely.Point(shape.exterior.coords[0])])
@@ -147,7 +145,7 @@ def test_the_order_of_items_changes_no_graph(place, declared, model):
     assert tokenize(one) == tokenize(other)
 
 
-def test_a_table_of_results_is_classified_anew(place, model, table):
+def test_a_table_of_predictions_can_be_classified_again(place, model, table):
     again = tabled(place, table, model)
     assert again.columns.is_unique
     assert again[f"declared:declared:{LABEL}"].tolist() == table[LABEL].tolist()

@@ -24,7 +24,7 @@ from cubecrop.errors import (
 )
 
 
-def test_odd_parcels_each_have_an_outcome(place, declared, model):
+def test_every_odd_parcel_has_a_status(place, declared, model):
     x0, y0, x1, y1 = declared.total_bounds
     x, y = (x0 + x1) / 2, (y0 + y1) / 2
     ring = shapely.box(x - 60, y - 60, x + 60, y + 60) - shapely.box(x - 30, y - 30, x + 30, y + 30)
@@ -64,7 +64,7 @@ def test_odd_parcels_each_have_an_outcome(place, declared, model):
     np.testing.assert_allclose(probability.sum(axis=1), 1, atol=1e-5)
 
 
-def test_parcels_of_which_none_can_be_seen_all_come_back(place, declared, model, table):
+def test_parcels_without_any_image_all_come_back(place, declared, model, table):
     none = declared.iloc[:0]
     empty = declared.set_geometry([None, shapely.Polygon()] + [None] * (len(declared) - 2),
                                   crs=declared.crs)  # fmt: skip
@@ -126,7 +126,7 @@ def editable(place, tmp_path):
     return shutil.copytree(place, tmp_path / "archive")
 
 
-def test_a_cloudy_season_is_told_and_not_mapped(editable, declared, model):
+def test_a_cloudy_season_has_no_class_and_a_reason(editable, declared, model):
     for path in editable.glob("sentinel-2-l2a/*/SCL.tif"):
         with rasterio.open(path, "r+") as file:
             file.write(np.full((1, *file.shape), 9, np.uint8))
@@ -186,7 +186,7 @@ def turned(parcels):
     return lonlat.set_geometry(lonlat.transform(lambda xy: xy[:, ::-1]))
 
 
-def test_bad_input_is_named_with_its_cure(place, declared, model):
+def test_errors_of_bad_input_say_how_to_fix_it(place, declared, model):
     run = {"archive": place, "progress": False}
     west, south, east, north = declared.to_crs(4326).total_bounds
     cases = [
@@ -250,7 +250,7 @@ def test_bad_input_is_named_with_its_cure(place, declared, model):
             call()
 
 
-def test_null_labels_and_what_lies_away_are_left_out(place, declared):
+def test_null_labels_and_parcels_outside_are_left_out(place, declared):
     holes = declared.copy()
     holes.loc[holes.index[:3], LABEL] = None
     away = holes.index[3:6]
@@ -267,7 +267,7 @@ def test_null_labels_and_what_lies_away_are_left_out(place, declared):
     assert south < box[1] < box[3] < north
 
 
-def test_one_class_within_the_archive_is_nothing_to_tell_apart(place, declared):
+def test_one_class_within_the_archive_is_refused(place, declared):
     away = declared[LABEL] != declared[LABEL].iloc[0]
     parcels = declared.set_geometry(declared.geometry.where(~away, declared.translate(70_000, 0)))
     with pytest.raises(LabelError, match=r"holds the classes \['[^,]*'\] within archive"):

@@ -1,4 +1,4 @@
-"""What is missing and what cannot be: the same straight and warped, whatever the window."""
+"""Missing and impossible values: the same with and without a warp, in any window."""
 
 import warnings
 
@@ -107,7 +107,7 @@ MISSING = {
 
 
 @pytest.mark.parametrize("name", MISSING)
-def test_what_file_or_item_call_nodata_is_missing_and_never_a_value(tmp_path, name):
+def test_nodata_of_the_file_or_the_item_is_missing(tmp_path, name):
     kind, number, dtype, header, declared = MISSING[name]
     west, options = KINDS[kind]
     href = write(tmp_path / "a.tif", halves(west, number), dtype=dtype, **header)
@@ -143,7 +143,7 @@ def test_0_percent_of_cloud_is_a_value_though_the_file_calls_it_nodata(tmp_path)
     [(12, "uint8", "holds 12, expected 0 to 11"), (255, "uint8", "254 or more"),
      (260, "uint16", "254 or more"), (-1, "int16", "254 or more")],
 )  # fmt: skip
-def test_classes_that_are_none_are_named(tmp_path, number, dtype, told):
+def test_unknown_scene_classes_are_refused(tmp_path, number, dtype, told):
     href = write(tmp_path / "a.tif", halves(4, number), dtype=dtype)
     source = Source(item="i", asset="SCL", href=href, nodata=0, kind="classes")
     for read, lattice in WAYS.values():

@@ -80,7 +80,7 @@ def test_a_folder_is_drawn_as_the_map_was(classes, folder):
             assert found.axes[0].get_xlabel() == expected.axes[0].get_xlabel()
 
 
-def test_a_folder_tells_the_images_that_the_map_told(classes, tmp_path):
+def test_a_folder_and_its_map_show_the_same_coverage(classes, tmp_path):
     dates = {"first": "2017-09-03", "last": "2018-10-29", "gap_start": "2018-01-03"}
     coverage = {"sentinel2": {**dates, "longest_gap_days": 12, "dates": 70}}
     dataset = fake_map(classes).assign_attrs(coverage=json.dumps(coverage))
@@ -164,7 +164,7 @@ def scenes_seen(tmp_path_factory):
     return cubecrop.search(Place().bbox, 2018, archive=archive)
 
 
-def test_what_is_no_map_says_so(tmp_path, folder, classes):
+def test_an_object_that_is_no_map_is_refused(tmp_path, folder, classes):
     import rasterio
 
     plain = tmp_path / "plain"

@@ -1,4 +1,4 @@
-"""A bar where there is a terminal or a notebook, and the values in any case."""
+"""A progress bar on a terminal or in a notebook, and the same values in any case."""
 
 import re
 import sys
@@ -72,7 +72,7 @@ def test_a_notebook_is_not_flooded(notebook):
     assert "10000/10000 epochs" in notebook[-1]
 
 
-def test_a_notebook_shows_nothing_unasked(notebook):
+def test_a_notebook_shows_no_bar_unless_asked(notebook):
     with progress_bar("Training", total=1, progress=False) as bar:
         bar.advance()
     compute(da.ones(3).sum(), description="Adding up", progress=False)

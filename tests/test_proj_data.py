@@ -1,4 +1,4 @@
-"""PROJ data of another program in the environment."""
+"""PROJ data of another program in environment variables."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def layout(folder, minor):
 
 @pytest.mark.parametrize("name", ["PROJ_DATA", "PROJ_LIB"])
 @pytest.mark.parametrize("first", ["cubecrop", "rasterio", "geopandas"])
-def test_a_folder_without_data_is_done_without(tmp_path, name, first):
+def test_an_unusable_folder_is_removed_from_the_environment(tmp_path, name, first):
     code = (
         f"import os, {first}, cubecrop, rasterio.crs, pyproj\n"
         "print(rasterio.crs.CRS.from_epsg(32631).to_epsg(), pyproj.CRS(32631).to_epsg(),"
@@ -50,7 +50,7 @@ def test_a_folder_without_data_is_done_without(tmp_path, name, first):
     [("old", False), ("own", True), ("later", True), ("none", False), ("damaged", False),
      ("list", False), ("nothing", False)],
 )  # fmt: skip
-def test_what_is_usable_stays(tmp_path, monkeypatch, kind, kept):
+def test_a_usable_folder_stays_in_the_environment(tmp_path, monkeypatch, kind, kept):
     folder = {"own": OWN, "none": tmp_path / "absent", "nothing": ""}.get(kind)
     if kind == "old":
         folder = layout(tmp_path / "old", 1)

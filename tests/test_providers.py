@@ -1,4 +1,4 @@
-"""Real items of every catalogue: what is parsed, what a DN means, what is refused and why."""
+"""Real items of every catalogue: what is parsed or refused, and how numbers are scaled."""
 
 import csv
 import json
@@ -165,7 +165,7 @@ def test_radar_without_a_projected_crs_is_refused():
         normalise_item(item)
 
 
-def test_the_manifest_is_covered():
+def test_every_item_of_the_manifest_is_tested():
     if not ITEMS.is_dir():
         pytest.skip(f"no real items at {ITEMS}")
     rows = list(csv.DictReader((ITEMS / "MANIFEST.csv").read_text().splitlines()))

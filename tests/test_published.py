@@ -1,7 +1,7 @@
-"""Weights of the reference code give the reference's logits.
+"""Weights of the published code give the logits of the published code.
 
-The reference's computation is stated again here, in plain torch, from its papers and the names
-of its weights: dense, without masks, one step after another.
+This module restates the published computation in plain torch, from the papers and the names of the
+weights: dense, without masks, step by step.
 """
 
 import itertools
@@ -205,7 +205,7 @@ def expected(state, samples, *, light, scale=(0.0, 1.0), **changes):
     ],
     ids=["published", "no geometry", "other sizes", "no widening", "widened", "no summary layers"],
 )
-def test_logits_are_the_references(tmp_path, light, geometry, sizes):
+def test_logits_are_those_of_the_published_code(tmp_path, light, geometry, sizes):
     state = reference_state(light=light, geometry=geometry, **sizes)
     samples = make_samples(geometry=geometry)
     model = CropModel.from_reference(write_folder(tmp_path, state, light=light))
@@ -306,7 +306,7 @@ def test_padding_and_missing_values_are_left_out(tmp_path, light):
 
 
 @pytest.mark.parametrize("order", ["order", None])
-def test_order_as_position_and_another_fold(tmp_path, order):
+def test_positions_by_order_and_another_fold(tmp_path, order):
     first, second = reference_state(light=False), reference_state(light=False, seed=9)
     write_folder(tmp_path, first, light=False)
     write_folder(tmp_path, second, light=False, fold=2, positions=order)
@@ -329,7 +329,7 @@ def test_weights_tied_to_a_number_of_dates_refuse_others(tmp_path):
     assert np.isfinite(free.logits(make_samples(dates=DAYS[:12]))).all()
 
 
-def test_folders_that_are_none_say_why(tmp_path):
+def test_unreadable_folders_are_refused_with_the_reason(tmp_path):
     with pytest.raises(ModelFormatError, match=r"no readable conf\.json"):
         CropModel.from_reference(tmp_path)
     state = reference_state(light=True)
@@ -370,7 +370,7 @@ class _Evil:
         return print, ("executed",)
 
 
-def test_nothing_in_a_checkpoint_is_executed(tmp_path, capsys):
+def test_a_checkpoint_cannot_execute_code(tmp_path, capsys):
     write_folder(tmp_path, reference_state(light=True), light=True)
     torch.save({"state_dict": _Evil()}, tmp_path / "Fold_1" / "model.pth.tar")
     with pytest.raises(ModelFormatError, match="more than weights"):

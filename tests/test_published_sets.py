@@ -85,7 +85,7 @@ def test_dates_as_people_write_them(tmp_path, form):
     ]
 
 
-def test_what_systems_leave_behind_and_unknown_shapes(tmp_path):
+def test_hidden_system_files_and_unknown_shapes(tmp_path):
     features = {"1": [1, None], "2": [3, 4]}
     folder = write(tmp_path, {"1": series(2), "2": series(1)}, features=features)
     (folder / "DATA" / "._1.npy").write_bytes(b"of another file system")
@@ -152,7 +152,7 @@ def test_normalisation_follows_the_dates_of_the_file_or_the_days(tmp_path):
         read_pixel_set_folder(folder, label="crops", normalisation=(mean[:2], deviation[:2]))
 
 
-def test_bad_parcels_are_told_together_with_what_to_do(tmp_path):
+def test_all_bad_parcels_are_named_in_one_error(tmp_path):
     arrays = {str(i): series(2) for i in range(6)}
     arrays |= {"1": series(2, 3), "3": series(2, channels=9)}
     folder = write(tmp_path, arrays)
@@ -209,7 +209,7 @@ def test_a_network_learns_from_it(tmp_path):
         ({"features": {"1": ["wide"], "2": [1]}}, SchemaError, "holds no numbers"),
     ],
 )
-def test_what_does_not_fit_is_named(tmp_path, change, error, says):
+def test_mismatched_metadata_is_named(tmp_path, change, error, says):
     folder = write(tmp_path, {"1": series(2), "2": series(2)}, **change)
     with pytest.raises(error, match=says):
         read_pixel_set_folder(folder, label="crops")
@@ -238,7 +238,7 @@ class _Trap:
         return (print, ("executed",))
 
 
-def test_nothing_is_executed_and_nothing_outside_is_read(tmp_path, capsys):
+def test_no_code_is_executed_and_no_outside_file_is_read(tmp_path, capsys):
     folder = write(tmp_path / "sets", {"1": series(2)})
     np.save(folder / "DATA" / "2.npy", np.array([_Trap()], dtype=object))
     with pytest.raises(ReadError, match=r"2\.npy"):
@@ -254,7 +254,7 @@ def test_nothing_is_executed_and_nothing_outside_is_read(tmp_path, capsys):
         read_pixel_set_folder(folder, label="crops")
 
 
-def test_a_folder_that_is_none(tmp_path):
+def test_a_folder_of_another_form_is_refused(tmp_path):
     with pytest.raises(ReadError, match="DATA"):
         read_pixel_set_folder(tmp_path, label="crops")
     folder = write(tmp_path, {"1": series(2)})

@@ -74,7 +74,7 @@ def test_coarser_pixels_are_replicated(tmp_path, offset):
     np.testing.assert_array_equal(read(href, at(1, offset + 1, 2, 2)), [[1, 2], [3, 4]])
 
 
-def test_nodata_becomes_the_fill_and_never_a_value(tmp_path):
+def test_nodata_becomes_the_fill_value(tmp_path):
     values = np.array([[0, 7], [65535, 8]], dtype=np.uint16)
     href = write(tmp_path / "a.tif", values)
     found = read(href, at(0, 0, 2, 2), nodata=0, fill=9)
@@ -236,7 +236,7 @@ def test_nothing_that_cannot_be_read_becomes_zeros(tmp_path):
             read(str(tmp_path / f"{name}.tif"), at(0, 0, 600, 600))
 
 
-def test_a_broken_file_is_told_also_where_it_is_warped(tmp_path):
+def test_a_broken_file_is_reported_when_it_is_warped(tmp_path):
     write(tmp_path / "a.tif", np.ones((600, 600), np.float32), left=LEFT + 3, compress="lzw")
     content = (tmp_path / "a.tif").read_bytes()
     # The strips of an uncompressible half are gone; the header, at the front, is whole.

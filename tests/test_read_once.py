@@ -1,4 +1,4 @@
-"""Each block of each file is decoded once, whatever the chunks; and values stay as they are."""
+"""Each block of each file is decoded once for any chunks, and values stay the same."""
 
 import pickle
 import threading
@@ -234,7 +234,7 @@ def test_no_float_cube_is_made_for_parcels(archive, monkeypatch):
     assert samples["sentinel2/valid"].any()
 
 
-def test_a_file_is_not_opened_where_its_blocks_are_there(archive, counted):
+def test_a_file_whose_blocks_are_on_the_shelf_is_not_opened(archive, counted):
     opened(archive, chunks=16)["sentinel2/reflectance"].compute(scheduler="sync")
     # 225 chunks a file; a block of 20 m spans 64 pixels, a file of 150 pixels three of them.
     masks = {href: n for href, n in counted.opened.items() if href.endswith("SCL.tif")}
@@ -280,7 +280,7 @@ def test_one_chunk_reads_no_block_that_it_does_not_meet(archive, counted):
         assert x * BLOCK * factor < reach
 
 
-def test_a_failure_leaves_nothing_waiting(archive, tmp_path, small_units):
+def test_a_cube_can_be_computed_after_a_failure(archive, tmp_path, small_units):
     import shutil
 
     copy = shutil.copytree(archive, tmp_path / "copy")
@@ -320,7 +320,7 @@ def test_a_thread_waits_for_a_block_that_another_decodes():
     assert shelf.held == (0, 0)
 
 
-def test_a_shelf_is_found_again_where_a_task_was_sent_to():
+def test_a_pickled_shelf_is_the_same_shelf():
     shelf = Shelf(10**6, chunks=4)
     assert pickle.loads(pickle.dumps(shelf)) is shelf
     shelf.put((0, 0), (0, 0, 0), (0, 0), Window(0, 0, 1, 1), np.ones((1, 1)))
@@ -342,7 +342,7 @@ def test_a_full_disk_costs_a_second_decoding_and_no_pixel(archive, counted, monk
     assert max(counted.decoded.values()) > 1
 
 
-def test_a_full_file_system_is_told_when_something_is_kept(monkeypatch):
+def test_a_full_file_system_is_noticed_when_a_part_is_kept(monkeypatch):
     """Not when it is taken, as a buffer would."""
     shelf = Shelf(0, chunks=4)
     one, place = np.arange(4, dtype=np.uint16).reshape(2, 2), Window(0, 0, 2, 2)
@@ -363,7 +363,7 @@ def test_a_full_file_system_is_told_when_something_is_kept(monkeypatch):
     assert mine == [(0, 1)]
 
 
-def test_a_part_that_cannot_be_taken_is_decoded_again(monkeypatch):
+def test_a_part_that_cannot_be_read_back_is_decoded_again(monkeypatch):
     shelf, key = Shelf(0, chunks=4), (0, 0, 0)
     shelf.put((0, 0), key, (0, 0), Window(0, 0, 1, 1), np.ones((1, 1)))
     monkeypatch.setattr(shelf._spool, "read", lambda _: None)

@@ -1,4 +1,4 @@
-"""Memory of one array is the next one's, and never while somebody holds the first."""
+"""An array's memory is reused for the next one, but never while something refers to it."""
 
 import pickle
 import threading
@@ -26,7 +26,7 @@ def test_a_thread_gets_the_memory_of_its_last_array_again():
     assert memory.held == 100
 
 
-def test_what_a_view_needs_is_not_written_to():
+def test_memory_of_a_view_is_not_reused():
     memory = Recycled(10)
     first = memory.empty((4, 4), np.float32)
     first[:] = 1
@@ -40,7 +40,7 @@ def test_what_a_view_needs_is_not_written_to():
         first[:] = 1
 
 
-def test_nothing_is_kept_when_all_parts_were_made():
+def test_memory_is_released_when_all_parts_were_made():
     memory = Recycled(3)
     held = []
     for _ in range(6):

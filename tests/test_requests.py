@@ -1,4 +1,4 @@
-"""What a cube computed whole asks of a server: a file's header once, and each block once."""
+"""Requests for a whole cube: each file's header once, and each block once."""
 
 from collections import defaultdict
 

@@ -1,4 +1,4 @@
-"""Pixel sets: which pixels, whose draw, what is valid, what is read."""
+"""Pixel sets: which pixels are drawn, valid and read."""
 
 import geopandas as gpd
 import numpy as np
@@ -136,7 +136,7 @@ def same(found, expected):
 
 @settings(deadline=None, max_examples=4)
 @given(order=st.permutations(range(12)), kept=st.integers(1, 12))
-def test_order_and_company_change_nothing(cube, fields, sets, order, kept):
+def test_order_and_other_parcels_change_nothing(cube, fields, sets, order, kept):
     chosen = order[:kept]
     found = sample_pixel_sets(cube, fields.iloc[chosen], n_pixels=20).load()
     same(found, sets.isel(parcel=chosen))

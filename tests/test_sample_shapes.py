@@ -122,7 +122,7 @@ def test_features_of_a_square(cube):
 @given(
     st.floats(0, 90), st.floats(0, 90), st.floats(5, 60), st.floats(5, 60), st.floats(0, 180)
 )  # fmt: skip
-def test_zones_hold_the_centres_within(x, y, width, height, angle):
+def test_a_zone_has_the_pixels_whose_centre_it_contains(x, y, width, height, angle):
     from shapely.affinity import rotate
 
     shape = rotate(shapely.box(x, y, x + width, y + height), angle)
@@ -139,7 +139,7 @@ def test_zones_hold_the_centres_within(x, y, width, height, angle):
     assert 0 < found.cover[0] <= 1
 
 
-def test_batches_change_nothing(monkeypatch):
+def test_placing_in_batches_changes_nothing(monkeypatch):
     """Parcels placed a few at a time lie where all at once do."""
     rng = np.random.default_rng(0)
     corners, sides = rng.uniform(-300, 900, (40, 2)), rng.uniform(2, 200, (40, 2))

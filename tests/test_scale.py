@@ -1,4 +1,4 @@
-"""The graph of a whole tile and season: small, and made without reading a pixel."""
+"""The graph of a whole tile and season is small, and building it reads no pixel."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""A model's item tells how each band is scaled."""
+"""A model's item states how each band is scaled."""
 
 import json
 
@@ -8,7 +8,7 @@ from samples import make_samples
 from cubecrop.training import TrainConfig, fit
 
 
-def test_means_and_deviations_of_bands_are_told(tmp_path):
+def test_the_item_has_means_and_deviations_of_bands(tmp_path):
     model = fit(*make_samples(n=6), config=TrainConfig(epochs=1, n_pixels=4), progress=False)
     item = json.loads((model.save(tmp_path / "model") / "model.json").read_text())
     told = {one["name"].split()[0]: one for one in item["properties"]["mlm:input"]}

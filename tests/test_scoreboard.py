@@ -65,7 +65,7 @@ def test_all_scores_come_back_from_disk_as_plain_json(model, tmp_path):
     assert set(kept["intervals"]) == {"accuracy", "macro_f1", "mean_iou"}
 
 
-def test_a_model_with_four_scores_alone_is_read_and_told(bare, tmp_path):
+def test_a_model_with_only_four_scores_is_read_and_printed(bare, tmp_path):
     four = {"n": 50.0, "accuracy": 0.881, "macro_f1": 0.5, "mean_iou": 0.25}
     old = replace(bare, scores={"held out": four})
     again = CropModel.load(old.save(tmp_path / "model"))
@@ -92,7 +92,7 @@ def test_a_score_has_its_interval_beside_it():
     assert score_text(values, "accuracy") == ".881 (.879-.883)"
 
 
-def test_few_parcels_and_a_better_forest_are_told(model):
+def test_few_parcels_and_a_better_forest_are_mentioned(model):
     notes = " ".join(score_notes(model))
     assert "6 held-out parcels: these scores say little" in notes
     assert "differ by -.33 in accuracy (-.70 to -.01): the random forest is better" in notes
@@ -111,12 +111,12 @@ def test_few_parcels_and_a_better_forest_are_told(model):
         ((0.2, (0.1, 0.3)), "differ by +.20 in accuracy (+.10 to +.30): the network is better"),
     ],
 )
-def test_what_the_difference_says(model, lead, says):
+def test_the_difference_in_words(model, lead, says):
     row = model.scores[BASELINE] | {"difference": difference(*lead)}
     assert says in " ".join(score_notes(replace(model, scores={BASELINE: row})))
 
 
-def test_no_held_out_parcel_is_told(model):
+def test_no_held_out_parcel_is_mentioned(model):
     alone = replace(model, scores={"train": model.scores["held out"]})
     assert score_notes(alone) == [
         "No parcel was held out: scores are those of the training parcels."
@@ -139,7 +139,7 @@ def test_classes_and_confusion_on_screen(model):
     assert ["2", "maize", ".", "1", ".", "1"] in lines
 
 
-def test_a_matrix_wider_than_the_terminal_becomes_its_mistakes(bare):
+def test_a_matrix_wider_than_the_terminal_becomes_a_list_of_mistakes(bare):
     names = [f"a crop of number {i}" for i in range(40)]
     truth = np.repeat(np.arange(40), 3)
     guess = np.where(np.arange(120) % 3 == 2, (truth + 1) % 40, truth)

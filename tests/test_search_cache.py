@@ -1,4 +1,4 @@
-"""Answers of STAC APIs kept on disk: asked once, exact, whole, and renewed."""
+"""Answers of STAC APIs kept on disk: requested once, exact, complete, and renewed."""
 
 import datetime as dt
 import json
@@ -59,7 +59,7 @@ def ask(archive, area=AREA, interval=YEAR, collections=("sentinel-2-l2a",)):
     return list(archive.items(collections, area, interval))
 
 
-def test_the_same_question_is_asked_once_and_answered_exactly(tmp_path):
+def test_the_same_query_is_sent_once_and_answered_exactly(tmp_path):
     items = [item("a", mixed=1), item("b", mixed="text", nothing=None)]
     api = Api(items)
     archive = CachedArchive(api, tmp_path / "new" / "cache")
@@ -72,7 +72,7 @@ def test_the_same_question_is_asked_once_and_answered_exactly(tmp_path):
     assert table.geometry.iloc[0].equals(AREA)
 
 
-def test_every_part_of_the_question_counts(tmp_path):
+def test_every_part_of_the_query_counts(tmp_path):
     api = Api([item()])
     archive = CachedArchive(api, tmp_path)
     ask(archive)
@@ -188,7 +188,7 @@ def test_an_extent_is_kept_for_a_day_and_longer_without_a_network(tmp_path, monk
     assert api.asked == asked + 1
 
 
-def test_that_nothing_was_found_holds_for_a_day(tmp_path, monkeypatch):
+def test_an_empty_answer_holds_for_a_day(tmp_path, monkeypatch):
     api = Api([])
     archive = CachedArchive(api, tmp_path)
     assert ask(archive) == ask(archive) == []

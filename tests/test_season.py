@@ -67,13 +67,13 @@ def test_windows_to_28_and_29_february_are_alike():
         ({"year": 2018, "start": dt.date(2019, 1, 1)}, "swap `start` and `end`"),
     ],
 )
-def test_seasons_that_cannot_be(arguments, message):
+def test_impossible_seasons_are_refused(arguments, message):
     with pytest.raises(SeasonError, match=message):
         Season(**arguments)
 
 
 @pytest.mark.parametrize("season", [Season(2018), february(2020)])
-def test_attributes_tell_a_season(season):
+def test_a_season_is_read_from_attributes(season):
     assert Season.from_attrs({**season.attrs, "archive": "none"}) == season
     assert Season.from_attrs(season.attrs).attrs == season.attrs
 
@@ -88,11 +88,11 @@ def test_attributes_tell_a_season(season):
         ({"season_end": "2016-01-01"}, "swap `start` and `end`"),
     ],
 )
-def test_attributes_that_tell_none_are_refused(changes, message):
+def test_invalid_attributes_are_refused(changes, message):
     with pytest.raises(SchemaError, match=message):
         Season.from_attrs({**Season(2018).attrs, **changes})
 
 
-def test_attributes_that_are_not_there_are_named():
+def test_missing_attributes_are_named():
     with pytest.raises(SchemaError, match="no attribute 'season_year'"):
         Season.from_attrs({})

@@ -1,4 +1,4 @@
-"""The season that is opened where none is given: the window that a model was trained on."""
+"""Without `season=`, the window that a model was trained on is opened."""
 
 import dataclasses
 import datetime as dt
@@ -40,7 +40,7 @@ def season(model, year, bbox, given=None):
     return season_of_model(year, given, model, parse_aoi(bbox))
 
 
-def test_nobody_repeats_the_dates(model, place):
+def test_the_models_own_window_is_opened_by_default(model, place):
     assert model.season_window == WINDOW
     for year in (2019, 2020):
         found = cubecrop.classify(declared(), year, archive=place, model=model)
@@ -91,7 +91,7 @@ def test_across_the_equator_no_window_is_assumed(model):
     assert season(model, 2020, SOUTH, given) == given
 
 
-def test_published_weights_know_of_no_window(model):
+def test_published_weights_take_any_window(model):
     unknown = dataclasses.replace(model, season_window=None)
     assert season(unknown, 2020, NORTH) == cubecrop.Season(2020)
     assert season(unknown, 2020, SOUTH) == cubecrop.Season(2020, hemisphere="south")
@@ -103,7 +103,7 @@ def test_a_leap_day_at_the_end_is_the_last_of_february_elsewhere(model):
     assert season(leap, 2024, NORTH).end == dt.date(2024, 2, 29)
 
 
-def test_one_day_that_is_given_leaves_the_other_to_the_model(model, place, tmp_path):
+def test_one_given_day_keeps_the_models_other_day(model, place, tmp_path):
     declared().to_parquet(tmp_path / "p.parquet")
     model.save(tmp_path / "model")
     where = ["--year", "2020", "--archive", place, "--model", tmp_path / "model"]

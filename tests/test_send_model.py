@@ -1,4 +1,4 @@
-"""Models on workers that see no disk of the client's."""
+"""Models on workers that share no disk with the client."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Geometries of any lawful form become shapes that cover the same ground once."""
+"""Geometries of any valid form become shapes that cover the same ground once."""
 
 import geopandas as gpd
 import numpy as np
@@ -133,7 +133,7 @@ def test_plain_shapes_stay_the_same_objects():
         assert after is before
 
 
-def test_what_has_no_place_is_none():
+def test_shapes_without_a_place_become_none():
     triangle = Polygon([(0, 0), (np.inf, 1), (1, 1)])
     shapes = [None, Polygon(), GeometryCollection([Polygon()]), triangle,
               MultiPolygon([square(0, 0), triangle]), Point(1e300, 1)]  # fmt: skip

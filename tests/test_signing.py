@@ -1,4 +1,4 @@
-"""Tokens of the Planetary Computer: asked for when a file is opened, kept, and renewed."""
+"""Tokens of the Planetary Computer: requested when a file is opened, kept, and renewed."""
 
 import pickle
 import sys
@@ -43,7 +43,7 @@ def test_other_addresses_are_not_signed(tokens):
     assert not tokens.asked
 
 
-def test_what_goes_into_graphs_holds_no_token(tokens):
+def test_graphs_hold_no_token(tokens):
     access = PROVIDERS["planetary-computer"].access
     access.signer(HREF, renew=False)
     assert b"sig=" not in pickle.dumps(access)

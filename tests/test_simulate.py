@@ -1,4 +1,4 @@
-"""The simulated archive: same bytes from a seed, a static STAC form, plausible content."""
+"""The simulated archive: the same bytes for a seed, a static STAC catalog, plausible content."""
 
 import itertools
 import json
@@ -71,7 +71,7 @@ def test_another_seed_writes_other_images(made, tmp_path):
     assert not any(mine[name] == theirs[name] for name in same)
 
 
-def test_every_item_has_its_assets_and_every_file_its_place(made, catalog):
+def test_every_item_has_its_assets_and_every_file_is_in_its_folder(made, catalog):
     assert {child.id for child in catalog.get_children()} == set(ASSETS)
     for collection, keys in ASSETS.items():
         members = list(catalog.get_child(collection).get_items())

@@ -1,4 +1,4 @@
-"""The simulated world is hard: for a forest at home, and harder elsewhere, not by an offset."""
+"""The simulated world is hard for a forest at home, and harder elsewhere, not by an offset."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The simulated world beside the real one: seasons, scene classes, transfer."""
+"""The simulated world compared with the real one: seasons, scene classes, transfer."""
 
 import datetime as dt
 import itertools

@@ -18,7 +18,7 @@ from cubecrop.simulate.regions import find_region
 from cubecrop.simulate.weather import make_weather
 
 
-def test_order_and_company_of_regions_and_order_of_years_change_no_image(tmp_path, few_days):
+def test_images_do_not_depend_on_other_regions_or_the_order_of_years(tmp_path, few_days):
     def images(name, regions, years):
         out = simulate_archive(
             tmp_path / name, regions=regions, years=years, size_km=0.5, seed=2, progress=False

@@ -1,4 +1,4 @@
-"""The day of an image is that of its place: later than UTC's in the east, earlier in the west."""
+"""An image's day is the local one: later than UTC's in the east, earlier in the west."""
 
 import pytest
 from items import absolute

@@ -1,4 +1,4 @@
-"""What a model is and asks of data, read without its network, and what it refuses."""
+"""A model's specification, read without its network, and the data that it refuses."""
 
 import dataclasses
 import json

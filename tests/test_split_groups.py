@@ -13,19 +13,19 @@ def held(labels, groups, share, **options):
     return [split_groups(labels, groups, share, salt="s", seed=seed, **options) for seed in SEEDS]
 
 
-def test_a_group_of_more_than_half_of_a_class_stays():
+def test_a_group_with_more_than_half_of_a_class_is_not_held_out():
     groups = ["large"] * 3 + ["small"]
     for chosen in held([0, 0, 0, 0], groups, 0.5):
         assert chosen.tolist() == [False, False, False, True]
 
 
-def test_exactly_half_of_a_class_may_go():
+def test_exactly_half_of_a_class_may_be_held_out():
     for chosen in held([0, 0, 0, 0], ["a", "a", "b", "b"], 0.5):
         assert chosen.sum() == 2
         assert chosen[0] == chosen[1] != chosen[2] == chosen[3]
 
 
-def test_no_more_groups_than_the_share_asks_for():
+def test_no_more_groups_are_held_out_than_the_share_needs():
     for chosen in held([0] * 10, range(10), 0.2):
         assert chosen.sum() == 2
 
@@ -40,7 +40,7 @@ def test_a_group_taken_for_a_rare_class_counts_for_the_common_one():
 
 
 @pytest.mark.parametrize("fewest", [2, 3])
-def test_no_group_goes_that_holds_a_class_with_too_few(fewest):
+def test_a_group_with_a_class_of_too_few_samples_is_not_held_out(fewest):
     few = fewest - 1
     labels = [1] * few + [0] * 6
     groups = ["with few"] * (few + 1) + [f"g{i}" for i in range(5)]

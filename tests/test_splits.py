@@ -1,4 +1,4 @@
-"""Who is held out depends on the seed, the ids and the labels."""
+"""Which parcels are held out depends on the seed, the ids and the labels."""
 
 import geopandas as gpd
 import numpy as np
@@ -42,7 +42,7 @@ def test_no_class_of_two_is_all_on_one_side(parcels, held_out):
         assert (mine == "held out").any() == (held_out > 0)
 
 
-def test_order_and_company_change_nothing(parcels):
+def test_order_and_other_parcels_change_nothing(parcels):
     part = split_parcels(parcels, "crop", seed=3).rename(index=parcels["id"])
     shuffled = parcels.sample(frac=1, random_state=0)
     again = split_parcels(shuffled, "crop", seed=3).rename(index=shuffled["id"])
@@ -57,7 +57,7 @@ def test_another_seed_is_another_split(parcels):
     assert len(splits) > 4
 
 
-def test_bad_questions(parcels):
+def test_bad_arguments_are_refused(parcels):
     with pytest.raises(LabelError, match=r"no column 'culture'; .*\['crop'\]"):
         split_parcels(parcels, "culture")
     for share in (-0.1, 1.0, float("nan")):

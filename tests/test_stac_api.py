@@ -1,4 +1,4 @@
-"""STAC APIs of the providers: opened by name, asked by month, asked again when busy."""
+"""STAC APIs of the providers: opened by name, searched by month, retried when busy."""
 
 import json
 import socket
@@ -128,7 +128,7 @@ def busy():
         thread.join()
 
 
-def test_a_busy_server_is_asked_again_also_by_post(busy):
+def test_a_busy_server_is_asked_again_by_get_and_post(busy):
     url, log = busy
     # As the provider's own API, whose collections are not asked for.
     row = replace(PROVIDERS["cdse"], url=url)
@@ -138,7 +138,7 @@ def test_a_busy_server_is_asked_again_also_by_post(busy):
     assert log.count(("GET", "/")) == 2
 
 
-def test_a_server_that_hangs_is_given_up(monkeypatch):
+def test_a_search_of_a_server_that_hangs_times_out(monkeypatch):
     """Connections are taken, and no answer ever comes."""
     monkeypatch.setattr("cubecrop.archive.api._TIMEOUT", 0.1)
     monkeypatch.setattr("urllib3.util.retry.Retry.sleep", lambda *_, **__: None)

@@ -1,4 +1,4 @@
-"""Hidden places that killed processes leave, and those that living ones need."""
+"""Hidden staging places: killed processes leave them, running processes need them."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_next_that_writes_removes_what_a_killed_process_left(tmp_path, holder):
+def test_the_next_writer_removes_what_a_killed_process_left(tmp_path, holder):
     out = tmp_path / "map[1].old"
     process = holder(out)
     other = tmp_path / ".map[1].old.mine.part"  # of nobody we know
@@ -65,7 +65,7 @@ def test_the_next_that_writes_removes_what_a_killed_process_left(tmp_path, holde
     assert names(tmp_path) == [other.name, "map[1].old"]
 
 
-def test_a_killed_process_leaves_nothing_to_who_writes_a_file(tmp_path, holder):
+def test_the_next_writer_of_a_file_removes_what_a_killed_process_left(tmp_path, holder):
     out = tmp_path / "table.csv"
     first, second = holder(out), holder(out)
     assert names(tmp_path) == [".table.csv.0.part", ".table.csv.1.part"]
@@ -81,7 +81,7 @@ def test_a_killed_process_leaves_nothing_to_who_writes_a_file(tmp_path, holder):
     assert names(tmp_path) == ["table.csv"]
 
 
-def test_a_folder_that_holds_only_what_was_left_is_free(tmp_path, holder):
+def test_a_folder_with_only_leftovers_counts_as_empty(tmp_path, holder):
     # A demo is killed while it makes `demo/archive`.
     process = holder(tmp_path / "demo" / "archive")
     with pytest.raises(OSError, match="archive"):
@@ -107,7 +107,9 @@ def left(folder, machine, age):
     ("mine", "days", "goes"),
     [(True, 0, True), (False, 1, False), (False, 3, True), (True, 3, True)],
 )
-def test_places_of_other_machines_go_with_age(tmp_path, monkeypatch, lock, mine, days, goes):
+def test_staging_places_of_other_machines_are_removed_when_old(
+    tmp_path, monkeypatch, lock, mine, days, goes
+):
     if not lock:  # a file system, or a system, that has none: age alone tells
         monkeypatch.setattr(staging, "_lock", lambda *_, **__: None)
         goes = days > 2
@@ -120,21 +122,21 @@ def test_places_of_other_machines_go_with_age(tmp_path, monkeypatch, lock, mine,
     assert place.exists() == (not goes)
 
 
-def test_a_place_written_to_of_late_is_kept_however_old(tmp_path):
+def test_an_old_place_with_a_recent_write_is_kept(tmp_path):
     place = left(tmp_path, b"another", 9 * 24 * 3600)
     (place / "map.part" / "tile").touch()
     remove_leftovers_in(tmp_path)
     assert place.exists()
 
 
-def test_a_process_killed_before_it_said_who_it_is_leaves_nothing(tmp_path):
+def test_leftovers_without_an_owner_are_removed(tmp_path):
     (tmp_path / ".map.0.part").mkdir()
     with staging_for(tmp_path / "map"):
         assert names(tmp_path) == [".map.0.part"]
     assert names(tmp_path) == []
 
 
-def test_many_who_write_one_name_at_once_do_not_meet(tmp_path):
+def test_simultaneous_writers_of_one_name_do_not_interfere(tmp_path):
     def write(number):
         for _ in range(20):
             with staging_for(tmp_path / "one") as part:

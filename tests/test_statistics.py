@@ -1,4 +1,4 @@
-"""Mean, deviation and count of all pixels of parcels, against a plain loop."""
+"""Mean, deviation and count of all pixels of parcels, compared with a plain loop."""
 
 import subprocess
 import sys
@@ -206,7 +206,7 @@ def test_arrays_of_every_layout_give_the_same():
     assert moments(values[:0], *runs)[0].shape == (0, 2, 2)
 
 
-def test_the_compiled_kernel_is_the_one_that_is_written():
+def test_the_compiled_kernel_equals_its_python_source():
     rng = np.random.default_rng(0)
     plane = rng.uniform(size=50 + 8).astype(np.float32)
     plane[rng.uniform(size=len(plane)) < 0.3] = np.nan

@@ -1,4 +1,4 @@
-"""The command line where output is not of Unicode, breaks off, or goes nowhere."""
+"""The command line when output has no Unicode, breaks off, or has no stream."""
 
 import io
 import os
@@ -53,7 +53,7 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch, streams, archive, encod
         (["search", *AREA, "--archive", "a", "--end", "2021-02-29"], 2, "2021-02-29"),
     ],
 )
-def test_help_and_errors_are_told_in_ascii(monkeypatch, streams, arguments, code, says):
+def test_help_and_errors_are_printed_in_ascii(monkeypatch, streams, arguments, code, says):
     told = streams("ascii")
     assert main(monkeypatch, *arguments) == code
     text = told("stdout") + told("stderr")
@@ -69,7 +69,7 @@ def test_a_narrow_terminal_loses_no_column(monkeypatch, streams, archive):
     assert "…" not in told("stdout")
 
 
-def test_a_reader_that_goes_away_stops_no_work(monkeypatch, archive, tmp_path):
+def test_work_goes_on_when_the_reader_goes_away(monkeypatch, archive, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:

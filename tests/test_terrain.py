@@ -1,4 +1,4 @@
-"""Terrain by hand: planes, coarse heights, missing ones."""
+"""Terrain checked by hand: planes, coarse heights, missing heights."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_terrain_of_a_plane(tmp_path, east, north, slope, sine, cosine):
         np.testing.assert_allclose(terrain.sel(variable=name), value, atol=1e-3)
 
 
-def test_a_coarse_elevation_is_a_surface_and_not_stairs(tmp_path):
+def test_a_coarse_elevation_is_interpolated_smoothly(tmp_path):
     coarse = Place(left=499_800, top=5_630_200, height=50, width=50, pixel=20.0)
     scenes = [Optical(when=DAY), Elevation(elevation=lambda x, y: x - 499_000, place=coarse)]
     slope = season(tmp_path, *scenes)["terrain/terrain"].sel(variable="slope")

@@ -1,4 +1,4 @@
-"""Words of strangers: visible, on one line, no markup, no path."""
+"""Untrusted text in messages: visible, on one line, without markup or paths."""
 
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def test_a_relative_path_that_is_there_is_a_path(tmp_path, monkeypatch):
         ("EPSG:32631 lies at lon 3.0/lat 50", "EPSG:32631 lies at lon 3.0/lat 50"),
     ],
 )
-def test_messages_tell_files_and_no_folders(told, left):
+def test_messages_name_files_and_no_folders(told, left):
     short = without_paths(told)
     assert left in short
     assert "/home/me" not in short

@@ -1,4 +1,4 @@
-"""What a search found, as a table by series and as a picture."""
+"""The result of a search as a table by series, and as a picture."""
 
 import dataclasses
 import datetime as dt
@@ -58,7 +58,7 @@ def test_gaps_are_the_days_between_and_at_the_edges_of_the_season():
     assert gaps_between(every, SEASON) == []
 
 
-def test_each_series_is_told(scenes):
+def test_each_series_has_a_row(scenes):
     found = cubecrop.availability(scenes).set_index("series")
     assert list(found.index) == [
         "Sentinel-2, all",
@@ -162,7 +162,7 @@ def test_the_table_fits_a_terminal_of_80_columns(scenes):
 
 
 @pytest.mark.parametrize("name", [r"a $\frac{", "/home/someone/a $x_", "大豆 \x1b[1m", "x" * 5000])
-def test_words_of_strangers_are_words_in_the_picture(scenes, name):
+def test_untrusted_text_is_plain_text_in_the_picture(scenes, name):
     tiles = [
         dataclasses.replace(scene, tile="31$\\frac{" if scene.tile == "31UES" else scene.tile)
         for scene in scenes

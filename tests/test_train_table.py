@@ -69,7 +69,7 @@ def test_the_command_trains_on_a_table(tmp_path, capsys):
     assert set(model.scores[BASELINE]["difference"]) == {"accuracy", "interval"}
 
 
-def test_groups_are_never_torn(tmp_path, monkeypatch):
+def test_groups_are_never_split(tmp_path, monkeypatch):
     seen = []
     module = "cubecrop.pipeline.score.fit"
     real = cubecrop.fit
@@ -130,7 +130,7 @@ def canada(tmp_path):
     return tmp_path / "canada.parquet"
 
 
-def test_what_learnt_from_a_monthly_table_classifies_a_real_archive(canada, flanders):
+def test_a_model_of_a_monthly_table_classifies_a_real_archive(canada, flanders):
     """The patch was seen until November, and from September 2017; the table is of a year."""
     config = cubecrop.TrainConfig(epochs=1)
     model = cubecrop.train_table(canada, "CROPTYPE_LABEL", config=config, progress=False)

@@ -1,4 +1,4 @@
-"""Fitting: seeds, labels, masks, several sets."""
+"""Fitting: seeds, labels, masks, several sample sets."""
 
 import csv
 
@@ -29,7 +29,7 @@ def equal(one, other):
     return all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_it_learns_what_can_be_learned():
+def test_a_network_learns_separable_crops():
     samples, labels = make_samples(n=36)
     unseen, truth = make_samples(n=12, seed=7)
     model = fit(samples, labels, config=TrainConfig(epochs=40, n_pixels=4))
@@ -110,7 +110,7 @@ def test_the_share_of_missing_sensors_changes_what_is_learned(fusion):
 
 
 @pytest.mark.parametrize("missing", [(), ("sentinel1",)])
-def test_a_promise_is_part_of_what_chooses_the_epoch(tmp_path, missing):
+def test_missing_sensors_count_in_the_choice_of_the_epoch(tmp_path, missing):
     samples, labels = make_samples(n=60, n_pixels=2)
     config = TrainConfig(epochs=1, validation=0.3, may_be_missing=missing)
     model = fit(samples, labels, config=config, checkpoint=tmp_path)
@@ -259,7 +259,7 @@ def test_a_sensor_without_one_valid_pixel_is_named():
         fit(samples, labels, config=QUICK)
 
 
-def test_normalisation_and_promises_know_nothing_of_validation_parcels():
+def test_weights_do_not_depend_on_how_validation_parcels_look():
     samples, labels = make_samples(n=60, n_pixels=2)
     config = TrainConfig(epochs=1, validation=0.3, network=NetworkOptions(geometry=True))
     indices = np.unique(labels, return_inverse=True)[1]
@@ -313,7 +313,7 @@ def test_impossible_settings_are_refused(change):
         TrainConfig(**change)
 
 
-def test_one_class_is_none_to_tell_apart_whatever_the_nomenclature_holds():
+def test_one_class_is_refused_even_with_a_longer_nomenclature():
     samples, labels = make_samples()
     known = Nomenclature.from_labels(labels)
     with pytest.raises(LabelError, match=rf"the classes \['{labels[0]}'\], expected two or more"):

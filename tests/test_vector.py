@@ -1,4 +1,4 @@
-"""Vector files: one spatial layer, its letters right, and nothing read that it only names."""
+"""Vector files: one spatial layer, correct characters, and no other file or service read."""
 
 import shutil
 import sqlite3
@@ -152,7 +152,7 @@ def test_a_key_named_id_is_a_column(tmp_path, parcels):
         ("utf-8", "UTF-8", 0),
     ],
 )
-def test_letters_of_a_shapefile_come_out_right(tmp_path, parcels, encoding, declared, page):
+def test_characters_of_a_shapefile_are_decoded(tmp_path, parcels, encoding, declared, page):
     path = shapefile(parcels, tmp_path, encoding, declared=declared, page=page)
     assert labels_of(read_parcels(path), "crop") == CROPS
 
@@ -164,7 +164,7 @@ def test_other_declared_encodings_are_believed(tmp_path, parcels):
 
 
 @pytest.mark.parametrize("declared", ["UTF-8", "nonsense"])
-def test_an_encoding_that_cannot_be_is_told(tmp_path, parcels, declared):
+def test_an_impossible_encoding_is_refused(tmp_path, parcels, declared):
     path = shapefile(parcels, tmp_path, "cp1252", declared=declared)
     with pytest.raises(AoiError, match=rf"s\.shp .*encoding {declared!r}.*encoding='cp1252'"):
         read_vector(path)
@@ -178,7 +178,7 @@ def test_a_zip_of_a_shapefile_in_a_folder(tmp_path, parcels):
     assert read_vector(tmp_path / "s.ZIP")["crop"].tolist() == CROPS
 
 
-def test_geojson_that_is_not_utf8_is_told(tmp_path, parcels):
+def test_geojson_that_is_not_utf8_is_refused(tmp_path, parcels):
     parcels.to_file(tmp_path / "a.geojson")
     text = (tmp_path / "a.geojson").read_text("utf-8")
     (tmp_path / "a.geojson").write_bytes(text.encode("cp1252"))
@@ -204,7 +204,7 @@ def test_a_vrt_is_refused_whatever_its_ending(tmp_path, gpkg, end):
         read_vector(path)
 
 
-def test_directions_in_other_clothes_are_refused(tmp_path, gpkg):
+def test_disguised_files_that_refer_elsewhere_are_refused(tmp_path, gpkg):
     (tmp_path / "a.csv").write_text(f"id,crop\n1,{vrt(gpkg)}\n")
     (tmp_path / "wide.gpkg").write_bytes(vrt(gpkg).encode("utf-16"))
     (tmp_path / "pipe.geojson").write_text(

@@ -1,8 +1,8 @@
-"""A file of narrow, high pixels is averaged along x alone on a lattice of a size in between.
+"""Warping a file of narrow, high pixels to pixels of a size in between averages only along x.
 
 At 50 degrees north an arc second is 19.5 m of longitude and 30.9 m of latitude. On a lattice of
-25 m a file of arc seconds is made coarser along x, which must blur, and finer along y, which must
-not.
+25 m a file of arc seconds becomes coarser along x, which must average, and finer along y, which
+must not.
 """
 
 import numpy as np
@@ -60,7 +60,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_made_finer_is_interpolated_and_no_more(files, reader):
+def test_upsampling_interpolates(files, reader):
     _, latitude = window()
     row = (NORTH - latitude) / SECOND - 0.5  # between the centres of two rows
     above, share = np.floor(row), row % 1
@@ -71,7 +71,7 @@ def test_what_is_made_finer_is_interpolated_and_no_more(files, reader):
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_what_is_made_coarser_is_averaged(files, reader):
+def test_downsampling_averages(files, reader):
     """A triangle of 25 m to each side holds 2.6 stripes: no more than half of them is left."""
     found = READERS[reader](files["run north"])
     assert np.isfinite(found).all()

@@ -1,4 +1,4 @@
-"""Weather in every form that is published, brought to days; expected values worked out by hand."""
+"""Every published form of weather becomes days; expected values are worked out by hand."""
 
 import json
 import shutil
@@ -131,7 +131,7 @@ def test_azure_addresses_are_read_over_https():
         normalise_item(item)
 
 
-def test_any_store_whose_metadata_tell(tmp_path):
+def test_any_store_with_sufficient_metadata(tmp_path):
     rates = {"temperature": "degC", "precipitation": "kg m-2 s-1", "solar_radiation": "W m-2"}
     store = hourly(
         units=rates,
@@ -222,7 +222,7 @@ def test_cells_around_greenwich_lie_beside_each_other(tmp_path):
     np.testing.assert_array_equal(found.longitude, [-3.0, 0.0, 2.75, 3.0, 3.25])
 
 
-def test_weather_of_elsewhere_or_another_time_is_refused(tmp_path, monkeypatch):
+def test_weather_of_another_place_or_time_is_refused(tmp_path, monkeypatch):
     path = stored(tmp_path, hourly())
     name = known_as(monkeypatch, "arco-era5", path)
     scenes = search(BBOX, SEASON, archive=ARCHIVE[0], weather=name).of("weather")
@@ -241,7 +241,7 @@ def test_weather_of_elsewhere_or_another_time_is_refused(tmp_path, monkeypatch):
         ("mm", r"'total_precipitation' of item .* has unit 'mm', an amount, but nothing says"),
     ],
 )
-def test_units_that_do_not_tell_are_refused(tmp_path, unit, message):
+def test_unknown_units_are_refused(tmp_path, unit, message):
     store = hourly(units=UNITS | {"precipitation": unit})
     with pytest.raises(SchemaError, match=message):
         days_of(stored(tmp_path, store))
@@ -301,7 +301,7 @@ def test_weather_of_another_archive(tmp_path):
         search(BBOX, SEASON, archive=wet, weather=ARCHIVE[0])
 
 
-def test_questions_that_cannot_be(tmp_path):
+def test_impossible_weather_arguments_are_refused(tmp_path):
     with pytest.raises(SchemaError, match="names a source, but modalities are"):
         search(BBOX, 2018, archive=ARCHIVE[0], weather="arco-era5", modalities=["sentinel2"])
     with pytest.raises(ArchiveError, match="expected a path or an https or gs address"):
@@ -315,7 +315,7 @@ def test_questions_that_cannot_be(tmp_path):
 @pytest.mark.parametrize(
     "address", ["https://me:hush@h.example/w.zarr", "https://me:hush@h.example"]
 )
-def test_a_password_enters_no_name(address):
+def test_a_password_never_enters_a_name(address):
     """Names of archives and stores stand in every cube and map."""
     for ask in (
         lambda: search(BBOX, 2018, archive=address),

@@ -1,4 +1,4 @@
-"""Weather of stores behind a server: busy, signed, for some only."""
+"""Weather stores on a server: busy, signed, or open only with a token."""
 
 import base64
 import functools
@@ -72,7 +72,7 @@ def sign(href, *, renew):
     return f"{href}?sig={SIGNATURE[0]}"
 
 
-def test_stores_over_http_are_asked_again_and_signed_when_read(server, monkeypatch):
+def test_stores_over_http_are_retried_and_signed_when_read(server, monkeypatch):
     monkeypatch.setattr("cubecrop.cube.weather_files._DELAY", 0.01)
     SIGNATURE[0] = "old"
     name = known_as(monkeypatch, "arco-era5", f"{server.url}/open/weather.zarr")
@@ -88,7 +88,7 @@ def test_stores_over_http_are_asked_again_and_signed_when_read(server, monkeypat
     check_days(pickle.loads(pickle.dumps(found))["weather"].to_dataset("variable"))
 
 
-def test_a_token_in_netrc_is_used_and_its_lack_is_told(server, monkeypatch, tmp_path):
+def test_a_token_in_netrc_is_used_and_a_missing_one_is_named(server, monkeypatch, tmp_path):
     monkeypatch.setattr("cubecrop.cube.weather_files._DELAY", 0.01)
     server.token = "Basic " + base64.b64encode(b"edh:secret").decode()
     name = known_as(monkeypatch, "arco-era5", f"{server.url}/private/weather.zarr")

@@ -1,4 +1,4 @@
-"""A parcel and a pixel have the weather of the cell that is nearest to them."""
+"""A parcel or pixel has the weather of its nearest cell."""
 
 import datetime as dt
 

@@ -1,4 +1,4 @@
-"""WorldCereal's extraction tables: tiny ones by hand, and the real ones where they are."""
+"""WorldCereal's extraction tables: small ones by hand, and the real ones if present."""
 
 from pathlib import Path
 
@@ -157,7 +157,7 @@ def test_weather_and_terrain_by_hand(tmp_path):
     np.testing.assert_array_equal(terrain[..., 0], [[207, 0.5], [np.nan, 2]])
 
 
-def test_root(tmp_path):
+def test_labels_ids_groups_and_places(tmp_path):
     samples = read(tmp_path, long_table())
     labels = [label_text(one) for one in samples["label"].to_numpy()]
     assert labels == ["0", None]  # zero is a class
@@ -313,7 +313,7 @@ def test_label_column_must_be_there(tmp_path):
         (long_table().iloc[:0], "no row"),
     ],
 )
-def test_not_such_a_table(tmp_path, table, message):
+def test_another_table_is_refused(tmp_path, table, message):
     with pytest.raises(SchemaError, match=message):
         read(tmp_path, table)
 

@@ -1,4 +1,4 @@
-"""Maps on disk: valid, complete or absent, and told by their metadata."""
+"""Maps on disk are valid, appear complete or not at all, and have full metadata."""
 
 import json
 import subprocess
@@ -44,7 +44,7 @@ def written(tmp_path_factory):
 # --- rasters ------------------------------------------------------------------------------
 
 
-def test_folder_holds_what_is_told_and_nothing_else(written):
+def test_the_folder_holds_exactly_the_listed_files(written):
     out, _, _ = written
     assert names(out) == sorted(MAP_FILES)
     assert names(out.parent) == ["map"]
@@ -120,7 +120,7 @@ def test_a_map_of_one_pixel_takes_its_size_from_the_geotransform(tmp_path):
         assert (file.bounds.left, file.bounds.top) == (left + 30, top - 50)
 
 
-def test_item_tells_season_grid_and_model(written):
+def test_the_item_has_season_grid_and_model(written):
     out, _, _ = written
     item = read_item(out)
     told = item["properties"]

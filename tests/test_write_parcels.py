@@ -1,4 +1,4 @@
-"""Parcel tables as GeoParquet and GeoPackage that other programs open."""
+"""Parcel tables as GeoParquet and GeoPackage open in other programs."""
 
 import datetime as dt
 import json
@@ -101,7 +101,7 @@ def test_parcels_that_cannot_be_written_are_refused(tmp_path, parcels):
     assert names(tmp_path) == []
 
 
-def test_values_of_two_types_are_an_error_of_ours(tmp_path, parcels):
+def test_values_of_two_types_raise_output_error(tmp_path, parcels):
     with pytest.raises(OutputError, match="values of one type"):
         write_parcels(parcels.assign(id=[1, "1", 2]), tmp_path / "p.parquet")
     assert names(tmp_path) == []
@@ -213,7 +213,7 @@ def test_a_geometry_of_another_name_stays_the_geometry(tmp_path, parcels):
     assert back.geometry.name == "shape_one"
 
 
-def test_attrs_that_no_file_holds_are_left_out(tmp_path, parcels):
+def test_attrs_that_a_file_cannot_hold_are_left_out(tmp_path, parcels):
     parcels.attrs = {"model_name": "mine", "odd": object()}
     back = gpd.read_parquet(write_parcels(parcels, tmp_path / "p.parquet"))
     assert back.attrs == {"model_name": "mine"}
@@ -287,7 +287,7 @@ def test_a_layer_has_a_name_that_the_format_takes(tmp_path, parcels, name, layer
         (["\ud800", "大", "c"], ["?", "大", "c"]),
     ],
 )
-def test_values_that_the_format_lacks_are_those_that_it_has(tmp_path, parcels, values, read):
+def test_values_of_types_that_the_format_lacks_are_converted(tmp_path, parcels, values, read):
     if isinstance(values, list):  # pandas 3 would make text of them, which is UTF-8
         values = pd.Series(values, dtype=object, index=parcels.index)
     path = write_parcels(parcels.assign(more=values), tmp_path / "p.gpkg")
@@ -320,7 +320,7 @@ def test_columns_called_like_a_geopackages_own_are_kept(tmp_path, parcels):
     assert back["geom"].tolist() == ["u", "v", "w"]
 
 
-def test_a_geopackage_of_no_parcel_or_of_none_with_a_place(tmp_path, parcels):
+def test_a_geopackage_without_parcels_or_without_geometries(tmp_path, parcels):
     assert len(gpd.read_file(write_parcels(parcels[:0], tmp_path / "none.gpkg"))) == 0
     nowhere = parcels.set_geometry(gpd.GeoSeries([None] * 3, index=parcels.index, crs=parcels.crs))
     assert gpd.read_file(write_parcels(nowhere, tmp_path / "p.gpkg")).geometry.isna().all()
@@ -408,7 +408,7 @@ def test_names_that_parquet_cannot_hold_are_refused(tmp_path, parcels):
     assert "ID" in gpd.read_parquet(tmp_path / "p.parquet").columns
 
 
-def test_columns_that_differ_from_ours_in_capitals_are_told_before_anything_is_read(parcels):
+def test_columns_that_differ_only_in_case_are_refused_before_reading(parcels):
     given = parcels[["id", "geometry"]].assign(Status="x")
     check_table(given, "p.parquet")
     check_table(given, "p.gpkg", columns="plain")

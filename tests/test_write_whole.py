@@ -139,7 +139,7 @@ def test_a_file_is_no_place_for_a_map(tmp_path):
 
 
 @pytest.mark.parametrize("code", [4, 253])
-def test_codes_that_the_flags_name_are_no_class(tmp_path, code):
+def test_extra_codes_of_the_flags_are_no_class(tmp_path, code):
     values = random_classes(8, 8)
     out = write_map(map_with_a_mark(values, code=code), tmp_path / "map")
     classes = read_item(out)["assets"]["crop_type"]["classification:classes"]

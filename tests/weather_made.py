@@ -1,4 +1,4 @@
-"""Made stores of weather, hourly and daily, and their days as worked out by hand."""
+"""Hourly and daily weather stores written for tests, and their days worked out by hand."""
 
 import datetime as dt
 

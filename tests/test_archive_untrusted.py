@@ -1,4 +1,4 @@
-"""What strangers send: paths that leave a folder, malformed items, servers of bad faith."""
+"""Untrusted archives: paths outside a folder, malformed items, hostile servers."""
 
 import json
 
@@ -39,7 +39,7 @@ def small(tmp_path):
         "zip+file:///etc/a.zip",
     ],
 )
-def test_no_path_leaves_the_folder(small, tmp_path, href):
+def test_paths_outside_the_folder_are_refused(small, tmp_path, href):
     folder, file, item = small
     (tmp_path / "secret.tif").write_bytes(b"secret")
     item["assets"]["B02"]["href"] = href
@@ -159,7 +159,7 @@ def test_a_malformed_item_in_a_file_is_no_raw_traceback(small, change):
             search((10, 45, 11, 46), year, archive=folder)
 
 
-def test_items_that_are_no_items(small):
+def test_objects_that_are_no_items_are_refused(small):
     folder, file, _ = small
     for text in ("", "[]", "null", '"the-item"', "{}", '{"type": "Feature"}'):
         file.write_text(text)

@@ -1,4 +1,4 @@
-"""What a map and a table on disk say of their images, and of what has no class."""
+"""What maps and tables on disk say about their images, and about missing classes."""
 
 import json
 from collections import Counter
@@ -66,7 +66,7 @@ def test_clear_dates_are_counted_in_the_pass_that_makes_the_map(tmp_path):
     assert read_properties(out)["cubecrop:coverage"]["sentinel2"]["median_clear_dates"] == 7
 
 
-def test_a_map_that_tells_nothing_is_written_all_the_same(tmp_path):
+def test_a_map_without_coverage_is_written(tmp_path):
     out = write_map(fake_map(random_classes(8, 8)), tmp_path / "map", progress=False)
     assert read_properties(out)["cubecrop:coverage"] == {}
 
@@ -77,7 +77,7 @@ def test_coverage_that_cannot_be_read_is_named(spoilt):
         MapFacts.of(fake_map(random_classes(8, 8)).assign_attrs(coverage=spoilt))
 
 
-def test_too_few_observations_have_a_grey_a_name_and_a_count(tmp_path):
+def test_too_few_observations_have_a_colour_a_name_and_a_count(tmp_path):
     from matplotlib.figure import Figure
 
     values = np.zeros((8, 8), np.uint8)
@@ -122,7 +122,7 @@ def write_counts(path, counts):
     return mapped_text(path)
 
 
-def test_shares_are_never_rounded_to_none_or_all(tmp_path):
+def test_shares_are_never_rounded_to_0_or_100_percent(tmp_path):
     (line,) = write_counts(tmp_path / "a.json", {0: 9_999_999, NODATA: 1})
     assert line.startswith("Mapped 99.9 % of 10,000,000 pixels: under 0.1 % no data")
     first, warning = write_counts(tmp_path / "b.json", {0: 50, NODATA: 9_800, TOO_FEW: 150})
