@@ -88,7 +88,7 @@ def test_mismatched_samples_are_refused():
         forest.predict_proba(alone)
     short = samples.copy()
     short.attrs["season_end"] = "2018-05-31"
-    with pytest.raises(ModelMismatchError, match="steps"):
+    with pytest.raises(ModelMismatchError, match="108 features"):
         forest.predict_proba(short)
     with pytest.raises(LabelError, match="two or more"):
         fit_forest(samples, ["wheat"] * 30)

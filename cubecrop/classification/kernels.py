@@ -1,4 +1,4 @@
-"""What a Dask task runs: a block of series in, probabilities out."""
+"""Kernels that a Dask task runs: they take a block of series and return probabilities."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ __all__ = [
     "pixel_confidence",
 ]  # fmt: skip
 
-#: Pixels brought into the network's order in one go; bounds the copy of a chunk.
+#: Pixels that are copied to the network's axis order at a time, which bounds the memory.
 _PIXELS = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
-    """What the arrays of a block are: sensors with their days, weather with its own.
+    """Metadata of a block's arrays: days of each sensor, days and variables of weather.
 
-    ``coverage`` says what each sensor must have seen; where it saw less it counts as absent.
+    ``coverage`` is the minimum coverage of each sensor; with less, a sensor counts as absent.
     """
 
     days: Mapping[str, NDArray[np.float32]]
@@ -51,7 +51,7 @@ class Inputs:
     def weather(self, values: NDArray[np.float32]) -> WeatherArrays:
         """Weather (parcel, time, variable) with its days and variables."""
         if self.weather_days is None:
-            raise ValueError("there is no weather")
+            raise ValueError("the inputs have no weather")
         return WeatherArrays(values, self.weather_days, self.weather_variables)
 
 
@@ -68,25 +68,25 @@ def pixel_block(
     Parameters
     ----------
     *arrays : numpy.ndarray
-        As ``names`` call them: a sensor's series (y, x, time, band) float32, NaN = no
-        observation; "terrain" (y, x, variable); "weather" (cell, time, variable) and, of each
-        pixel, the "cell" (y, x).
+        In the order of ``names``: a sensor's series (y, x, time, band) float32, NaN = no
+        observation; "terrain" (y, x, variable); "weather" (cell, time, variable) and the index
+        "cell" (y, x) of each pixel's weather cell.
     names : sequence of str
-        Name of each array: those of the sensors of ``inputs``, and what the model takes.
+        Name of each array: the sensors of ``inputs``, and the model's other inputs.
     reference : ModelHandle
-        The model.
+        The model handle.
     inputs : Inputs
-        What the arrays are.
+        Metadata of the arrays.
     n_classes : int
-        Classes of the model.
+        Number of the model's classes.
     device : str or None
-        Where to compute.
+        Device that computes.
 
     Returns
     -------
     numpy.ndarray
-        (y, x, crop and sensor) float32: probabilities, NaN where nothing can be predicted, then
-        the valid dates of each sensor.
+        (y, x, crop and sensor) float32: probabilities, NaN without prediction, then the number of
+        valid dates of each sensor.
     """
     named = dict(zip(names, arrays, strict=True))
     terrain, weather = named.get("terrain"), named.get("weather")
@@ -98,20 +98,20 @@ def pixel_block(
     with one_thread():
         for top in range(0, shape[0], rows):
             part = slice(top, top + rows)
-            series = {name: _singles(named[name][part], when) for name, when in inputs.days.items()}
-            here = None
+            series = {name: _singles(named[name][part], days) for name, days in inputs.days.items()}
+            part_weather = None
             if weather is not None:
-                here = inputs.weather(weather[named["cell"][part].ravel()])
+                part_weather = inputs.weather(weather[named["cell"][part].ravel()])
             sets = assemble(
                 series,
                 predictor.network.config,
-                weather=here,
+                weather=part_weather,
                 terrain=None if terrain is None else _flat(terrain[part]),
             )
-            here_in = slice(top * shape[1], top * shape[1] + len(sets))
-            out[here_in, :n_classes] = predictor(with_enough_dates(sets, inputs.coverage))
+            pixels = slice(top * shape[1], top * shape[1] + len(sets))
+            out[pixels, :n_classes] = predictor(with_enough_dates(sets, inputs.coverage))
             for column, name in enumerate(inputs.days, n_classes):
-                out[here_in, column] = sets.series[name].dates
+                out[pixels, column] = sets.series[name].dates
     return out.reshape(*shape, width)
 
 
@@ -128,24 +128,24 @@ def parcel_block(
     Parameters
     ----------
     *arrays : numpy.ndarray
-        As ``names`` call them: a sensor's values (parcel, time, band, pixel) float32 and, as
-        "valid:SENSOR", which of them are valid (parcel, time, pixel) bool; "terrain" (parcel,
-        variable, pixel); "geometry" (parcel, feature); "weather" (parcel, time, variable).
+        In the order of ``names``: a sensor's values (parcel, time, band, pixel) float32;
+        "valid:SENSOR" (parcel, time, pixel) bool, its valid pixels; "terrain" (parcel, variable,
+        pixel); "geometry" (parcel, feature); "weather" (parcel, time, variable).
     names, reference, inputs, n_classes, device
         As for `pixel_block`.
 
     Returns
     -------
     numpy.ndarray
-        Probability (parcel, crop) float32, NaN where nothing can be predicted.
+        Probability (parcel, crop) float32, NaN without prediction.
     """
     named = dict(zip(names, arrays, strict=True))
     terrain, geometry, weather = (named.get(name) for name in ("terrain", "geometry", "weather"))
     predictor = reference.predictor(device)
     sets = assemble(
         {
-            name: pixel_sets_of(named[name].swapaxes(2, 3), named[f"valid:{name}"], when)
-            for name, when in inputs.days.items()
+            name: pixel_sets_of(named[name].swapaxes(2, 3), named[f"valid:{name}"], days)
+            for name, days in inputs.days.items()
         },
         predictor.network.config,
         weather=None if weather is None else inputs.weather(weather),
@@ -153,33 +153,35 @@ def parcel_block(
         geometry=None if geometry is None else geometry.astype(np.float32),
     )
     with one_thread():
-        found = predictor(with_enough_dates(sets, inputs.coverage))
-    return found.reshape(-1, n_classes)
+        probability = predictor(with_enough_dates(sets, inputs.coverage))
+    return probability.reshape(-1, n_classes)
 
 
 def dates_of(valid: NDArray[np.bool_], *, days: NDArray[np.int64]) -> NDArray[np.int64]:
-    """What is told of the dates on which a parcel has a valid pixel.
+    """Count, range and longest gap of the dates on which a parcel has a valid pixel.
 
     Parameters
     ----------
     valid : numpy.ndarray
         (parcel, time, pixel) bool.
     days : numpy.ndarray
-        (time,) int64, days since some date.
+        (time,) int64, days since any fixed date.
 
     Returns
     -------
     numpy.ndarray
-        (parcel, 4) int64: number of valid dates, first and last of them, and the most days
-        between neighbours; 0 where there are none.
+        (parcel, 4) int64: number of valid dates, first and last of them, and most days between
+        consecutive ones; all 0 for a parcel without a valid date.
     """
     order = np.argsort(days, kind="stable")
-    when, seen = days[order], np.asarray(valid.any(axis=2))[:, order]  # (parcel, time)
+    when, dated = days[order], np.asarray(valid.any(axis=2))[:, order]  # (parcel, time)
     none = np.iinfo(np.int64).min
-    latest = np.maximum.accumulate(np.where(seen, when, none), axis=1)  # valid date up to each
-    gaps = np.where(seen[:, 1:] & (latest[:, :-1] > none), when[1:] - latest[:, :-1], 0)
-    number = seen.sum(axis=1)
-    first = np.where(seen, when, np.iinfo(np.int64).max).min(axis=1, initial=when.max(initial=0))
+    latest = np.maximum.accumulate(
+        np.where(dated, when, none), axis=1
+    )  # last valid date up to each date
+    gaps = np.where(dated[:, 1:] & (latest[:, :-1] > none), when[1:] - latest[:, :-1], 0)
+    number = dated.sum(axis=1)
+    first = np.where(dated, when, np.iinfo(np.int64).max).min(axis=1, initial=when.max(initial=0))
     last = latest.max(axis=1, initial=none)
     out = np.stack([number, first, last, gaps.max(axis=1, initial=0)], axis=1)
     out[number == 0] = 0
@@ -187,46 +189,46 @@ def dates_of(valid: NDArray[np.bool_], *, days: NDArray[np.int64]) -> NDArray[np
 
 
 def _singles(block: NDArray[np.float32], days: NDArray[np.float32]) -> SensorArrays:
-    """A (y, x, time, band) block as sets of one pixel."""
+    """Convert a block (y, x, time, band) to sets of one pixel."""
     values = _flat(block)[:, :, None, :]  # (parcel, time, pixel, band)
     return SensorArrays(values, all_finite(values), days)
 
 
 def _flat(block: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A block (y, x, ...) as (pixel, ...)."""
+    """Reshape a block (y, x, ...) to (pixel, ...)."""
     return np.ascontiguousarray(block).reshape(-1, *block.shape[2:])
 
 
 def decide_pixels(
     columns: NDArray[np.float32], *, n_classes: int, needed: Sequence[bool]
 ) -> NDArray[np.uint8]:
-    """Class of each pixel, or why it has none.
+    """Class of each pixel, or the reason why it has no class.
 
     Parameters
     ----------
     columns : numpy.ndarray
-        (y, x, crop and sensor) float32 as of `pixel_block`.
+        (y, x, crop and sensor) float32, as from `pixel_block`.
     n_classes : int
-        Classes of the model.
+        Number of the model's classes.
     needed : sequence of bool
-        Of each sensor, whether the model needs it.
+        Whether the model needs each sensor.
 
     Returns
     -------
     numpy.ndarray
-        Class index (y, x) uint8; without a class 254 where each sensor that is needed, and any
-        at all, has an observation, but too few; else 255.
+        Class index (y, x) uint8. A pixel without a class is 254 if it has an observation of every
+        needed sensor and of at least one sensor, but too few observations; else it is 255.
     """
-    index, seen = decide(columns[..., :n_classes]), columns[..., n_classes:] > 0
-    some = seen.any(axis=-1) & seen[..., np.array(needed, dtype=bool)].all(axis=-1)
+    index, observed = decide(columns[..., :n_classes]), columns[..., n_classes:] > 0
+    some = observed.any(axis=-1) & observed[..., np.array(needed, dtype=bool)].all(axis=-1)
     return np.where((index == NODATA) & some, TOO_FEW, index).astype(np.uint8)
 
 
 def confidence_of(probability: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Probability of the most probable class (…), NaN where there is none."""
+    """Probability of the most probable class (…), NaN without prediction."""
     return np.asarray(probability.max(axis=-1))
 
 
 def pixel_confidence(columns: NDArray[np.float32], *, n_classes: int) -> NDArray[np.float32]:
-    """Confidence (y, x) from what `pixel_block` gives."""
+    """Confidence (y, x) from the columns of `pixel_block`."""
     return confidence_of(columns[..., :n_classes])

@@ -1,4 +1,4 @@
-"""A kernel applied to whatever Dask holds: what pixels and parcels have in common."""
+"""Apply a kernel to lazy arrays of pixels or parcels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Argument", "apply_model", "inputs_of"]
 
-#: An array, and its dims that a kernel takes whole.
+#: An array, and the dims that a kernel takes in one chunk.
 Argument = tuple[xr.DataArray, list[str]]
 
 
 def inputs_of(tree: xr.DataTree, model: CropModel, sensors: Sequence[str]) -> Inputs:
-    """What a kernel must know of the arrays: days, variables, and which there are."""
-    span, config = season_of(tree), model.config
+    """Metadata that a kernel needs about its arrays: days, weather variables and coverage."""
+    season, config = season_of(tree), model.config
     weather = tree["weather"].dataset["weather"] if config.takes_weather else None
     return Inputs(
-        days={name: days_since_start(tree[name]["time"].to_numpy(), span) for name in sensors},
+        days={name: days_since_start(tree[name]["time"].to_numpy(), season) for name in sensors},
         coverage=dict(model.coverage),
         weather_days=(
-            None if weather is None else days_since_start(weather["time"].to_numpy(), span)
+            None if weather is None else days_since_start(weather["time"].to_numpy(), season)
         ),
         weather_variables=(
             [] if weather is None else [str(name) for name in weather["variable"].to_numpy()]
@@ -43,26 +43,26 @@ def apply_model(
     inputs: Inputs,
     device: str | None,
     changing: Collection[str],
-    beside: int = 0,
+    n_counts: int = 0,
 ) -> xr.DataArray:
-    """What a kernel of `cubecrop.classification.kernels` gives, (…, crop) float32, lazily.
+    """Apply a kernel of `cubecrop.classification.kernels` lazily: (…, crop) float32.
 
     Parameters
     ----------
     kernel : callable
         `pixel_block` or `parcel_block`.
     arguments : mapping of str to (xarray.DataArray, list of str)
-        By the names that the kernel knows them by.
+        The arrays by the kernel's names for them.
     model : CropModel
-        The model; it goes into the graph by its digest.
+        The model; the graph holds only its handle.
     inputs : Inputs
-        What the arrays are.
+        Metadata of the arrays.
     device : str or None
-        Where to compute.
+        Device that computes.
     changing : collection of str
-        Dims that are taken whole and whose length differs from array to array.
-    beside : int, default 0
-        Columns that the kernel gives after the probabilities.
+        Dims in one chunk whose lengths differ between arrays.
+    n_counts : int, default 0
+        Number of columns that the kernel returns after the probabilities.
     """
     n_classes = len(model.nomenclature)
     probability: xr.DataArray = xr.apply_ufunc(
@@ -73,7 +73,7 @@ def apply_model(
         exclude_dims=set(changing),
         dask="parallelized",
         output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + beside}},
+        dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + n_counts}},
         kwargs={
             "names": tuple(arguments),
             "reference": handle_to(model),

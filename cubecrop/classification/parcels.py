@@ -1,4 +1,4 @@
-"""Parcel tables: every pixel set classified, lazily, and told in columns."""
+"""Parcel tables: classify pixel sets lazily, and write the results as columns."""
 
 from __future__ import annotations
 
@@ -39,38 +39,41 @@ def classify_pixel_sets(
     samples : xarray.DataTree
         Pixel sets; see `cubecrop.schema`.
     model : CropModel
-        What to classify with.
+        The model that classifies.
     allow_gaps : bool, default False
-        Go on where they cover less of the season than the model's training did.
+        Accept pixel sets that cover less of the season than the training data.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+        ``"cpu"`` or ``"cuda"``; by default a graphics card if the worker has one.
 
     Returns
     -------
     xarray.Dataset
-        ``probability (parcel, crop)`` float32, NaN where nothing can be predicted or fewer
-        dates are valid than the model asks for (see `CropModel.least_dates`). Of the dates
-        with a valid pixel, ``valid_dates (parcel, sensor)`` int64 is the number,
-        ``first_date`` and ``last_date (parcel, sensor)`` datetime64, NaT where there is none,
-        and ``longest_gap (parcel, sensor)`` int64 the most days between neighbours.
+        ``probability (parcel, crop)`` float32, NaN for a parcel without prediction, such as one
+        with fewer valid dates than the model needs (see `CropModel.least_dates`). A date is valid
+        if it has a valid pixel: ``valid_dates (parcel, sensor)`` int64 is the number of valid
+        dates, ``first_date`` and ``last_date (parcel, sensor)`` datetime64 are the first and the
+        last, NaT if there is none, and ``longest_gap (parcel, sensor)`` int64 is the most days
+        between consecutive ones.
 
     Raises
     ------
     ModelMismatchError
-        The pixel sets are not what the model was made for, or cover too little of the season.
+        The pixel sets do not fit the model, or cover too little of the season.
     """
     check_pixel_sets(samples)
     present = model.check(samples, allow_gaps=allow_gaps)
     chosen = model.select_bands(samples)
     config = model.config
     arguments: dict[str, Argument] = {}
-    seen = []
+    dates_by_sensor = []
     for name in present:
         node = chosen.children[name].to_dataset(inherit=False)
         node = node.drop_vars(list(node.coords))
         arguments[name] = (node[SERIES[name]], ["time", "band", "pixel"])
         arguments[f"valid:{name}"] = (node["valid"], ["time", "pixel"])
-        seen.append(_dates_seen(node["valid"], chosen.children[name]["time"].to_numpy()))
+        dates_by_sensor.append(
+            _valid_dates(node["valid"], chosen.children[name]["time"].to_numpy())
+        )
     if config.terrain:
         terrain = chosen["terrain"].dataset["terrain"].sel(variable=list(config.terrain_variables))
         arguments["terrain"] = (_bare(terrain, "terrain"), ["terrain_variable", "pixel"])
@@ -87,9 +90,9 @@ def classify_pixel_sets(
         device=device,
         changing=("time", "band", "pixel"),
     )
-    dates = xr.concat(seen, dim="sensor").transpose("parcel", "sensor", "what")
+    dates = xr.concat(dates_by_sensor, dim="sensor").transpose("parcel", "sensor", "what")
     return xr.Dataset(
-        {"probability": probability, **_told(dates)},
+        {"probability": probability, **_date_variables(dates)},
         coords={
             "parcel": samples["parcel"],
             "crop": model.nomenclature.names,
@@ -98,9 +101,9 @@ def classify_pixel_sets(
     )
 
 
-def _dates_seen(valid: xr.DataArray, time: NDArray[np.datetime64]) -> xr.DataArray:
-    """What is told of a sensor's valid dates, (parcel, what) int64; see `dates_of`."""
-    found: xr.DataArray = xr.apply_ufunc(
+def _valid_dates(valid: xr.DataArray, time: NDArray[np.datetime64]) -> xr.DataArray:
+    """Count, range and longest gap of a sensor's valid dates, (parcel, what); see `dates_of`."""
+    result: xr.DataArray = xr.apply_ufunc(
         dates_of,
         valid,
         input_core_dims=[["time", "pixel"]],
@@ -110,11 +113,11 @@ def _dates_seen(valid: xr.DataArray, time: NDArray[np.datetime64]) -> xr.DataArr
         dask_gufunc_kwargs={"output_sizes": {"what": 4}, "allow_rechunk": True},
         kwargs={"days": time.astype("datetime64[D]").astype(np.int64)},
     )
-    return found
+    return result
 
 
-def _told(dates: xr.DataArray) -> dict[str, xr.DataArray]:
-    """Variables (parcel, sensor) from what `dates_of` gives."""
+def _date_variables(dates: xr.DataArray) -> dict[str, xr.DataArray]:
+    """Variables (parcel, sensor) from the result of `dates_of`."""
 
     def day(number: int) -> xr.DataArray:
         days = dates.isel(what=number)
@@ -130,7 +133,7 @@ def _told(dates: xr.DataArray) -> dict[str, xr.DataArray]:
 
 
 def _bare(array: xr.DataArray, child: str) -> xr.DataArray:
-    """An array without coordinates; dims that mean something else in each child are renamed."""
+    """An array without coordinates; time and variable are renamed, as each child has its own."""
     array = array.drop_vars(list(array.coords))
     shared = {"time": f"{child}_time", "variable": f"{child}_variable"}
     return array.rename({old: name for old, name in shared.items() if old in array.dims})
@@ -144,33 +147,33 @@ def parcel_table(
     within: NDArray[np.bool_] | None = None,
     part: Sequence[str] | None = None,
 ) -> gpd.GeoDataFrame:
-    """Add a classification's columns to the parcels it was made for.
+    """Add the columns of a classification to its parcels.
 
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
-        One row a parcel of ``found``, in the same order.
+        One row per parcel of ``found``, in the same order.
     found : xarray.Dataset
-        What `classify_pixel_sets` gives, computed.
+        The computed result of `classify_pixel_sets`.
     model : CropModel
         The model that was used.
     within : numpy.ndarray, optional
-        (parcel,) bool, False where a parcel lies outside the archive's extent; by default all
-        may lie within.
+        (parcel,) bool, False for a parcel outside the archive's extent; by default all are
+        taken to be within.
     part : sequence of str, optional
-        A word a parcel for the column ``part``; by default there is no such column.
+        Values of the column ``part``, one per parcel; by default there is no such column.
 
     Returns
     -------
     geopandas.GeoDataFrame
         The table with ``crop:code``, ``crop:name``, ``confidence``, ``crop:code_2``,
         ``crop:name_2``, ``confidence_2`` (second choice), ``probability:NAME`` of each class,
-        ``crop:set`` (names of the crops that it may be, joined by " | ", where the model is
-        calibrated), ``valid_dates:SENSOR``, ``first_date:SENSOR``, ``last_date:SENSOR`` and
-        ``longest_gap:SENSOR`` (days) of the parcel's valid dates, and ``status`` ("predicted",
-        or why not). Columns of those names that were there already, such as a declared
-        ``crop:code``, get the prefix ``declared:``, as often as it takes to make them unique.
-        ``attrs`` say which model it was, and how it is calibrated.
+        ``crop:set`` (names of the crops in the parcel's crop set, joined by " | ", if the model's
+        probabilities are calibrated), ``valid_dates:SENSOR``, ``first_date:SENSOR``,
+        ``last_date:SENSOR`` and ``longest_gap:SENSOR`` (days) of the parcel's valid dates, and
+        ``status`` ("predicted", or the reason why not). Existing columns with these names, such
+        as a declared ``crop:code``, get the prefix ``declared:``, repeated until the name is
+        unique. ``attrs`` name the model and its probability calibration.
     """
     probability = found["probability"].to_numpy()
     first, confidence = decide(probability), confidence_of(probability)
@@ -197,16 +200,16 @@ def parcel_table(
         "status": _status(first, dates, parcels, model, within),
         **({} if part is None else {"part": list(part)}),
     }
-    if len(parcels) == 0:  # a list of nothing would become a column of numbers
+    if len(parcels) == 0:  # an empty list would become a column of numbers
         columns = {
             name: np.zeros(0, object) if isinstance(values, list) else values
             for name, values in columns.items()
         }
-    aside = _aside(parcels, columns)
+    new_names = _new_names(parcels, columns)
     shapes = parcels.geometry.name
-    kept = parcels.rename(columns={old: name for old, name in aside.items() if old != shapes})
-    if shapes in aside:
-        kept = kept.rename_geometry(aside[shapes])
+    kept = parcels.rename(columns={old: name for old, name in new_names.items() if old != shapes})
+    if shapes in new_names:
+        kept = kept.rename_geometry(new_names[shapes])
     table = kept.assign(**columns)
     table.attrs = {
         **table.attrs,
@@ -218,42 +221,42 @@ def parcel_table(
 
 
 def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
-    """What `classify_pixel_sets` would give where no parcel has any observation.
+    """The result of `classify_pixel_sets` for parcels without any observation.
 
     Returns
     -------
     xarray.Dataset
-        ``probability (parcel, crop)``, all NaN; ``valid_dates (parcel, sensor)``, all 0; no
-        date is first or last.
+        ``probability (parcel, crop)`` is all NaN, ``valid_dates (parcel, sensor)`` all 0, and first
+        and last dates are NaT.
     """
     n, names = len(parcels), model.nomenclature.names
     sensors = [name for name in SERIES if name in model.sensors]
-    nothing = np.zeros((n, len(sensors), 4), np.int64)
+    no_dates = np.zeros((n, len(sensors), 4), np.int64)
     return xr.Dataset(
         {
             "probability": (("parcel", "crop"), np.full((n, len(names)), np.nan, np.float32)),
-            **_told(xr.DataArray(nothing, dims=("parcel", "sensor", "what"))),
+            **_date_variables(xr.DataArray(no_dates, dims=("parcel", "sensor", "what"))),
         },
         coords={"parcel": parcels["id"].to_numpy(), "crop": names, "sensor": sensors},
     )
 
 
-def _aside(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> dict[str, str]:
-    """Free names for columns that the results would overwrite."""
-    taken = {str(name) for name in parcels.columns} | set(columns)
+def _new_names(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> dict[str, str]:
+    """Unused names for existing columns that the results would overwrite."""
+    used = {str(name) for name in parcels.columns} | set(columns)
     names = {}
     for name in parcels.columns:
         if name in columns:
             free = f"declared:{name}"
-            while free in taken:
+            while free in used:
                 free = f"declared:{free}"
-            taken.add(free)
+            used.add(free)
             names[name] = free
     return names
 
 
 def _crop_sets(probability: np.ndarray, model: CropModel) -> dict[str, list[str | None]]:
-    """The column of crop sets, where the model has them; most probable crops first."""
+    """The column of crop sets if the model has them; the most probable crops come first."""
     if model.calibration is None:
         return {}
     inside = model.calibration.crop_sets(probability)
@@ -293,28 +296,28 @@ def _status(
         elif within is not None and not within[row]:
             texts.append("outside the archive")
         else:
-            mine = {name: int(counts[row]) for name, counts in dates.items()}
-            texts.append(_why_none(mine, model))
+            n_dates = {name: int(counts[row]) for name, counts in dates.items()}
+            texts.append(_reason(n_dates, model))
     return texts
 
 
-def _why_none(dates: Mapping[str, int], model: CropModel) -> str:
-    """Why a parcel with so many valid dates of each sensor has no prediction."""
-    optional, least = set(model.config.may_be_missing), model.least_dates
+def _reason(dates: Mapping[str, int], model: CropModel) -> str:
+    """Reason why a parcel has no prediction, given its number of valid dates of each sensor."""
+    optional, minimum = set(model.config.may_be_missing), model.least_dates
     lacking = [name for name, n in dates.items() if n == 0]
     if len(lacking) == len(dates) or not set(lacking) <= optional:
         return f"no valid observation of {' and '.join(lacking) or 'any sensor'}"
-    few = [name for name, n in dates.items() if 0 < n < least[name]]
+    few = [name for name, n in dates.items() if 0 < n < minimum[name]]
     if few and (not set(few) <= optional or set(few) | set(lacking) == set(dates)):
         step = model.composite or "date"
-        told = (
-            f"{n} {step}{'s' if n > 1 else ''} of {name}, {least[name]} needed"
+        counts = (
+            f"{n} {step}{'s' if n > 1 else ''} of {name}, {minimum[name]} needed"
             for name in few
             if (n := dates[name])
         )
-        return f"too few observations: {' and '.join(told)}"
-    long = "too few observations: none for too long a part of the season"
+        return f"too few observations: {' and '.join(counts)}"
+    pause = "too few observations: none for too long a part of the season"
     if model.config.needs_thermal_time:
-        # Dates that thermal time cannot be told of are none to such a model.
-        return f"{long}, or no weather, which the model needs"
-    return long
+        # Dates without thermal time are masked for such a model.
+        return f"{pause}, or no weather, which the model needs"
+    return pause

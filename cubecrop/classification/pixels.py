@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["classify_pixels"]
 
-#: Networks take most of the time of a map, so a small map is shared among cores.
-_LEAST_CHUNKS = 4
+#: The network takes most of a map's time, so even a small map is split for several cores.
+_MIN_CHUNKS = 4
 
 
 def classify_pixels(
@@ -47,38 +47,40 @@ def classify_pixels(
     season : xarray.DataTree
         A season cube; see `cubecrop.schema`.
     model : CropModel
-        What to classify with. A pixel is a set of one.
+        The model that classifies. It takes each pixel as a set of one.
     allow_gaps : bool, default False
-        Go on where the cube covers less of the season than the model's training did.
+        Accept a cube that covers less of the season than the training data.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+        ``"cpu"`` or ``"cuda"``; by default a graphics card if the worker has one.
 
     Returns
     -------
     xarray.Dataset
-        ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model asks
-        for (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop,
-        y, x)`` float32, coord ``crop`` = class names, both NaN where there is no class;
+        ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
+        (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
+        float32, coord ``crop`` = class names, both NaN for a pixel without a class;
         ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
         ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.
 
     Raises
     ------
     ModelMismatchError
-        The cube is not what the model was made for, covers too little of the season, or the
-        model takes the shape of parcels, which a pixel has none of.
+        The cube does not fit the model or covers too little of the season; or the model needs the
+        shape of parcels, which pixels do not have.
     """
     check_season_cube(season)
     if model.config.geometry:
         raise ModelMismatchError(
-            "the model takes the shape of parcels, which single pixels do not have. Classify "
+            "the model needs the shape of parcels, which single pixels do not have. Classify "
             "parcels with `classify_parcels`, or train with `NetworkOptions(geometry=False)`."
         )
     present = model.check(season, allow_gaps=allow_gaps)
     chosen = model.select_bands(season)
     config = model.config
     series = {name: _bare(_spread(chosen.children[name].dataset[SERIES[name]])) for name in present}
-    arguments: dict[str, Argument] = {name: (one, ["time", "band"]) for name, one in series.items()}
+    arguments: dict[str, Argument] = {
+        name: (array, ["time", "band"]) for name, array in series.items()
+    }
     like = series[present[0]]
     if config.terrain:
         terrain = _like(season["terrain"].dataset["terrain"], like)
@@ -96,20 +98,20 @@ def classify_pixels(
         inputs=inputs_of(chosen, model, present),
         device=device,
         changing=("time", "band"),
-        beside=len(present),
+        n_counts=len(present),
     )
     return _as_map(columns, season, model, present)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
-    """An array on its grid alone: other coordinates differ between sensors, and end here."""
+    """Drop all coordinates except the grid's, since the others differ between sensors."""
     return array.drop_vars([name for name in array.coords if name not in {"y", "x"}])
 
 
 def _as_map(
     columns: xr.DataArray, season: xr.DataTree, model: CropModel, present: Sequence[str]
 ) -> xr.Dataset:
-    """What follows from `pixel_block`'s (y, x, crop and sensor): one pass gives all of it."""
+    """The map's dataset from the columns (y, x, crop and sensor) of `pixel_block`."""
     names = model.nomenclature.names
     n, optional = len(names), model.config.may_be_missing
     needed = [name not in optional for name in present]
@@ -158,11 +160,11 @@ def _as_map(
 
 def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
     """First and last image, longest gap and dates of each sensor, as JSON."""
-    span = season_of(season)
-    found = {name: acquired_days(season.children[name], span) for name in present}
+    dates = season_of(season)
+    acquired = {name: acquired_days(season.children[name], dates) for name in present}
     dated = {
-        name: coverage.dated(span)
-        for name, days in found.items()
+        name: coverage.dated(dates)
+        for name, days in acquired.items()
         if days is not None and (coverage := Coverage.of(days)) is not None
     }
     return json.dumps(dated)
@@ -177,7 +179,7 @@ def _weather_cells(weather: xr.DataArray) -> xr.DataArray:
 
 
 def _nearest_cells(weather: xr.DataArray, season: xr.DataTree, like: xr.DataArray) -> xr.DataArray:
-    """Number (y, x) of the weather cell that is nearest to each pixel, chunked like a series."""
+    """Index (y, x) of the weather cell nearest to each pixel, chunked like a series."""
     y, x = season["y"].to_numpy(), season["x"].to_numpy()
     latitudes, longitudes = weather["latitude"].to_numpy(), weather["longitude"].to_numpy()
     crs = crs_of(season)
@@ -203,7 +205,7 @@ def _nearest_cells(weather: xr.DataArray, season: xr.DataTree, like: xr.DataArra
 
 
 def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
-    """An array in the chunks of a series."""
+    """Chunk an array like a series."""
     if series.chunks is None:
         return array
     sizes = dict(zip(series.dims, series.chunks, strict=True))
@@ -211,11 +213,11 @@ def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
 
 
 def _spread(series: xr.DataArray) -> xr.DataArray:
-    """A series in at least four chunks, so that every core has something to do.
+    """Split a series into at least four chunks, so that every core has work.
 
-    Chunks are split after they were read: each file is opened once all the same.
+    Chunks are split after reading, so each file is still opened once.
     """
-    if series.chunks is None or math.prod(map(len, series.chunks)) >= _LEAST_CHUNKS:
+    if series.chunks is None or math.prod(map(len, series.chunks)) >= _MIN_CHUNKS:
         return series
     return series.chunk(
         {
@@ -226,7 +228,7 @@ def _spread(series: xr.DataArray) -> xr.DataArray:
 
 
 def _blocks(function: Callable[..., Any], columns: Any, dtype: type, **options: Any) -> Any:  # noqa: ANN401
-    """Apply a function of (y, x, …) to each block: one task, where apply_ufunc makes three."""
+    """Apply a function of (y, x, …) to each block in one task; apply_ufunc would make three."""
     if not isinstance(columns, da.Array):
         return function(columns, **options)
     return da.map_blocks(
@@ -235,7 +237,7 @@ def _blocks(function: Callable[..., Any], columns: Any, dtype: type, **options: 
 
 
 def _planes(columns: Any, part: slice, dtype: type) -> Any:  # noqa: ANN401
-    """Some of the last axis of (y, x, …) as the first axis, in another type: one task a block."""
+    """Move a part of the last axis of (y, x, …) to the front and cast it, in one task a block."""
     if not isinstance(columns, da.Array):
         return _planes_of(columns, part=part, kind=dtype)
     return da.map_blocks(
@@ -256,7 +258,7 @@ def _planes_of(block: NDArray[Any], *, part: slice, kind: type) -> NDArray[Any]:
 
 
 def map_attrs(season: xr.DataTree, model: CropModel) -> dict[str, object]:
-    """What a map tells of its origin."""
+    """Attributes of a map: season, sources, model and nomenclature."""
     return {
         **{str(key): value for key, value in season.attrs.items()},
         "model_name": model.name,

@@ -1,4 +1,4 @@
-"""The whole way from an archive to a map, in single calls."""
+"""All steps from an archive to a model, a map or a table, in single calls."""
 
 from __future__ import annotations
 

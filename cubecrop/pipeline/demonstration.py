@@ -1,4 +1,4 @@
-"""The whole way on a simulated archive: nothing needed but this package."""
+"""A demo of all steps on a simulated archive, which needs no network and no data."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _LABEL = "crop:name"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoResult:
-    """What a demo made, and how right it was on parcels that training had not seen.
+    """Results of a demo, with scores on held-out parcels.
 
-    ``parcels`` are scores of the table's held-out parcels, ``pixels`` those of the map's
-    pixels whose centre lies in one, both by the crops that really grew. The model was trained
-    on the crops as declared, a few of them wrong.
+    ``parcels`` are the scores of the table's held-out parcels. ``pixels`` are the scores of the
+    map's pixels whose centre lies in a held-out parcel. Both compare with the crops that really
+    grew. The model was trained on declared crops, a few of which are wrong.
     """
 
     folder: Path
@@ -64,12 +64,12 @@ def demo(
     ----------
     out : path, default "cubecrop-demo"
         Folder to write: ``archive/``, ``model/``, ``parcels.parquet``, ``map/`` and
-        ``demo.png``. Must be missing or empty.
+        ``demo.png``. It must be missing or empty.
     seed : int, default 0
-        Same seed: same archive, same model, same map.
+        The same seed gives the same archive, model and map.
     size_km : float, default 3.0
-        Side of the simulated area. At 3 km about 280 parcels lie in it, of which the model
-        learns from 200.
+        Side length of the simulated area. With 3 km it has about 280 parcels, of which 200 train
+        the model.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 
@@ -80,7 +80,7 @@ def demo(
     Raises
     ------
     OutputError
-        The folder is taken.
+        The folder is not empty.
     """
     folder = check_path("out", out)
     check_free(folder, files=(), overwrite=False)
@@ -97,17 +97,17 @@ def demo(
         folder / "map",
         progress=progress,
     )
-    # A crop that grows but that nobody declared has no class in the model.
+    # A crop that grows but was never declared has no class in the model.
     truth = gpd.read_parquet(archive / f"truth-{_YEAR}.parquet")[_LABEL]
     names = [*model.nomenclature.names, *sorted(set(truth) - set(model.nomenclature.names))]
     table = table.assign(truth=[names.index(name) for name in truth])
-    held = table[table["part"] == "held out"]
+    held_out = table[table["part"] == "held out"]
     with (
         rasterio.open(folder / "map" / "crop_type.tif") as crop_type,
         rasterio.open(folder / "map" / "confidence.tif") as confidence,
     ):
-        mapped, sure = crop_type.read(1), confidence.read(1)
-        everywhere, unseen = _burn(table, crop_type), _burn(held, crop_type)
+        mapped, confidences = crop_type.read(1), confidence.read(1)
+        everywhere, unseen = _burn(table, crop_type), _burn(held_out, crop_type)
         seasons = read_seasons(declared, truth, _YEAR, archive)
         draw_demo(
             folder / "demo.png",
@@ -116,18 +116,18 @@ def demo(
                 photo=read_photo(archive, crop_type.bounds),
                 truth=np.where(everywhere < len(model.nomenclature), everywhere, NODATA),
                 mapped=mapped,
-                confidence=sure,
+                confidence=confidences,
                 unseen=unseen,
                 nomenclature=model.nomenclature,
             ),
         )
     inside = unseen != NODATA
-    found = np.array([names.index(name) for name in held[_LABEL]], dtype=np.int64)
+    predicted = np.array([names.index(name) for name in held_out[_LABEL]], dtype=np.int64)
     return DemoResult(
         folder=folder,
         model=model,
         table=table.drop(columns="truth"),
-        parcels=scores(held["truth"].to_numpy(), found, len(names)),
+        parcels=scores(held_out["truth"].to_numpy(), predicted, len(names)),
         pixels=scores(unseen[inside], mapped[inside], len(names)),
     )
 

@@ -1,4 +1,4 @@
-"""What callers give, brought to what the stages take; and what a model asks of a cube."""
+"""Convert the arguments of callers to inputs of the stages, and a model's needs to a request."""
 
 from __future__ import annotations
 
@@ -49,25 +49,23 @@ __all__ = [
 ]
 
 
-#: Pixels from the middle within which no parcel makes a cube too large.
+#: Parcels within this many pixels of the middle never make a cube too large.
 _NEAR: Final = 10_000
 
 
 def as_season(year: int, season: Season | None) -> Season | int:
-    """The season that is meant; raises where the year is another one."""
+    """The season, or the year without one; raises if season and year differ."""
     if season is not None and not isinstance(season, Season):
         raise SeasonError(f"season is {season!r}, expected a Season, as in `Season({year})`.")
     if season is not None and season.year != year:
-        raise SeasonError(
-            f"year is {year} but the season is that of {season.year}; give the same year."
-        )
+        raise SeasonError(f"year is {year} but the season is of {season.year}; pass the same year.")
     return season if season is not None else Season(year).year
 
 
 def as_nomenclature(
     nomenclature: Nomenclature | str | Path | None, labels: Iterable[object]
 ) -> Nomenclature | None:
-    """The nomenclature that is meant; of a list in a file, the classes that labels mean."""
+    """The nomenclature, read if it is a path, with the classes that occur among the labels."""
     if nomenclature is None or isinstance(nomenclature, Nomenclature):
         return nomenclature
     if not isinstance(nomenclature, str | Path):
@@ -79,14 +77,14 @@ def as_nomenclature(
 
 
 def season_of_model(year: int, season: Season | None, model: ModelSpec, area: Aoi) -> Season:
-    """The season that is given, or the window that a model was trained on, in a year.
+    """The passed season, or else the model's season window in a year.
 
     Raises
     ------
     SeasonError
-        The year is another one than the season's.
+        Year and season differ.
     ModelMismatchError
-        No season is given, and the model was trained on the other side of the equator, where
+        No season is passed, and the model was trained on the other side of the equator, where
         crops grow half a year apart.
     """
     usual = season_for(as_season(year, season), area)
@@ -94,13 +92,14 @@ def season_of_model(year: int, season: Season | None, model: ModelSpec, area: Ao
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:
-    """The model that is meant, read where it is a path."""
+    """The model, read from its folder if it is a path."""
     if isinstance(model, CropModel):
         return model
     if model is None:
         raise ModelFormatError(
-            "no model was given and none is shipped. Train one: `cubecrop train PARCELS --label "
-            "COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass `model='model/'`."
+            "no model was given, and cubecrop ships none. Train one: `cubecrop train PARCELS "
+            "--label COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass "
+            "`model='model/'`."
         )
     if not isinstance(model, str | Path):
         raise ModelFormatError(
@@ -121,7 +120,7 @@ def request_for(
     clouds: Clouds | None,
     weather: str | Path | Archive | None,
 ) -> CubeRequest:
-    """The cube that a model needs, with what the caller chose in place of its training's."""
+    """Request the cube that a model needs; options of the caller replace those of training."""
     return CubeRequest(
         season=season,
         archive=archive,
@@ -137,14 +136,14 @@ def request_for(
 
 
 def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:
-    """Which parcels an archive may cover, (parcel,): one far away must not stretch the cube."""
+    """Which parcels (parcel,) lie in an archive's extent: others must not enlarge the cube."""
     placed = has_place(parcels.geometry)
     extent = _extent(source)
     if extent is None or not placed.any():
         return placed
     bounds = bounds_of(parcels.geometry[placed].to_crs("EPSG:4326").to_numpy())
     west, south, east, north = extent.bbox
-    with np.errstate(invalid="ignore"):  # of parcels that have no place in degrees
+    with np.errstate(invalid="ignore"):  # some parcels have no coordinates in degrees
         inside = arcs_meet((west, east), (bounds[:, 0], bounds[:, 2]))
         inside &= (bounds[:, 1] <= north) & (bounds[:, 3] >= south)
     placed[placed] = np.isfinite(bounds).all(axis=1) & inside
@@ -152,9 +151,9 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
 
 
 def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | int | None) -> None:
-    """Raise where parcels lie too far apart for the cube that spans them, naming the farthest.
+    """Raise if parcels lie too far apart for one cube; the error names the farthest.
 
-    An archive of the whole globe holds a parcel at mistaken coordinates too.
+    An archive of the whole globe also contains parcels with wrong coordinates.
     """
     area = parse_aoi(parcels)
     try:
@@ -163,24 +162,25 @@ def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | int 
         lonlat = parcels.geometry.to_crs("EPSG:4326").to_numpy()
         west, south, east, north = bounds_of(lonlat).T
         x, y = (west + east) / 2, (south + north) / 2
-        # Of the median, which a few far away do not move; on the circle, from the first one.
-        turned = x[0] + wrap(x - x[0])
-        middle = np.full_like(x, np.median(turned)), np.full_like(y, np.median(y))
+        # The median, since a few far parcels do not move it. Longitudes are unwrapped around the
+        # first parcel's.
+        unwrapped = x[0] + wrap(x - x[0])
+        middle = np.full_like(x, np.median(unwrapped)), np.full_like(y, np.median(y))
         kilometres = pyproj.Geod(ellps="WGS84").inv(*middle, x, y)[2] / 1000
         order = np.argsort(-kilometres)[:3]
         order = order[kilometres[order] > _NEAR * resolution / 1000]
         if len(order) == 0:
-            raise  # for another reason
+            raise  # the cube is refused for another reason
         far = ", ".join(f"{parcels['id'].iloc[i]!r} ({kilometres[i]:.0f} km)" for i in order)
         raise ParcelError(
-            f"parcels lie at {area}, too far apart for one cube; farthest from the middle of "
-            f"most are {far}. Mend their coordinates or leave them out, or take the parcels in "
-            f"groups of one region ({error})"
+            f"parcels lie at {area}, too far apart for one cube; the farthest from the median "
+            f"are {far}. Correct their coordinates, leave them out, or pass the parcels of one "
+            f"region at a time ({error})"
         ) from error
 
 
 def where_they_are(parcels: gpd.GeoDataFrame, source: Archive) -> str:
-    """Say where parcels lie and where an archive does, for one that covers none of them."""
+    """Describe where parcels lie and what an archive covers, for errors about no overlap."""
     placed = parcels[has_place(parcels.geometry)]
     if len(placed) == 0:
         return "none of them has a geometry with finite coordinates"
@@ -188,8 +188,8 @@ def where_they_are(parcels: gpd.GeoDataFrame, source: Archive) -> str:
     if extent is None:
         return f"they lie at {area}"
     text = f"they lie at {area}, the archive covers {extent}"
-    turned = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
-    swapped = extent.area.intersects(turned)
+    swapped_area = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
+    swapped = extent.area.intersects(swapped_area)
     return f"{text}; longitude and latitude look swapped" if swapped else text
 
 

@@ -1,4 +1,4 @@
-"""Which parcels a model knows, by fingerprints of their ids and places."""
+"""Recognise the parcels of a model's training by fingerprints of their ids and places."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprints", "parts_known"]
 
-#: Degrees: a parcel's place is the cell of this size that holds its centroid, since tables
-#: number their parcels alike, from 1.
+#: Cell size in degrees. A fingerprint includes the cell of the parcel's centroid, since many
+#: tables number their parcels from 1.
 _CELL: Final = 1e-3
-#: Degrees by which a centroid may move, as it does when a table is reprojected.
+#: Tolerance in degrees: centroids move when a table is reprojected.
 _TOLERANCE: Final = 1e-4
 
 
 def fingerprints(
     parcels: gpd.GeoDataFrame, part: NDArray[np.object_]
 ) -> dict[str, NDArray[np.uint64]]:
-    """Fingerprints of the parcels of each part, sorted, to keep with a model.
+    """Sorted fingerprints of each part's parcels, to store in a model.
 
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
         Columns ``id``, ``geometry``; any CRS.
     part : numpy.ndarray
-        (parcel,) "train", "held out", or anything else, which is not kept.
+        (parcel,) "train" or "held out"; parcels with another value are not stored.
     """
     (prints,) = _prints(parcels, ((0, 0),))
     names = ("train", "held out")
@@ -48,7 +48,7 @@ def fingerprints(
 
 
 def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
-    """What a model knows of each parcel.
+    """The part of each parcel in a model's training.
 
     Parameters
     ----------
@@ -60,30 +60,30 @@ def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
     Returns
     -------
     list of str
-        A word a parcel: "train" where the model learnt from it, in whichever year; "held out"
-        where it was scored on it; "unseen" where neither is so of a parcel with this id at this
-        place; "unknown" where the model does not say which parcels it saw.
+        One word per parcel: "train" if the model was trained on it, in any year; "held out" if it
+        was scored on it; "unseen" if neither holds for a parcel with this id at this place;
+        "unknown" if the model has no record of its parcels.
     """
     if not model.parcels_seen:
         return ["unknown"] * len(parcels)
     candidates = _prints(parcels, product((-_TOLERANCE, _TOLERANCE), repeat=2))
-    found = np.full(len(parcels), "unseen", dtype=object)
+    parts = np.full(len(parcels), "unseen", dtype=object)
     for name in ("held out", "train"):
         kept = model.parcels_seen.get(name, np.empty(0, dtype=np.uint64))
-        found[np.isin(candidates, kept).any(axis=0)] = name
-    return [str(word) for word in found]
+        parts[np.isin(candidates, kept).any(axis=0)] = name
+    return [str(word) for word in parts]
 
 
 def _prints(parcels: gpd.GeoDataFrame, moves: Iterable[tuple[float, ...]]) -> NDArray[np.uint64]:
-    """64-bit hashes (move, parcel) of id and cell, the places moved by (east, north) degrees."""
+    """64-bit hashes (move, parcel) of id and cell, with places moved by (east, north) degrees."""
     with np.errstate(invalid="ignore"):  # parcels without a place
         centres = shapely.bounds(shapely.centroid(parcels.geometry.to_numpy()))
     to_degrees = pyproj.Transformer.from_crs(parcels.crs, "EPSG:4326", always_xy=True)
     lon, lat = map(np.asarray, to_degrees.transform(centres[:, 0], centres[:, 1]))
     placed = np.isfinite(lon) & np.isfinite(lat)
     lon, lat = np.where(placed, lon, 0), np.where(placed, lat, 0)
-    # As text without ".0": ids come back from files as other numbers than they were.
-    ids = hash_ids((label_text(one) for one in parcels["id"].tolist()), "parcel")
+    # As text without ".0", since files may return whole numbers as floats.
+    ids = hash_ids((label_text(parcel) for parcel in parcels["id"].tolist()), "parcel")
     rows = []
     for east, north in moves:
         column = np.floor((lon + east + 180) % 360 / _CELL).astype(np.uint64)

@@ -1,4 +1,4 @@
-"""Training from an archive: search, cube, pixel sets, network, scores, in one call."""
+"""`train`: search an archive, open a cube, sample parcels, train a network and score it."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-#: Pixels kept of each training parcel; every epoch draws anew among them.
+#: Number of pixels stored per training parcel; every epoch draws from them again.
 _STORED_PIXELS = 256
-#: Pixel sets larger than this in memory are refused rather than swapped.
+#: Larger pixel sets (bytes) are refused, since they might not fit the memory.
 _MEMORY = 8 * 10**9
 
 
@@ -94,50 +94,49 @@ def train(
     year, archive, season, crs, chunks, memory, device, weather
         As for `classify`.
     resolution : float, default 10
-        Pixel size in metres; the model then asks for the same.
+        Pixel size in metres; the model then needs cubes of the same resolution.
     sensors : tuple of str
-        Which of ``sentinel2`` and ``sentinel1`` to learn from; one that the archive lacks
-        is left out.
+        ``sentinel2``, ``sentinel1`` or both; a sensor that the archive lacks is left out.
     held_out : float, default 0.3
-        Share of the parcels of each class that is kept from training and only scored; see
-        `split_parcels`. With 0 there are no scores on unseen parcels.
+        Share of the parcels of each class that is held out from training and only scored; see
+        `split_parcels`. With 0 there are no scores on held-out parcels.
     nomenclature : Nomenclature or path, optional
         Codes, names and colours of the classes, or a CSV with them; see
-        `Nomenclature.from_csv`. Labels are its codes or names. The model tells apart those that
-        a parcel has; the rest of the list is left out. By default a class for each label.
+        `Nomenclature.from_csv`. Labels are its codes or names. The model has the classes that
+        occur among the parcels; the others are left out. By default each label is a class.
     config : TrainConfig, optional
         Settings of the training.
     composite : {"dekad", "month"}, optional
-        Learn from one step a period in place of every date; the model then asks for the same.
+        Train on one composite per period instead of every date; the model then needs the same.
     clouds : {"scl", "probability"}, callable or CloudMask
-        What masks clouds, see `open_season`; the model remembers it.
+        The cloud mask, see `open_season`; the model stores its name.
     seed : int, default 0
-        Same input and seed: same model, on the CPU.
+        The same input and seed give the same model on the CPU.
     checkpoint : path, optional
         Folder for the state and metrics of each epoch; see `fit`.
     cache : path, optional
-        Folder that keeps the drawn pixel sets as Zarr, by what went in: items, parcels and
-        options. A file that was changed in the archive under its old name is not noticed.
+        Folder that stores the drawn pixel sets as Zarr, keyed by items, parcels and options. A
+        file of the archive that changes under the same name is not noticed.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
     scheduler : {"threads", "synchronous"}, optional
-        Compute in this process, in several threads or in one; by default where Dask would, which
-        inside a task of a cluster is the cluster.
+        Compute in this process, with several threads or with one. By default Dask's own choice,
+        which is the cluster inside a task of a cluster.
 
     Returns
     -------
     CropModel
         With ``scores`` on "train" and "held out" parcels: ``n``, ``accuracy``, ``macro_f1``,
         ``mean_iou`` with 95 % ``intervals``, ``per_class`` and ``confusion`` (see
-        `cubecrop.model.PartScores`), and beside them those of a random forest on the same
-        parcels, "held out, random forest". It remembers which parcels it saw: `classify_parcels`
-        marks them. ``training.never_held_out`` names classes with a single parcel.
+        `cubecrop.model.PartScores`), and with the scores of a random forest on the same parcels,
+        "held out, random forest". It stores fingerprints of its parcels, which `classify_parcels`
+        marks. ``training.never_held_out`` names classes without a held-out parcel.
 
     Raises
     ------
     LabelError
-        The label column is not there, or holds fewer than two classes within the archive, or
-        labels that the nomenclature lacks.
+        The label column is missing, has fewer than two classes within the archive, or has labels
+        that the nomenclature lacks.
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`.
     """
@@ -160,7 +159,7 @@ def train(
         texts = listed.names_of(texts)
         table = table.assign(**{label: texts})
     part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
-    _classes(texts, label, "", listed)  # before anything is asked of an archive
+    _classes(texts, label, "", listed)  # raises before the archive is searched
     places = plain_parcels(table)
     request = request.opened()
     source = open_archive(request.archive)
@@ -181,7 +180,7 @@ def train(
             "resolution": resolution,
             "crs": crs_of(cube),
             "version": __version__,
-            # Attrs hold their names alone, and two folders may have one name.
+            # Attributes hold only names, and two folders may have the same name.
             "places": [_place(source), _place(request.weather)],
         }
         key = cache_key(samples, places.iloc[labelled], options)
@@ -202,7 +201,7 @@ def train(
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
-    """What a cube is to hold; raises where the config promises another sensor."""
+    """Modalities of the cube; raises if the config names a sensor that is not among them."""
     chosen = check_names("sensors", sensors, tuple(SERIES), error=SchemaError)
     if unknown := sorted(set(config.may_be_missing) - set(chosen)):
         raise LabelError(
@@ -212,32 +211,31 @@ def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
 
 
 def _check_found(cube: xr.DataTree, config: TrainConfig, source: Archive) -> None:
-    """Raise where an archive lacks what the network is to take, before pixels are read."""
+    """Raise if an archive lacks inputs of the network, before pixels are read."""
     wanted = {*beside_satellites(config.network), *config.may_be_missing}
     if lacking := sorted(wanted - set(cube.children)):
         raise SchemaError(
-            f"archive {source.name} has no {' and no '.join(lacking)} of the parcels and the "
-            "season, which the config names. Use another archive, `weather=...` for weather, or a "
-            "TrainConfig without."
+            f"archive {source.name} has no {' and no '.join(lacking)} for these parcels and this "
+            "season, but the config needs it. Use another archive, pass `weather=...` for weather, "
+            "or leave it out of the TrainConfig."
         )
 
 
 def _classes(
     texts: Sequence[str | None], label: str, where: str, listed: Nomenclature | None
 ) -> Nomenclature:
-    """The classes of parcels; raises where there is nothing to tell apart."""
-    # A class that no parcel has would be an output that nothing ever taught.
-    found = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
-    if len(found) < 2:
+    """The classes of parcels; raises if there are fewer than two."""
+    # A class without any parcel would be an output of the network that is never trained.
+    classes = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
+    if len(classes) < 2:
         raise LabelError(
-            f"column {label!r} holds the classes {found.names}{where}, expected two or more to "
-            "tell apart."
+            f"column {label!r} holds the classes {classes.names}{where}, expected two or more."
         )
-    return found
+    return classes
 
 
 def _place(source: object) -> str:
-    """Where an archive is, to the last folder."""
+    """Full path or address of an archive."""
     name = str(source.name if isinstance(source, Archive) else source or "")
     return str(Path(name).resolve()) if "://" not in name and Path(name).exists() else name
 
@@ -245,16 +243,16 @@ def _place(source: object) -> str:
 def _labelled_within(
     table: gpd.GeoDataFrame, part: NDArray[np.object_], source: Archive
 ) -> NDArray[np.int64]:
-    """Positions of the labelled parcels that an archive may cover; raises where none is."""
+    """Positions of the labelled parcels in an archive's extent; raises if there are none."""
     labelled = part != "unlabelled"
-    found = np.flatnonzero(labelled & within_archive(table, source))
-    if len(found) == 0:
+    positions = np.flatnonzero(labelled & within_archive(table, source))
+    if len(positions) == 0:
         raise NoScenesError(
             f"no labelled parcel lies within archive {source.name}: "
-            f"{where_they_are(table[labelled], source)}. Look at the parcels' CRS and "
+            f"{where_they_are(table[labelled], source)}. Check the parcels' CRS and "
             "coordinates, or choose another archive."
         )
-    return found
+    return positions
 
 
 def _loaded(samples: xr.DataTree, progress: bool, scheduler: Scheduler | None) -> xr.DataTree:

@@ -1,4 +1,4 @@
-"""The demo in one picture."""
+"""The picture of the demo."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Seasons", "Story", "draw_demo", "read_photo", "read_seasons"]
 
-#: Crops whose seasons differ most, as far as they are there; more lines hide each other.
+#: The crops with the most different seasons; more lines would hide each other.
 _SHOWN: Final = (
     "winter wheat", "winter rapeseed", "maize", "sugar beet", "potato", "permanent grass",
 )  # fmt: skip
 _PIXELS: Final = 12
-_SEEN: Final = 0.3
+#: A dekad is drawn if at least this share of the parcels has a value.
+_MIN_SHARE: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seasons:
     """NDVI of parcels on the dates of Sentinel-2.
 
-    ``time (time)``; ``ndvi (parcel, time)``, NaN where hidden; ``crop (parcel)`` names;
+    ``time (time)``; ``ndvi (parcel, time)``, NaN under cloud; ``crop (parcel)`` names;
     ``hidden (time)`` share of the parcels' pixels under cloud or shadow.
     """
 
@@ -51,11 +52,11 @@ class Seasons:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
-    """What the picture shows.
+    """Contents of the picture.
 
-    ``photo (y, x, 3)`` from 0 to 1; ``truth``, ``mapped``, ``unseen (y, x)`` uint8 class
-    index, 255 = none: crops that grow, the map, and crops of held-out parcels;
-    ``confidence (y, x)``.
+    ``photo (y, x, 3)`` is from 0 to 1. ``truth`` (the crops that grow), ``mapped`` (the map) and
+    ``unseen`` (the crops of held-out parcels) are class indices (y, x) uint8, 255 = none.
+    ``confidence`` is (y, x).
     """
 
     seasons: Seasons
@@ -70,25 +71,25 @@ class Story:
 def read_seasons(
     parcels: gpd.GeoDataFrame, crop: pd.Series[str], year: int, archive: Path
 ) -> Seasons:
-    """Read a few pixels of each parcel; pixels are read here."""
+    """Read the NDVI of a few pixels of each parcel; reads the archive's files."""
     cube = open_season(parcels, year, archive=archive, modalities=("sentinel2",))
     samples = sample_pixel_sets(cube, parcels, n_pixels=_PIXELS)["sentinel2"].to_dataset()
     samples = samples.sel(band=["B04", "B08"]).compute()
     red, infrared = (samples["reflectance"].sel(band=b).to_numpy() for b in ("B04", "B08"))
     valid = samples["valid"].to_numpy()  # (parcel, time, pixel)
-    seen = np.where(valid, (infrared - red) / (infrared + red), 0).sum(axis=2)
+    total = np.where(valid, (infrared - red) / (infrared + red), 0).sum(axis=2)
     n = valid.sum(axis=2)
-    there = np.any(valid, axis=1)  # padding is no cloud
+    real = np.any(valid, axis=1)  # padding is never valid, and does not count as cloud
     return Seasons(
         time=samples["time"].to_numpy(),
-        ndvi=np.where(n > 0, seen / np.maximum(n, 1), np.nan).astype(np.float32),
+        ndvi=np.where(n > 0, total / np.maximum(n, 1), np.nan).astype(np.float32),
         crop=crop.to_numpy(dtype=object),
-        hidden=1 - n.sum(axis=0) / max(int(there.sum()), 1),
+        hidden=1 - n.sum(axis=0) / max(int(real.sum()), 1),
     )
 
 
 def read_photo(archive: Path, bounds: tuple[float, float, float, float]) -> NDArray[np.float32]:
-    """Natural colours of the clearest image of May to July, within bounds of its CRS."""
+    """Natural colours of the clearest image of May to July, within bounds in its CRS."""
     items = [json.loads(path.read_text()) for path in archive.glob("sentinel-2-l2a/*/*.json")]
     summer = [i for i in items if 5 <= int(i["properties"]["datetime"][5:7]) <= 7]
     best = min(summer, key=lambda i: (i["properties"]["eo:cloud_cover"], i["id"]))
@@ -104,7 +105,7 @@ def read_photo(archive: Path, bounds: tuple[float, float, float, float]) -> NDAr
 
 
 def draw_demo(path: Path, story: Story) -> None:
-    """Draw seasons and clouds, the land, its crops, the map, its confidence, its mistakes."""
+    """Draw the seasons, an image, the true crops, the map, its confidence and its errors."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -118,7 +119,7 @@ def draw_demo(path: Path, story: Story) -> None:
     draw_map(panels[1], story.truth, story.nomenclature)
     panels[1].set_title("The truth: what grows", loc="left")
     draw_map(panels[2], story.mapped, story.nomenclature)
-    # Woods and villages have no class; what the map says there is paler.
+    # Woods and villages have no class, so the map is drawn paler there.
     pale = np.zeros((*story.truth.shape, 4), dtype=np.float32)
     pale[story.truth == NODATA] = (1, 1, 1, 0.65)
     panels[2].imshow(pale, interpolation="nearest")
@@ -153,9 +154,9 @@ def _draw_seasons(axes: Axes, story: Story) -> None:
     )  # fmt: skip
     for crop in known:
         mine = pd.DataFrame(seasons.ndvi[seasons.crop == crop].T, index=seasons.time)
-        # A dekad in which few parcels were seen says nothing of the crop.
+        # A dekad with values of few parcels does not represent the crop.
         dekads = mine.resample("10D").median()
-        dekads[dekads.notna().mean(axis=1) < _SEEN] = np.nan
+        dekads[dekads.notna().mean(axis=1) < _MIN_SHARE] = np.nan
         middle = dekads.index.to_numpy() + np.timedelta64(5, "D")
         spread = dekads.quantile([0.25, 0.5, 0.75], axis=1).T.interpolate(limit_area="inside")
         colour = _colour(story, crop)

@@ -1,4 +1,4 @@
-"""The stages in their order: classify, classify_parcels."""
+"""`classify` and `classify_parcels`: all stages from an archive to a map or a table."""
 
 from __future__ import annotations
 
@@ -61,8 +61,7 @@ def classify(
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
-    Searches the archive and builds a graph. Pixels are read by ``.compute()`` or
-    `write_map`.
+    Searches the archive and builds a graph. ``.compute()`` or `write_map` read the pixels.
 
     Parameters
     ----------
@@ -72,36 +71,36 @@ def classify(
     year : int
         Harvest year.
     archive : str, Path or Archive
-        Where the images are; see `open_archive`.
+        Archive of the images; see `open_archive`.
     model : CropModel or path
-        What to classify with; see `train`.
+        The model that classifies; see `train`.
     season : Season, optional
-        Other dates than those of the harvest year that the model was trained on.
+        Season to use instead of the model's own season window in the harvest year.
     resolution : float, optional
-        Pixel size in metres; by default that of the model's training, or 10. Another one is
-        refused where the model knows its own.
+        Pixel size in metres; by default that of the model's training, or 10 if the model does not
+        state it. If it does, another resolution is refused.
     crs : str or int, optional
         A projected CRS in metres, or its EPSG code; by default the UTM zone of the area's centre.
     chunks : int, optional
         Chunk side in pixels; by default as large as ``memory`` allows.
     memory : float, default 2e9
-        Bytes that a thread may hold; see `open_season`.
+        Bytes per thread; see `open_season`.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a graphics card where the worker has one.
+        ``"cpu"`` or ``"cuda"``; by default a graphics card if the worker has one.
     clouds : {"scl", "probability"}, callable or CloudMask, optional
-        What masks clouds, see `open_season`; by default as in training. A model that was trained
-        under a function of yours needs it here again.
+        The cloud mask, see `open_season`; by default that of training. If the model was trained
+        with your own function, pass it again.
     weather : str, Path or Archive, optional
-        Where the weather is, if not in the archive, for a network that takes it; see `search`.
+        Archive of the weather, if it is not in ``archive`` and the model needs it; see `search`.
     allow_gaps : bool, default False
-        Go on where the archive covers less of the season than the model's training did: it
-        begins later, ends earlier, pauses longer or has fewer dates of a sensor.
+        Accept an archive that covers less of the season than the training data: it starts later,
+        ends earlier, has a longer gap or fewer dates of a sensor.
 
     Returns
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
-        model asks for, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
+        model needs, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
         x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16.
 
     Raises
@@ -109,9 +108,9 @@ def classify(
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
-        No model, or one made for other data, or too little of the season is covered.
+        There is no model, the data does not fit it, or covers too little of the season.
     ReadError
-        When computed: a file cannot be read; the message names the item and the asset.
+        During computation, a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
     request = request_for(
@@ -155,29 +154,30 @@ def classify_parcels(
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
     scheduler : {"threads", "synchronous"}, optional
-        Compute in this process, in several threads or in one; by default where Dask would, which
-        inside a task of a cluster is the cluster.
+        Compute in this process, with several threads or with one. By default Dask's own choice,
+        which is the cluster inside a task of a cluster.
 
     Returns
     -------
     geopandas.GeoDataFrame
-        Every parcel that was given, in order, with its columns and: ``crop:code``,
+        All parcels in the same order, with their columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
         ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
         ``first_date:SENSOR``, ``last_date:SENSOR``, ``longest_gap:SENSOR`` of these dates;
-        ``status``, which is "predicted" or says what was missing; ``part``, which is "train"
-        where the model learnt from the parcel, "held out" where it was scored on it, "unseen",
-        or "unknown" where the model does not say which parcels it saw. A parcel without
-        geometry (or with infinite coordinates), outside the archive, never seen, or seen on
-        fewer dates than the model asks for has no prediction: None and NaN. So it is also
-        where that holds for all of them, and where there are none.
+        ``status``, which is "predicted" or says what was missing; ``part``, which is "train" if
+        the model was trained on the parcel, "held out" if it was scored on it, "unseen", or
+        "unknown" if the model has no record of its parcels. A parcel has no prediction (None and
+        NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
+        valid dates than the model needs. A table of only such parcels, or an empty one, is
+        returned without an error.
 
     Raises
     ------
     ParcelError
-        No CRS, no ids, or duplicated ids; or parcels lie so far apart that no cube spans them.
+        The CRS or the ids are missing, ids are duplicated, or parcels lie too far apart for one
+        cube.
     NoScenesError
-        Parcels lie within the archive's extent, and it has no image of them in the season.
+        Parcels lie within the archive's extent, but it has no image of them in the season.
     ModelFormatError, ModelMismatchError, ReadError
         As for `classify`.
     """
@@ -202,20 +202,21 @@ def classify_parcels(
     area = parse_aoi(places[within])
     request = replace(request, season=season_of_model(year, season, crop_model, area))
     cube = request.open(area)
-    crop_model.check(cube, allow_gaps=allow_gaps)  # before geometries are looked at
-    # Where coordinates are mistaken there may be more pixels than memory holds.
+    crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
+    # A parcel outside the archive may have wrong coordinates, and more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
-    # Classified block by block: sets in the table's own order would all be in memory.
+    # In reading order, blocks are classified one by one; in the table's order, all pixel sets
+    # would be in memory at the same time.
     order = reading_order(cube, places)
     samples = sample_pixel_sets(cube, places.iloc[order], n_pixels=crop_model.n_pixels)
     found = classify_pixel_sets(samples, crop_model, allow_gaps=allow_gaps, device=device)
     (found,) = compute(
         found, description="Classifying parcels", progress=progress, scheduler=scheduler
     )
-    back = np.argsort(order)
+    table_order = np.argsort(order)
     return parcel_table(
         table,
-        found.isel(parcel=back),
+        found.isel(parcel=table_order),
         crop_model,
         within=within,
         part=parts_known(crop_model, places),

@@ -1,4 +1,4 @@
-"""Fitting a model and scoring it beside a random forest, from the same parcels."""
+"""Train a model and a random forest on the same parcels, and score both."""
 
 from __future__ import annotations
 
@@ -41,34 +41,34 @@ def fit_and_score(
     thin: bool = False,
     groups: NDArray[np.object_] | None = None,
 ) -> CropModel:
-    """Fit a model to the training parcels and score it on these and on those held out.
+    """Fit a model to the training parcels, and score it on training and held-out parcels.
 
     Parameters
     ----------
     samples : xarray.DataTree
         Pixel sets of all parcels, in memory.
     labels : sequence of str or None
-        A label a parcel.
+        One label per parcel.
     part : numpy.ndarray
-        (parcel,) "train", "held out" or anything else, which is neither learnt from nor scored.
+        (parcel,) "train" or "held out"; parcels with another value are not used.
     nomenclature, config, seed, device, checkpoint, progress
         As for `cubecrop.fit`.
     thin : bool, default False
-        Whether the sets, of `sample_pixel_sets`, hold more pixels than classification draws, so
-        that scores are of as many as it does.
+        Whether the pixel sets have more pixels than classification draws. Scores are then
+        computed with as many pixels as classification draws.
     groups : numpy.ndarray, optional
-        (parcel,) names; parcels of one group are alike, which makes the scores' intervals wider.
+        (parcel,) names; parcels of a group are similar, so the scores' intervals become wider.
 
     Returns
     -------
     CropModel
-        With scores on "train", "held out" and, from a random forest that was grown on the
-        same training parcels, `BASELINE`; and with who was held out in its record.
+        With scores on "train" and "held out" parcels, and with those of a random forest on the
+        same parcels under `BASELINE`. Its record counts the held-out parcels by class.
     """
-    learned = np.flatnonzero(part == "train")
+    training = np.flatnonzero(part == "train")
     model = fit(
-        samples.isel(parcel=learned),
-        [labels[i] for i in learned.tolist()],
+        samples.isel(parcel=training),
+        [labels[i] for i in training.tolist()],
         nomenclature=nomenclature,
         config=config,
         seed=seed,
@@ -76,8 +76,8 @@ def fit_and_score(
         checkpoint=checkpoint,
         progress=progress,
     )
-    shown = fewer_pixels(samples, model.n_pixels) if thin else samples
-    return _scored(model, shown, labels, part, seed=seed, device=device, groups=groups)
+    drawn = fewer_pixels(samples, model.n_pixels) if thin else samples
+    return _scored(model, drawn, labels, part, seed=seed, device=device, groups=groups)
 
 
 def _scored(
@@ -90,35 +90,38 @@ def _scored(
     device: str | None,
     groups: NDArray[np.object_] | None,
 ) -> CropModel:
-    """The model with its scores, and with who was held out in its record."""
+    """The model with its scores, and with the counts of held-out parcels in its record."""
     names = model.nomenclature.names
     index = np.array([model.nomenclature.index(text) for text in truth])
-    guess = decide(model.predict_proba(samples, device=device).to_numpy())
+    predicted = decide(model.predict_proba(samples, device=device).to_numpy())
 
-    def of(mine: NDArray[np.int64]) -> list[object] | None:
-        return None if groups is None else groups[mine].tolist()
+    def groups_of(members: NDArray[np.int64]) -> list[object] | None:
+        return None if groups is None else groups[members].tolist()
 
-    learned, unseen = np.flatnonzero(part == "train"), np.flatnonzero(part == "held out")
-    found = {
-        name: part_scores(index[mine], guess[mine], names, groups=of(mine))
-        for name, mine in (("train", learned), ("held out", unseen))
-        if len(mine)
+    training, held_out = np.flatnonzero(part == "train"), np.flatnonzero(part == "held out")
+    results = {
+        name: part_scores(index[members], predicted[members], names, groups=groups_of(members))
+        for name, members in (("train", training), ("held out", held_out))
+        if len(members)
     }
-    if len(unseen):
+    if len(held_out):
         forest = fit_forest(
-            samples.isel(parcel=learned),
-            [truth[i] for i in learned.tolist()],
+            samples.isel(parcel=training),
+            [truth[i] for i in training.tolist()],
             nomenclature=model.nomenclature,
             seed=seed,
         )
-        baseline = decide(forest.predict_proba(samples.isel(parcel=unseen)).to_numpy())
-        lead = accuracy_difference(index[unseen], guess[unseen], baseline, groups=of(unseen))
-        row = part_scores(index[unseen], baseline, names, groups=of(unseen))
-        found[BASELINE] = {**row, "difference": difference(*lead)}
-    held = np.bincount(index[unseen], minlength=len(names)).tolist()
+        baseline = decide(forest.predict_proba(samples.isel(parcel=held_out)).to_numpy())
+        own_groups = groups_of(held_out)
+        lead = accuracy_difference(
+            index[held_out], predicted[held_out], baseline, groups=own_groups
+        )
+        row = part_scores(index[held_out], baseline, names, groups=own_groups)
+        results[BASELINE] = {**row, "difference": difference(*lead)}
+    counts = np.bincount(index[held_out], minlength=len(names)).tolist()
     record = replace(
         model.training,
-        held_out=dict(zip(names, held, strict=True)),
-        never_held_out=tuple(name for name, n in zip(names, held, strict=True) if n == 0),
+        held_out=dict(zip(names, counts, strict=True)),
+        never_held_out=tuple(name for name, n in zip(names, counts, strict=True) if n == 0),
     )
-    return replace(model, scores=found, training=record)
+    return replace(model, scores=results, training=record)

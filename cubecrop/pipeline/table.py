@@ -1,4 +1,4 @@
-"""Training on a table of samples that people already have, with no archive behind it."""
+"""`train_table`: train on an existing table of samples, without an archive."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ def train_table(
     table : path
         A Parquet file in one of WorldCereal's forms (see
         `cubecrop.sample.read_worldcereal`), or a folder with ``DATA`` and ``META`` (see
-        `cubecrop.sample.read_pixel_set_folder`, whose own options are for other channels).
+        `cubecrop.sample.read_pixel_set_folder`, which has options for other channels).
     label : str
         Column, or nomenclature of the folder, that holds the crop.
     held_out : float, default 0.3
-        Share of the parcels of each class that is kept from training and only scored; whole
-        groups (``location_id``) where the table has them.
+        Share of the parcels of each class that is held out from training and only scored. If the
+        table has groups (``location_id``), whole groups are held out.
     nomenclature, config, seed, device, checkpoint, progress
         As for `cubecrop.train`.
 
     Returns
     -------
     CropModel
-        With scores as of `cubecrop.train`.
+        With the same scores as from `cubecrop.train`.
 
     Raises
     ------
     LabelError
-        The label is not there, or holds fewer than two classes, or labels that the
-        nomenclature lacks.
+        The label is missing, has fewer than two classes, or has labels that the nomenclature
+        lacks.
     ReadError, SchemaError, ParcelError
-        The table is damaged or of another form.
+        The table is damaged or has another form.
     """
     check_share("held_out", held_out, error=LabelError)
     check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
@@ -70,7 +70,7 @@ def train_table(
     if not isinstance(table, str | Path):
         raise ReadError(
             f"table is {brief(table)}, expected the path of a Parquet file or of a folder with "
-            "DATA and META. Pixel sets in memory are for `cubecrop.fit`."
+            "DATA and META. For pixel sets in memory, use `cubecrop.fit`."
         )
     samples = _read(Path(table), label)
     truth = [label_text(value) for value in samples["label"].to_numpy()]
@@ -79,17 +79,15 @@ def train_table(
         truth = listed.names_of(truth)
     classes = listed.only(truth) if listed else Nomenclature.from_labels(truth, name=label)
     if len(classes) < 2:
-        raise LabelError(
-            f"{label!r} holds the classes {classes.names}, expected two or more to tell apart."
-        )
+        raise LabelError(f"{label!r} holds the classes {classes.names}, expected two or more.")
     index = np.array([classes.index(text) for text in truth])
     groups = samples["group" if "group" in samples.coords else "parcel"].to_numpy()
     labelled = np.flatnonzero(index != NODATA)
-    held = split_groups(
+    held_out_mask = split_groups(
         index[labelled], groups[labelled].tolist(), held_out, salt="split", seed=seed
     )
     part = np.full(len(index), "unlabelled", dtype=object)
-    part[labelled] = np.where(held, "held out", "train")
+    part[labelled] = np.where(held_out_mask, "held out", "train")
     return fit_and_score(
         samples,
         truth,

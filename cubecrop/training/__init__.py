@@ -1,4 +1,4 @@
-"""Training networks on pixel sets, and the random forest that they are judged beside."""
+"""Training of networks on pixel sets, and of the random forest that is their baseline."""
 
 from __future__ import annotations
 

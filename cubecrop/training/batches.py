@@ -1,4 +1,4 @@
-"""Batches of pixel sets: drawn anew each epoch, augmented, the same for a seed."""
+"""Batches of pixel sets: drawn again in each epoch, augmented, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 __all__ = ["batches", "n_batches"]
 
-#: Sizes of small sets; a map's pixels are sets of one.
+#: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
 
 
 def n_batches(sets: Sequence[TrainingSet], config: TrainConfig) -> int:
-    """Steps of an epoch."""
-    return sum(-(-len(one.labels) // config.batch_size) for one in sets)
+    """Number of steps in an epoch."""
+    return sum(-(-len(part.labels) // config.batch_size) for part in sets)
 
 
 def batches(
@@ -38,38 +38,40 @@ def batches(
     seed: int,
     epoch: int,
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """One epoch's batches, in random order, each of one training set.
+    """One epoch's batches in random order; each comes from one training set.
 
-    Which pixels are drawn depends on (seed, epoch, parcel id); the rest on (seed, epoch).
+    The drawn pixels depend on (seed, epoch, parcel id), all else on (seed, epoch).
     """
     rng = np.random.default_rng([seed, epoch])
     order = []
-    for number, one in enumerate(sets):
-        shuffled = rng.permutation(len(one.labels))
+    for number, part in enumerate(sets):
+        shuffled = rng.permutation(len(part.labels))
         starts = range(0, len(shuffled), config.batch_size)
         order += [(number, shuffled[start : start + config.batch_size]) for start in starts]
     for index in rng.permutation(len(order)):
         number, members = order[index]
-        one = sets[number]
+        part = sets[number]
         # Tables of single pixels need no padding to the size of a parcel's set.
-        size = min(config.n_pixels, max(1, int(one.drawn[members].max())))
+        size = min(config.n_pixels, max(1, int(part.drawn[members].max())))
         if rng.random() < config.small_sets:
             size = min(size, int(rng.choice(_SMALL)))
-        hashes = hash_ids([one.ids[i] for i in members], seed, epoch)
-        pixels = draw_positions(one.drawn[members], hashes, size)  # (member, size)
-        # One shift for all sensors: it is the season that comes early, not a satellite.
+        hashes = hash_ids([part.ids[i] for i in members], seed, epoch)
+        pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
+        # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
         series = {
             name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
-            for name, arrays in one.arrays.series.items()
+            for name, arrays in part.arrays.series.items()
         }
         if config.network.fusion in {"early", "mid"}:
-            # Late and decision fusion learn to lack a sensor from all parcels, see `Outputs`.
+            # Late and decision fusion predict every parcel without each sensor, see `Outputs`.
             series = _drop_sensors(series, config, rng)
         batch = Batch(
-            series, _features(one.arrays.geometry, members), _features(one.arrays.terrain, members)
+            series,
+            _features(part.arrays.geometry, members),
+            _features(part.arrays.terrain, members),
         )
-        yield batch, torch.from_numpy(one.labels[members])
+        yield batch, torch.from_numpy(part.labels[members])
 
 
 def _features(features: NDArray[np.float32] | None, members: NDArray[np.int64]) -> Tensor | None:
@@ -90,17 +92,18 @@ def _draw(
     if name == WEATHER:
         pixels = np.zeros((n, 1), dtype=np.int64)  # a set of one
     dropped = rng.random((n, n_dates)) < config.date_dropout.get(name, 0.0)
-    # Places of the drawn pixels, (batch, time, pixel), among all that are stored.
+    # Flat indices of the drawn pixels, (batch, time, pixel), among the stored ones.
     row = members[:, None] * n_dates + np.arange(n_dates)
     place = row[:, :, None] * arrays.valid.shape[2] + pixels[:, None, :]
     valid = arrays.valid.ravel()[place] & (pixels >= 0)[:, None, :]
     kept = valid & ~dropped[:, :, None]
-    # A parcel keeps a date where it has one: whole sensors are dropped on purpose only.
-    bare = valid.any(axis=(1, 2)) & ~kept.any(axis=(1, 2))
-    kept[bare] = valid[bare]
-    # What is masked is neither read nor given noise.
+    # If all dates of a parcel were dropped, it keeps them all: only `_drop_sensors` may remove a
+    # whole sensor.
+    emptied = valid.any(axis=(1, 2)) & ~kept.any(axis=(1, 2))
+    kept[emptied] = valid[emptied]
+    # Masked pixels are neither read nor given noise.
     values = arrays.values.reshape(-1, arrays.values.shape[-1])[place[kept]]  # (pixel, band)
-    # torch's generator takes a third of the time of numpy's.
+    # Torch draws normal numbers in a third of NumPy's time.
     noise = torch.empty(values.shape).normal_(generator=_generator(rng))
     scale = torch.from_numpy(np.float32(config.jitter) * deviation)
     torch.from_numpy(values).addcmul_(noise, scale)
@@ -110,20 +113,20 @@ def _draw(
         values += (offset * np.float32(config.offset) * deviation)[member]
     days = torch.from_numpy((arrays.days + shift).astype(np.float32))
     if not config.shift_days:
-        days = days[:1].expand(n, -1)  # shared, which a stride of 0 says
+        days = days[:1].expand(n, -1)  # a stride of 0 marks days that all members share
     thermal = None if arrays.thermal is None else torch.from_numpy(arrays.thermal[members])
     return Series(torch.from_numpy(values), torch.from_numpy(kept), days, thermal)
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:
-    """A generator of torch's, seeded by one of numpy's."""
+    """A torch generator, seeded by a NumPy generator."""
     return torch.Generator().manual_seed(int(rng.integers(2**63)))
 
 
 def _drop_sensors(
     batch: dict[str, Series], config: TrainConfig, rng: np.random.Generator
 ) -> dict[str, Series]:
-    """Drop each sensor that may be missing from a share of members, never the last one."""
+    """Drop each sensor that may be missing from a share of members, but never the last sensor."""
     names = [name for name in batch if name in config.may_be_missing]
     for name in [names[i] for i in rng.permutation(len(names))]:
         series = batch[name]
@@ -131,6 +134,6 @@ def _drop_sensors(
         if not rest:
             continue
         others = torch.stack(rest).any(dim=0)
-        away = torch.from_numpy(rng.random(len(series.valid)) < config.sensor_dropout) & others
-        batch[name] = series.keep(~away)
+        drop = torch.from_numpy(rng.random(len(series.valid)) < config.sensor_dropout) & others
+        batch[name] = series.keep(~drop)
     return batch

@@ -1,6 +1,6 @@
-"""A training's folder: its state after each epoch, and its metrics as a table.
+"""Folder of a training: its state after each epoch, and its metrics as a table.
 
-A training that was killed reads its state back and goes on as if nothing had happened.
+An interrupted training reads its state from there and continues with the same results.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ class Checkpoint:
     Parameters
     ----------
     folder : path
-        Made where it is missing. One that holds another training is refused.
+        Is created if missing. A folder with another training is refused.
     origin : mapping of str to str
-        What makes a training what it is (samples, settings, seed …): a training goes on only
-        from a state whose origin is the same.
+        All that determines a training (samples, settings, seed …). A training continues only
+        from a state with the same origin.
 
     Raises
     ------
     OutputError
-        The folder cannot be written, or holds the state of another training or none at all.
+        The folder cannot be written, or its state is unreadable or of another training.
     """
 
     def __init__(self, folder: str | Path, origin: Mapping[str, str]) -> None:
@@ -52,13 +52,13 @@ class Checkpoint:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OutputError(
-                f"{self.folder} cannot be made: {error}. Name another folder as checkpoint."
+                f"{self.folder} cannot be created: {error}. Pass another folder as `checkpoint`."
             ) from error
         for name in (STATE, METRICS):
             remove_leftovers(self.folder / name)
 
     def load(self) -> dict[str, Any] | None:
-        """The state after the last whole epoch, None before the first. Executes nothing."""
+        """The state after the last complete epoch, or None. Executes no code from the file."""
         path = self.folder / STATE
         if not path.exists():
             return None
@@ -71,20 +71,20 @@ class Checkpoint:
         ) as error:  # fmt: skip
             raise OutputError(
                 f"{path} is not the state of a training ({type(error).__name__}). Remove it to "
-                "start anew."
+                "start again."
             ) from error
         differing = sorted(
             key for key in origin.keys() | self.origin if origin.get(key) != self.origin.get(key)
         )
         if differing:
             raise OutputError(
-                f"{self.folder} holds a training that differs in {', '.join(differing)}. Go on "
-                "with the same, or name another folder as checkpoint."
+                f"{self.folder} holds a training that differs in {', '.join(differing)}. Use the "
+                "same, or pass another folder as `checkpoint`."
             )
         return state
 
     def save(self, state: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
-        """Replace the state and the metrics, each whole or not at all."""
+        """Replace the state and the metrics; each file is replaced atomically."""
         buffer = io.BytesIO()
         torch.save({**state, "origin": self.origin}, buffer)
         _replace(self.folder / METRICS, metrics_table(rows).encode())
@@ -92,7 +92,7 @@ class Checkpoint:
 
 
 def metrics_table(rows: Sequence[Mapping[str, float]]) -> str:
-    """Metrics of each epoch as CSV; a value that is not known is an empty cell."""
+    """Metrics of each epoch as CSV; NaN becomes an empty cell."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else ["epoch"], lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""How a network is trained."""
+"""Settings of a training."""
 
 from __future__ import annotations
 
@@ -28,68 +28,70 @@ _NOT_NEGATIVE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
-    """Settings of a training; the defaults suit some tens to some thousands of parcels.
+    """Settings of a training; the defaults suit tens to thousands of parcels.
 
     Parameters
     ----------
     network : NetworkOptions
-        What is trained: fusion, temporal encoder, time encoding, inputs and sizes.
+        The network to train: fusion, temporal encoder, time encoding, inputs and sizes.
     epochs : int, optional
-        Passes over the parcels; by default 40, and more where that makes under 240 steps.
+        Passes over the parcels; by default 40, or as many as make 240 steps.
     batch_size : int
-        Parcels a step.
+        Parcels per step.
     learning_rate : float
         Highest rate of a cosine schedule with warm-up.
     warm_up : float
         Share of the steps over which the rate rises to its highest.
     weight_decay : float
-        Of AdamW.
+        Weight decay of AdamW.
     clip_norm : float
-        Longest gradient.
+        Largest norm of the gradient; larger gradients are scaled down.
     focal : float
-        Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002): parcels that are
-        right and sure weigh less. 0 is the cross-entropy.
+        Exponent of the focal loss (Lin et al. 2017, arXiv:1708.02002), which gives less weight to
+        parcels that are predicted correctly with high confidence. 0 is the cross-entropy.
     label_smoothing : float
         Share of the target spread over all classes.
     class_balance : float
-        Weight of a class is its frequency to the power of minus this: 0 is none, 1 full.
+        The weight of a class is its frequency to the power of minus this number: 0 leaves
+        classes unbalanced, 1 gives all classes the same total weight.
     auxiliary : float
-        Weight of the mean loss of the series' own classifiers, where the network has them
+        Weight of the mean loss of the series' own classifiers, if the network has them
         (`NetworkOptions.auxiliary`).
     n_pixels : int
-        Pixels of a parcel in a step, and at prediction.
+        Pixels per parcel in a step, and at prediction.
     small_sets : float
-        Share of steps whose sets hold 1 to 16 pixels, so that single pixels can be mapped.
+        Share of steps with sets of 1 to 16 pixels, so that the model can also map single pixels.
     date_dropout : mapping
-        Share of dates dropped at random, by sensor.
+        Share of dates that are dropped at random, by sensor.
     jitter : float
         Noise added to each pixel, in standard deviations of the band.
     offset : float
-        Noise added to a band of a parcel on all its dates alike, in standard deviations:
-        soils, atmospheres and incidence angles differ between regions.
+        Noise added to a band of a parcel, the same on all dates, in standard deviations: soils,
+        atmospheres and incidence angles differ between regions.
     shift_days : float
-        A parcel's dates are all moved by up to this many days, earlier or later: seasons
-        differ between regions and years.
+        All dates of a parcel are moved by the same random number of days, up to this many earlier
+        or later: seasons differ between regions and years.
     may_be_missing : tuple of str
-        Sensors that the model promises to do without.
+        Sensors that may be absent at prediction.
     sensor_dropout : float
-        Share of the loss on parcels that lack a sensor. Late and decision fusion decide every
-        parcel of a step with all sensors and without each, whether it may be missing or not:
-        no sensor can leave its part to another, whose signs may not hold elsewhere. In early
-        and mid fusion, each that may be missing is dropped whole from this share of parcels.
+        Share of the loss on parcels without a sensor. Late and decision fusion predict every
+        parcel of a step with all sensors, and without each of them, also those that may not be
+        missing: each sensor must learn the crops by itself, since another sensor's signal may not
+        hold in other regions. Early and mid fusion drop each sensor that may be missing from this
+        share of parcels.
     validation : float, optional
-        Share of the training parcels by which the best epoch is chosen and the model
-        calibrated; see `cubecrop.training.validation`. By default 0.15 of 2,000 parcels or more,
-        else 0: then the last epoch is taken, and the model has no crop sets.
+        Share of the training parcels that choose the best epoch and calibrate the model's
+        probabilities; see `cubecrop.training.validation`. By default 0.15 with 2,000 parcels or
+        more, else 0. With 0 the last epoch is taken, and the model has no crop sets.
     patience : int, optional
-        Stop after so many epochs without a better validation score; by default never.
+        Stop after this many epochs without a better validation score; by default never.
     alpha : float
-        Share of parcels whose crop may lie outside their crop set.
+        Share of parcels whose crop may be missing from their crop set.
     precision : {"float32", "bfloat16"}
-        Of the network's arithmetic; ``"bfloat16"`` is mixed precision, for graphics cards.
+        Precision of the network; ``"bfloat16"`` is mixed precision, for graphics cards.
     compile : bool
-        Compile the network with `torch.compile`, which needs a C++ compiler and some time before
-        the first step; it pays on a graphics card.
+        Compile the network with `torch.compile`, which makes training on a graphics card faster.
+        It needs a C++ compiler and some time before the first step.
     """
 
     network: NetworkOptions = field(default_factory=NetworkOptions)
@@ -106,8 +108,8 @@ class TrainConfig:
     n_pixels: int = 64
     small_sets: float = 0.8
     date_dropout: Mapping[str, float] = field(
-        # Optical as in Garnot et al. 2022, arXiv:2112.07558. Radar sees every pass, so more
-        # of its dates can go; that also makes a step cheaper.
+        # Optical as in Garnot et al. 2022, arXiv:2112.07558. Radar has an image of every pass, so
+        # more of its dates can be dropped, which also makes a step faster.
         default_factory=lambda: {"sentinel2": 0.4, "sentinel1": 0.5}
     )
     jitter: float = 0.05
@@ -127,9 +129,9 @@ class TrainConfig:
                 f"network is {brief(self.network)}, expected NetworkOptions, as in "
                 "`TrainConfig(network=NetworkOptions(fusion='late'))`."
             )
-        for name, least in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("n_pixels", 1)):
+        for name, minimum in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("n_pixels", 1)):
             if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
-                check_whole(name, value, minimum=least, error=LabelError)
+                check_whole(name, value, minimum=minimum, error=LabelError)
         self._check_numbers()
         missing = check_names(
             "may_be_missing", self.may_be_missing, tuple(SERIES), empty=True, error=LabelError
@@ -139,9 +141,9 @@ class TrainConfig:
             raise LabelError(f"compile is {brief(self.compile)}, expected True or False.")
         if bool(self.auxiliary) != self.network.auxiliary:
             raise LabelError(
-                f"auxiliary is {self.auxiliary} and network.auxiliary {self.network.auxiliary}; "
-                "the series' own classifiers need a weight, and the weight needs them. Give "
-                "both, `auxiliary=0.5, network=NetworkOptions(auxiliary=True)`, or neither."
+                f"auxiliary is {self.auxiliary} and network.auxiliary is "
+                f"{self.network.auxiliary}, expected both or neither. Pass both, `auxiliary=0.5, "
+                "network=NetworkOptions(auxiliary=True)`, or leave both out."
             )
         if self.precision not in get_args(Precision):
             raise LabelError(
@@ -149,7 +151,7 @@ class TrainConfig:
             )
 
     def _check_numbers(self) -> None:
-        """Raise unless shares are shares, and other numbers within their ranges."""
+        """Raise unless shares and other numbers are within their ranges."""
         dropped: object = self.date_dropout
         known = [*SERIES, WEATHER]
         if not isinstance(dropped, Mapping) or not set(dropped) <= set(known):
@@ -174,7 +176,7 @@ class TrainConfig:
 
 
 def as_config(config: object) -> TrainConfig:
-    """A config as it is, the default one for None; raises where it is of another kind."""
+    """Return the config, or the default for None; raise if it is not a TrainConfig."""
     if config is None:
         return TrainConfig()
     if not isinstance(config, TrainConfig):

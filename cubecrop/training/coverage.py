@@ -1,4 +1,4 @@
-"""What of the season training saw, so that a model can ask for as much."""
+"""The season's coverage in the training data, which a model then requires of other data."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["coverage_of"]
 
-#: Percentile of the training parcels' numbers of clear dates that a model remembers.
+#: A model records this percentile of the training parcels' numbers of clear dates.
 _RARE = 1
 
 
 def coverage_of(
     trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet], sensors: Sequence[str]
 ) -> dict[str, Coverage]:
-    """Coverage of each sensor, of several samples the least demanding.
+    """Coverage of each sensor; with several samples, the least demanding one.
 
     Parameters
     ----------
@@ -38,16 +38,16 @@ def coverage_of(
     sensors : sequence of str
         Which sensors.
     """
-    found = {}
+    by_sensor = {}
     for name in sensors:
-        every = [
-            one
+        coverages = [
+            coverage
             for tree, part in zip(trees, sets, strict=True)
-            if name in part.arrays.series and (one := _coverage(tree, part, name)) is not None
+            if name in part.arrays.series and (coverage := _coverage(tree, part, name)) is not None
         ]
-        if every:
-            found[name] = least_demanding(every)
-    return found
+        if coverages:
+            by_sensor[name] = least_demanding(coverages)
+    return by_sensor
 
 
 def _coverage(tree: xr.DataTree, part: TrainingSet, name: str) -> Coverage | None:
@@ -57,13 +57,13 @@ def _coverage(tree: xr.DataTree, part: TrainingSet, name: str) -> Coverage | Non
         return None
     clear = int(np.percentile(counts[counts > 0], _RARE, method="lower"))
     days = acquired_days(tree.children[name], season_of(tree))
-    found = Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
-    if found is None:
+    coverage = Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
+    if coverage is None:
         return None
-    seen = series.dated[counts > 0]
-    pauses = longest_pause(seen, series.days, found.first, found.last)
+    dated = series.dated[counts > 0]
+    pauses = longest_pause(dated, series.days, coverage.first, coverage.last)
     pause = int(np.percentile(pauses, 100 - _RARE, method="higher"))
-    return replace(found, clear_pause=pause)
+    return replace(coverage, clear_pause=pause)
 
 
 def _valid_days(series: SensorArrays) -> np.ndarray:

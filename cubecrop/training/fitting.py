@@ -1,4 +1,4 @@
-"""Fitting a network to pixel sets."""
+"""`fit`: train a network on pixel sets."""
 
 from __future__ import annotations
 
@@ -70,39 +70,38 @@ def fit(
     Parameters
     ----------
     samples : xarray.DataTree or sequence of them
-        Pixel sets; see `cubecrop.schema`. Several (years, regions, tables) may differ in dates,
-        composites and season window, in bands (those that all have are learned), and in a
-        sensor that may be missing.
-        Parcels that share a value of the coordinate ``group`` are kept together.
+        Pixel sets; see `cubecrop.schema`. Several samples (years, regions, tables) may differ in
+        dates, composites, season window and bands (the network takes the bands that all share),
+        and may lack a sensor that may be missing. Parcels with the same value of the coordinate
+        ``group`` stay together.
     labels : sequence, or a sequence of sequences
-        A label a parcel, in the order of ``samples``. Parcels with a null label are left out.
+        One label per parcel, in the order of ``samples``. Parcels with a null label are left out.
     nomenclature : Nomenclature, optional
-        Classes to learn; by default the labels that occur.
+        Classes of the model; by default the labels that occur.
     config : TrainConfig, optional
         Settings.
     seed : int, default 0
-        Same samples, labels, config and seed: same model, on the CPU.
+        The same samples, labels, config and seed give the same model on the CPU.
     device : str, optional
-        ``"cpu"`` or ``"cuda"``; by default a graphics card where there is one.
+        ``"cpu"`` or ``"cuda"``; by default a graphics card if there is one.
     checkpoint : path, optional
-        Folder for the state after each epoch and for ``metrics.csv``, a row an epoch. A
-        training that was killed goes on from there with the same call, and ends with the
-        same weights as one that was not.
+        Folder for the state after each epoch and for ``metrics.csv``, one row per epoch. After an
+        interruption the same call continues from there, and ends with the same weights.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
 
     Returns
     -------
     CropModel
-        In evaluation mode, on the CPU. Its scores are empty: judge it on parcels that were
-        held out. It is calibrated where there are validation parcels.
+        In evaluation mode, on the CPU. Its scores are empty; evaluate it on held-out parcels.
+        Its probabilities are calibrated if there are validation parcels.
 
     Raises
     ------
     LabelError
-        Fewer than two classes, labels of another length than the parcels.
+        There are fewer than two classes, or labels and parcels differ in number.
     SchemaError
-        Samples that do not fit together, or without a valid pixel of a sensor.
+        Samples do not fit together, or have no valid pixel of a sensor.
     OutputError
         ``checkpoint`` holds another training, or cannot be written.
     """
@@ -117,11 +116,11 @@ def fit(
     trees, texts = as_lists(samples, labels)
     sensors = sensors_together(trees, config.may_be_missing)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
-    held = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
-    if len(held) < 2:
+    present = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
+    if len(present) < 2:
         raise LabelError(
-            f"labels hold the classes {[nomenclature.names[i] for i in sorted(held)]}, expected "
-            "two or more to tell apart."
+            f"labels hold the classes {[nomenclature.names[i] for i in sorted(present)]}, expected "
+            "two or more."
         )
     given, trees = trees, as_one_season(trees, config.network)
     network_config = _network_config(trees, sensors, len(nomenclature), config)
@@ -131,9 +130,9 @@ def fit(
     ]
     coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
     device = usable_device(device)
-    run = None
+    state = None
     if checkpoint is not None:
-        run = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
+        state = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
     sets, validation = _split(sets, config, seed)
     with _seeded(seed), one_thread():
         network = _new_network(network_config, sets)
@@ -144,15 +143,15 @@ def fit(
             config,
             seed=seed,
             device=device,
-            checkpoint=run,
+            checkpoint=state,
             progress=progress,
         )
-        found = predict(network, validation, device) if validation else None
+        predicted = predict(network, validation, device) if validation else None
     model = _as_model(network, trees, sets, validation, nomenclature, config, seed, history)
-    model = replace(_remembering(model, given), coverage=coverage)
-    if found is None:
+    model = replace(_with_windows(model, given), coverage=coverage)
+    if predicted is None:
         return model
-    return model.with_calibration(calibrate(*found, alpha=config.alpha))
+    return model.with_calibration(calibrate(*predicted, alpha=config.alpha))
 
 
 def check_fit_options(
@@ -163,7 +162,7 @@ def check_fit_options(
     checkpoint: str | Path | None,
     progress: bool,
 ) -> None:
-    """Raise unless options are such as `fit` takes, before samples are read."""
+    """Raise unless the options of `fit` are valid; called before samples are read."""
     as_config(config)
     check_whole("seed", seed, minimum=0)
     usable_device(device)
@@ -178,9 +177,9 @@ def _origin(
     seed: int,
     device: str,
 ) -> dict[str, str]:
-    """What two trainings must share to be the same one."""
+    """All that determines a training; a checkpoint stores it to recognise the same training."""
     return {
-        "samples": ", ".join(one.digest() for one in sets),
+        "samples": ", ".join(part.digest() for part in sets),
         "nomenclature": nomenclature.to_json(),
         **{f"config.{name}": json.dumps(value) for name, value in config.to_dict().items()},
         "seed": str(seed),
@@ -193,8 +192,8 @@ def _split(
     sets: Sequence[TrainingSet], config: TrainConfig, seed: int
 ) -> tuple[list[TrainingSet], list[TrainingSet]]:
     """Sets to train on, and validation sets with as many pixels as at prediction."""
-    labels = np.concatenate([one.labels for one in sets])
-    groups = [group for one in sets for group in one.groups]
+    labels = np.concatenate([whole.labels for whole in sets])
+    groups = [group for whole in sets for group in whole.groups]
     chosen = split_validation(labels, groups, config.validation, seed=seed)
     training, validation = [], []
     stop = 0
@@ -216,27 +215,27 @@ def _network_config(
     n_classes: int,
     config: TrainConfig,
 ) -> NetworkConfig:
-    """What is chosen and what the first samples give; raises where others lack it."""
+    """Configuration from the options and the samples; raises if samples lack an input."""
     first, options = trees[0], config.network
     wanted = {
         WEATHER: options.takes_weather, "terrain": options.terrain,
     }  # fmt: skip
-    for child in (child for child, taken in wanted.items() if taken):
+    for child in (child for child, needed in wanted.items() if needed):
         if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
             raise SchemaError(
-                f"samples {lacking} have no {child!r}, which the network is to take. Use an "
-                "archive that has it, or another `NetworkOptions`."
+                f"samples {lacking} have no {child!r}, which the network needs. Use an archive "
+                "that has it, or other `NetworkOptions`."
             )
     if options.geometry and any("geometry" not in tree.data_vars for tree in trees):
         raise SchemaError(
-            "samples have no 'geometry', which the network is to take. Use "
+            "samples have no 'geometry', which the network needs. Use "
             "`NetworkOptions(geometry=False)`."
         )
     features = [tree["geometry"].sizes["feature"] for tree in trees if options.geometry]
     if len(set(features)) > 1:
         raise SchemaError(
-            f"samples have {features} features of a parcel's shape, expected as many in all. "
-            "Measure them alike, or use `NetworkOptions(geometry=False)`."
+            f"samples have {features} features of a parcel's shape, expected the same number in "
+            "all. Compute the same features, or use `NetworkOptions(geometry=False)`."
         )
 
     def variables(child: str) -> tuple[str, ...]:
@@ -267,13 +266,13 @@ def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetw
             raise SchemaError(
                 f"no training parcel has a valid pixel of {name!r}{known}; leave the sensor out "
                 "(`sensors=` of `train`, `modalities=` of `open_season`), or choose parcels and a "
-                "season that it has seen."
+                "season with valid observations of it."
             ) from None
         network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
     parts = [
-        feature_statistics([f for one in sets if (f := getattr(one.arrays, kind)) is not None])
-        for kind, taken in (("geometry", config.geometry), ("terrain", config.terrain))
-        if taken
+        feature_statistics([f for part in sets if (f := getattr(part.arrays, kind)) is not None])
+        for kind, needed in (("geometry", config.geometry), ("terrain", config.terrain))
+        if needed
     ]
     if parts:
         mean, deviation = (np.concatenate(pair) for pair in zip(*parts, strict=True))
@@ -294,8 +293,8 @@ def _as_model(
     first = trees[0]
     radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
     orbits = (
-        sorted({str(state) for one in radar for state in one["orbit_state"].to_numpy()})
-        if all("orbit_state" in one.coords for one in radar)
+        sorted({str(state) for node in radar for state in node["orbit_state"].to_numpy()})
+        if all("orbit_state" in node.coords for node in radar)
         else []
     )
     record = TrainingRecord(
@@ -325,8 +324,8 @@ def _as_model(
     )
 
 
-def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
-    """The model with the windows and steps of its samples, where there were several."""
+def _with_windows(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
+    """Record the samples' season windows and composites in the model, if they had several."""
     windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
     composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
     record = replace(
@@ -338,13 +337,13 @@ def _remembering(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
 
 
 def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an attribute)
-    """An attribute of the samples, where those that tell it all tell the same."""
-    told = {tree.attrs[name] for tree in trees if name in tree.attrs}
-    return told.pop() if len(told) == 1 else None
+    """An attribute of the samples if all samples that have it agree, else None."""
+    values = {tree.attrs[name] for tree in trees if name in tree.attrs}
+    return values.pop() if len(values) == 1 else None
 
 
 def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:
-    labels = np.concatenate([one.labels for one in sets])
+    labels = np.concatenate([part.labels for part in sets])
     counts = np.bincount(labels, minlength=len(nomenclature))
     return dict(zip(nomenclature.names, counts.tolist(), strict=True))
 
@@ -352,18 +351,18 @@ def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str
 def _bboxes(
     trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """(west, south, east, north) in degrees of each tree's parcels that were learned from.
+    """(west, south, east, north) in degrees of each tree's parcels in training and validation.
 
-    Across the 180th meridian west > east.
+    A box across the 180th meridian has west > east.
     """
-    used = {one for part in sets for one in part.ids}
+    used = {parcel for part in sets for parcel in part.ids}
     boxes = []
     for tree in trees:
         if "lon" not in tree.coords:
             continue
         lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
-        learned = [one in used for one in tree["parcel"].to_numpy().tolist()]
-        known = np.array(learned) & np.isfinite(lon + lat)
+        in_use = [parcel in used for parcel in tree["parcel"].to_numpy().tolist()]
+        known = np.array(in_use) & np.isfinite(lon + lat)
         if known.any():
             lon, lat = lon[known], lat[known]
             west, east = arc_of(lon, lon)
@@ -375,7 +374,7 @@ def _bboxes(
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Seed torch within, and leave the caller's random state as it was."""
+    """Seed torch inside, and restore the caller's random state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield

@@ -1,4 +1,4 @@
-"""The baseline that every network is judged beside: a random forest on parcel means."""
+"""The baseline to which every network is compared: a random forest on parcel means."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Bands = dict[str, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forest:
-    """A random forest, its classes, and the bands and steps that it was grown on."""
+    """A random forest, its classes, and the bands and steps that it was trained on."""
 
     trees: RandomForestClassifier
     nomenclature: Nomenclature
@@ -57,20 +57,19 @@ class Forest:
         Raises
         ------
         ModelMismatchError
-            Sensors or bands are missing, or the season window is another.
+            Sensors or bands are missing, or the season window differs.
         """
         features = parcel_means(samples, bands=self.bands, step=self.step)
         if features.shape[1] != self.n_features:
             raise ModelMismatchError(
-                f"the season holds {features.shape[1]} steps of bands, the forest was grown on "
+                f"the season gives {features.shape[1]} features, the forest was trained on "
                 f"{self.n_features}. Use the same season window."
             )
-        seen = np.isfinite(features).any(axis=1)
+        known = np.isfinite(features).any(axis=1)
         out = np.full((len(features), len(self.nomenclature)), np.nan, dtype=np.float32)
-        if seen.any():
-            out[seen] = 0
-            found = self.trees.predict_proba(features[seen])
-            out[np.ix_(seen, self.trees.classes_)] = found
+        if known.any():
+            out[known] = 0
+            out[np.ix_(known, self.trees.classes_)] = self.trees.predict_proba(features[known])
         return xr.DataArray(
             out,
             dims=("parcel", "crop"),
@@ -87,19 +86,19 @@ def fit_forest(
     n_trees: int = 300,
     seed: int = 0,
 ) -> Forest:
-    """Grow a random forest on parcel means; reads the pixels into memory.
+    """Train a random forest on parcel means; reads the pixels into memory.
 
     Parameters
     ----------
     samples, labels, nomenclature, seed
         As for `cubecrop.fit`.
     n_trees : int, default 300
-        Trees of the forest.
+        Number of trees.
 
     Returns
     -------
     Forest
-        The same for the same parcels and seed, whatever their order.
+        The same parcels and seed give the same forest, in any order of the parcels.
 
     Raises
     ------
@@ -115,14 +114,12 @@ def fit_forest(
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     index = np.array([nomenclature.index(text) for part in texts for text in part])
     if len(np.unique(index[index != NODATA])) < 2:
-        raise LabelError(
-            f"labels hold the classes {nomenclature.names}, expected two or more to tell apart."
-        )
+        raise LabelError(f"labels hold the classes {nomenclature.names}, expected two or more.")
     bands = {name: tuple(map(str, trees[0][name]["band"].to_numpy())) for name in names}
     step = str(trees[0].attrs.get("composite", "")) or "month"
     features = np.concatenate([parcel_means(tree, bands=bands, step=step) for tree in trees])
     used = np.flatnonzero((index != NODATA) & np.isfinite(features).any(axis=1))
-    ids = [one for tree in trees for one in np.asarray(tree["parcel"]).tolist()]
+    ids = [parcel for tree in trees for parcel in np.asarray(tree["parcel"]).tolist()]
     used = used[np.argsort(hash_ids([ids[i] for i in used], "forest"), kind="stable")]
     forest = RandomForestClassifier(n_trees, random_state=seed).fit(features[used], index[used])
     return Forest(
@@ -137,8 +134,8 @@ def fit_forest(
 def parcel_means(tree: xr.DataTree, *, bands: Bands, step: str) -> NDArray[np.float64]:
     """Mean of each band over a parcel's valid pixels, by month or dekad of the season.
 
-    Steps without a valid pixel are interpolated in a straight line between those that have
-    one, and held beyond the first and the last.
+    Steps without a valid pixel are interpolated linearly. Before the first and after the last
+    step with a valid pixel, its value is repeated.
 
     Parameters
     ----------
@@ -155,10 +152,10 @@ def parcel_means(tree: xr.DataTree, *, bands: Bands, step: str) -> NDArray[np.fl
         (parcel, feature); NaN for a sensor without any valid pixel.
     """
     for name, wanted in bands.items():
-        seen = tree[name]["band"].to_numpy() if name in tree.children else ()
-        if missing := [band for band in wanted if band not in seen]:
+        present = tree[name]["band"].to_numpy() if name in tree.children else ()
+        if missing := [band for band in wanted if band not in present]:
             raise ModelMismatchError(
-                f"pixel sets have no {missing} of {name!r}, which the forest was grown on."
+                f"pixel sets have no bands {missing} of {name!r}, which the forest was trained on."
             )
     starts = _starts(season_of(tree), step)
     columns = []
@@ -170,7 +167,7 @@ def parcel_means(tree: xr.DataTree, *, bands: Bands, step: str) -> NDArray[np.fl
 
 
 def _starts(season: Season, step: str) -> NDArray[np.float64]:
-    """Days since the season's start on which its steps begin; the first is 0 or before."""
+    """First day of each step, in days since the season's start; the first may be negative."""
     first = pd.Timestamp(season.start).replace(day=1)
     months = pd.date_range(first, season.end, freq="MS")
     days: Sequence[int] = (0, 10, 20) if step == "dekad" else (0,)
@@ -180,7 +177,7 @@ def _starts(season: Season, step: str) -> NDArray[np.float64]:
 
 
 def _by_step(arrays: SensorArrays, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean over the valid pixels of each step: (parcel, step, band), NaN where none."""
+    """Mean over the valid pixels of each step: (parcel, step, band), NaN if there are none."""
     values = np.where(arrays.valid[..., None], arrays.values, 0).sum(axis=2, dtype=np.float64)
     counts = arrays.valid.sum(axis=2)  # (parcel, time)
     which = np.clip(np.searchsorted(starts, arrays.days, side="right") - 1, 0, None)
@@ -194,7 +191,7 @@ def _by_step(arrays: SensorArrays, starts: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def _interpolated(series: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fill gaps of (parcel, step, band) over steps."""
+    """Fill gaps in (parcel, step, band) along the steps by linear interpolation."""
     out = series.copy()
     steps = np.arange(series.shape[1])
     for row in np.flatnonzero(~np.isfinite(series).all(axis=(1, 2))):

@@ -1,4 +1,4 @@
-"""The steps of a training: epochs, their validation, and where to go on."""
+"""The epoch loop of a training, with validation and checkpoints."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainingHistory", "predict", "run_epochs"]
 
-#: Fewer steps than this do not settle a network, however few the parcels.
-_LEAST_STEPS = 240
-_LEAST_EPOCHS = 40
-#: Epochs over which a validation score is averaged: with few parcels one epoch's is luck.
+#: With fewer steps a network does not converge, even on few parcels.
+_MIN_STEPS = 240
+_MIN_EPOCHS = 40
+#: Epochs over which a validation score is averaged: with few parcels a single score is noisy.
 _SMOOTHED = 3
 
 
 @dataclass(slots=True)
 class TrainingHistory:
-    """How a training went so far: its rows of metrics and its best epoch.
+    """Metrics of a training's epochs so far, and its best epoch.
 
-    ``weights`` are those of the best epoch by validation, None without validation; of epochs
-    that are equally good the last, which has settled most. ``improved`` is the last epoch that
-    was better than all before it.
+    ``weights`` are those of the best epoch by validation, or None without validation. Of equally
+    good epochs the last is taken, which has converged most. ``improved`` is the last epoch with a
+    better score than all before it.
     """
 
     rows: list[dict[str, float]] = field(default_factory=list)
@@ -55,10 +55,10 @@ class TrainingHistory:
     weights: dict[str, Tensor] | None = None
 
     def add(self, row: dict[str, float], network: nn.Module) -> None:
-        """Note an epoch, and its weights where they are the best so far."""
+        """Add an epoch, and keep its weights if they are the best so far."""
         self.rows.append(row)
         self.epoch = len(self.rows)
-        score = float(np.mean([one["validation_macro_f1"] for one in self.rows[-_SMOOTHED:]]))
+        score = float(np.mean([past["validation_macro_f1"] for past in self.rows[-_SMOOTHED:]]))
         if math.isnan(score):
             self.best_epoch = self.epoch
             return
@@ -80,28 +80,29 @@ def run_epochs(
     checkpoint: Checkpoint | None = None,
     progress: bool = True,
 ) -> TrainingHistory:
-    """Train a network in place; it ends on the processor, with the best epoch's weights.
+    """Train a network in place; it ends on the CPU with the best epoch's weights.
 
     Parameters
     ----------
     network : CropNetwork
-        With its normalisation; changed in place.
+        Its normalisation must be set. Changed in place.
     sets, validation : sequence of TrainingSet
-        What it learns from, and what chooses the epoch (none: the last epoch is taken).
+        Training sets, and those that choose the best epoch. Without validation sets the last
+        epoch is taken.
     config : TrainConfig
         Settings.
     seed : int
-        Of the draws; torch's own generator is the caller's to seed.
+        Seed of the drawn pixels and augmentations. The caller must seed torch's own generator.
     device : str
-        Where to compute.
+        Device that computes.
     checkpoint : Checkpoint, optional
-        Where to keep the state, and to go on from.
+        Stores the state after each epoch; a stored state is continued.
     progress : bool
-        Show a bar on a terminal or in a notebook.
+        Show a progress bar on a terminal or in a notebook.
     """
     keep_freed_memory()
     per_epoch = n_batches(sets, config)
-    epochs = config.epochs or max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / max(per_epoch, 1)))
+    epochs = config.epochs or max(_MIN_EPOCHS, math.ceil(_MIN_STEPS / max(per_epoch, 1)))
     weights = list(network.to(device).train().parameters())
     optimiser = torch.optim.AdamW(
         weights,
@@ -110,7 +111,7 @@ def run_epochs(
         fused=True,  # one pass over the weights: a fifth of a small network's step
     )
     schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
-    labels = np.concatenate([one.labels for one in sets])
+    labels = np.concatenate([part.labels for part in sets])
     loss_of = CropLoss(
         class_weights(labels, network.config.n_classes, config.class_balance),
         smoothing=config.label_smoothing,
@@ -131,8 +132,8 @@ def run_epochs(
             epoch, losses = history.epoch, []
             for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
                 with _precision(device, config):
-                    found = forward(batch.to(device))
-                    loss = _loss(found, truth.to(device), loss_of, config)
+                    outputs = forward(batch.to(device))
+                    loss = _loss(outputs, truth.to(device), loss_of, config)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(weights, config.clip_norm, foreach=True)
@@ -144,7 +145,7 @@ def run_epochs(
             history.add(row | _validate(network, validation, device), network)
             if checkpoint is not None:
                 checkpoint.save(_state(history, network, optimiser, schedule), history.rows)
-            bar.update(completed=history.epoch, description=_told(history))
+            bar.update(completed=history.epoch, description=_bar_text(history))
     network.cpu()
     if history.weights is not None:
         network.load_state_dict(history.weights)
@@ -155,48 +156,48 @@ def run_epochs(
 def predict(
     network: CropNetwork, sets: Sequence[TrainingSet], device: str
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities (parcel, class) of sets, NaN where there is none, and their classes."""
+    """Probabilities (parcel, class), NaN without prediction, and true classes (parcel,)."""
     predictor = Predictor(network, device)
-    found = [predictor(one.arrays) for one in sets]
-    return np.concatenate(found), np.concatenate([one.labels for one in sets])
+    probabilities = [predictor(part.arrays) for part in sets]
+    return np.concatenate(probabilities), np.concatenate([part.labels for part in sets])
 
 
 def _validate(
     network: CropNetwork, validation: Sequence[TrainingSet], device: str
 ) -> dict[str, float]:
-    """Loss and scores on validation parcels, NaN where there are none.
+    """Loss and scores on validation parcels, NaN if there are none.
 
-    Of a network that promises to do without sensors, means with all and without each of them.
+    If sensors may be missing, the mean over scores with all sensors and without each of these.
     """
     names = ("validation_loss", "validation_accuracy", "validation_macro_f1")
     if not validation:
         return dict.fromkeys(names, math.nan)
-    rows = [_judge(network, validation, device)]
+    rows = [_loss_and_scores(network, validation, device)]
     for name in network.config.may_be_missing:
         part = [
-            replace(one, arrays=one.arrays.without(name))
-            for one in validation
-            if set(one.arrays.series) - {name, WEATHER}  # else nothing is left to judge by
+            replace(whole, arrays=whole.arrays.without(name))
+            for whole in validation
+            if set(whole.arrays.series) - {name, WEATHER}  # else no sensor would be left
         ]
         if part:
-            rows.append(_judge(network, part, device))
+            rows.append(_loss_and_scores(network, part, device))
     return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
 
 
-def _judge(
+def _loss_and_scores(
     network: CropNetwork, validation: Sequence[TrainingSet], device: str
 ) -> tuple[float, float, float]:
-    """Loss, accuracy and macro-F1; a parcel without prediction is a wrong one."""
+    """Loss, accuracy and macro-F1; a parcel without prediction counts as wrong in the scores."""
     probability, truth = predict(network, validation, device)
     known = np.isfinite(probability).all(axis=1)
     chance = probability[known, truth[known]].clip(1e-12)
-    found = scores(truth, decide(probability), network.config.n_classes)
+    result = scores(truth, decide(probability), network.config.n_classes)
     loss = float(-np.log(chance).mean()) if known.any() else math.nan
-    return loss, found.accuracy, found.macro_f1
+    return loss, result.accuracy, result.macro_f1
 
 
-def _told(history: TrainingHistory) -> str:
-    """What a bar says: the loss, and the validation score where there is one."""
+def _bar_text(history: TrainingHistory) -> str:
+    """Text of the progress bar: the loss, and the validation score if there is one."""
     row = history.rows[-1]
     text = f"Training, loss {row['loss']:.2f}"
     if not math.isnan(row["validation_macro_f1"]):
@@ -213,7 +214,7 @@ def _is_over(history: TrainingHistory, config: TrainConfig) -> bool:
 def _schedule(
     optimiser: torch.optim.Optimizer, steps: int, warm_up: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
-    """Up in a straight line, down in half a cosine."""
+    """Learning rate: a linear warm-up, then half a cosine down to 0."""
     warm = max(1, int(steps * warm_up))
     return torch.optim.lr_scheduler.LambdaLR(
         optimiser,
@@ -221,18 +222,20 @@ def _schedule(
     )
 
 
-def _loss(found: Outputs, truth: Tensor, loss_of: nn.Module, config: TrainConfig) -> Tensor:
-    """Loss of the fused classifier, in part of it lacking sensors, and of each series' own."""
-    loss: Tensor = loss_of(found.logits, truth)
+def _loss(outputs: Outputs, truth: Tensor, loss_of: nn.Module, config: TrainConfig) -> Tensor:
+    """Loss of the fused classifier with all sensors and without each, and of auxiliary ones."""
+    loss: Tensor = loss_of(outputs.logits, truth)
 
     def mean(parts: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor | None:
-        some = [loss_of(logits, truth[seen]) for logits, seen in parts.values() if seen.any()]
-        return torch.stack(some).mean() if some else None
+        losses = [
+            loss_of(logits, truth[members]) for logits, members in parts.values() if members.any()
+        ]
+        return torch.stack(losses).mean() if losses else None
 
-    if (lacking := mean(found.without)) is not None:
-        loss = (1 - config.sensor_dropout) * loss + config.sensor_dropout * lacking
-    if config.auxiliary and (own := mean(found.auxiliary)) is not None:
-        loss = loss + config.auxiliary * own
+    if (without := mean(outputs.without)) is not None:
+        loss = (1 - config.sensor_dropout) * loss + config.sensor_dropout * without
+    if config.auxiliary and (auxiliary := mean(outputs.auxiliary)) is not None:
+        loss = loss + config.auxiliary * auxiliary
     return loss
 
 
@@ -252,7 +255,7 @@ def _state(
     return {
         "network": network.state_dict(),
         "optimiser": optimiser.state_dict(),
-        # Its function of the step is made anew, so that no code is stored.
+        # The schedule's function is created again on resuming, so that no code is stored.
         "step": schedule.last_epoch,
         "rates": schedule.get_last_lr(),
         "random": torch.random.get_rng_state(),

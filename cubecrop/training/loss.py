@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The loss that training minimises."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CropLoss(nn.Module):
         if self.focal:
             chance = torch.softmax(logits.float(), dim=1).gather(1, truth[:, None])[:, 0]
             loss = loss * (1 - chance).clamp_min(1e-6) ** self.focal
-        # Divided as cross_entropy's own mean is, so that rare classes do not swell the step.
+        # The same weighted mean as in cross_entropy: rare classes do not enlarge the step.
         mean: Tensor = loss.sum() / self.weights[truth].sum()
         return mean
 
@@ -59,16 +59,16 @@ class CropLoss(nn.Module):
 def class_weights(labels: NDArray[np.int64], n_classes: int, balance: float) -> Tensor:
     """Weight of each class: its frequency to the power of minus ``balance``.
 
-    Scaled so that a parcel weighs one on average; 0 for a class without parcels.
+    Weights are scaled to a mean of 1 per parcel; a class without parcels gets 0.
 
     Parameters
     ----------
     labels : numpy.ndarray
         (parcel,) class indices.
     n_classes : int
-        Classes of the nomenclature.
+        Number of classes in the nomenclature.
     balance : float
-        0 is none, 1 gives every class the same weight in sum.
+        0 leaves classes unbalanced; 1 gives every class the same total weight.
 
     Returns
     -------

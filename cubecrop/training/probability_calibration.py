@@ -1,4 +1,4 @@
-"""Calibrating a trained network by its validation parcels."""
+"""Probability calibration of a trained network on its validation parcels."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
 
 __all__ = ["calibrate"]
 
-#: Fewer parcels than this say nothing about probabilities.
+#: With fewer parcels than this, no calibration is reliable.
 _FEWEST = 20
 
 
 def calibrate(
     probability: NDArray[np.float32], truth: NDArray[np.int64], *, alpha: float
 ) -> Calibration | None:
-    """Find the temperature, and the probability from which a crop is in a parcel's set.
+    """Fit the temperature, and the minimum probability of a crop in a parcel's crop set.
 
-    The temperature is that of the least negative log-likelihood. Crop sets then hold the
-    true crop of a share of 1 - alpha or more of parcels that are exchangeable with the
-    validation parcels (split conformal prediction). These also chose the temperature and
-    the epoch, which makes the sets a little smaller than the theory asks.
+    The temperature minimises the negative log-likelihood. For parcels that are exchangeable with
+    the validation parcels, at least a share of 1 - alpha of the crop sets contains the true crop
+    (split conformal prediction). The validation parcels also chose the temperature and the epoch,
+    which makes the sets slightly smaller than the theory requires.
 
     Parameters
     ----------
@@ -36,12 +36,12 @@ def calibrate(
     truth : numpy.ndarray
         (parcel,) class indices.
     alpha : float
-        Above 0 to below 1.
+        Share of parcels whose crop may be missing from their set, between 0 and 1.
 
     Returns
     -------
     Calibration or None
-        None with under 20 parcels.
+        None with fewer than 20 predicted parcels, or an alpha of 0.
     """
     known = np.isfinite(probability).all(axis=1)
     probability, truth = probability[known], truth[known]
@@ -54,11 +54,11 @@ def calibrate(
         chance = tempered(probability, math.exp(log_temperature))[row, truth]
         return float(-np.log(np.maximum(chance, 1e-12)).mean())
 
-    found = minimize_scalar(loss, bounds=(math.log(0.1), math.log(10)), method="bounded")
-    temperature = float(math.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=(math.log(0.1), math.log(10)), method="bounded")
+    temperature = float(math.exp(optimum.x))
     chance = np.sort(tempered(probability, temperature)[row, truth].astype(np.float64))
-    # The k-th smallest probability of the truth, with the correction for finite samples;
-    # where there are too few parcels for this alpha, every crop is in.
+    # The k-th smallest probability of the true class, with the correction for finite samples.
+    # With too few parcels for this alpha, every set contains all crops.
     k = math.floor((n + 1) * alpha)
     threshold = float(chance[k - 1]) if k >= 1 else 0.0
     return Calibration(temperature=temperature, alpha=alpha, threshold=threshold, n=n)

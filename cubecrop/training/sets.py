@@ -1,4 +1,4 @@
-"""From pixel sets and labels to the arrays that training draws from."""
+"""Training sets: pixel sets and labels as the arrays from which training draws."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Labels = Sequence[object] | Sequence[Sequence[object]]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSet:
-    """Pixel sets that share their dates, with class indices and ids of their parcels.
+    """Pixel sets with the same dates, and the class indices and ids of their parcels.
 
-    ``arrays`` holds what the network takes. ``drawn`` (parcel,) is how many of the stored
-    pixels are not padding; ``groups`` names what belongs together, the id itself where
-    nothing does.
+    ``arrays`` holds the network's inputs. ``drawn`` (parcel,) is the number of stored pixels that
+    are not padding. ``groups`` has one name per parcel; parcels with the same name stay together.
+    A parcel without a group has its id as name.
     """
 
     arrays: SampleArrays
@@ -62,29 +62,29 @@ class TrainingSet:
         )
 
     def drawn_once(self, n_pixels: int, seed: int) -> TrainingSet:
-        """The same parcels with at most ``n_pixels`` pixels each, as at prediction."""
+        """The same parcels with at most ``n_pixels`` drawn pixels each, as at prediction."""
         width = max(1, min(n_pixels, int(self.drawn.max(initial=1))))
         pixels = draw_positions(self.drawn, hash_ids(self.ids, seed, "validation"), width)
         row, column = np.arange(len(pixels))[:, None, None], pixels[:, None, :]
         series = dict(self.arrays.series)
-        for name, one in series.items():
+        for name, sensor in series.items():
             if name == WEATHER:
                 continue
-            date = np.arange(len(one.days))[None, :, None]
-            valid = one.valid[row, date, column] & (pixels >= 0)[:, None, :]
-            series[name] = replace(one, values=one.values[row, date, column], valid=valid)
+            date = np.arange(len(sensor.days))[None, :, None]
+            valid = sensor.valid[row, date, column] & (pixels >= 0)[:, None, :]
+            series[name] = replace(sensor, values=sensor.values[row, date, column], valid=valid)
         arrays = replace(self.arrays, series=series)
         return replace(self, arrays=arrays, drawn=np.minimum(self.drawn, width))
 
     def digest(self) -> str:
-        """SHA-256 over all that training sees."""
+        """SHA-256 over all that training uses."""
         hashed = hashlib.sha256(repr((list(self.ids), list(self.groups))).encode())
         arrays: list[NDArray[np.generic] | None] = []
-        for name, one in self.arrays.series.items():
+        for name, sensor in self.arrays.series.items():
             hashed.update(name.encode())
-            # What is masked enters no training, whatever number stands there.
-            values = np.where(one.valid[..., None], one.values, np.float32(0))
-            arrays += [values, one.valid, one.days, one.thermal]
+            # Training does not use masked values, so they must not change the digest.
+            values = np.where(sensor.valid[..., None], sensor.values, np.float32(0))
+            arrays += [values, sensor.valid, sensor.days, sensor.thermal]
         for array in (*arrays, self.arrays.geometry, self.arrays.terrain):
             if array is not None:
                 hashed.update(repr(array.shape).encode())
@@ -95,35 +95,38 @@ class TrainingSet:
 
 
 def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[list[str | None]]]:
-    """Pair samples and labels, one tree or several, and check their lengths."""
+    """Samples and labels as lists, from one tree or several; checks their lengths."""
     if isinstance(samples, xr.DataTree):
         samples, labels = [samples], [labels]
     if not _is_list(samples) or not all(isinstance(tree, xr.DataTree) for tree in samples):
         raise SchemaError(
-            f"samples is {brief(samples)}, expected pixel sets, as of "
+            f"samples is {brief(samples)}, expected pixel sets, as from "
             "`cubecrop.sample_pixel_sets`, or a list of them."
         )
     if not _is_list(labels) or not all(_is_list(part) for part in labels):
         raise LabelError(
-            f"labels is {brief(labels)}, expected a list with a label a parcel, and of several "
-            "samples a list of such lists."
+            f"labels is {brief(labels)}, expected a list with one label per parcel; for several "
+            "samples, a list of such lists."
         )
     if len(samples) != len(labels) or not samples:
-        raise LabelError(f"{len(samples)} samples and {len(labels)} lists of labels do not pair.")
+        raise LabelError(
+            f"there are {len(samples)} samples and {len(labels)} lists of labels, expected one "
+            "list per sample."
+        )
     texts = []
     for tree, part in zip(samples, labels, strict=True):
         check_pixel_sets(tree)
         if "parcel" not in tree.coords:
             raise SchemaError("samples have no coordinate 'parcel'; give each parcel an id.")
-        # A DataArray or a Series: their own elements are no plain labels.
+        # Elements of a DataArray or a Series are not plain labels; those of its array are.
         plain: Any = part.to_numpy() if hasattr(part, "to_numpy") else part
-        found = [label_text(label) for label in plain]
-        if len(found) != tree.sizes["parcel"]:
+        labels_text = [label_text(label) for label in plain]
+        if len(labels_text) != tree.sizes["parcel"]:
             raise LabelError(
-                f"{len(found)} labels for {tree.sizes['parcel']} parcels; give one a parcel, "
-                "None where there is none."
+                f"there are {len(labels_text)} labels for {tree.sizes['parcel']} parcels; pass one "
+                "per parcel, None for a parcel without a label."
             )
-        texts.append(found)
+        texts.append(labels_text)
     return list(samples), texts
 
 
@@ -140,15 +143,15 @@ def training_set(
     """Load the labelled parcels that have a valid pixel."""
     index = np.array([nomenclature.index(text) for text in texts], dtype=np.int64)
     chosen = np.flatnonzero(index != NODATA)
-    # In an order of their own, so that the order they came in changes no weight.
+    # Sorted by hash, so that the order of the input does not change the weights.
     ids = np.asarray(tree["parcel"])[chosen].tolist()
     chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
     part = in_bands(tree.isel(parcel=chosen), config)
     arrays = sample_arrays(part, config)
     used = np.zeros(len(chosen), dtype=bool)
-    sensors = [one for name, one in arrays.series.items() if name != WEATHER]
-    for one in sensors:
-        used |= one.valid.any(axis=(1, 2))
+    sensors = [sensor for name, sensor in arrays.series.items() if name != WEATHER]
+    for sensor in sensors:
+        used |= sensor.valid.any(axis=(1, 2))
     width = sensors[0].valid.shape[2]
     counts = np.asarray(part["pixel_count"]) if "pixel_count" in tree.coords else width
     ids = np.asarray(part["parcel"]).tolist()
@@ -166,7 +169,7 @@ def training_set(
 def feature_statistics(
     features: Sequence[NDArray[np.float32]],
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation (feature,) over parcels, those that are known."""
+    """Mean and standard deviation (feature,) over the parcels with known values."""
     values = np.concatenate(features).astype(np.float64)
     known = np.isfinite(values)
     n = np.maximum(known.sum(axis=0), 1)
@@ -181,8 +184,8 @@ def band_statistics(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each band over all valid pixels."""
     n, total, squares = 0, np.zeros(()), np.zeros(())
-    series = [one.arrays.series[sensor] for one in sets if sensor in one.arrays.series]
-    rows = [one.values[one.valid] for one in series]
+    series = [part.arrays.series[sensor] for part in sets if sensor in part.arrays.series]
+    rows = [arrays.values[arrays.valid] for arrays in series]
     n = sum(len(part) for part in rows)
     if n == 0:
         raise ValueError(sensor)
@@ -190,6 +193,6 @@ def band_statistics(
     mean = total / n
     squares = sum(((part - mean) ** 2).sum(axis=0, dtype=np.float64) for part in rows)
     deviation = np.sqrt(squares / n)
-    # A band that never varies, as in a test, is left alone.
+    # A constant band is not scaled.
     deviation[deviation < 1e-6] = 1
     return mean.astype(np.float32), deviation.astype(np.float32)

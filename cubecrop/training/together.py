@@ -1,4 +1,4 @@
-"""Samples of several years, regions and tables, brought together."""
+"""Combine samples of several years, regions and tables."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ __all__ = ["as_one_season", "sensors_alike", "sensors_together"]
 
 
 def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list[xr.DataTree]:
-    """The trees in the season window that holds all of theirs.
+    """Give all trees one season window, which contains those of all trees.
 
-    Positions are days since the season's start: they mean the same in all trees only if these
-    start on the same day.
+    Positions are days since the season's start, so all trees must start on the same day.
 
     Raises
     ------
     SchemaError
-        Windows differ and the network needs thermal time, a sum from the season's start.
+        Windows differ, and the network needs thermal time, which is summed from the season's
+        start.
     """
     windows = {season_of(tree).window for tree in trees}
-    if all(windows_alike(one, season_of(trees[0]).window) for one in windows):
+    if all(windows_alike(window, season_of(trees[0]).window) for window in windows):
         return list(trees)
     if options.needs_thermal_time:
-        seen = [window_text(one) for one in sorted(windows)]
+        texts = [window_text(window) for window in sorted(windows)]
         raise SchemaError(
-            f"samples span the seasons {seen}, expected one: thermal time is summed from its "
+            f"samples span the seasons {texts}, expected one: thermal time is summed from its "
             "start. Choose another `time_encoding`, and `thermal_step=0`."
         )
     whole = min(start for start, _ in windows), max(end for _, end in windows)
@@ -46,13 +46,13 @@ def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list
 def sensors_together(
     trees: Sequence[xr.DataTree], may_be_missing: Collection[str]
 ) -> tuple[SensorConfig, ...]:
-    """The sensors that trees have among them, with the bands that all of these share.
+    """All sensors of the trees, each with the bands that its trees share.
 
     Raises
     ------
     SchemaError
         A tree has no sensor, or lacks one that may not be missing; trees share no band of a
-        sensor, or differ in the radar's calibration or the cloud mask.
+        sensor, or differ in radar calibration or cloud mask.
     """
     _check(trees)
     sensors = []
@@ -60,54 +60,57 @@ def sensors_together(
         lacking = [i for i, tree in enumerate(trees) if name not in tree.children]
         if lacking and name not in may_be_missing:
             raise SchemaError(
-                f"samples {lacking} have no {name!r}, which others have. Leave it out there too, "
-                f"or train with `TrainConfig(may_be_missing=({name!r},))`."
+                f"samples {lacking} have no {name!r}, which others have. Leave it out of all "
+                f"samples, or train with `TrainConfig(may_be_missing=({name!r},))`."
             )
         bands = [_bands(tree, name) for tree in trees if name in tree.children]
         shared = tuple(band for band in bands[0] if all(band in other for other in bands))
         if not shared:
-            raise SchemaError(f"samples share no band of {name!r}: they have {bands}.")
+            raise SchemaError(
+                f"samples share no band of {name!r}: they have {bands}, expected a common band."
+            )
         sensors.append(SensorConfig(name=name, bands=shared))
     return tuple(sensors)
 
 
 def sensors_alike(trees: Sequence[xr.DataTree]) -> list[str]:
-    """The sensors of trees that all have the same, in the same steps of the same season.
+    """The sensors of the trees, which must agree in sensors, season window and composite.
 
     Raises
     ------
     SchemaError
-        They do not.
+        The trees differ in one of these.
     """
     _check(trees)
-    about = {
+    properties = {
         "sensors": [", ".join(name for name in SERIES if name in t.children) for t in trees],
         "season windows": _windows_text([season_of(tree).window for tree in trees]),
         "composites": [str(tree.attrs.get("composite", "")) for tree in trees],
     }
-    for what, seen in about.items():
-        if len(set(seen)) > 1:
-            raise SchemaError(f"samples have the {what} {seen}, expected the same in all.")
+    for name, values in properties.items():
+        if len(set(values)) > 1:
+            raise SchemaError(f"samples have the {name} {values}, expected the same in all.")
     return [name for name in SERIES if name in trees[0].children]
 
 
 def _windows_text(windows: Sequence[Window]) -> list[str]:
-    """Windows for people, those that are alike under one name."""
+    """Windows as text; windows that differ only by the leap day get the same text."""
     return [
-        window_text(next(other for other in windows if windows_alike(one, other)))
-        for one in windows
+        window_text(next(other for other in windows if windows_alike(window, other)))
+        for window in windows
     ]
 
 
 def _check(trees: Sequence[xr.DataTree]) -> None:
-    """Raise unless every tree has a sensor, and what can be known of each alone is alike."""
+    """Raise unless every tree has a sensor, and all agree in radar calibration and cloud mask."""
     if lacking := [i for i, t in enumerate(trees) if not set(SERIES) & set(t.children)]:
         raise SchemaError(f"samples {lacking} have no sensor, expected some of {sorted(SERIES)}.")
     radar = [tree["sentinel1"]["backscatter"] for tree in trees if "sentinel1" in tree.children]
-    if len(seen := {str(one.attrs.get("calibration", "")) for one in radar}) > 1:
+    calibrations = {str(array.attrs.get("calibration", "")) for array in radar}
+    if len(calibrations) > 1:
         raise SchemaError(
-            f"samples have radar calibrated as {sorted(seen)}, which differ by decibels; expected "
-            "one."
+            f"samples have radar calibrated as {sorted(calibrations)}, which differ by decibels; "
+            "expected one."
         )
     if len(masks := {str(t.attrs["clouds"]) for t in trees if "clouds" in t.attrs}) > 1:
         raise SchemaError(f"samples have the cloud masks {sorted(masks)}, expected one.")
