@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cubecrop.training import TrainConfig, fit
     from cubecrop.write import plot_map, plot_timeline, write_map, write_parcels
 
-leave_unusable_proj_data()  # before any library of these looks for it
+leave_unusable_proj_data()  # before rasterio, pyogrio and pyproj look for their data
 
 _HOMES = {
     "Archive": "archive",
@@ -56,7 +56,7 @@ _HOMES = {
     "write_parcels": "write",
 }
 
-#: Modules whose names documentation and messages use, as in `cubecrop.sample.read_worldcereal`.
+#: Modules that documentation and messages name, as in `cubecrop.sample.read_worldcereal`.
 _MODULES = frozenset(
     {"aoi", "archive", "classification", "coverage", "cube", "errors", "lost_scenes", "metrics",
      "model", "nomenclature", "pipeline", "sample", "schema", "season", "shapes", "simulate",

@@ -1,4 +1,4 @@
-"""The version of the package, which files that it writes name as well."""
+"""The version of the package, which its output files also state."""
 
 from __future__ import annotations
 

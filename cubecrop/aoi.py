@@ -1,4 +1,4 @@
-"""Areas of interest: anything a user points at, as one geometry with a CRS."""
+"""Areas of interest in any form, as one geometry with a CRS."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cubecrop.vector import check_column_names, from_geojson, read_vector
 __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
-#: Points above which an area's edges are not cut one by one.
+#: With more points than this, edges are not divided one by one.
 _MANY = 10_000
 
 
@@ -28,24 +28,24 @@ _MANY = 10_000
 class Aoi:
     """One geometry and its CRS.
 
-    A table of parcels becomes the bounding box of the table in the table's own CRS, so
-    that a grid in that CRS fits it exactly. Longitudes run on across the 180th meridian and
-    may leave ±180; `lonlat` is cut there.
+    A table of parcels becomes its bounding box in its own CRS, so that a grid in that CRS fits
+    exactly. Longitudes continue across the 180th meridian and may exceed ±180; `lonlat` is
+    split there.
     """
 
     geometry: BaseGeometry
     crs: str = LONLAT
 
     def to_crs(self, crs: str) -> Aoi:
-        """Reproject; straight edges are cut fine enough to stay within a metre of the truth."""
+        """Reproject; edges are divided so that they stay accurate to a metre."""
         target = pyproj.CRS.from_user_input(crs)
         if target == pyproj.CRS.from_user_input(self.crs):
             return self
         left, bottom, right, top = self.geometry.bounds
-        # In its own coordinates: those that a message tells are worked out here.
-        told = f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs}, "
+        # Messages use the original coordinates, since `__str__` needs this very reprojection.
+        name = f"the area of interest, x {left} to {right}, y {bottom} to {top} in {self.crs},"
         failure = AoiError(
-            f"{told}has no coordinates in {crs}. Look for mistaken coordinates, or give their CRS."
+            f"{name} has no coordinates in {crs}. Check the coordinates and their CRS."
         )
         if not has_place([self.geometry])[0]:
             raise failure
@@ -60,7 +60,7 @@ class Aoi:
             moved = unwrap(moved)
             if _is_around_a_pole(moved):
                 raise AoiError(
-                    f"{told}lies around a pole or the globe, which no bbox in degrees holds. Take "
+                    f"{name} surrounds a pole or the globe, so it has no bbox in degrees. Choose "
                     "an area beside it."
                 )
         return Aoi(moved, crs)
@@ -72,7 +72,7 @@ class Aoi:
 
     @property
     def centre(self) -> shapely.Point:
-        """Centroid in degrees, of a geometry across the 180th meridian too."""
+        """Centroid in degrees, also for a geometry across the 180th meridian."""
         point = unwrap(self.to_crs(LONLAT).geometry).centroid
         return shapely.Point(float(wrap(point.x)), point.y)
 
@@ -96,7 +96,7 @@ def _with_short_edges(shape: BaseGeometry) -> BaseGeometry:
     if not step > 0:
         return shape
     if shapely.get_num_coordinates(shape) > _MANY:
-        # Cutting edges takes time with the square of their number.
+        # The time to divide edges grows with the square of their number.
         edges = np.diff(shapely.get_coordinates(shape), axis=0)
         if np.hypot(*edges.T).max() <= step:
             return shape
@@ -105,7 +105,7 @@ def _with_short_edges(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _few(shape: BaseGeometry) -> BaseGeometry:
-    """The hull of a shape of very many points, thinned to a millionth of its width."""
+    """The hull of a shape with very many points, simplified to a millionth of its width."""
     hull = shape.convex_hull
     west, south, east, north = hull.bounds
     thin = hull.simplify(max(east - west, north - south) / 1e6, preserve_topology=False)
@@ -113,7 +113,7 @@ def _few(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _is_around_a_pole(shape: BaseGeometry) -> bool:
-    """Whether a shape in degrees still jumps where it was unwrapped."""
+    """Whether a shape in degrees still has a jump after it was unwrapped."""
     rings = shapely.get_rings(shape)
     if len(rings) == 0:
         return False
@@ -123,17 +123,17 @@ def _is_around_a_pole(shape: BaseGeometry) -> bool:
 
 
 def parse_aoi(aoi: object) -> Aoi:
-    """Understand an area of interest.
+    """Convert an area of interest in any form to an `Aoi`.
 
     Parameters
     ----------
     aoi : sequence of float, shapely geometry, GeoDataFrame, GeoSeries, dict, str or Path
         A bbox (west, south, east, north) in degrees, also as text ``"3.0,50.8,3.1,50.9"``;
         a geometry in degrees; a table with a CRS; a GeoJSON object (geometry, Feature or
-        FeatureCollection) as a dict, or what has a ``__geo_interface__``, such as a pystac
-        item; or the path of a vector file, see `cubecrop.vector.read_vector`. Longitudes may
-        be those of 0 to 360. An area across the 180th meridian has a bbox of west > east
-        (RFC 7946), and a geometry whose edges jump there, or that is split there.
+        FeatureCollection) as a dict, or an object with a ``__geo_interface__``, such as a
+        pystac item; or the path of a vector file, see `cubecrop.vector.read_vector`.
+        Longitudes may run from 0 to 360. An area across the 180th meridian has a bbox with
+        west > east (RFC 7946), or a geometry whose edges jump there or that is split there.
 
     Returns
     -------
@@ -142,9 +142,9 @@ def parse_aoi(aoi: object) -> Aoi:
     Raises
     ------
     AoiError
-        Empty, without CRS, out of the range of degrees, or of an unknown kind.
+        The area is empty, has no CRS, is out of the range of degrees, or has an unknown type.
     ParcelError
-        A table has a column twice.
+        A table has a column name twice.
     """
     if isinstance(aoi, Aoi):
         return aoi
@@ -186,47 +186,48 @@ def _bbox_from_text(text: str) -> list[float] | None:
 
 def _from_geometry(geometry: BaseGeometry, crs: str = LONLAT) -> Aoi:
     area = _checked(Aoi(geometry, crs))
-    # Mending takes time with the square of the crossings, and a cube covers the rectangle.
+    # The time to repair a shape grows with the square of its crossings; the bounding rectangle
+    # is enough, since a cube covers it anyway.
     many = shapely.get_num_coordinates(geometry) > _MANY and not geometry.is_valid
     plain = None if many else plain_shapes([geometry])[0]
-    if plain is None or plain.bounds != geometry.bounds:  # a line beside polygons counts too
+    if plain is None or plain.bounds != geometry.bounds:  # a line among polygons counts too
         plain = shapely.box(*geometry.bounds)
     is_lonlat = pyproj.CRS.from_user_input(area.crs).is_geographic
     return Aoi(unwrap(plain) if is_lonlat else plain, area.crs)
 
 
 def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
-    """A bbox, also across the 180th meridian; one whose west and east are swapped raises."""
+    """A bbox, also across the 180th meridian; raises if west and east are swapped."""
     across = west > east and east + 360 - west <= 180
-    if not ((west < east or across) and south < north):  # also where one is NaN
+    if not ((west < east or across) and south < north):  # also if one is NaN
         raise AoiError(
             f"bbox is ({west}, {south}, {east}, {north}), expected (west, south, east, "
-            "north) with west < east and south < north. Only across the 180th meridian is west "
-            "more than east, as in (179.9, -17, -179.9, -16.5)."
+            "north) with west < east and south < north. Only a bbox across the 180th meridian has "
+            "west > east, as in (179.9, -17, -179.9, -16.5)."
         )
     return _checked(Aoi(shapely.box(west, south, east + 360 if across else east, north)))
 
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     if isinstance(table, gpd.GeoDataFrame):
-        check_column_names(table)  # of two geometry columns of one name neither is found
+        check_column_names(table)  # geopandas finds no geometry if two columns have its name
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
     shapes = table.geometry
     shapes = shapes[has_place(shapes)]
     if len(shapes) == 0:
-        raise AoiError("the table holds no geometry that is not empty.")
+        raise AoiError("the table has no geometry, or only empty ones. Add one.")
     box = _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
     if table.crs.is_geographic:
         return _on_the_circle(shapes, box)
     if not _spans_half_the_globe(box):
         return box
-    # In a CRS that is cut at the 180th meridian, parcels beside it lie at both ends.
+    # If the CRS is cut at the 180th meridian, parcels near it lie at both ends.
     return _on_the_circle(shapes.to_crs(LONLAT), box)
 
 
 def _on_the_circle(shapes: gpd.GeoSeries, box: Aoi) -> Aoi:
-    """The smaller box of shapes in degrees: that of their table, or one across the meridian."""
+    """The smaller box of shapes in degrees: that of the table, or one across the meridian."""
     bounds = bounds_of(shapes.to_numpy())
     bounds = bounds[np.isfinite(bounds).all(axis=1)]
     if len(bounds) == 0:
@@ -249,7 +250,7 @@ def _spans_half_the_globe(box: Aoi) -> bool:
 
 def _checked(aoi: Aoi) -> Aoi:
     if aoi.geometry.is_empty:
-        raise AoiError("the area of interest is empty.")
+        raise AoiError("the area of interest is empty. Pass an area with at least one point.")
     if not has_place([aoi.geometry])[0]:
         raise AoiError(
             f"the area of interest has bounds {aoi.geometry.bounds}, expected finite coordinates."

@@ -1,4 +1,4 @@
-"""Arguments of the wrong kind or out of range, told by name before any work is done."""
+"""Check the type and range of arguments before any work is done."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ __all__ = [
     "check_whole",
 ]  # fmt: skip
 
-#: A value that takes longer to tell is told by its type.
+#: A message shows only the type of a value whose text is longer.
 _LONGEST = 80
 
 
 def brief(value: object) -> str:
-    """A value for a message."""
+    """A value as text for a message."""
     text = repr(value)
     return text if len(text) <= _LONGEST and "\n" not in text else f"a {type(value).__name__}"
 
 
 def check_flag(name: str, value: object) -> bool:
     """Raise unless a value is True or False; ``"no"`` would count as True."""
-    if type(value).__name__ not in {"bool", "bool_"}:  # NumPy's too, which is not imported here
+    if type(value).__name__ not in {"bool", "bool_"}:  # also NumPy's, without importing it
         raise ArgumentError(f"{name} is {brief(value)}, expected True or False.")
     return bool(value)
 
@@ -46,7 +46,7 @@ def check_flag(name: str, value: object) -> bool:
 def check_whole(
     name: str, value: object, *, minimum: int, error: type[CubecropError] = ArgumentError
 ) -> int:
-    """Give a whole number as int; raise where it is none or too small."""
+    """Return a whole number as int; raise if it is not one or too small."""
     try:
         number = minimum - 1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -65,7 +65,7 @@ def check_number(
     what: str,
     error: type[CubecropError] = ArgumentError,
 ) -> float:
-    """Give a finite number as float; raise where it is none or too small."""
+    """Return a finite number as float; raise if it is not one or too small."""
     number = math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
     if not (math.isfinite(number) and number >= minimum and number > above):
         raise error(f"{name} is {brief(value)}, expected {what}.")
@@ -79,7 +79,7 @@ def check_share(
     whole: bool = False,
     error: type[CubecropError] = ArgumentError,
 ) -> float:
-    """Give a share from 0 to below 1, with ``whole`` to 1; raise where a value is none."""
+    """Return a share from 0 to below 1 (with ``whole`` up to 1); raise if it is not one."""
     number = check_number(
         name, value, minimum=0, what=f"a share from 0 to {'' if whole else 'below '}1", error=error
     )
@@ -98,11 +98,11 @@ def check_names(
     empty: bool = False,
     error: type[CubecropError] = ArgumentError,
 ) -> tuple[str, ...]:
-    """Give names as a tuple, each once; raise where a value is one name or holds others."""
+    """Return names as a tuple, each once; raise for a bare string or an unknown name."""
     names: tuple[object, ...] | None = None
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         names = tuple(value)
-    known = [one for one in names or () if isinstance(one, str) and one in among]
+    known = [item for item in names or () if isinstance(item, str) and item in among]
     if names is None or len(known) < len(names) or not (names or empty):
         example = value if isinstance(value, str) and value in among else next(iter(among))
         raise error(
@@ -113,14 +113,14 @@ def check_names(
 
 
 def check_path(name: str, value: object, *, error: type[CubecropError] = ArgumentError) -> Path:
-    """Give a path; raise where a value is none."""
+    """Return a path; raise if a value is not one."""
     if not isinstance(value, str | os.PathLike):
         raise error(f"{name} is {brief(value)}, expected a path.")
     return Path(value)
 
 
 def check_folder(name: str, value: object) -> None:
-    """Raise unless a value is None or the path of a folder that is there or can be made."""
+    """Raise unless a value is None or the path of a folder that exists or can be made."""
     if value is None:
         return
     folder = check_path(name, value).expanduser()

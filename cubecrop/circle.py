@@ -1,8 +1,8 @@
-"""Longitudes on their circle: shapes, boxes and intervals across the 180th meridian.
+"""Shapes, boxes and intervals of longitude across the 180th meridian.
 
-A shape in degrees has two forms here. *Unwrapped*, its longitudes run on without a jump and may
-leave ±180, so that its bounds, middle and width are those on the ground. *Cut*, it lies within
-±180 and is split at the meridian, as RFC 7946 (section 3.1.9) has it and as archives compare it.
+A shape in degrees has two forms here. An *unwrapped* shape has longitudes without a jump, which
+may exceed ±180, so its bounds, middle and width are those on the ground. A *cut* shape lies within
+±180 and is split at the meridian, as in RFC 7946 (section 3.1.9) and in archives.
 A bbox (west, south, east, north) across the meridian has west > east (section 5.2).
 """
 
@@ -40,17 +40,18 @@ BBox = tuple[float, float, float, float]
 
 _HALF: Final = 180.0
 _TURN: Final = 360.0
-#: Points above which an outline is taken by its hull, above which one that is not valid is, and
-#: above which that is mended by the faster method: time grows with the square of the crossings.
+#: With more points than these, any outline becomes its hull, an invalid outline becomes its hull,
+#: and an invalid outline is repaired by the faster method. The time to repair an outline grows
+#: with the square of its crossings.
 _VERY_MANY: Final = 20_000
 _MANY: Final = 400
 _SOME: Final = 60
 
 
 def wrap(longitude: ArrayLike) -> NDArray[np.float64]:
-    """Longitudes within ±180; those that are within stay as they are, bit for bit."""
+    """Longitudes within ±180; values that are within already stay exactly the same."""
     values = np.asarray(longitude, dtype=np.float64)
-    # Rounded far below what any file holds: 180.1 is -179.9, not -179.89999999999998.
+    # Rounded far below the precision of files: 180.1 becomes -179.9, not -179.89999999999998.
     turned = np.round((values + _HALF) % _TURN - _HALF, 12)
     return np.where(np.abs(values) <= _HALF, values, turned)
 
@@ -62,7 +63,7 @@ def degrees_between(one: ArrayLike, other: ArrayLike) -> NDArray[np.float64]:
 
 
 def arc_of(west: ArrayLike, east: ArrayLike) -> tuple[float, float]:
-    """The shortest arc that holds all intervals: start within ±180, end not below it.
+    """The shortest arc that contains all intervals: start within ±180, end not below it.
 
     Parameters
     ----------
@@ -71,14 +72,14 @@ def arc_of(west: ArrayLike, east: ArrayLike) -> tuple[float, float]:
     """
     starts, ends = (np.atleast_1d(np.asarray(edge, np.float64)) for edge in (west, east))
     first = wrap(starts)
-    # Kept as they are where nothing was turned: 3.1 must not become 3.1000000000000014.
+    # Unturned values stay exactly the same: 3.1 must not become 3.1000000000000014.
     last = np.where(first == starts, ends, first + (ends - starts))
     order = np.argsort(first, kind="stable")
     first, last = first[order], last[order]
     reach = np.maximum.accumulate(last)
     before = np.maximum(np.concatenate([[-np.inf], reach[:-1]]), reach[-1] - _TURN)
     gaps = first - before
-    widest = int(gaps.argmax())  # of equal gaps the first: rather not across the meridian
+    widest = int(gaps.argmax())  # the first of equal gaps, which avoids the meridian
     if gaps[0] >= gaps[widest] or gaps[widest] <= 0:
         whole = gaps[widest] <= 0
         return (-_HALF, _HALF) if whole else (float(first[0]), float(reach[-1]))
@@ -88,7 +89,7 @@ def arc_of(west: ArrayLike, east: ArrayLike) -> tuple[float, float]:
 def arcs_meet(
     one: tuple[ArrayLike, ArrayLike], other: tuple[ArrayLike, ArrayLike]
 ) -> NDArray[np.bool_]:
-    """Whether arcs (west, east) share a longitude; west > east is across the meridian."""
+    """Whether arcs (west, east) share a longitude; an arc across the meridian has west > east."""
     (west, east), (left, right) = (
         (np.asarray(w, np.float64), np.asarray(e, np.float64)) for w, e in (one, other)
     )
@@ -100,7 +101,7 @@ def arcs_meet(
 def bounds_of(shapes: NDArray[np.object_]) -> NDArray[np.float64]:
     """(shape, 4): west, south, east, north of each shape, unwrapped; NaN of empty ones.
 
-    A shape whose edge jumps over more than half the globe runs across the meridian.
+    A shape with an edge over more than half the globe crosses the meridian.
     """
     bounds: NDArray[np.float64] = shapely.bounds(shapes)
     for i in np.flatnonzero(bounds[:, 2] - bounds[:, 0] > _HALF):
@@ -117,14 +118,14 @@ def bbox_of(shape: BaseGeometry) -> BBox:
 
 
 def bbox_around(boxes: Sequence[Sequence[float]]) -> BBox:
-    """The smallest bbox that holds all of some, at least one."""
+    """The smallest bbox that contains all given ones, at least one."""
     west, south, east, north = np.asarray(boxes, dtype=np.float64).T
     start, end = arc_of(west, np.where(east < west, east + _TURN, east))
     return start, float(south.min()), float(wrap(end)), float(north.max())
 
 
 def halves_of(bbox: BBox) -> list[BBox]:
-    """A bbox as one or two that do not run across the meridian."""
+    """A bbox as one or two boxes that do not cross the meridian."""
     west, south, east, north = bbox
     if west <= east:
         return [bbox]
@@ -132,17 +133,17 @@ def halves_of(bbox: BBox) -> list[BBox]:
 
 
 def box_of(bbox: Sequence[float]) -> BaseGeometry:
-    """A bbox as a polygon, or cut into two."""
+    """A bbox as a polygon, or as two if it crosses the meridian."""
     west, south, east, north = bbox
     boxes = [shapely.box(*half) for half in halves_of((west, south, east, north))]
     return boxes[0] if len(boxes) == 1 else shapely.MultiPolygon(boxes)
 
 
 def unwrap(shape: BaseGeometry) -> BaseGeometry:
-    """A shape in degrees whose longitudes run on without a jump, on the shortest arc.
+    """A shape in degrees with longitudes without a jump, on the shortest arc.
 
-    An edge over more than half the globe is one across the meridian, unless the shape spans the
-    globe. A shape around a pole has no such form and comes back as it is.
+    An edge over more than half the globe crosses the meridian, unless the shape spans the globe.
+    A shape around a pole has no such form and is returned unchanged.
     """
     west, _, east, _ = shape.bounds
     if not east - west > _HALF and west >= -_HALF and east <= _HALF:
@@ -161,7 +162,7 @@ def unwrap(shape: BaseGeometry) -> BaseGeometry:
 
 
 def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
-    """A shape in degrees, unwrapped or not, within ±180 and split at the meridian."""
+    """Split a shape in degrees, unwrapped or not, at the meridian, within ±180."""
     parts = _without_jumps(shape)
     bounds = shapely.bounds(parts)
     if not ((bounds[:, 0] < -_HALF) | (bounds[:, 2] > _HALF)).any():
@@ -174,16 +175,16 @@ def cut_at_180(shape: BaseGeometry) -> BaseGeometry:
         edge = turn * _TURN
         strip = shapely.box(edge - _HALF, south - 1, edge + _HALF, north + 1)
         found = shapely.get_parts(shape.intersection(strip))
-        # What only touches the meridian has no area beyond it.
+        # A part that only touches the meridian has no area beyond it.
         whole = [one for one in found if shape.area == 0 or one.area > 0]
         pieces += shapely.transform(whole, lambda xy, edge=edge: xy - [edge, 0.0]).tolist()
     return _joined(pieces) if pieces else shape
 
 
 def mended(shape: BaseGeometry) -> BaseGeometry:
-    """A valid shape, in a time that no outline of a stranger makes long."""
+    """A valid shape; very complex outlines become their hull, so that it never takes long."""
     count = shapely.get_num_coordinates(shape)
-    if count > _VERY_MANY:  # to look whether it is valid takes long as well
+    if count > _VERY_MANY:  # even the check of validity takes long
         return shape.convex_hull
     if shape.is_valid:
         return shape
@@ -193,7 +194,7 @@ def mended(shape: BaseGeometry) -> BaseGeometry:
 
 
 def _without_jumps(shape: BaseGeometry) -> NDArray[np.object_]:
-    """The parts of a shape, those that jump across the meridian moved beyond it."""
+    """The parts of a shape; parts that jump across the meridian are moved beyond it."""
     parts: NDArray[np.object_] = shapely.get_parts(shape)
     west, _, east, _ = shapely.bounds(parts).T
     for i in np.flatnonzero((east - west > _HALF) & (east - west < _TURN)):
@@ -212,7 +213,7 @@ def _jumps(part: BaseGeometry) -> bool:
 
 
 def _joined(parts: Sequence[BaseGeometry]) -> BaseGeometry:
-    """One geometry of the kind that its parts make."""
+    """Join parts to one geometry of their common type."""
     if len(parts) == 1:
         return parts[0]
     kinds = {part.geom_type for part in parts}

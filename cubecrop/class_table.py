@@ -1,4 +1,4 @@
-"""Tables of crop classes that a user wrote: CSV with a code and a name a row."""
+"""Read tables of crop classes: CSV with a code and a name per row."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ClassRow", "read_class_rows"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """A line of a table of classes."""
+    """A row of a table of classes."""
 
     code: str
     name: str
@@ -32,7 +32,7 @@ _COLUMNS = (*_REQUIRED, "colour", "parent")
 
 
 def read_class_rows(path: Path) -> list[ClassRow]:
-    """Rows of a table of classes, whose codes and names are unique."""
+    """Read the rows of a table of classes; codes and names must be unique."""
     lines = list(io.StringIO(_text(path), newline=""))
     first = 0
     delimiter = None
@@ -53,7 +53,7 @@ def read_class_rows(path: Path) -> list[ClassRow]:
                 if (before := seen.setdefault((column, value), number)) != number:
                     raise LabelError(
                         f"{path}, line {number}, column {column!r} repeats {value!r} of line "
-                        f"{before}; give each class a {column} of its own."
+                        f"{before}; give each class its own {column}."
                     )
             rows.append(row)
     except csv.Error as error:
@@ -62,7 +62,7 @@ def read_class_rows(path: Path) -> list[ClassRow]:
             "quotes in that line or one above it."
         ) from error
     if not rows:
-        raise LabelError(f"{path} has a header and no class below it; write one a line.")
+        raise LabelError(f"{path} has a header but no classes; write one class per line.")
     return rows
 
 
@@ -87,15 +87,17 @@ def _text(path: Path) -> str:
 
 
 def _header(path: Path, line: str, delimiter: str | None) -> tuple[list[str], str]:
-    """Column names in small letters, and what parts them."""
+    """Column names in small letters, and the delimiter."""
     choices = [delimiter] if delimiter else [",", ";", "\t"]
-    split = {one: [field.strip().casefold() for field in _fields(line, one)] for one in choices}
-    best = max(split, key=lambda one: len(set(_REQUIRED) & set(split[one])))
+    split = {
+        choice: [field.strip().casefold() for field in _fields(line, choice)] for choice in choices
+    }
+    best = max(split, key=lambda choice: len(set(_REQUIRED) & set(split[choice])))
     columns = ["colour" if column == "color" else column for column in split[best]]
     if missing := [column for column in _REQUIRED if column not in columns]:
         raise LabelError(
-            f"{path}, line 1 has the columns {columns}, and {missing} is not among them. Begin "
-            "the file with the line `code,name,colour`."
+            f"{path}, line 1 has the columns {columns}, but {missing} is missing. Begin the file "
+            "with the line `code,name,colour`."
         )
     if repeated := [column for column in _COLUMNS if columns.count(column) > 1]:
         raise LabelError(f"{path}, line 1 has the column {repeated[0]!r} twice; keep one.")
@@ -112,8 +114,8 @@ def _fields(line: str, delimiter: str) -> list[str]:
 def _row(where: str, fields: list[str], columns: list[str], delimiter: str) -> ClassRow:
     if len(fields) > len(columns) and any(field.strip() for field in fields[len(columns) :]):
         raise LabelError(
-            f"{where} has {len(fields)} fields and the header {len(columns)}. Put a field that "
-            f"holds {delimiter!r} in double quotes."
+            f"{where} has {len(fields)} fields, but the header has {len(columns)}. Put a field "
+            f"that contains {delimiter!r} in double quotes."
         )
     values = {column: field.strip() for column, field in zip(columns, fields, strict=False)}
     for column in _REQUIRED:

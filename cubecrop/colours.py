@@ -1,4 +1,4 @@
-"""Colours of crops, by their names: a crop looks alike in every map."""
+"""Colours of crops by name, so that a crop has the same colour in every map."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["colours_of"]
 
-#: Colour, and the names that have it: words in any order and case, in English, German, French
-#: and Dutch, with those of WorldCereal's and HCAT's lists. Of one genus the hues are near.
+#: Colours and their names in English, German, French and Dutch, with those of the WorldCereal and
+#: HCAT lists. Order and case of words do not matter. Crops of one genus have similar hues.
 _KNOWN: Final = (
     ("#C8A165", "winter wheat", "winter common soft wheat", "wheat", "soft wheat",
      "common wheat", "winterweizen", "winterweichweizen", "weizen", "ble tendre",
@@ -98,7 +98,7 @@ _KNOWN: Final = (
     ("#6B6B6B", "other", "other crops", "other crop", "others", "sonstige", "autres",
      "autres cultures", "overige", "other temporary crops"),
 )  # fmt: skip
-#: Words that say nothing of the crop, or only that others may be meant too.
+#: Words that do not identify a crop.
 _NOISE: Final = frozenset(("the", "and", "of", "de", "d", "l", "und", "et", "en", "crop", "crops"))
 _HUES: Final = 17
 #: Lightness and saturation of the palette's rounds.
@@ -106,40 +106,40 @@ _TONES: Final = ((0.42, 0.75), (0.66, 0.7), (0.3, 0.5), (0.55, 0.4), (0.78, 0.55
 
 
 def colours_of(names: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
-    """Colours ``#rrggbb`` of crops by their names, no two of them alike.
+    """Different colours ``#rrggbb`` for crops, chosen by their names.
 
-    A usual crop has a fixed colour, however its name is written; any other one has the colour
-    that its name's hash chooses from a palette. Where two would be alike, one of them takes the
-    next colour of the palette; which, does not depend on the order of the names.
+    A common crop has a fixed colour, however its name is written. The hash of any other name
+    chooses a colour from a palette. If two names would get the same colour, one of them takes the
+    next colour of the palette, independent of the order of the names.
 
     Parameters
     ----------
     names : iterable of str
         Distinct names.
     but : iterable of str
-        Colours that others have.
+        Colours that are already in use.
 
     Returns
     -------
     list of str
-        One a name, in their order.
+        One colour per name, in the same order.
     """
     order = list(names)
     fixed = _fixed()
-    taken = {colour.upper() for colour in but}
+    used = {colour.upper() for colour in but}
     chosen: dict[str, str] = {}
 
     def claim(name: str, colour: str) -> bool:
-        if colour in taken:
+        if colour in used:
             return False
-        taken.add(colour)
+        used.add(colour)
         chosen[name] = colour
         return True
 
     ranked = sorted(order, key=lambda name: (_digest(name), name))
     known = {name: found for name in ranked if (found := fixed.get(_key(name))) is not None}
-    # Usual crops first, so that what stands beside them never changes their colour; of two
-    # names of one crop, the more usual one.
+    # Common crops first, so that other names never change their colour. If two names mean one
+    # crop, the more common name gets its colour.
     by_use = sorted(known, key=lambda name: (known[name][1], name))
     unsettled = [name for name in by_use if not claim(name, known[name][0])]
     for name in [*(name for name in ranked if name not in known), *unsettled]:
@@ -149,7 +149,7 @@ def colours_of(names: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
 
 @cache
 def _fixed() -> dict[frozenset[str], tuple[str, int]]:
-    """Colour of a usual crop, and how unusual this name of it is."""
+    """Colour of each common crop name, and its rank among the names of the crop."""
     return {
         _key(name): (colour, rank) for colour, *names in _KNOWN for rank, name in enumerate(names)
     }
@@ -157,7 +157,7 @@ def _fixed() -> dict[frozenset[str], tuple[str, int]]:
 
 @cache
 def _palette() -> tuple[str, ...]:
-    """Colours that no usual crop has."""
+    """Colours that no common crop has."""
     usual = {colour for colour, *_ in _KNOWN}
     made = []
     for lightness, saturation in _TONES:
@@ -168,7 +168,7 @@ def _palette() -> tuple[str, ...]:
 
 
 def _candidates(name: str) -> Iterator[str]:
-    """Colours of a name, best first, without end."""
+    """Endless colours for a name, best first."""
     palette, digest = _palette(), _digest(name)
     number = int.from_bytes(digest[:8], "big")
     yield from (palette[(number + step) % len(palette)] for step in range(len(palette)))
@@ -183,7 +183,7 @@ def _digest(name: str) -> bytes:
 
 
 def _key(name: str) -> frozenset[str]:
-    """The words of a name without accents, order and case."""
+    """The words of a name, ignoring accents, order and case."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     letters = "".join(one for one in plain if not unicodedata.combining(one))
     words = re.findall(r"[^\W_]+", letters)

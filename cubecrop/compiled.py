@@ -1,4 +1,4 @@
-"""Loops that are compiled, for passes over pixels that NumPy would make in many steps."""
+"""Compile loops over pixels that would take many steps in NumPy."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ F = TypeVar("F", bound="Callable[..., object]")
 def compiled(function: F, *, fastmath: bool | set[str] = False) -> F:
     """Compile a function of arrays and numbers with numba when it is first called.
 
-    ``fastmath`` is numba's: which rules of arithmetic may be let go. What was compiled is kept
-    on disk for the next process, beside the library or in the user's cache folder, where one
-    of the two may be written to. It lets other threads run.
+    ``fastmath`` names the arithmetic rules that numba may ignore. Compiled code is cached on disk
+    for the next process, next to the library or in the user's cache folder, if one of them is
+    writable. The compiled function releases the GIL.
     """
     import numba
 
     try:
         made: F = numba.njit(function, nogil=True, cache=True, fastmath=fastmath)
-    except RuntimeError:  # no folder to keep it in
+    except RuntimeError:  # no writable cache folder
         made = numba.njit(function, nogil=True, fastmath=fastmath)
     return made

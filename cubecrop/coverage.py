@@ -1,4 +1,4 @@
-"""How much of a season a satellite series covers, and whether that is enough for a model."""
+"""How much of a season a satellite series covers, and whether a model can use it."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ __all__ = ["Coverage", "acquired_days", "least_demanding", "longest_pause", "sho
 #: Days by which a series may begin later, end earlier or pause longer than in training: a month,
 #: the longest step of a composite.
 _SLACK: Final = 31
-#: A series may have this share of the dates of training, whose area may have lain under several
-#: orbits, and whose year may have had two satellites of a kind. Gaps are looked at as well.
+#: A series needs at least this share of training's dates. It is low because the training area may
+#: lie under several orbits, and its year may have two satellites. Gaps are checked separately.
 _SHARE: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """When a sensor saw the ground in a season.
+    """The dates on which a sensor saw the ground in a season.
 
     Parameters
     ----------
     first, last : int
         First and last date, days since the first day of the season.
     longest_gap : int
-        Most days between neighbouring dates; 0 of a single date. What lies before the first
-        and after the last date is no gap.
+        Most days between neighbouring dates; 0 for a single date. Time before the first and
+        after the last date is not a gap.
     dates : int
-        Days with an image. Of a composite, periods with an image, each at its middle day.
+        Days with an image. For a composite, periods with an image, each at its middle day.
     clear_dates : int, default 0
         In training: the number of dates with a valid pixel that 99 % of the parcels reach.
     gap_start : int, default 0
         The date at which the longest gap begins.
     clear_pause : int, default 0
-        In training: the days on end without a valid date, between the first and the last date
-        of the series, that 99 % of the parcels stay within. 0 where that is not known.
+        In training: the longest run of days without a valid date, between the first and the
+        last date of the series, that 99 % of the parcels do not exceed. 0 if not known.
     """
 
     first: int
@@ -58,24 +58,24 @@ class Coverage:
 
     @classmethod
     def of(cls, days: ArrayLike, *, clear_dates: int = 0) -> Coverage | None:
-        """Coverage by some days, in any order and repeated at will; None by no day."""
-        found = np.unique(np.asarray(days).astype(np.int64))
-        if len(found) == 0:
+        """Coverage of the given days, in any order, with repetitions; None without a day."""
+        unique = np.unique(np.asarray(days).astype(np.int64))
+        if len(unique) == 0:
             return None
-        gaps = np.diff(found)
+        gaps = np.diff(unique)
         at = int(gaps.argmax()) if len(gaps) else 0
         return cls(
-            first=int(found[0]),
-            last=int(found[-1]),
+            first=int(unique[0]),
+            last=int(unique[-1]),
             longest_gap=int(gaps.max(initial=0)),
-            dates=len(found),
+            dates=len(unique),
             clear_dates=clear_dates,
-            gap_start=int(found[at]),
+            gap_start=int(unique[at]),
         )
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> Coverage:
-        """Read what `to_dict` gives; KeyError, TypeError or ValueError where it is another."""
+        """Read the result of `to_dict`; other content raises KeyError, TypeError or ValueError."""
         return cls(**{str(key): int(value) for key, value in raw.items()})
 
     def to_dict(self) -> dict[str, int]:
@@ -83,7 +83,7 @@ class Coverage:
         return asdict(self)
 
     def dated(self, season: Season) -> dict[str, str | int]:
-        """With dates in place of days, for metadata of what was made from a series."""
+        """The coverage with dates instead of days, for metadata of products."""
 
         def day(number: int) -> str:
             return (season.start + dt.timedelta(days=number)).isoformat()
@@ -98,14 +98,14 @@ class Coverage:
 
     @property
     def least_dates(self) -> int:
-        """Valid dates that a parcel or pixel needs: half of what training parcels had."""
+        """Valid dates that a parcel or pixel needs: half of those of training parcels."""
         return max(1, self.clear_dates // 2)
 
     def is_enough(self, seen: NDArray[np.bool_], days: NDArray[Any]) -> NDArray[np.bool_]:
-        """Which parcels or pixels have the observations that a model with this coverage needs.
+        """Which parcels or pixels have enough observations for a model with this coverage.
 
-        They need half of the valid dates of training's parcels, and no pause that is twice as
-        long as theirs and a month longer.
+        They need half of the valid dates of training parcels. Their longest pause may be twice
+        that of training parcels, or a month longer if that is more.
 
         Parameters
         ----------
@@ -129,7 +129,7 @@ class Coverage:
 def longest_pause(
     seen: NDArray[np.bool_], days: NDArray[Any], first: int, last: int
 ) -> NDArray[np.float64]:
-    """Most days on end without a valid date from a first day to a last, (parcel,).
+    """Longest run of days without a valid date between two days, (parcel,).
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ def longest_pause(
         return np.full(len(seen), float(last - first))
     order = np.argsort(days, kind="stable")
     when = np.maximum(np.asarray(days, dtype=np.float32)[order] - np.float32(first), 0)  # exact
-    # Date by date for all parcels, with products in place of choices: the quickest by far.
+    # All parcels date by date, with products instead of branches: by far the fastest way.
     valid = np.ascontiguousarray(seen.T, dtype=np.float32)[order]
     latest, longest = np.zeros((2, len(seen)), dtype=np.float32)
     for day, there in zip(when, valid, strict=True):
@@ -157,7 +157,7 @@ def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.
     Returns
     -------
     numpy.ndarray or None
-        (date,) int64, unique; None where the child does not tell, as of a table of samples.
+        (date,) int64, unique; None if the child does not state them, as in a table of samples.
     """
     if "acquisitions" not in node.coords or node.coords["acquisitions"].dims != ("time",):
         return None
@@ -167,9 +167,9 @@ def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.
 
 
 def least_demanding(coverages: Iterable[Coverage]) -> Coverage:
-    """What several series have at least: of each number the one that asks least of others."""
+    """Combine coverages of several series: for each number, the least demanding one."""
     every = list(coverages)
-    widest = max(every, key=lambda one: one.longest_gap)
+    widest = max(every, key=lambda coverage: coverage.longest_gap)
     return Coverage(
         first=max(one.first for one in every),
         last=min(one.last for one in every),
@@ -184,16 +184,17 @@ def least_demanding(coverages: Iterable[Coverage]) -> Coverage:
 
 
 def shortfalls(found: Coverage | None, trained: Coverage) -> list[str]:
-    """In what a series covers less of its season than the training's did, in words.
+    """Describe how a series covers less of its season than in training.
 
     Returns
     -------
     list of str
-        Such as "the last date is 331 days earlier"; empty where it covers enough.
+        Such as "the last image is 331 days earlier"; empty if it covers enough.
     """
     if found is None:
         return ["there is no image"]
-    # Sparse series begin and end by chance, but a winter's gap at an end would hide a summer.
+    # The ends of sparse series vary by chance, but a long gap in training must not allow a series
+    # to lack a whole summer.
     slack = max(_SLACK, min(trained.longest_gap, 2 * _SLACK))
     out = []
     if (late := found.first - trained.first) > slack:
@@ -203,5 +204,5 @@ def shortfalls(found: Coverage | None, trained: Coverage) -> list[str]:
     if found.longest_gap > max(2 * trained.longest_gap, trained.longest_gap + _SLACK):
         out.append(f"the longest gap is {found.longest_gap - trained.longest_gap} days longer")
     if found.dates < _SHARE * trained.dates:
-        out.append(f"there are {found.dates} dates in place of {trained.dates}")
+        out.append(f"there are {found.dates} dates instead of {trained.dates}")
     return out

@@ -1,6 +1,7 @@
-"""Words and HTML for people: what `repr` and a notebook show of an object.
+"""Text and HTML of objects for `repr` and notebooks.
 
-Names come from strangers' tables and catalogues: no text becomes markup or a control character.
+Names come from untrusted tables and catalogues, so text never becomes markup or a control
+character.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ class Safe(str):
 
 
 def plain(text: object, *, longest: int = _LONGEST) -> str:
-    """One printable line, cut where it is too long."""
+    """One printable line, cut if it is too long."""
     return one_line(text, length=longest)
 
 
 def listed(names: Iterable[object], *, most: int = _MOST) -> str:
-    """Names in a row; of many the first, and how many more there are."""
+    """Names in one line; if there are many, the first ones and the number of the others."""
     texts = [plain(name, longest=30) for name in names]
     more = f" and {len(texts) - most} more" if len(texts) > most else ""
     return ", ".join(texts[:most]) + more

@@ -1,6 +1,6 @@
 """The exceptions of cubecrop.
 
-Every message says what was seen, what was expected and what to do about it.
+Every message states the problem, what was expected and the cure.
 Each class is also a builtin, so that ``except ValueError`` keeps working.
 """
 
@@ -32,7 +32,7 @@ class CubecropError(Exception):
 
 
 class ArgumentError(CubecropError, ValueError):
-    """An argument of another kind than expected, or out of its range."""
+    """An argument with a wrong type, or out of range."""
 
 
 class AoiError(CubecropError, ValueError):
@@ -40,7 +40,7 @@ class AoiError(CubecropError, ValueError):
 
 
 class SeasonError(CubecropError, ValueError):
-    """A season that cannot be, such as one that ends before it starts."""
+    """An impossible season, such as one that ends before it starts."""
 
 
 class SchemaError(CubecropError, ValueError):
@@ -76,7 +76,7 @@ class ModelFormatError(CubecropError, ValueError):
 
 
 class DeviceError(CubecropError, ValueError):
-    """A graphics card that is not there."""
+    """A graphics card that does not exist."""
 
 
 class ModelMismatchError(CubecropError, ValueError):
@@ -84,7 +84,7 @@ class ModelMismatchError(CubecropError, ValueError):
 
 
 class OutputError(CubecropError, OSError):
-    """An output that cannot be written where it was asked for."""
+    """An output that cannot be written to its path."""
 
 
 class SimulationError(CubecropError, ValueError):

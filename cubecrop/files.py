@@ -1,4 +1,4 @@
-"""Folders and files that appear complete or not at all."""
+"""Write folders and files completely or not at all."""
 
 from __future__ import annotations
 
@@ -32,49 +32,49 @@ def check_free(out: Path, *, files: Collection[str], overwrite: bool) -> None:
     out : pathlib.Path
         A missing folder, an empty one or, with ``overwrite``, one that holds only ``files``.
     files : collection of str
-        Names of the files that may be replaced; none where nothing ever may.
+        Names of the files that may be replaced; empty if nothing may be replaced.
     overwrite : bool
-        Whether they may.
+        Whether to replace them.
 
     Raises
     ------
     OutputError
-        Naming ``out`` and what to do about it.
+        The message names ``out`` and the cure.
     """
     check_flag("overwrite", overwrite)
     if out.exists() and not out.is_dir():
         raise OutputError(f"{out} is a file, expected a folder to write to. Name another one.")
     if out.is_dir():
         remove_leftovers_in(out)
-    held = sorted(out.iterdir()) if out.is_dir() else []
-    if held and not overwrite:
+    present = sorted(out.iterdir()) if out.is_dir() else []
+    if present and not overwrite:
         cure = (
             "Name another one, or pass `overwrite=True` (`--overwrite`) to replace an earlier "
             "result."
             if files
             else "Name another one, or remove it."
         )
-        raise OutputError(f"{out} holds {_names(held)}, expected a missing or empty folder. {cure}")
-    if foreign := [path for path in held if path.name not in files or path.is_dir()]:
         raise OutputError(
-            f"{out} holds {_names(foreign)}, which are not ours to replace. "
+            f"{out} holds {_names(present)}, expected a missing or empty folder. {cure}"
+        )
+    if foreign := [path for path in present if path.name not in files or path.is_dir()]:
+        raise OutputError(
+            f"{out} holds {_names(foreign)}, which cubecrop did not write and will not replace. "
             "Move these away, or name another folder."
         )
     parent = next(path for path in out.absolute().parents if path.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"{out} cannot be made: no right to write in {parent}. Name another folder."
-        )
+        raise OutputError(f"{out} cannot be made: {parent} is not writable. Name another folder.")
 
 
 @contextmanager
 def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterator[Path]:
-    """Give a hidden folder that becomes ``out`` when the block ends well; see `swap_folder`.
+    """Yield a hidden folder that becomes ``out`` if the block succeeds; see `swap_folder`.
 
     Parameters
     ----------
     out, files, overwrite
-        As for `check_free`, which is asked again before ``out`` is touched.
+        As for `check_free`, which is called again before ``out`` is touched.
 
     Yields
     ------
@@ -84,7 +84,7 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
     Raises
     ------
     OutputError
-        ``out`` is taken, or the file system refuses.
+        ``out`` cannot be replaced, or the file system reports an error.
     """
     cure = "Free some space there or name another folder."
     check = partial(check_free, files=files, overwrite=overwrite)
@@ -96,12 +96,11 @@ def new_folder(out: Path, *, files: Collection[str], overwrite: bool) -> Iterato
 def swap_folder(
     out: Path, *, cure: str, check: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
-    """Give a hidden folder beside ``out`` that takes its place when the block ends well.
+    """Yield a hidden folder next to ``out`` that replaces it if the block succeeds.
 
-    Both lie on one file system, so that the change of name is one step. When the block
-    raises, the hidden folder is removed and ``out`` stays as it was. A folder that is replaced
-    steps aside under a hidden name first. What a process left beside ``out`` when it was killed
-    is removed by the next that writes ``out``.
+    Both are on one file system, so that renaming is a single step. If the block raises, the hidden
+    folder is removed and ``out`` stays unchanged. A replaced folder first gets a hidden name.
+    The next process that writes ``out`` removes the remains of a killed one.
 
     Parameters
     ----------
@@ -110,7 +109,7 @@ def swap_folder(
     cure : str
         What the message of an error advises, as a sentence.
     check : callable, optional
-        Asked with ``out`` before that is touched, to raise where it may not be; by default any
+        Called with ``out`` before it is touched; raises if ``out`` must stay. By default any
         folder may be replaced.
 
     Yields
@@ -139,19 +138,19 @@ def swap_folder(
 
 @contextmanager
 def new_file(path: Path, *, cure: str) -> Iterator[Path]:
-    """Give a hidden file beside ``path`` that takes its place when the block ends well.
+    """Yield a hidden file next to ``path`` that replaces it if the block succeeds.
 
     Parameters
     ----------
     path : pathlib.Path
-        File to write; missing parents are made, and one that is there is replaced.
+        File to write; missing parents are made, and an existing file is replaced.
     cure : str
         What the message of an error advises, as a sentence.
 
     Yields
     ------
     pathlib.Path
-        Where to write it within the block, the file itself; gone after it, whatever happens.
+        The hidden file, for the block to write; it never exists after the block.
 
     Raises
     ------
@@ -174,7 +173,7 @@ def _publish(staging: Path, out: Path) -> None:
         out.rename(old)
     try:
         staging.rename(out)
-    except BaseException:  # also where a person stops it between the two
+    except BaseException:  # also if a user interrupts it between the two
         if old.exists() and not out.exists():
             old.rename(out)
         raise

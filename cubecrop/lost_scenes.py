@@ -1,9 +1,9 @@
-"""Scenes that could not be read: raise at once, or go on and tell which and why.
+"""Handle unreadable scenes: raise at once, or continue and report them.
 
-What to do about a file that fails is an input of the graph, a constant that every reading
-task depends on. Cubes are built to raise. `tolerate` gives the same arrays with the other
-answer, and beside them a report of what was lost, to be computed together: reasons travel
-from worker to writer as results of tasks, whatever the scheduler.
+The graph has a constant that every reading task depends on: it decides whether an unreadable file
+raises. Cubes are built to raise. `tolerate` returns the same arrays with the other choice, and a
+report of lost scenes to compute together with them. The reasons are results of tasks, so they
+reach the writer with any scheduler.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ __all__ = [
 
 OnError = Literal["raise", "lost"]
 
-#: Names of graph layers whose results were read from files, and tell their ``losses``, begin so.
+#: Prefix of graph layers whose results come from files and have ``losses``.
 READING: Final = "cubecrop-reading-"
-#: And those of arrays whose blocks are each values of one such result, or of a part of it.
+#: Prefix of arrays whose blocks are the values of one such result, or of a part of it.
 VALUES: Final = "cubecrop-values-"
 _SWITCH: Final = "cubecrop-on-error-"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
 class Loss:
-    """A scene that could not be read, in part or whole: item, asset and the error's words.
+    """A scene that could not be read completely: item, asset and error message.
 
-    ``file`` tells items of one id apart, and is not written anywhere.
+    ``file`` distinguishes items with the same id, and is not written to any output.
     """
 
     item: str
@@ -58,12 +58,12 @@ class Loss:
     file: str = field(default="", compare=False, repr=False)
 
     def told(self) -> dict[str, str]:
-        """What is written of it."""
+        """The loss as written to metadata."""
         return {"item": self.item, "asset": self.asset, "error": self.error}
 
 
 def count_items(lost: Iterable[Loss]) -> int:
-    """How many items some losses are of; of one id, as many as one asset has files."""
+    """Number of items with losses; items with the same id are counted by their files."""
     files: dict[str, dict[str, set[str]]] = {}
     for loss in lost:
         files.setdefault(loss.item, {}).setdefault(loss.asset, set()).add(loss.file)
@@ -71,38 +71,38 @@ def count_items(lost: Iterable[Loss]) -> int:
 
 
 def check_on_error(on_error: str) -> OnError:
-    """Raise `SchemaError` unless a word says what to do about a file that fails."""
+    """Raise `SchemaError` unless the argument is a known way to handle unreadable files."""
     if on_error not in get_args(OnError):
         raise SchemaError(f"on_error is {on_error!r}, expected one of {list(get_args(OnError))}.")
     return on_error  # type: ignore[return-value]
 
 
 def constant(name: str, value: object) -> Delayed:
-    """Give a value that stands once in a graph and that tasks depend on by name."""
+    """Put a value into a graph once, for tasks that depend on it by name."""
     layer = MaterializedLayer({name: value})
     return Delayed(name, HighLevelGraph({name: layer}, {name: set()}))
 
 
 def switch(on_error: OnError) -> Delayed:
-    """What reading tasks do about a file that fails, as an input of their graph."""
+    """How reading tasks handle an unreadable file, as an input of their graph."""
     return constant(_SWITCH + on_error, on_error)
 
 
 def tolerate(arrays: Sequence[Any], *, lose: bool) -> tuple[list[Any], Delayed | None]:
-    """Arrays that go on where a scene cannot be read, and the report of what was lost.
+    """Return arrays that continue without unreadable scenes, and a report of lost scenes.
 
     Parameters
     ----------
     arrays : sequence
-        Dask arrays on a season cube; anything else comes back as it is.
+        Dask arrays on a season cube; anything else is returned unchanged.
     lose : bool
-        Whether to go on. If not, arrays that were built to go on still do.
+        Whether to continue. If not, arrays that were built to continue still do.
 
     Returns
     -------
     tuple
         The arrays, and a Delayed list of `Loss`, sorted and unique, to be computed with them;
-        None where nothing can be lost: the graph reads no scene, or raises.
+        None if nothing can be lost, since the graph reads no scene or raises.
     """
     lazy = [one for one in arrays if isinstance(one, da.Array)]
     graph = HighLevelGraph.merge(*(_layered(one) for one in lazy))
@@ -114,7 +114,7 @@ def tolerate(arrays: Sequence[Any], *, lose: bool) -> tuple[list[Any], Delayed |
     elif _SWITCH + "lost" not in graph.layers:
         return list(arrays), None
     keys = [key for one in lazy for key in _flat(one.__dask_keys__())]
-    # Culled: a map that was cropped must not read the rest of its cube for the report.
+    # Cull the graph: for the report, a cropped map must not read the rest of its cube.
     readings = [
         key
         for layer in graph.cull(keys).layers.items()
@@ -133,7 +133,7 @@ def tolerate(arrays: Sequence[Any], *, lose: bool) -> tuple[list[Any], Delayed |
 
 
 class ValuesLayer(MaterializedLayer):
-    """Tasks that make blocks of values; ``chunks`` are those of what they are made from."""
+    """Tasks that make blocks of values; ``chunks`` are the chunks of their source."""
 
     def __init__(self, tasks: Mapping[Any, Any], chunks: tuple[tuple[int, ...], ...]) -> None:
         super().__init__(tasks)
@@ -141,11 +141,11 @@ class ValuesLayer(MaterializedLayer):
 
 
 def readings_of(array: da.Array) -> da.Array | None:
-    """What the values of an array are made from, (y, x) of objects, one a chunk.
+    """The source objects of an array's values, (y, x), one object per chunk.
 
-    An object has ``gather(rows, columns, out)``, which writes values of some pixels; so nobody
-    who wants a few has to make all. Its chunks may hold several of the array's. None where an
-    array is anything but the values as read.
+    An object has ``gather(rows, columns, out)``, which writes the values of single pixels without
+    making all others. One source chunk may hold several chunks of the array. None if the array
+    is not the values as read.
     """
     graph = array.__dask_graph__()
     if not (array.name.startswith(VALUES) and isinstance(graph, HighLevelGraph)):
@@ -154,7 +154,7 @@ def readings_of(array: da.Array) -> da.Array | None:
     layer = graph.layers[array.name]
     if len(names) != 1 or not isinstance(layer, ValuesLayer):
         return None
-    # The layer of values would be joined with this one, and leave nothing to compute.
+    # Without the cull, Dask would fuse the layer of values with this one and drop its results.
     own = graph.cull_layers(names)
     return da.Array(own, names[0], layer.chunks, dtype=object, meta=np.empty((0, 0), object))
 
@@ -167,7 +167,7 @@ def _layered(array: da.Array) -> HighLevelGraph:
 
 
 def _report(graph: HighLevelGraph, readings: Sequence[Any]) -> Delayed:
-    # Losses are taken out block by block, or the report would hold all pixels in memory.
+    # Extract losses block by block, since the report would otherwise keep all pixels in memory.
     name = f"cubecrop-lost-{tokenize(sorted(map(str, readings)))}"
     tasks: dict[Any, Any] = {
         (name, number): (_losses_of, key) for number, key in enumerate(readings)
@@ -189,7 +189,7 @@ def _losses_of(reading: _HasLosses) -> tuple[Loss, ...]:
 
 
 def _joined(found: Iterable[Iterable[Loss]]) -> list[Loss]:
-    """One loss an item and asset: blocks of one file fail with words of their own."""
+    """Keep one loss per item and asset, since blocks of one file have different messages."""
     unique: Mapping[tuple[str, str, str], Loss] = {
         (loss.item, loss.asset, loss.file): loss for losses in found for loss in losses
     }

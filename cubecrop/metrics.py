@@ -1,4 +1,4 @@
-"""The confusion matrix, what follows from it, and how sure that is."""
+"""Confusion matrix, scores and their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SCORE_NAMES: Final[tuple[ScoreName, ...]] = ("accuracy", "macro_f1", "mean_iou")
 _Z: Final = 1.959963984540054
 _ENDS: Final = (2.5, 97.5)
 _RESAMPLES: Final = 2000
-#: Resamples that are scored at once: their counts are in memory together.
+#: Resamples that are scored together; their counts share the memory.
 _AT_ONCE: Final = 200
 
 
@@ -58,8 +58,8 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> 
     Parameters
     ----------
     truth, predicted : array_like of int, shape (n,)
-        Class indices. A prediction outside 0 … n_classes - 1 (nodata) counts in no column,
-        so the row's sum falls short of the class's size; see `scores`.
+        Class indices. A prediction outside 0 … n_classes - 1 (nodata) counts in no column, so
+        the sum of the row is below the size of the class; see `scores`.
     n_classes : int
         Number of classes.
 
@@ -94,7 +94,7 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
     Returns
     -------
     Scores
-        NaN everywhere where ``truth`` is empty.
+        All scores are NaN if ``truth`` is empty.
     """
     matrix = confusion_matrix(truth, predicted, n_classes)
     size = np.bincount(np.asarray(truth, dtype=np.int64), minlength=n_classes)
@@ -117,7 +117,7 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
 
 
 def wilson(hits: int, n: int) -> Interval:
-    """The 95 % interval of a share by Wilson's score; (0, 1) where nothing was counted.
+    """Wilson's 95 % interval of a share; (0, 1) if nothing was counted.
 
     References
     ----------
@@ -141,21 +141,21 @@ def intervals(
 ) -> dict[ScoreName, Interval]:
     """The 95 % interval of each score.
 
-    Accuracy has Wilson's interval. Macro-F1 and mean IoU are scored anew on parcels drawn with
-    replacement, 2,000 times; where ``groups`` are given, groups are drawn, and accuracy is
-    treated likewise. Where all parcels are right, or all wrong, every draw says the same: then
-    all three have Wilson's interval, of as many parcels or groups as there are.
+    Accuracy has Wilson's interval. Macro-F1 and mean IoU are scored on 2,000 resamples of the
+    parcels, drawn with replacement. With ``groups``, groups are drawn instead, also for accuracy.
+    If all parcels are right, or all wrong, every resample is the same; all three scores then have
+    Wilson's interval for the number of parcels or groups.
 
     Parameters
     ----------
     truth, predicted : array_like of int, shape (n,)
-        As for `scores`; one parcel or more.
+        As for `scores`; at least one parcel.
     n_classes : int
         Number of classes.
     groups : sequence, optional
-        A name a parcel; parcels of one group are alike.
+        A group name for each parcel; parcels of one group are not independent.
     seed : int, default 0
-        Of the draws.
+        Seed of the resamples.
 
     Returns
     -------
@@ -180,8 +180,8 @@ def intervals(
         return _three(counts @ size, counts @ claimed, counts @ hits)
 
     low, high = _ends(pair, len(pairs), groups, seed, scored)
-    # A draw that lacks a rare class is averaged over the others, which may lift all draws of a
-    # mean over classes above the score itself: the interval holds it all the same.
+    # A resample without a rare class is averaged over the other classes, so all resamples may
+    # score above the score itself. The interval must still contain it.
     (score,) = scored(np.bincount(pair, minlength=len(pairs)).astype(float)[None])
     low, high = np.minimum(low, score), np.maximum(high, score)
     found = {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORE_NAMES)}
@@ -202,15 +202,15 @@ def accuracy_difference(
     groups: Sequence[object] | None = None,
     seed: int = 0,
 ) -> tuple[float, Interval]:
-    """Accuracy of the first predictions less that of the second, with its 95 % interval.
+    """Accuracy of the first predictions minus that of the second, with its 95 % interval.
 
-    Both are scored on the same parcels, or groups of them, drawn with replacement: what is
-    hard for both then counts in neither.
+    Both are scored on the same resamples of parcels or groups, so parcels that are hard for both
+    do not widen the interval.
 
     Parameters
     ----------
     truth, first, second : array_like of int, shape (n,)
-        Class indices; one parcel or more.
+        Class indices; at least one parcel.
     groups, seed
         As for `intervals`.
 
@@ -232,7 +232,7 @@ def accuracy_difference(
 
 
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
-    """A quotient that is NaN where it is one by zero."""
+    """A quotient; NaN if the divisor is zero."""
     out: NDArray[np.float64] = np.full(np.shape(part), np.nan)
     np.divide(part, whole, out=out, where=whole > 0)
     return out
@@ -257,7 +257,7 @@ def _ends(
     seed: int,
     scored: Callable[[NDArray[np.float64]], NDArray[np.float64]],
 ) -> NDArray[np.float64]:
-    """Low and high ends (2, score) over resamples of parcels that are of some kinds."""
+    """Low and high ends (2, score) over resamples; each parcel is of one kind."""
     rng = np.random.default_rng(seed)
     draws = (
         _parcels_drawn(rng, kind, n_kinds)
@@ -279,7 +279,7 @@ def _parcels_drawn(
 def _groups_drawn(
     rng: np.random.Generator, kind: NDArray[np.int64], n_kinds: int, groups: Sequence[object]
 ) -> Iterator[NDArray[np.float64]]:
-    """Counts (resample, kind) of the parcels of groups drawn with replacement."""
+    """Counts (resample, kind) of parcels whose groups are drawn with replacement."""
     names, group = np.unique(np.array([str(one) for one in groups]), return_inverse=True)
     for _ in range(0, _RESAMPLES, _AT_ONCE):
         counts = np.empty((_AT_ONCE, n_kinds))

@@ -26,15 +26,15 @@ __all__ = [
 
 #: Class index of a pixel without an observation.
 NODATA = 255
-#: Class index of a pixel with observations, but fewer than the model asks for.
+#: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
-#: Indices from here on are no classes; 252 and 253 are kept for other reasons to have none.
+#: Indices from here on are not classes; 252 and 253 are reserved for other reasons.
 MAX_CLASSES = 252
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """A code of a map that is no class: its slug for programs, title for people, and colour."""
+    """A code of a map without a class: its slug for programs, title for people, and colour."""
 
     value: int
     slug: str
@@ -42,7 +42,7 @@ class Mark:
     colour: str
 
 
-#: By its value, why a pixel of a map has no class.
+#: Reasons why a pixel has no class, by code.
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
@@ -58,17 +58,18 @@ WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
 
 
 def decide(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Most probable class, or none.
+    """The most probable class, or 255.
 
     Parameters
     ----------
     probability : numpy.ndarray
-        (…, crop) float, a crop or more.
+        (…, crop) float, at least one crop.
 
     Returns
     -------
     numpy.ndarray
-        Class index (…) uint8, of equal ones the first; 255 where any probability is NaN.
+        Class index (…) uint8; the first of equally probable classes; 255 if any probability
+        is NaN.
     """
     known = np.asarray(np.isfinite(probability).all(axis=-1))
     index = np.where(known[..., None], probability, 0).argmax(axis=-1)
@@ -92,7 +93,7 @@ class Crop:
         except UnicodeEncodeError as error:
             raise LabelError(
                 f"crop {self.name!r} has half a character (a lone surrogate) in its name or code, "
-                "which no file holds. Mend the label."
+                "so no file can hold it. Correct the label."
             ) from error
         if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.colour):
             raise LabelError(f"crop {self.name!r} has colour {self.colour!r}, expected '#rrggbb'.")
@@ -100,19 +101,19 @@ class Crop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Nomenclature:
-    """An ordered set of crop classes; a class index is a position in it.
+    """An ordered set of crop classes; a class index is a position in this order.
 
     Parameters
     ----------
     crops : tuple of Crop
-        1 to 252 classes with unique codes and names. Indices 252 to 255 are no classes.
+        1 to 252 classes with unique codes and names. Indices 252 to 255 are not classes.
     name : str
         Name of the code list, such as ``"RPG 2022"``.
 
     Raises
     ------
     LabelError
-        No class, more than 252, or a repeated code or name.
+        There is no class, there are more than 252, or a code or name is repeated.
     """
 
     crops: tuple[Crop, ...]
@@ -127,28 +128,28 @@ class Nomenclature:
         if len(self.crops) > MAX_CLASSES:
             raise LabelError(
                 f"nomenclature has {len(self.crops)} classes, expected at most {MAX_CLASSES} "
-                "(a map stores the class in one byte, and the rest are for pixels without a "
-                "class). Merge rare crops first."
+                "(a map stores the class in one byte, and reserves some values for pixels without "
+                "a class). Merge rare crops first."
             )
         for what in ("codes", "names"):
-            seen = getattr(self, what)
-            if repeated := sorted({value for value in seen if seen.count(value) > 1}):
-                raise LabelError(f"nomenclature repeats the {what} {repeated}.")
+            values = getattr(self, what)
+            if repeated := sorted({value for value in values if values.count(value) > 1}):
+                raise LabelError(f"nomenclature repeats the {what} {repeated}. Make them unique.")
 
     @classmethod
     def from_labels(cls, labels: Iterable[object], *, name: str = "") -> Nomenclature:
-        """Make one class of each distinct label, sorted by name; nulls are left out."""
+        """Make one class for each distinct label, sorted by name; nulls are ignored."""
         names = sorted({text for label in labels if (text := label_text(label)) is not None})
         return cls.from_names(names, name=name)
 
     @classmethod
     def from_names(cls, names: Iterable[str], *, name: str = "") -> Nomenclature:
-        """Make one class of each name, in their order; codes are the names.
+        """Make one class for each name, in the given order; the codes are the names.
 
-        Colours are those of the names: a usual crop has the same one in every map.
+        The names determine the colours: a common crop has the same colour in every map.
         """
         texts = list(names)
-        # Of names that are repeated, which is refused with its reason below, one has a colour.
+        # Repeated names count once here; the constructor refuses them with a message.
         colours = dict(zip(dict.fromkeys(texts), colours_of(dict.fromkeys(texts)), strict=True))
         crops = tuple(Crop(code=text, name=text, colour=colours[text]) for text in texts)
         return cls(crops=crops, name=name)
@@ -157,20 +158,20 @@ class Nomenclature:
     def from_csv(
         cls, path: str | Path, *, labels: Iterable[object] | None = None, name: str | None = None
     ) -> Nomenclature:
-        """Read classes from a table, a row a class.
+        """Read classes from a table with one class per row.
 
         Parameters
         ----------
         path : path
-            CSV with a header and the columns ``code`` and ``name``, and where they are there
-            ``colour`` (or ``color``, ``#rrggbb``) and ``parent`` (a code). Other columns are
-            left alone. Fields are parted by comma, semicolon or tab; text is UTF-8 or, where it
-            is not, cp1252. A row without colour gets that of its name.
+            CSV with a header, the columns ``code`` and ``name``, and optionally ``colour`` (or
+            ``color``, ``#rrggbb``) and ``parent`` (a code). Other columns are ignored. The
+            delimiter is a comma, semicolon or tab; text is UTF-8, otherwise cp1252. A row
+            without a colour gets the colour of its name.
         labels : iterable, optional
-            Keep only the classes that one of these labels means, by code or name: a list may
-            hold more than a map can tell apart. By default all.
+            Keep only the classes of these labels, given as codes or names, since a list may have
+            more classes than a map can hold. By default all.
         name : str, optional
-            Name of the code list; by default the file's, without its ending.
+            Name of the code list; by default the file's name without its suffix.
 
         Returns
         -------
@@ -180,8 +181,8 @@ class Nomenclature:
         Raises
         ------
         LabelError
-            The file cannot be read, or a row is no class; names the line and the column. Or a
-            label is in no row.
+            The file cannot be read, a row is not a class (the message names line and column),
+            or a label is in no row.
         """
         path = Path(path)
         rows = read_class_rows(path)
@@ -207,7 +208,9 @@ class Nomenclature:
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, LabelError):
                 raise
-            raise LabelError(f"this is not a nomenclature: {error}.") from error
+            raise LabelError(
+                f"the text is not a nomenclature: {error}. Write it with `to_json`."
+            ) from error
 
     def to_json(self) -> str:
         """Serialise to JSON text, for a model's or a map's metadata."""
@@ -247,21 +250,21 @@ class Nomenclature:
             raise LabelError(f"label {label!r} is not in the nomenclature {self.names}.") from None
 
     def names_of(self, labels: Iterable[object]) -> list[str | None]:
-        """Class names of labels that are codes or names; None of nulls.
+        """Class names of labels that are codes or names; None for nulls.
 
-        A label that is the code of one class and the name of another is taken for the code.
+        A label that is the code of one class and the name of another counts as the code.
 
         Raises
         ------
         LabelError
-            A label is no class; the message names those that are not.
+            A label is not a class; the message names such labels.
         """
         pairs = list(zip(self.codes, self.names, strict=True))
         positions = _positions(labels, pairs, f"nomenclature {self.name!r}")
         return [None if i is None else self.crops[i].name for i in positions]
 
     def only(self, labels: Iterable[object]) -> Nomenclature:
-        """The classes whose name is among some labels, in the same order."""
+        """Keep only the classes whose name is among the labels, in the same order."""
         wanted = {label_text(label) for label in labels}
         crops = tuple(crop for crop in self.crops if crop.name in wanted)
         return Nomenclature(crops=crops, name=self.name)
@@ -279,8 +282,8 @@ class Nomenclature:
 
 
 def label_text(label: object) -> str | None:
-    """A label as text: nulls and blanks are None, whole floats lose their ``.0``."""
-    # By its text first: pandas.NA has no truth value to compare with.
+    """A label as text: None for nulls and blanks; whole floats lose their ``.0``."""
+    # Compare the text first, since pandas.NA has no truth value.
     if label is None or str(label) in {"<NA>", "NaT"} or label != label:
         return None
     if isinstance(label, float) and label.is_integer():
@@ -288,22 +291,22 @@ def label_text(label: object) -> str | None:
     return str(label).strip() or None
 
 
-#: Labels that an error names.
-_TOLD = 8
+#: Number of labels that an error lists.
+_LISTED = 8
 
 
 def _positions(
     labels: Iterable[object], pairs: Sequence[tuple[str, str]], where: str
 ) -> list[int | None]:
-    """Positions of labels among pairs of code and name, codes before names; None of nulls."""
+    """Positions of labels among pairs of code and name, codes before names; None for nulls."""
     places = {name: i for i, (_, name) in enumerate(pairs)}
     places |= {code: i for i, (code, _) in enumerate(pairs)}
     texts = [label_text(label) for label in labels]
     if unknown := sorted({text for text in texts if text is not None and text not in places}):
-        more = f" and {len(unknown) - _TOLD} more" if len(unknown) > _TOLD else ""
+        more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
         raise LabelError(
             f"{len(unknown)} labels are neither a code nor a name of {where}: "
-            f"{', '.join(map(repr, unknown[:_TOLD]))}{more}. Add them to it, or leave their "
-            "parcels out by making the label null."
+            f"{', '.join(map(repr, unknown[:_LISTED]))}{more}. Add them to it, or set the label "
+            "of their parcels to null to leave these out."
         )
     return [None if text is None else places[text] for text in texts]

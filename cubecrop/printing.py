@@ -1,4 +1,4 @@
-"""What the commands print: a console for strangers' words, and what it is told."""
+"""Output of the commands: a console that prints any text safely, and their messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _WIDTH: Final = 80
 
 
 class _PlainConsole(Terminal):
-    """A console to which words are words: no markup, no emoji by name, no command to it."""
+    """A console that prints text as it is: no markup, no emoji names, no control sequences."""
 
     def render_str(self, text: str, **options: Any) -> Text:  # noqa: ANN401
         options |= {"markup": False, "emoji": False}
@@ -33,15 +33,15 @@ class _PlainConsole(Terminal):
 
 
 def plain_console() -> Console:
-    """Where results are told; numbers in a sentence are not coloured."""
+    """The console for results; numbers in sentences are not coloured."""
     console = _PlainConsole(highlight=False)
-    # A table that is cut to a narrower terminal loses columns; lines that are too long wrap.
+    # On a narrower terminal a table would lose columns; long lines only wrap.
     console.width = max(console.width, _WIDTH)
     return console
 
 
 def found_table(scenes: Scenes, found: DataFrame, low_cloud: float) -> Table:
-    """What was found, narrow enough for a terminal of 80 columns."""
+    """A table of the search result for a terminal of 80 columns."""
     table = Table(
         title=f"{place_name(scenes.archive)}, season {scenes.season}",
         box=None,
@@ -67,24 +67,25 @@ def found_table(scenes: Scenes, found: DataFrame, low_cloud: float) -> Table:
 
 
 def demo_text(model: CropModel) -> str:
-    """What the scores of a demo say and do not say."""
-    learnt, held = (round(model.scores[part]["n"]) for part in ("train", "held out"))
+    """Explain the scores of a demo and their limits."""
+    trained, tested = (round(model.scores[part]["n"]) for part in ("train", "held out"))
     return (
-        f"Network and random forest (on monthly means) learnt from the same {learnt} parcels and "
-        f"were scored on the same {held} others: one parcel is {100 / held:.1f} % of accuracy, and "
-        "rounding on another processor moves the network by a few. With so few parcels a forest "
-        "is hard to beat. On 2,395 real points of Canada the accuracies are alike (network 0.81, "
-        "forest 0.80); in macro-F1, which counts rare crops like common ones, the network leads "
-        "(0.72, forest 0.64), and more so when it learns in one region and is scored in another "
-        "(Ontario to Maritimes 0.50, forest 0.35; back 0.45, forest 0.25). See docs/results.md."
+        f"Network and random forest (on monthly means) learnt from the same {trained} parcels and "
+        f"were scored on the same {tested} others: one parcel is {100 / tested:.1f} % of accuracy, "
+        "and rounding on another processor moves the network by a few. With so few parcels a "
+        "forest is hard to beat. On 2,395 real points of Canada the accuracies are alike (network "
+        "0.81, forest 0.80); in macro-F1, which counts rare crops like common ones, the network "
+        "leads (0.72, forest 0.64), and more so when it learns in one region and is scored in "
+        "another (Ontario to Maritimes 0.50, forest 0.35; back 0.45, forest 0.25). See "
+        "docs/results.md."
     )
 
 
 def print_calibration(console: Console, model: CropModel) -> None:
-    """Say what a confidence is worth, where nothing says that it is a probability."""
+    """Explain the confidence of a model without probability calibration."""
     if model.calibration is None:
         console.print(
-            "The model is uncalibrated: by its confidence parcels and pixels can be ranked, but "
-            "0.9 does not mean that nine in ten are right. From 2,000 training parcels on a model "
-            "is calibrated; with fewer, `TrainConfig(validation=0.15)` in Python does it."
+            "The model is uncalibrated: its confidence can rank parcels and pixels, but 0.9 does "
+            "not mean that nine in ten are right. A model with 2,000 or more training parcels is "
+            "calibrated; with fewer, use `TrainConfig(validation=0.15)` in Python."
         )

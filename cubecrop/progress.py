@@ -1,4 +1,4 @@
-"""Progress bars, where there is a terminal or a notebook to show them on."""
+"""Progress bars for terminals and notebooks."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "Scheduler", "check_scheduler", "compute", "progress_bar"]
 
-#: Where Dask computes: in threads of this process, or in the one thread that asks.
+#: Where Dask computes: in threads of this process, or in the calling thread.
 Scheduler = Literal["threads", "synchronous"]
 
-#: Seconds between two drawings in a notebook: each is a message to a browser.
+#: Seconds between two updates in a notebook, since each is a message to the browser.
 _PAUSE: Final = 0.1
 
 
 class Bar:
-    """How far a piece of work has come; where nothing shows it, it only counts."""
+    """The progress of some work; without a display it only counts."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Bar:
         total: int | None = None,
         description: str | None = None,
     ) -> None:
-        """Set what is given, and show it."""
+        """Set the given values and show them."""
         self.completed = self.completed if completed is None else completed
         self.total = self.total if total is None else total
         self.description = self.description if description is None else description
@@ -65,7 +65,7 @@ class Bar:
             self._show(self)
 
     def advance(self) -> None:
-        """Count one step more."""
+        """Count one more step."""
         self.update(completed=self.completed + 1)
 
 
@@ -80,12 +80,12 @@ def progress_bar(
     description : str
         What is being done, such as ``"Training"``.
     total : int, optional
-        Steps to do, where that is known.
+        Number of steps, if known.
     unit : str
-        What the steps are, such as ``"epochs"``.
+        Name of the steps, such as ``"epochs"``.
     progress : bool, default True
         False shows nothing. A terminal shows the bar on standard error, a Jupyter notebook
-        below its cell; elsewhere, as in a log file, there is none.
+        below its cell. Elsewhere, as in a log file, there is no bar.
     """
     console = Console(stderr=True)
     with ExitStack() as stack:
@@ -100,7 +100,7 @@ def progress_bar(
 
 
 def check_scheduler(scheduler: object) -> None:
-    """Raise `ArgumentError` unless a scheduler is None or one that `compute` takes."""
+    """Raise `ArgumentError` unless a scheduler is None or known to `compute`."""
     known = get_args(Scheduler)
     if scheduler is not None and not (isinstance(scheduler, str) and scheduler in known):
         raise ArgumentError(f"scheduler is {brief(scheduler)}, expected None or one of {[*known]}.")
@@ -117,16 +117,16 @@ def compute(
     Parameters
     ----------
     *collections : Any
-        Dask collections; anything else comes back as it is.
+        Dask collections; anything else is returned unchanged.
     description : str
-        What the bar says is being done, such as ``"Mapping crops"``.
+        Text of the bar, such as ``"Mapping crops"``.
     progress : bool, default True
-        Count finished tasks in a `progress_bar`. There is none when a ``distributed`` client
-        computes: its dashboard shows more.
+        Count finished tasks in a `progress_bar`. With a ``distributed`` client there is no bar,
+        since its dashboard shows more.
     scheduler : {"threads", "synchronous"}, optional
-        Compute in this process, in as many threads as it has cores or in one. By default where
-        Dask would: on the cluster of an active client, and of the client that a task on a
-        worker has, so that what such a task computes would leave its worker.
+        Compute in this process, in one thread per core or in one thread. By default Dask
+        chooses: the cluster of an active client. Inside a task that is the cluster of the worker,
+        so the computation would leave the worker.
 
     Returns
     -------
@@ -179,7 +179,7 @@ def _on_terminal(console: Console, unit: str) -> Iterator[Callable[[Bar], None]]
 
 
 def _in_notebook(unit: str) -> Callable[[Bar], None]:
-    """Draw as HTML: the widgets that rich and tqdm draw with are often not installed."""
+    """Draw as HTML, since the widgets that rich and tqdm need are often not installed."""
     ipython: Any = import_module("IPython.display")
     start = time.monotonic()
     handle: Any = None
@@ -205,14 +205,14 @@ def _as_html(bar: Bar, unit: str, seconds: float) -> str:
     if not bar.total:
         return f"<div>{html.escape(bar.description)} …</div>"
     left = seconds * (bar.total - bar.completed) / max(bar.completed, 1)
-    told = f"{bar.completed}/{bar.total} {unit}".rstrip()
+    text = f"{bar.completed}/{bar.total} {unit}".rstrip()
     if bar.completed >= bar.total:
-        told += f", {_clock(seconds)}"
+        text += f", {_clock(seconds)}"
     elif bar.completed:
-        told += f", {_clock(left)} left"
+        text += f", {_clock(left)} left"
     return (
         f"<div>{html.escape(bar.description)} "
-        f'<progress value="{bar.completed}" max="{bar.total}"></progress> {html.escape(told)}</div>'
+        f'<progress value="{bar.completed}" max="{bar.total}"></progress> {html.escape(text)}</div>'
     )
 
 
@@ -222,7 +222,7 @@ def _clock(seconds: float) -> str:
 
 
 def _client_is_active() -> bool:
-    # Importing distributed takes a second; if nobody has, there is no client either.
+    # Importing distributed takes a second; if it is not imported, there is no client either.
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return False

@@ -1,8 +1,8 @@
-"""PROJ data of another program, which PROJ_DATA or PROJ_LIB names, kept from this process.
+"""Ignore PROJ data of other programs, which PROJ_DATA or PROJ_LIB may name.
 
 QGIS, PostGIS and conda set these variables for their own libraries. The wheels of rasterio,
-pyogrio and pyproj bring their own data, and rasterio's PROJ fails with that of another
-version: it finds no coordinate system at all.
+pyogrio and pyproj bring their own data, and rasterio's PROJ fails with data of another version:
+it then finds no coordinate system at all.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Final
 __all__ = ["leave_unusable_proj_data"]
 
 _VARIABLES: Final = ("PROJ_DATA", "PROJ_LIB")
-#: Where wheels keep the data that their library was built with.
+#: Folders in which wheels keep the data for their library.
 _BUNDLED: Final = {
     "rasterio": "proj_data",
     "pyogrio": "proj_data",
@@ -25,11 +25,11 @@ _BUNDLED: Final = {
 
 
 def leave_unusable_proj_data() -> None:
-    """Take PROJ_DATA and PROJ_LIB out of this process where its libraries cannot use them.
+    """Remove PROJ_DATA and PROJ_LIB from this process if its libraries cannot use them.
 
-    A folder is usable if it holds a ``proj.db`` of the layout that the libraries need, or of a
-    later one. Processes that this one starts do without the variables too. Costs nothing where
-    neither is set.
+    A folder is usable if it holds a ``proj.db`` with the layout that the libraries need, or a
+    later one. Child processes do not get the variables either. The call costs nothing if neither
+    is set.
     """
     if not any(name in os.environ for name in _VARIABLES):
         return
@@ -42,9 +42,9 @@ def leave_unusable_proj_data() -> None:
 
 
 def _usable(folder: str | None, needed: tuple[int, int]) -> bool:
-    """Whether a folder, where one is named, has data of the layout needed or a later one.
+    """Whether a folder is None, or has data with the layout needed or a later one.
 
-    A list of folders is not usable: rasterio takes it for the name of one.
+    A list of folders is not usable: rasterio reads it as the name of one folder.
     """
     if folder is None:
         return True
@@ -53,7 +53,7 @@ def _usable(folder: str | None, needed: tuple[int, int]) -> bool:
 
 
 def _layout_needed() -> tuple[int, int]:
-    """The latest layout among the libraries' own data; (0, 0) where they bring none."""
+    """The latest layout among the libraries' own data; (0, 0) if they have none."""
     from importlib.util import find_spec
 
     found = [(0, 0)]
@@ -65,12 +65,12 @@ def _layout_needed() -> tuple[int, int]:
 
 
 def _layout(file: Path) -> tuple[int, int] | None:
-    """Layout version of a PROJ database, None where there is none."""
+    """Layout version of a PROJ database, None if there is no database."""
     import sqlite3
 
     keys = [f"DATABASE.LAYOUT.VERSION.{part}" for part in ("MAJOR", "MINOR")]
     try:
-        # Immutable: no lock and no journal beside a file of another program.
+        # Immutable: SQLite must not write a lock or journal next to another program's file.
         address = f"{file.resolve().as_uri()}?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as database:
             rows = dict(database.execute("SELECT key, value FROM metadata"))
@@ -81,7 +81,7 @@ def _layout(file: Path) -> tuple[int, int] | None:
 
 
 def _set_again() -> None:
-    """Tell a rasterio that was imported before where its own data is: it looks only then."""
+    """Set the data folder of an already imported rasterio, which looks for it only at import."""
     from rasterio import env
 
     if not any(name in os.environ for name in _VARIABLES) and (

@@ -1,7 +1,6 @@
-"""What the stages hand to each other: scenes, season cubes, pixel sets and crop maps.
+"""The data that stages exchange: scenes, season cubes and pixel sets.
 
-The tables of dims, bands, units and attrs stand here once, with cheap checks that look
-at metadata alone and never at a pixel.
+This module defines their dims, bands, units and attrs, with cheap checks that read only metadata.
 
 =========================  ====================================  ==========================
 season cube (DataTree)     dims                                  dtype, unit
@@ -13,13 +12,13 @@ season cube (DataTree)     dims                                  dtype, unit
 ``terrain/terrain``        variable, y, x                        float32, m, degree, 1
 =========================  ====================================  ==========================
 
-Pixel sets have the same children with ``(parcel, time, band, pixel)`` for
-``(time, band, y, x)``, ``valid (parcel, time, pixel)`` beside each series, and the root
-holds ``geometry (parcel, feature)``.
+Pixel sets have the same children, with ``(parcel, time, band, pixel)`` instead of
+``(time, band, y, x)``. Each satellite child also has ``valid (parcel, time, pixel)``, and the root
+has ``geometry (parcel, feature)``.
 
-A satellite child's coordinate ``acquisitions (time)`` counts the passes that a step is made of:
-1 of single dates; of a composite those in the period, 0 where it has none. Tables of samples
-that do not tell have no such coordinate.
+The coordinate ``acquisitions (time)`` of a satellite child counts the passes of a step: 1 for a
+single date; for a composite the passes in the period, 0 if there are none. Tables of samples
+without this information lack the coordinate.
 """
 
 from __future__ import annotations
@@ -61,8 +60,8 @@ __all__ = [
     "resolution_of",
 ]
 
-#: What an amount of weather is, where its catalogue's documentation says: of the hour that
-#: ends at its stamp, or of all since 00 UTC; "" where only the store itself may say.
+#: Period that a weather amount covers, by the catalogue's documentation: the hour that ends at its
+#: time stamp, or the time since 00 UTC; "" if only the store itself may state it.
 Accumulation = Literal["", "hour", "midnight"]
 Modality = Literal["sentinel2", "sentinel1", "weather", "terrain"]
 MODALITIES: Final[tuple[Modality, ...]] = ("sentinel2", "sentinel1", "weather", "terrain")
@@ -70,7 +69,7 @@ MODALITIES: Final[tuple[Modality, ...]] = ("sentinel2", "sentinel1", "weather", 
 SENTINEL2_BANDS: Final = (
     "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12",
 )  # fmt: skip
-#: ESA's name of the probability of cloud, 0 to 100 %, where a catalogue has it.
+#: ESA's name of the cloud probability, 0 to 100 %, which some catalogues have.
 CLOUD_PROBABILITY: Final = "CLDPRB"
 SENTINEL1_BANDS: Final = ("vv", "vh")
 TERRAIN_VARIABLES: Final = ("elevation", "slope", "aspect_sine", "aspect_cosine")
@@ -102,9 +101,9 @@ _SET_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 
 class Status(enum.IntEnum):
-    """What a Sentinel-2 pixel is on a date.
+    """The state of a Sentinel-2 pixel on a date.
 
-    ``LOST`` stands for a scene that could not be read. Reading such a scene raises
+    ``LOST`` marks a scene that could not be read. Reading such a scene raises
     `cubecrop.errors.ReadError`, unless the cube was opened with ``on_error="lost"`` or is
     written as a map that may lose some scenes.
     """
@@ -117,11 +116,11 @@ class Status(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asset:
-    """One file of a scene. A value is ``DN * scale + offset`` where DN is not nodata.
+    """One file of a scene. A value is ``DN * scale + offset`` if DN is not nodata.
 
     ``bounds`` are (left, bottom, right, top) in the scene's CRS, ``shape`` is (rows, columns)
-    and ``pixel`` (width, height) in CRS units; each is None where the item does not say. A
-    reader holds them against the file.
+    and ``pixel`` (width, height) in CRS units; each is None if the item does not state it. A
+    reader compares them with the file.
     """
 
     href: str
@@ -135,12 +134,12 @@ class Asset:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How the files of a catalogue are asked for; holds no secret, so it may go into graphs.
+    """How to access the files of a catalogue; it has no secrets, so it may go into graphs.
 
-    ``signer(href, renew=False)`` gives the address to open; it is called when and where a file
-    is opened, with ``renew`` after a refusal, and must be importable, to reach workers by name.
-    ``environment`` names variables that must be set there, ``cure`` says how to come by them,
-    ``options`` are GDAL's.
+    ``signer(href, renew=False)`` returns the address to open. It is called in the process that
+    opens the file, with ``renew`` after a refusal, and must be importable, since workers get it by
+    name. ``environment`` names variables that must be set there, ``cure`` says how to get their
+    values, and ``options`` are options of GDAL.
     """
 
     signer: Signer | None = field(default=None, repr=False)
@@ -150,25 +149,25 @@ class Access:
 
 
 class Signer(Protocol):
-    """Gives the address under which a file may be opened for a while."""
+    """Returns an address at which a file can be opened for a while."""
 
     def __call__(self, href: str, *, renew: bool) -> str:
-        """Sign an address, anew where an earlier signature was refused."""
+        """Sign an address; with ``renew`` request a new signature."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A STAC item with every catalogue's habits taken out.
+    """A STAC item in a form that is the same for every catalogue.
 
     ``assets`` are keyed by ESA band names (``B02`` … ``SCL``, and ``CLDPRB`` where the item
     has it), ``vv`` and ``vh``, ``elevation``, or ``weather`` or single variables of it.
     ``solar_day`` is the local date, UTC + longitude / 15 h.
     ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
-    ``datatake`` is the start of the pass, the same for all tiles of it. ``provider`` is the
-    catalogue it is from; ``harmonisation`` says in a sentence how scale and offset of its
-    reflectance were decided, and ``offset_unverified`` that only a flag known to be wrong at
-    times stands for it, so that a reader should look at dark pixels. ``access`` is how its
-    files are opened. ``accumulation`` is what amounts of weather stand for.
+    ``datatake`` is the start of the pass, the same for all its tiles. ``provider`` is its
+    catalogue. ``harmonisation`` is a sentence about the choice of scale and offset.
+    ``offset_unverified`` is true if the offset rests only on a flag that is sometimes wrong, so
+    that a reader should check dark pixels. ``access`` is how its files are opened.
+    ``accumulation`` is the period that weather amounts cover.
     """
 
     id: str
@@ -208,7 +207,7 @@ class Scene:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Where its assets are, in the order of their names: two items of one id differ here."""
+        """Addresses of its assets, ordered by name; they differ between items with the same id."""
         return tuple(self.assets[name].href for name in sorted(self.assets))
 
 
@@ -218,14 +217,14 @@ def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None
     Parameters
     ----------
     season : xarray.DataTree
-        The tree to look at; no pixel is read.
+        The tree to check; no pixel is read.
     needs : iterable of str
-        Children that must be there.
+        Children that must be present.
 
     Raises
     ------
     SchemaError
-        Naming what was seen, what was expected and the call that fixes it.
+        The message names the problem, what was expected and the call that fixes it.
     """
     _check_tree(season, "season cube", _CUBE_DIMS, needs, "cubecrop.open_season(...)")
     if "spatial_ref" not in season.coords:
@@ -254,24 +253,24 @@ def check_pixel_sets(samples: xr.DataTree, *, needs: Iterable[str] = ()) -> None
     Parameters
     ----------
     samples : xarray.DataTree
-        The tree to look at; no pixel is read.
+        The tree to check; no pixel is read.
     needs : iterable of str
-        Children that must be there.
+        Children that must be present.
 
     Raises
     ------
     SchemaError
-        Naming what was seen, what was expected and the call that fixes it.
+        The message names the problem, what was expected and the call that fixes it.
     """
     _check_tree(samples, "pixel sets", _SET_DIMS, needs, "cubecrop.sample_pixel_sets(...)")
     expected = ("parcel", "time", "pixel")
     for name in (name for name in SERIES if name in samples.children):
         node = samples[name]
         if "valid" not in node.data_vars or node["valid"].dims != expected:
-            seen = node["valid"].dims if "valid" in node.data_vars else "not there"
+            actual = node["valid"].dims if "valid" in node.data_vars else "not there"
             raise SchemaError(
-                f"pixel sets variable {name}/valid is {seen}, expected {expected}; it says which "
-                "pixels are real and clear. Make them with `cubecrop.sample_pixel_sets(...)`."
+                f"pixel sets variable {name}/valid is {actual}, expected {expected}; it marks "
+                "pixels that are real and clear. Make them with `cubecrop.sample_pixel_sets(...)`."
             )
         if "time" not in node.coords:
             raise SchemaError(f"pixel sets child {name!r} has no coordinate 'time'. Assign it.")
@@ -300,9 +299,9 @@ def _check_tree(
             continue
         if variable not in tree[child].data_vars:
             raise SchemaError(f"{what} child {child!r} has no variable {variable!r}.")
-        if (seen := tree[child][variable].dims) != dims:
+        if (actual := tree[child][variable].dims) != dims:
             order = ", ".join(repr(dim) for dim in dims)
             raise SchemaError(
-                f"{what} variable {child}/{variable} has dims {seen}, expected {dims}. "
+                f"{what} variable {child}/{variable} has dims {actual}, expected {dims}. "
                 f"Reorder with `.transpose({order})`."
             )

@@ -1,4 +1,4 @@
-"""Harvest years and the dates that belong to them."""
+"""Harvest years and their dates."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["Hemisphere", "Season", "Window", "windows_alike"]
 
 Hemisphere = Literal["north", "south"]
-#: First and last day as (years from the harvest year, month, day); 29 February is the last
-#: day of February in every year.
+#: First and last day as (years from the harvest year, month, day); 29 February means the last
+#: day of February in any year.
 Window = tuple[tuple[int, int, int], tuple[int, int, int]]
 
 # (years before the harvest year, month, day). Winter crops are sown from September in
@@ -31,7 +31,7 @@ _WINDOWS: dict[Hemisphere, tuple[tuple[int, int, int], tuple[int, int, int]]] = 
 
 @dataclass(frozen=True, slots=True)
 class Season:
-    """The dates whose images can tell the crop of one harvest year.
+    """The dates whose images show the crop of one harvest year.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ class Season:
     def window(self) -> Window:
         """First and last day as (years from the harvest year, month, day).
 
-        Two seasons of different years with the same window hold comparable series. The last
-        day of February is told as the 29th, also in a year that has none.
+        Two seasons of different years with the same window have comparable satellite series. The
+        last day of February is given as the 29th in any year.
         """
         return self._from_harvest(self.start), self._from_harvest(self.end)
 
@@ -114,7 +114,7 @@ class Season:
 
     @property
     def attrs(self) -> dict[str, int | str]:
-        """Attributes that a cube or pixel sets of the season carry."""
+        """Attributes of the season for a cube or pixel sets."""
         return {
             "season_year": self.year,
             "season_start": self.start.isoformat(),
@@ -123,7 +123,7 @@ class Season:
 
     @classmethod
     def from_attrs(cls, attrs: Mapping[Any, Any]) -> Season:
-        """The season that a cube, pixel sets or a map were made for, from their attributes.
+        """Read the season of a cube, pixel sets or a map from their attributes.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ class Season:
         Raises
         ------
         SchemaError
-            One of them is not there, or together they are no season.
+            One of them is missing, or together they are not a season.
         """
         try:
             year, start, end = (attrs[f"season_{part}"] for part in ("year", "start", "end"))
@@ -147,7 +147,7 @@ class Season:
             return cls(int(year), start=days[0], end=days[1])
         except (TypeError, ValueError) as error:
             raise SchemaError(
-                f"attributes tell of season {year!r} from {start!r} to {end!r}, expected a harvest "
+                f"attributes give season {year!r} from {start!r} to {end!r}, expected a harvest "
                 f"year and two dates as YYYY-MM-DD ({error}). Make the cube with "
                 "`cubecrop.open_season(...)`, or set them."
             ) from error
@@ -167,9 +167,9 @@ class Season:
 
 
 def windows_alike(one: Window, other: Window) -> bool:
-    """Whether two windows are the same but for 28 and 29 February.
+    """Whether two windows are the same, apart from 28 and 29 February.
 
-    A window that holds 28 February may have been taken from a year without a 29th.
+    A window with 28 February may come from a year without a 29th.
     """
     return _without_leap_day(one) == _without_leap_day(other)
 

@@ -1,4 +1,4 @@
-"""Geometries as people have them, brought to shapes that can be measured and drawn from."""
+"""Convert any geometries to valid, flat shapes that can be measured."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 __all__ = ["has_place", "plain_shapes"]
 
-#: Geometries looked at in one go; bounds the memory.
+#: Geometries that are processed together; limits the memory.
 _BATCH: Final = 100_000
-#: No point of the Earth has larger coordinates, in the units of whatever CRS.
+#: No point of the Earth has larger coordinates in any CRS.
 _FARTHEST: Final = 1e12
 _POLYGON: Final = shapely.GeometryType.POLYGON
 _MULTIPOINT: Final = shapely.GeometryType.MULTIPOINT
@@ -27,7 +27,7 @@ _COLLECTION: Final = shapely.GeometryType.GEOMETRYCOLLECTION
 
 
 def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
-    """Which geometries are there, not empty, and of coordinates that a place can have."""
+    """Which geometries are present, not empty, and have coordinates within the Earth."""
     geometries = np.fromiter(shapes, dtype=object)
     placed = ~(shapely.is_missing(geometries) | shapely.is_empty(geometries))
     numbers, owner = shapely.get_coordinates(geometries, return_index=True)
@@ -36,22 +36,22 @@ def has_place(shapes: Iterable[BaseGeometry | None]) -> NDArray[np.bool_]:
 
 
 def plain_shapes(geometries: Iterable[BaseGeometry | None]) -> NDArray[np.object_]:
-    """Flat and valid shapes that cover the same ground, each point of it once.
+    """Flat and valid shapes that cover the same ground without overlaps.
 
     Heights and measures are dropped, whatever their values. Rings that cross themselves are
-    mended by the even-odd rule, as QGIS draws them; parts that overlap become their union;
-    beside polygons, lines, points and empty parts are dropped.
+    repaired by the even-odd rule, as QGIS draws them, and overlapping parts become their union.
+    Lines, points and empty parts are dropped if there are polygons.
 
     Parameters
     ----------
     geometries : iterable of shapely geometries
-        None stands for a parcel without geometry.
+        None for a parcel without geometry.
 
     Returns
     -------
     numpy.ndarray
-        (parcel,) geometries: None where one is missing, empty or not of finite coordinates
-        (below 1e12); the very same object where it is plain already.
+        (parcel,) geometries: None for one that is missing, empty or has coordinates that are
+        not finite (below 1e12); the same object if it needs no change.
     """
     shapes = np.fromiter(geometries, dtype=object)
     for start in range(0, len(shapes), _BATCH):
@@ -67,7 +67,7 @@ def plain_shapes(geometries: Iterable[BaseGeometry | None]) -> NDArray[np.object
 def _odd(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
     kind = shapely.get_type_id(shapes)
     odd = ~(shapely.is_valid(shapes) | shapely.is_missing(shapes))
-    # Of these, validity does not say that the parts are apart.
+    # Valid geometries of these types may still have overlapping parts.
     odd |= (kind == _MULTIPOINT) | (kind == _MULTILINE) | (kind == _COLLECTION)
     several = np.flatnonzero(kind == _MULTIPOLYGON)
     parts, owner = shapely.get_parts(shapes[several], return_index=True)
@@ -85,7 +85,7 @@ def _mended(shape: BaseGeometry) -> BaseGeometry | None:
 
 
 def _simple_parts(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Points, lines and polygons of geometries, however nested; none of them empty."""
+    """Points, lines and polygons of nested geometries, without empty ones."""
     parts = shapely.get_parts(shapes)
     while (shapely.get_type_id(parts) >= _MULTIPOINT).any():
         parts = shapely.get_parts(parts)

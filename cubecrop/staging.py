@@ -1,10 +1,9 @@
-"""Hidden places beside a name, where what will take the name is made.
+"""Hidden folders next to a path, in which its future content is made.
 
-A place is a folder ``.NAME.0.part``, or of a higher number where several processes write the
-same name at once. A file in it, ``owner``, says which machine made it and is locked as long as
-the process lives. What a killed process left is so told from what a living one needs: on the
-machine that made it by the lock alone, on others (a shared disk may not share its locks) and
-where there are no locks by its age as well.
+A hidden folder is called ``.NAME.0.part``, with a higher number if several processes write the
+same path at once. Its file ``owner`` names the machine that made it, and is locked while the
+process lives. The lock shows whether a folder is a leftover of a killed process. On other machines
+(a shared disk may not share locks), and on systems without locks, its age must show it too.
 """
 
 from __future__ import annotations
@@ -26,25 +25,25 @@ __all__ = ["remove_leftovers", "remove_leftovers_in", "staging_for"]
 
 _OWNER: Final = "owner"
 _PLACE: Final = re.compile(r"\..+\.\d+\.part")
-#: Seconds after which a place of another machine counts as left, if nothing in it was written.
+#: A folder of another machine is a leftover if nothing in it was written for so many seconds.
 _OLD: Final = 2 * 24 * 3600
 
 
 @contextmanager
 def staging_for(path: Path) -> Iterator[Path]:
-    """Give a path on the same file system as ``path``, to be made there and then renamed.
+    """Yield a path on the same file system as ``path``, to be written and then renamed.
 
-    What earlier processes left beside ``path`` when they were killed is removed.
+    Leftovers of killed processes next to ``path`` are removed.
 
     Parameters
     ----------
     path : pathlib.Path
-        The name that will be taken. Missing parents are made.
+        The final path. Missing parents are made.
 
     Yields
     ------
     pathlib.Path
-        Nothing is there. It is gone after the block, whatever happens.
+        A path at which nothing exists. It never exists after the block.
 
     Raises
     ------
@@ -56,15 +55,15 @@ def staging_for(path: Path) -> Iterator[Path]:
     try:
         yield place / f"{path.name}.part"
     finally:
-        # While it is locked nobody takes it for left, and removes what another makes there next.
+        # Remove before unlocking: another process may reuse the folder as soon as it is unlocked.
         shutil.rmtree(place, ignore_errors=True)
         os.close(lock)
-        if os.name == "nt":  # which removes no open file
+        if os.name == "nt":  # Windows cannot remove an open file
             shutil.rmtree(place, ignore_errors=True)
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left beside a path that they wrote."""
+    """Remove leftovers of killed processes next to a path that they wrote."""
     for number in itertools.count():
         place = _place(path, number)
         if not os.path.lexists(place):
@@ -73,7 +72,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def remove_leftovers_in(folder: Path) -> None:
-    """Remove what killed processes left in a folder, whatever they wrote there."""
+    """Remove all leftovers of killed processes in a folder."""
     for place in folder.iterdir():
         if _PLACE.fullmatch(place.name) and (place / _OWNER).is_file():
             _remove_if_left(place)
@@ -84,7 +83,7 @@ def _place(path: Path, number: int) -> Path:
 
 
 def _claim(path: Path) -> tuple[Path, int]:
-    """A new place of this process, and its open lock."""
+    """Make a hidden folder for this process; return it and its open lock."""
     number = 0
     while True:
         place = _place(path, number)
@@ -99,11 +98,11 @@ def _claim(path: Path) -> tuple[Path, int]:
         if not os.path.lexists(_place(path, later)):
             return place, lock
         _remove_if_left(_place(path, later))
-    raise AssertionError  # a count has no end
+    raise AssertionError  # unreachable: the count is endless
 
 
 def _lock_new(place: Path) -> int | None:
-    """Lock a place just made; None where another process took it for left and removed it."""
+    """Lock a new folder; None if another process removed it as a leftover."""
     owner = place / _OWNER
     try:
         lock = os.open(owner, os.O_RDWR | os.O_CREAT, 0o666)
@@ -124,11 +123,11 @@ def _lock_new(place: Path) -> int | None:
 
 
 def _remove_if_left(place: Path) -> bool:
-    """Remove a place unless a living process may need it; whether it is gone."""
+    """Remove a folder unless a living process may need it; return whether it is gone."""
     try:
         lock = os.open(place / _OWNER, os.O_RDWR)
     except FileNotFoundError:
-        with suppress(OSError):  # killed before it said whose it is: nothing lies there
+        with suppress(OSError):  # killed before it wrote `owner`, so the folder is empty
             place.rmdir()
         return not os.path.lexists(place)
     except OSError:
@@ -138,20 +137,20 @@ def _remove_if_left(place: Path) -> bool:
         if free is False:
             return False
         if not os.path.samestat((place / _OWNER).stat(), os.fstat(lock)):
-            return False  # the place was removed and made anew since its owner was looked up
+            return False  # removed and made again since its owner was opened
         mine = os.read(lock, 1024) == _machine()
         if not (free and mine) and time.time() - _latest(place) < _OLD:
             return False
         shutil.rmtree(place, ignore_errors=True)
     except FileNotFoundError:
-        pass  # gone in the meantime
+        pass  # removed in the meantime
     finally:
         os.close(lock)
     return not os.path.lexists(place)
 
 
 def _lock(file: int, *, wait: bool) -> bool | None:
-    """Lock an open file: whether it was free, None where that cannot be known."""
+    """Lock an open file; return whether it was free, None if that is unknown."""
     try:
         import fcntl
     except ImportError:
@@ -166,7 +165,7 @@ def _lock(file: int, *, wait: bool) -> bool | None:
 
 
 def _latest(place: Path) -> float:
-    """When something was last written there, seconds since 1970."""
+    """Time of the last write in a folder, seconds since 1970."""
     times = [place.stat().st_mtime]
     for path in place.rglob("*"):
         with suppress(OSError):

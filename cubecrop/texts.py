@@ -1,7 +1,7 @@
-"""Words of strangers, made fit for a terminal, a picture and a file.
+"""Make untrusted text safe for terminals, pictures and files.
 
-Names of crops, items, archives and files come from anywhere. In what people look at they are
-one line of visible characters, they are never markup, and they tell no path of a machine.
+Names of crops, items, archives and files may hold any characters. In output they are one line of
+visible characters, never markup, and show no path of this machine.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["json_text", "one_line", "place_name", "printable", "slug", "without_paths"]
 
-#: What a terminal obeys: CSI and OSC sequences, with one or two bytes at their start.
+#: Control sequences of terminals: CSI and OSC, with one or two bytes at their start.
 _COMMANDS: Final = re.compile(
     "(?:\x1b\\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\\\|\x9c)?"
 )
-#: Joiners that Persian, Indic scripts and emoji are written with.
+#: Joiners that Persian, Indic scripts and emoji need.
 _JOINERS: Final = "\u200c\u200d"
 _REPLACEMENT: Final = "\ufffd"
 _WINDOWS: Final = re.compile(r"[A-Za-z]:[\\/]|\\\\")
@@ -33,15 +33,15 @@ _PATHS: Final = (
     re.compile(r'(?<=")(?:/|[A-Za-z]:[\\/])[^"\n]+(?=")'),
     re.compile(r"(?<![\w:/\\.~%-])(?:/|[A-Za-z]:[\\/])[^\s'\"(),;:]+"),
 )
-#: Folders above an item that belong to its archive, at most.
+#: Greatest number of folders above an item that belong to its archive.
 _ABOVE: Final = 4
 
 
 def one_line(text: object, *, length: int | None = None) -> str:
-    """A text as one line of visible characters, cut with "…" where it is longer than a length.
+    """A text as one line of visible characters, cut with "…" if it is longer than ``length``.
 
-    Commands to terminals, control characters and marks that turn the direction of writing are
-    left out, line breaks and tabs become blanks, and what no file can hold becomes U+FFFD.
+    Terminal control sequences, control characters and marks of writing direction are removed.
+    Line breaks and tabs become blanks, and characters that no file can hold become U+FFFD.
     """
     visible = " ".join(_visible(str(text)).split())
     if length is not None and len(visible) > length:
@@ -50,7 +50,7 @@ def one_line(text: object, *, length: int | None = None) -> str:
 
 
 def printable(text: object) -> str:
-    """A text whose lines and blanks stay, with nothing in it that a terminal would obey."""
+    """A text with its lines and blanks, without terminal control sequences."""
     return "\n".join(_visible(line.expandtabs()) for line in str(text).split("\n"))
 
 
@@ -70,10 +70,10 @@ def _character(one: str) -> str:
 
 
 def place_name(place: object) -> str:
-    """What an archive is called where its place is nobody's business.
+    """The name of an archive without private parts of its path or address.
 
-    Of a file or folder its last name (of a ``catalog.json`` that of its folder), of an address
-    all but user, password, query and fragment. Other names stay as they are.
+    A file or folder keeps only its last name, a ``catalog.json`` that of its folder. An address
+    loses user, password, query and fragment. Other names are unchanged.
     """
     text = str(place)
     parts = _split(text)
@@ -91,7 +91,7 @@ def place_name(place: object) -> str:
 
 
 def _split(text: str) -> tuple[str, str, str] | None:
-    """Scheme, host and path of an address, None of anything else."""
+    """Scheme, host and path of an address; None for other text."""
     if "://" not in text:
         return None
     try:
@@ -103,7 +103,7 @@ def _split(text: str) -> tuple[str, str, str] | None:
 
 def _last_name(path: PurePath, text: str) -> str:
     if path.name == "catalog.json":
-        # A folder is opened by it, so both have one name.
+        # A folder is opened through this file, so both get one name.
         path = path.parent if path.parent.name else Path(path).resolve().parent
     return path.name or text
 
@@ -116,14 +116,14 @@ def _is_there(path: Path) -> bool:
 
 
 def without_paths(text: str, files: Iterable[str] = ()) -> str:
-    """A message in which absolute paths of this machine are cut to what says which file it is.
+    """Shorten absolute paths in a message to the part that identifies the file.
 
     Parameters
     ----------
     text : str
-        The message; addresses on the web stay.
+        The message; web addresses are unchanged.
     files : iterable of str
-        Paths that the message may be about: what lies beside them keeps its last folders.
+        Paths that the message may be about: files near them keep their last folders.
     """
     near = {
         f"{folder}/"
@@ -148,16 +148,16 @@ def _cut(found: re.Match[str]) -> str:
 
 
 def slug(text: str, *, length: int = 50) -> str:
-    """A text in small letters, digits and ``_``; empty where it has none of them."""
+    """A text in small letters, digits and ``_``; empty if nothing remains."""
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     return re.sub(r"[^0-9a-z]+", "_", plain.lower())[:length].strip("_")
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """JSON for people to read, and what UTF-8 cannot hold as escapes."""
+    """Readable JSON; characters that UTF-8 cannot hold become escapes."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode()
-    except UnicodeEncodeError:  # half a surrogate pair in somebody's name
+    except UnicodeEncodeError:  # a lone surrogate in a name
         return json.dumps(value, indent=indent)
     return text

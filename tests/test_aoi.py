@@ -71,15 +71,15 @@ def test_the_crs_that_old_geojson_names_is_honoured():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "no GeoJSON geometry"),
-        ({"type": "Polygon"}, "no GeoJSON geometry"),
-        ({"type": "Circle", "coordinates": [3, 50]}, "no GeoJSON geometry"),
-        ({"type": "Polygon", "coordinates": [[[3, "x"]]]}, "no GeoJSON geometry"),
+        ({}, "not a GeoJSON geometry"),
+        ({"type": "Polygon"}, "not a GeoJSON geometry"),
+        ({"type": "Circle", "coordinates": [3, 50]}, "not a GeoJSON geometry"),
+        ({"type": "Polygon", "coordinates": [[[3, "x"]]]}, "not a GeoJSON geometry"),
         ({"type": "Point", "coordinates": [float("nan"), 50]}, "finite"),
         ({"type": "Feature", "geometry": None}, "has no geometry"),
         ({"type": "FeatureCollection"}, "expected a list"),
-        ({"type": "FeatureCollection", "features": []}, "no geometry that is not empty"),
-        ({"type": "FeatureCollection", "features": [3]}, "feature 0 .* no GeoJSON"),
+        ({"type": "FeatureCollection", "features": []}, "no geometry, or only empty ones"),
+        ({"type": "FeatureCollection", "features": [3]}, "feature 0 .* not a GeoJSON"),
         ({**SQUARE, "crs": {"type": "link"}}, "names its CRS as"),
         ({**SQUARE, "crs": named("EPSG:0")}, "names its CRS as"),
         ({"type": "Point", "coordinates": [500_000, 5_600_000]}, "need a CRS"),
@@ -153,7 +153,7 @@ def test_an_edge_reaches_farther_than_its_corners(crs, middle, bbox):
         (shapely.box(500_000, 5_600_000, 501_000, 5_601_000), "need a CRS"),
         (shapely.Polygon(), "empty"),
         (gpd.GeoSeries([shapely.box(*BBOX)]), "set_crs"),
-        (gpd.GeoSeries([None, shapely.Polygon()], crs=4326), "no geometry that is not empty"),
+        (gpd.GeoSeries([None, shapely.Polygon()], crs=4326), "no geometry, or only empty ones"),
         ((1, 2, 3), "is a tuple"),
         ("1,2,3,nan", "west < east"),
         (42, "is a int"),
@@ -176,7 +176,7 @@ def test_a_file_that_is_no_vector_file(tmp_path):
 
 def test_a_file_without_geometries_or_with_several_layers(tmp_path):
     (tmp_path / "a.csv").write_text("id,crop\n1,maize\n")
-    with pytest.raises(AoiError, match=r"a\.csv holds no geometries but .*'crop'"):
+    with pytest.raises(AoiError, match=r"a\.csv has no geometries, only .*'crop'"):
         parse_aoi(tmp_path / "a.csv")
     pd.DataFrame({"id": [1]}).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(AoiError, match=r"a\.parquet cannot be .*Expected geometries"):

@@ -81,7 +81,7 @@ def test_coverage_is_computed_from_days_in_any_order():
         ([*range(10, 201, 10), *range(242, 411, 10)], ["the longest gap is 32 days longer"]),
         (range(10, 411, 21), []),
         (range(10, 411, 40), []),
-        (range(10, 411, 41), ["there are 10 dates in place of 41"]),
+        (range(10, 411, 41), ["there are 10 dates instead of 41"]),
         ([], ["there is no image"]),
     ],
 )
@@ -164,7 +164,7 @@ def test_several_years_have_a_common_coverage(place, tmp_path):
         (2020, r"(?s)too little of the season 2020 \(2019-09-01 to 2020-10-31\).*"
                r"sentinel2 has 4 dates from 2019-09-14 to 2019-11-13, longest gap 20 days from "
                r"2019-09-14.*21 dates from 2019-09-19 to 2020-10-23.*last image is 345 days "
-               r"earlier.*3 dates in place of 18"),
+               r"earlier.*3 dates instead of 18"),
         (2018, r"(?s)season 2018.*sentinel2 has 5 dates from 2018-08-10 to 2018-10-29.*"
                r"the first image is 325 days later.*sentinel1 has 4 dates"),
     ],

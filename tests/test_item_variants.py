@@ -234,9 +234,7 @@ REFUSED = {
     "flag true before 04.00": (L2A_OLD, having(**{FLAG: True}), "no offset to remove"),
     "flag true of c1": (C1, having(**{FLAG: True}), "original DN"),
     "flag true of originals": (JP2, having(**{FLAG: True}), "JPEG 2000"),
-    "flags differ": (
-        L2A, having(**{"sentinel:boa_offset_applied": False}), "one value, true or false"
-    ),
+    "flags differ": (L2A, having(**{"sentinel:boa_offset_applied": False}), "one value, true"),
     "c1 declares 0": (C1, offset_of(0), r"declares offset 0\.0"),
     "c1 declares DN": (C1, offset_of(-1000), r"declares offset -1000\.0"),
     "old declares -0.1": (L2A_OLD, offset_of(-0.1), r"declares offset -0\.1"),
@@ -253,7 +251,7 @@ REFUSED = {
     "no datetime": (PC, having(datetime=None), "no readable datetime"),
     "no assets": (PC, top(assets={}), "has assets"),
     "a band missing": (PC, lambda item: item["assets"].pop("B04"), r"lacks \['B04'\]"),
-    "no id": (PC, top(id=None), "identifies the scene"),
+    "no id": (PC, top(id=None), "expected text that identifies"),
     "nobody's names": (L2A, nobodys, "pass `provider='earth-search'`"),
     "names of CDSE": (CDSE, nobodys, "pass `provider='cdse'`"),
     "L1C inside": (PC, having(**{"s2:product_uri": "S2B_MSIL1C_20240825T173909_N0511_X"}), "L1C"),
@@ -272,8 +270,7 @@ REFUSED = {
             ("sentinel-1-grd", "radar geometry"),
             ("sentinel-1-global-mosaics", "sentinel-1-rtc"), ("sentinel-1-slc", "SLC"),
             ("sentinel-2-global-mosaics", "mosaic"), ("sentinel-1-grd-rtc-staging", "RTC"),
-            ("gridmet", "weather=.*"), ("SENTINEL-2", "known collections"),
-            (None, "known collections"),
+            ("gridmet", "weather=.*"), ("SENTINEL-2", "known coll"), (None, "known coll"),
         )
     },
 }  # fmt: skip

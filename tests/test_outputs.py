@@ -154,7 +154,7 @@ def test_columns_that_a_file_cannot_hold_are_refused_before_a_search(folder, tmp
     odd = tmp_path / "odd.parquet"
     gpd.read_parquet(folder / "parcels.parquet").assign(ID=1).to_parquet(odd)
     where = ["--year", "2024", "--archive", "nowhere", "--model", "none", "--out"]
-    with pytest.raises(OutputError, match="columns 'id' and 'ID' are one"):
+    with pytest.raises(OutputError, match="columns 'id' and 'ID' would clash"):
         ask("classify-parcels", odd, *where, tmp_path / "p.gpkg")
     # By plain names they are two.
     with pytest.raises(ModelFormatError, match="none"):

@@ -68,7 +68,7 @@ def test_parcels_open_everywhere(tmp_path, parcels):
 def test_parcel_file_is_replaced_only_when_asked(tmp_path, parcels):
     path = tmp_path / "parcels.geoparquet"
     write_parcels(parcels, path)
-    with pytest.raises(OutputError, match=r"there already.*overwrite=True"):
+    with pytest.raises(OutputError, match=r"already exists.*overwrite=True"):
         write_parcels(parcels[:1], path)
     assert len(gpd.read_parquet(path)) == 3
     write_parcels(parcels[:1], path, overwrite=True)
@@ -237,7 +237,7 @@ def test_a_geopackage_has_one_layer_of_the_files_name(tmp_path, parcels, columns
 
 def test_a_geopackage_is_replaced_only_when_asked_and_whole(tmp_path, parcels, monkeypatch):
     path = write_parcels(parcels, tmp_path / "p.gpkg")
-    with pytest.raises(OutputError, match=r"there already.*overwrite=True"):
+    with pytest.raises(OutputError, match=r"already exists.*overwrite=True"):
         write_parcels(parcels[:1], path)
 
     def full(_self, where, **_):
@@ -298,7 +298,7 @@ def test_values_of_types_that_the_format_lacks_are_converted(tmp_path, parcels, 
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"ID": [1, 2, 3]}, "columns 'id' and 'ID' are one"),
+        ({"ID": [1, 2, 3]}, "columns 'id' and 'ID' would clash"),
         ({"": [1, 2, 3]}, "no name"),
         ({"more": pd.to_timedelta([1, 2, 3])}, "cannot hold column 'more' of type timedelta"),
         ({"more": [1j, 2, 3]}, "cannot hold column 'more' of type complex"),
@@ -390,7 +390,7 @@ def test_a_table_that_can_be_written_is_converted_once(tmp_path, parcels, monkey
     def refuse(_column):
         raise AssertionError("a column was converted to be checked")
 
-    monkeypatch.setattr("cubecrop.write.columns._refusal", refuse)
+    monkeypatch.setattr("cubecrop.write.columns._reason_against", refuse)
     path = write_parcels(parcels, tmp_path / "p.parquet")
     assert gpd.read_parquet(path)["id"].tolist() == ["a", "b", "c"]
 

@@ -124,7 +124,7 @@ def test_overwrite_swaps_an_earlier_map_and_nothing_else(tmp_path):
         assert (raster.read(1) == 1).all()
     assert names(tmp_path) == ["map"]
     (out / "notes.txt").write_text("mine")
-    with pytest.raises(OutputError, match=r"'notes\.txt', which are not ours to replace"):
+    with pytest.raises(OutputError, match=r"'notes\.txt', which cubecrop did not write"):
         write_map(fake_map(np.zeros((8, 8), "uint8")), out, overwrite=True)
     assert (out / "notes.txt").read_text() == "mine"
 

@@ -15,12 +15,12 @@ __all__ = ["check_column_names"]
 
 
 def check_column_names(parcels: gpd.GeoDataFrame) -> None:
-    """Raise where a column of a table stands twice, or has a name of several levels.
+    """Raise if a table has a column name twice, or column names of several levels.
 
     Raises
     ------
     ParcelError
-        Naming the columns.
+        The message names the columns.
     """
     columns = parcels.columns
     if isinstance(columns, pd.MultiIndex):
@@ -34,7 +34,7 @@ def check_column_names(parcels: gpd.GeoDataFrame) -> None:
     twice = columns[columns.duplicated()].unique().tolist()
     raise ParcelError(
         f"parcels have the columns {twice} more than once, expected each name once. Keep the "
-        "first of each with `parcels.loc[:, ~parcels.columns.duplicated()]`; or drop the one that "
-        "is not meant before you rename: `parcels.drop(columns="
+        "first of each with `parcels.loc[:, ~parcels.columns.duplicated()]`; or drop the wrong one "
+        "before you rename the other: `parcels.drop(columns="
         f"{twice[0]!r}).rename(columns={{'OTHER': {twice[0]!r}}})`."
     )

@@ -1,8 +1,8 @@
-"""Which form a vector file has, told by its first bytes.
+"""Detect the format of a vector file by its first bytes.
 
-GDAL opens what it recognises, whatever a file is called. Some of its formats are not data but
-directions to data: files, databases or services that the one who wrote the file chose. Only
-forms that hold their own data are opened.
+GDAL opens any file that it recognises, whatever its name. Some of its formats hold no data but
+point to other files, databases or services that the author of the file chose. Only formats that
+hold their own data are opened.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ __all__ = ["PLAIN_DRIVERS", "Form", "form_of"]
 
 Form = Literal["parquet", "feather", "zip", "shapefile", "csv", "other"]
 
-#: GDAL's drivers of the plain forms.
+#: GDAL drivers of formats that hold their own data.
 PLAIN_DRIVERS: Final = frozenset({
     "ESRI Shapefile", "GPKG", "SQLite", "GeoJSON", "GeoJSONSeq", "ESRIJSON", "TopoJSON", "JSONFG",
     "FlatGeobuf", "KML", "LIBKML", "GPX", "GML", "CSV", "OpenFileGDB", "MapInfo File", "ODS",
     "XLSX",
 })  # fmt: skip
 _HEAD: Final = 2**16
-#: What stands in files that name other sources, and what these are called.
+#: Text that marks files which point to other sources, and the names of their formats.
 _DIRECTIONS: Final = {
     b"<ogrvrtdatasource": "an OGR VRT",
     b"<vrtdataset": "a GDAL VRT",
@@ -43,7 +43,7 @@ _DIRECTIONS: Final = {
     b"create view": "a MapInfo view",
     b"type linked": "a linked MapInfo table",
 }
-#: Virtual tables of SQLite that hold no more than what is in the file.
+#: Modules of SQLite's virtual tables that read only the file itself.
 _OWN_MODULES: Final = (
     "rtree", "rtree_i32", "geopoly", "fts3", "fts4", "fts5", "virtualspatialindex",
     "virtualelementary", "virtualknn", "virtualknn2", "virtualfdo", "virtualgpkg", "virtualbbox",
@@ -55,7 +55,7 @@ _REACHING: Final = re.compile(
 
 
 def form_of(path: Path) -> Form:
-    """Tell the form of a file or folder, by content.
+    """Detect the format of a file or folder by its content.
 
     Parameters
     ----------
@@ -65,12 +65,12 @@ def form_of(path: Path) -> Form:
     Returns
     -------
     Form
-        "parquet" and "feather" are pyarrow's to read, the others GDAL's.
+        pyarrow reads "parquet" and "feather", GDAL the others.
 
     Raises
     ------
     AoiError
-        The file reads other files or services, or is of no plain form.
+        The file reads other files or services, or its format is not supported.
     """
     if path.is_dir():
         return _form_of_folder(path)
@@ -98,7 +98,7 @@ def form_of(path: Path) -> Form:
 
 
 def _form_of_text(text: bytes, path: Path) -> Form:
-    if text[:1] in (b"{", b"[") and path.suffix.lower() != ".moaw":  # that asks a web service
+    if text[:1] in (b"{", b"[") and path.suffix.lower() != ".moaw":  # .moaw requests a web service
         return "other"
     if text[:1] == b"<":
         root = re.search(rb"<(?:\w+:)?(\w+)[\s>/]", text)
@@ -109,7 +109,7 @@ def _form_of_text(text: bytes, path: Path) -> Form:
     elif path.suffix.lower() in {".tab", ".mif", ".mid"}:
         return "other"
     raise AoiError(
-        f"{path} cannot be read as a vector file: its content is of no form that is read here. "
+        f"{path} cannot be read as a vector file: the format of its content is not supported. "
         "Expected geometries with a CRS, as geopandas writes them to .parquet, .gpkg, .geojson or "
         f".shp; convert it: `ogr2ogr parcels.gpkg {path.name}`."
     )
@@ -134,7 +134,7 @@ def _form_of_zip(path: Path) -> Form:
                         _check_text(file.read(_HEAD), f"{path}, {member.filename}")
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError) as error:
         raise AoiError(
-            f"{path} cannot be read as a vector file: {error}. Unpack it, and give the file."
+            f"{path} cannot be read as a vector file: {error}. Unpack it, and pass the file."
         ) from error
     return "zip"
 
@@ -142,17 +142,17 @@ def _form_of_zip(path: Path) -> Form:
 def _check_text(head: bytes, where: object) -> None:
     lowered = head.lower()
     for mark, meaning in _DIRECTIONS.items():
-        # Text in UTF-16 has a zero between any two letters.
+        # UTF-16 text has a zero byte between two letters.
         if mark in lowered or mark in lowered.replace(b"\0", b""):
             raise AoiError(
-                f"{where} is {meaning}: it holds no data of its own but reads what it names, "
-                "expected a file that holds the geometries. Give the file that it names, or copy "
-                "what it shows: `ogr2ogr parcels.gpkg ...`."
+                f"{where} is {meaning}: it holds no data of its own but reads other sources, "
+                "expected a file that holds the geometries. Pass the file that it points to, or "
+                "copy its content: `ogr2ogr parcels.gpkg ...`."
             )
 
 
 def _check_database(path: Path) -> None:
-    """Refuse a database of which a table or view reads other files."""
+    """Raise if a table or view of a database reads other files."""
     try:
         address = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
         with closing(sqlite3.connect(address, uri=True)) as database:
@@ -162,7 +162,7 @@ def _check_database(path: Path) -> None:
             ).fetchall()
     except sqlite3.DatabaseError as error:
         raise AoiError(
-            f"{path} cannot be read as a vector file: {error}. Copy it anew, or write it again."
+            f"{path} cannot be read as a vector file: {error}. Copy it again, or write it again."
         ) from error
     for name, sql in rows:
         virtual = re.search(
@@ -171,6 +171,6 @@ def _check_database(path: Path) -> None:
         if (virtual and virtual[1].lower() not in _OWN_MODULES) or _REACHING.search(sql):
             raise AoiError(
                 f"{path} has the table {name!r}, which reads other files ({sql[:80]!r}), expected "
-                "tables that hold their own data. Copy what it shows: "
+                "tables that hold their own data. Copy its content: "
                 f"`ogr2ogr parcels.gpkg {path.name} {name}`."
             )

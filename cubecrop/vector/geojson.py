@@ -19,7 +19,7 @@ __all__ = ["from_geojson"]
 
 
 def from_geojson(given: Mapping[str, Any]) -> tuple[BaseGeometry, str]:
-    """Understand a geometry, a Feature or a FeatureCollection.
+    """Read a geometry, a Feature or a FeatureCollection.
 
     Parameters
     ----------
@@ -30,14 +30,14 @@ def from_geojson(given: Mapping[str, Any]) -> tuple[BaseGeometry, str]:
     Returns
     -------
     geometry : shapely geometry
-        That of a FeatureCollection is the bounding box of its features.
+        For a FeatureCollection, the bounding box of its features.
     crs : str
         The CRS of its coordinates.
 
     Raises
     ------
     AoiError
-        The object is no GeoJSON, holds no geometry, or names a CRS that is not known.
+        The object is not GeoJSON, has no geometry, or names an unknown CRS.
     """
     crs = _crs(given.get("crs"))
     kind = given.get("type")
@@ -51,14 +51,14 @@ def from_geojson(given: Mapping[str, Any]) -> tuple[BaseGeometry, str]:
             f"the FeatureCollection has features of the type {type(features).__name__}, expected "
             "a list."
         )
-    members = [one.get("geometry") if hasattr(one, "get") else one for one in features]
+    members = [item.get("geometry") if hasattr(item, "get") else item for item in features]
     shapes = [
-        _geometry(one, f"feature {i} of the FeatureCollection")
-        for i, one in enumerate(members)
-        if one is not None
+        _geometry(member, f"feature {i} of the FeatureCollection")
+        for i, member in enumerate(members)
+        if member is not None
     ]
     if shapely.is_empty(shapes).all():
-        raise AoiError("the FeatureCollection holds no geometry that is not empty.")
+        raise AoiError("the FeatureCollection has no geometry, or only empty ones. Add one.")
     return shapely.box(*shapely.total_bounds(shapes)), crs
 
 
@@ -67,10 +67,10 @@ def _geometry(given: object, what: str) -> BaseGeometry:
         raise AoiError(f"{what} has no geometry, expected one with 'type' and 'coordinates'.")
     try:
         return as_shape(given)
-    except Exception as error:  # shapely raises many kinds on what is no GeoJSON
-        told = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+    except Exception as error:  # shapely raises many types for invalid GeoJSON
+        text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise AoiError(
-            f"{what} is no GeoJSON geometry ({told}), expected 'type', such as 'Polygon', and "
+            f"{what} is not a GeoJSON geometry ({text}), expected 'type', such as 'Polygon', and "
             "'coordinates' in longitude and latitude: {'type': 'Polygon', 'coordinates': "
             "[[[3.0, 50.8], [3.1, 50.8], [3.1, 50.9], [3.0, 50.8]]]}."
         ) from error
@@ -84,10 +84,10 @@ def _crs(member: object) -> str:
     except (TypeError, KeyError, pyproj.exceptions.CRSError) as error:
         raise AoiError(
             f"the GeoJSON names its CRS as {member!r}, expected {{'type': 'name', 'properties': "
-            "{'name': 'EPSG:…'}}. Leave 'crs' out where coordinates are in degrees, or make a "
+            "{'name': 'EPSG:…'}}. Leave 'crs' out if the coordinates are in degrees, or make a "
             "table: `geopandas.GeoDataFrame.from_features(features, crs='EPSG:…')`."
         ) from error
-    # Axes are x, y in GeoJSON, whatever the definition of the CRS says.
+    # GeoJSON has the axes x, y, whatever the CRS defines.
     if crs.is_geographic and crs.equals(pyproj.CRS("EPSG:4326"), ignore_axis_order=True):
         return "EPSG:4326"
     return str(crs.to_string())

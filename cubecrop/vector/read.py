@@ -20,7 +20,7 @@ from cubecrop.vector.text import MOST_BYTES, encoding_of_csv, encoding_of_dbf
 __all__ = ["read_vector"]
 
 _LAYER: Final = "|layername="
-#: Endings of what is looked for in a zip.
+#: Suffixes of vector files in a zip.
 _HOLD_GEOMETRIES: Final = {
     ".shp", ".gpkg", ".geojson", ".json", ".geojsonl", ".fgb", ".kml", ".gml", ".sqlite", ".csv",
     ".tab", ".mif",
@@ -30,9 +30,9 @@ _HOLD_GEOMETRIES: Final = {
 def read_vector(path: str | Path) -> gpd.GeoDataFrame:
     """Read a vector file: GeoParquet, GeoPackage, GeoJSON, shapefile (also in a .zip), KML, ….
 
-    The file must hold its geometries; one that reads other files or services, such as an OGR
-    VRT, is refused, whatever its ending. Tables without geometries beside the one spatial layer,
-    such as QGIS's ``layer_styles``, are passed over, and so are empty layers.
+    The file must hold its geometries. A file that reads other files or services, such as an OGR
+    VRT, is refused, whatever its suffix. Empty layers and tables without geometries, such as
+    QGIS's ``layer_styles``, are ignored.
 
     Parameters
     ----------
@@ -46,8 +46,8 @@ def read_vector(path: str | Path) -> gpd.GeoDataFrame:
     Raises
     ------
     AoiError
-        The file is not there, cannot be read, reads others, or holds no geometries or several
-        layers.
+        The file does not exist, cannot be read, reads other sources, has no geometries, or has
+        several layers.
     """
     file, layer = _file_and_layer(Path(path).expanduser())
     try:
@@ -59,13 +59,13 @@ def read_vector(path: str | Path) -> gpd.GeoDataFrame:
         raise
     except UnicodeError as error:
         raise AoiError(
-            f"{path} holds text in another encoding than UTF-8 ({error}). Tell which: "
+            f"{path} holds text in another encoding than UTF-8 ({error}). Name the encoding: "
             f"`geopandas.read_file({str(path)!r}, encoding='cp1252')`, and pass the table."
         ) from error
-    except Exception as error:  # drivers raise their own kinds
-        told = " ".join(str(error).split())
+    except Exception as error:  # drivers raise their own types
+        text = " ".join(str(error).split())
         raise AoiError(
-            f"{path} cannot be read as a vector file: {told} Expected geometries with a CRS, as "
+            f"{path} cannot be read as a vector file: {text} Expected geometries with a CRS, as "
             "geopandas writes them to .parquet, .gpkg, .geojson or .shp."
         ) from error
 
@@ -94,7 +94,7 @@ def _read_arrow(path: Path, form: str) -> gpd.GeoDataFrame:
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
         raise AoiError(
             f"{path} has the columns {twice} more than once, expected each name once. Write it "
-            "again under names of their own."
+            "again with a unique name for each."
         )
     if b"geo" not in (schema.metadata or {}):
         kind = "Parquet" if form == "parquet" else "Feather"
@@ -103,8 +103,8 @@ def _read_arrow(path: Path, form: str) -> gpd.GeoDataFrame:
         column = binary[0] if binary else "geometry"
         reader = "read_parquet" if form == "parquet" else "read_feather"
         raise AoiError(
-            f"{path} cannot be read as a vector file: it is {kind} without the metadata of "
-            f"geometries ('geo'), with the columns {schema.names}. Expected geometries as "
+            f"{path} cannot be read as a vector file: it is {kind} without the geometry metadata "
+            f"'geo', with the columns {schema.names}. Expected geometries as "
             f"geopandas writes them: `table = pandas.{reader}({str(path)!r})`, then "
             f"`geopandas.GeoDataFrame(table, geometry=geopandas.GeoSeries.from_wkb(table"
             f"[{column!r}]), crs='EPSG:…')`."
@@ -115,7 +115,7 @@ def _read_arrow(path: Path, form: str) -> gpd.GeoDataFrame:
 def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
     source = str(path.absolute())
     if "!" in source or ";" in source:
-        # pyogrio takes these as marks within an address.
+        # pyogrio reads these characters as separators.
         raise AoiError(
             f"{path} has '!' or ';' in its path, which cannot be opened. Rename it, or read it "
             "with geopandas and pass the table."
@@ -124,11 +124,11 @@ def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
         source = f"/vsizip/{source}{_member(path)}"
     layer = _choose_layer(path, source, layer)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # told twice: once by each opening
+        warnings.simplefilter("ignore", RuntimeWarning)  # reading the layer warns again
         info = pyogrio.read_info(source, layer=layer)
     if info["driver"] not in PLAIN_DRIVERS:
         raise AoiError(
-            f"{path} is of the format {info['driver']}, expected one that holds its own data. "
+            f"{path} has the format {info['driver']}, expected one that holds its own data. "
             f"Convert it: `ogr2ogr parcels.gpkg {path.name}`."
         )
     options: dict[str, Any] = {"layer": layer, "engine": "pyogrio"}
@@ -144,7 +144,7 @@ def _read_gdal(path: Path, form: str, layer: str | None) -> gpd.GeoDataFrame:
 
 
 def _member(path: Path) -> str:
-    """The one vector file in a zip, wherever it lies; nothing where there are several."""
+    """Path of the only vector file in a zip, in any folder; "" if there are several."""
     with zipfile.ZipFile(path) as archive:
         names = [name for name in archive.namelist() if not name.startswith("__MACOSX/")]
     bases = {str(Path(name).parent) for name in names if ".gdb/" in name.lower()}
@@ -159,16 +159,16 @@ def _choose_layer(path: Path, source: str, wanted: str | None) -> str:
     names = [str(name) for name, _ in layers]
     if wanted is not None:
         if wanted not in names:
-            raise AoiError(f"{path} holds the layers {names}, and no {wanted!r}.")
+            raise AoiError(f"{path} has no layer {wanted!r}, expected one of {names}.")
         return wanted
     spatial = [str(name) for name, kind in layers if kind is not None]
-    if len(spatial) > 1:  # one counts, or all are empty alike
-        held = [
+    if len(spatial) > 1:  # one may be the only layer that is not empty
+        filled = [
             name
             for name in spatial
             if pyogrio.read_info(source, layer=name, force_feature_count=True)["features"]
         ]
-        spatial = held or spatial
+        spatial = filled or spatial
     if len(spatial) > 1:
         raise AoiError(
             f"{path} holds the layers {spatial}, expected one. Name it: "
@@ -183,8 +183,8 @@ def _choose_layer(path: Path, source: str, wanted: str | None) -> str:
 
 def _bare(path: Path, columns: list[object]) -> str:
     return (
-        f"{path} holds no geometries but the columns {sorted(map(str, columns))}. Make them, as "
-        "in `geopandas.GeoDataFrame(table, geometry=..., crs=...)`."
+        f"{path} has no geometries, only the columns {sorted(map(str, columns))}. Add geometries, "
+        "as in `geopandas.GeoDataFrame(table, geometry=..., crs=...)`."
     )
 
 
@@ -210,10 +210,10 @@ def _encoding(path: Path, form: str, layer: str) -> str | None:
 
 
 def _beside(path: Path, suffix: str) -> Path | None:
-    """The file of the same name and another ending, in any case."""
-    for one in (suffix, suffix.upper()):
-        if (found := path.with_suffix(one)).exists():
-            return found
+    """The file with the same name and another suffix, in lower or upper case."""
+    for ending in (suffix, suffix.upper()):
+        if (sibling := path.with_suffix(ending)).exists():
+            return sibling
     return None
 
 

@@ -1,4 +1,4 @@
-"""In which encoding an attribute table holds its text."""
+"""Detect the text encoding of an attribute table."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["MOST_BYTES", "encoding_of_csv", "encoding_of_dbf"]
 
-#: Bytes of a table that are looked at.
+#: Bytes of a table that are read to detect its encoding.
 MOST_BYTES: Final = 256 * 2**20
-#: What Windows writes where Latin-1 is said: the same letters, and more marks.
+#: Windows writes this where Latin-1 is declared: the same letters and more signs.
 _WESTERN: Final = "cp1252"
 _WESTERN_PAGES: Final = (0x00, 0x03, 0x57)
 _LATIN: Final = {"iso8859-1", "ascii", "cp1252"}
 
 
 def encoding_of_dbf(table: bytes, declared: str | None, name: str) -> str | None:
-    """Choose the encoding of a shapefile's attribute table, by its bytes before its word.
+    """Choose the encoding of a shapefile's attribute table; its bytes outrank its declaration.
 
-    Text that is UTF-8 throughout, with letters beyond ASCII, is UTF-8 whatever is declared:
-    no text of another encoding looks so by chance. Where nothing is declared and it is not,
-    it is read as Western European, as GDAL and the format's habit have it.
+    Text that is valid UTF-8 with letters beyond ASCII is read as UTF-8, whatever is declared:
+    text in another encoding is hardly ever valid UTF-8. Other text without a declaration is
+    read as Western European, as GDAL does.
 
     Parameters
     ----------
@@ -45,32 +45,32 @@ def encoding_of_dbf(table: bytes, declared: str | None, name: str) -> str | None
     Returns
     -------
     str or None
-        A codec of Python; None where GDAL's own reading is right.
+        A Python codec; None if GDAL's own choice is right.
 
     Raises
     ------
     AoiError
-        The table is not in the encoding that is declared, or that encoding is not known.
+        The table is not in the declared encoding, or that encoding is not known.
     """
     texts = _texts_beyond_ascii(table)
     if not texts:
         return None
-    seen_as = {_is_utf8(text) for text in texts}
-    if seen_as <= {True, None} and True in seen_as:
+    valid = {_is_utf8(text) for text in texts}
+    if valid <= {True, None} and True in valid:
         return "utf-8"
     if declared is None:
-        # The header's byte of the code page; GDAL knows what the others mean.
+        # This byte of the header is the code page; GDAL knows the other pages.
         return _WESTERN if table[29] in _WESTERN_PAGES else None
     codec = _codec(declared)
     if codec is None or codec == "utf-8":
         cure = (
-            "Remove the .cpg file if the table is Western European, or tell the true encoding: "
+            "Remove the .cpg file if the table is Western European, or name the true encoding: "
             f"`geopandas.read_file({name!r}, encoding='cp1252')`."
         )
-        seen = "is not UTF-8" if codec else "holds letters beyond ASCII"
+        problem = "is not UTF-8" if codec else "holds letters beyond ASCII"
         raise AoiError(
-            f"{name} has an attribute table that {seen}, and its .cpg file gives the encoding "
-            f"{declared!r}. {cure}"
+            f"{name} has an attribute table that {problem}, but its .cpg file declares the "
+            f"encoding {declared!r}. {cure}"
         )
     return _WESTERN if codec in _LATIN else codec
 
@@ -83,7 +83,7 @@ def encoding_of_csv(path: Path) -> str | None:
 
 
 def _codec(declared: str) -> str | None:
-    """The codec that a .cpg file means; it may be a bare number, or a word of Esri's."""
+    """The codec that a .cpg file declares, as a name, a bare number or one of Esri's words."""
     word = declared.strip().lower()
     number = re.fullmatch(r"(?:ansi|cp|oem|windows|ibm)?[ _-]*(\d{3,5})", word)
     candidates = [word, f"cp{number[1]}" if number else ""]
@@ -91,16 +91,16 @@ def _codec(declared: str) -> str | None:
         candidates.append(f"iso-8859-{number[1][4:]}")
     if word in {"ansi", "system"}:
         return _WESTERN
-    for one in candidates:
+    for candidate in candidates:
         try:
-            return codecs.lookup(one).name
+            return codecs.lookup(candidate).name
         except (LookupError, ValueError):
             continue
     return None
 
 
 def _is_utf8(text: bytes) -> bool | None:
-    """Whether bytes are UTF-8; None where the last letter is not whole, as if it was cut."""
+    """Whether bytes are UTF-8; None if the last character is incomplete, as after a cut."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:

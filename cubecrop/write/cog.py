@@ -28,7 +28,7 @@ _BLOCK = 512
 
 def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> None:
     """Write class indices in their colours; overviews hold the most frequent class."""
-    # A TIFF has 256 opaque colours; which of them are of no class, `.aux.xml` says beside it.
+    # A TIFF has 256 opaque colours; the `.aux.xml` file states which of them belong to no class.
     colours = {
         value: (*bytes.fromhex(colour.removeprefix("#")), 255) for value, _, colour in facts.entries
     }
@@ -74,7 +74,7 @@ def _write(
     colormap: dict[int, tuple[int, ...]] | None = None,
     predictor: int | None = None,
 ) -> None:
-    # A plain file first: colours, tags and names are then copied by rio-cogeo as one.
+    # Write a plain file first: rio-cogeo then copies colours, tags and names together.
     plain = path.with_suffix(".plain.tif")
     with rasterio.open(
         plain,
@@ -122,8 +122,8 @@ def _write(
 
 
 def _overview_levels(shape: tuple[int, int]) -> int:
-    # By the longer side: rio-cogeo's own count goes by the shorter one and leaves a long
-    # narrow map without overviews, which its strict validation then refuses.
+    # Use the longer side: rio-cogeo uses the shorter one, so a long narrow map would get no
+    # overviews, and its strict validation would fail.
     return max(0, math.ceil(math.log2(max(shape) / _BLOCK)))
 
 

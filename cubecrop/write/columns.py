@@ -1,4 +1,4 @@
-"""Whether a file can hold the columns of a parcel table, found out before hours of work."""
+"""Check that a file can hold the columns of a parcel table, before hours of work."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["UNWRITABLE", "check_columns", "check_mixtures", "check_texts"]
 
-#: The largest whole number below which a float of 64 bit holds each one.
+#: A 64-bit float holds every whole number up to this one.
 _EXACT: Final = 2**53
-#: What pyarrow, pandas and Python raise on values that no column can hold.
+#: Exceptions of pyarrow, pandas and Python for values that no column can hold.
 UNWRITABLE: Final = (pa.ArrowException, ValueError, TypeError, ArithmeticError, RuntimeError)
 
 
@@ -30,31 +30,31 @@ def check_columns(parcels: gpd.GeoDataFrame) -> None:
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
-        Each column once. Attributes are converted as for writing; geometries are not looked at.
+        Each column name once. Attributes are converted as for writing; geometries are not checked.
 
     Raises
     ------
     OutputError
-        A name is no text, or values are of a kind or a mixture that Parquet does not hold.
+        A name is not text, or Parquet cannot hold the type or mixture of the values.
     """
     check_texts(parcels)
     reasons = {
         name: reason
         for name, kind in parcels.dtypes.items()
-        if str(kind) != "geometry" and (reason := _refusal(parcels[name]))
+        if str(kind) != "geometry" and (reason := _reason_against(parcels[name]))
     }
     _refuse(reasons)
 
 
 def check_mixtures(parcels: gpd.GeoDataFrame) -> None:
-    """Raise where Parquet would hold values of a column, and not give them back as they are.
+    """Raise if Parquet would change values of a column.
 
-    The table is one that can be converted.
+    Call it only with a table that can be converted.
 
     Raises
     ------
     OutputError
-        Naming the columns.
+        The message names the columns.
     """
     reasons = {
         name: reason
@@ -68,25 +68,25 @@ def check_texts(parcels: gpd.GeoDataFrame) -> None:
     """Raise `OutputError` unless every column's name is text."""
     if other := [name for name in parcels.columns if not isinstance(name, str)]:
         raise OutputError(
-            f"parcels have columns named {other[:5]}, expected text, which is all that Parquet "
-            "has for names. Rename them: `parcels.rename(columns=str)`."
+            f"parcels have columns named {other[:5]}, but Parquet needs text as names. "
+            "Rename them: `parcels.rename(columns=str)`."
         )
 
 
 def _refuse(reasons: Mapping[Hashable, str]) -> None:
     if reasons:
         names = list(reasons)
-        told = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
+        details = "; ".join(f"{name!r}: {reason}" for name, reason in list(reasons.items())[:3])
         raise OutputError(
-            f"Parquet cannot hold the columns {names} ({told}). Give each values of one type: make "
-            "them text with "
+            f"Parquet cannot hold the columns {names} ({details}). Give each column values of one "
+            "type: make them text with "
             f"`parcels.astype(dict.fromkeys({names}, str))`, or leave them out with "
             f"`parcels.drop(columns={names})`."
         )
 
 
-def _refusal(column: pd.Series[Any]) -> str | None:
-    """Why a column cannot be written, or would not come back as it is."""
+def _reason_against(column: pd.Series[Any]) -> str | None:
+    """Why a column cannot be written, or would be read back with other values."""
     # With its dtype, or pandas 3 makes text of objects, and fails where it is no UTF-8.
     values = pd.DataFrame({"values": pd.Series(column.array, dtype=column.dtype)})
     try:
@@ -99,17 +99,17 @@ def _refusal(column: pd.Series[Any]) -> str | None:
 
 
 def _mixture(column: pd.Series[Any]) -> str | None:
-    """Kinds of values that pyarrow would make into one, and not give back."""
-    held = column[column.notna()]
-    kinds = {type(value) for value in held}
+    """Types of values that pyarrow would merge into one."""
+    present = column[column.notna()]
+    kinds = {type(value) for value in present}
     for one, other in ((str, bytes), (dt.date, dt.datetime)):
         if one in kinds and any(issubclass(kind, other) for kind in kinds):
             return f"{one.__name__} and {other.__name__}"
     if any(issubclass(kind, dt.datetime) for kind in kinds) and (
-        len({value.tzinfo is None for value in held}) > 1
+        len({value.tzinfo is None for value in present}) > 1
     ):
         return "times with and without a zone"
     if len(kinds) > 1 and float in kinds and int in kinds:
-        large = any(isinstance(value, int) and abs(value) > _EXACT for value in held)
+        large = any(isinstance(value, int) and abs(value) > _EXACT for value in present)
         return "decimal and whole numbers above 2**53" if large else None
     return None

@@ -1,4 +1,4 @@
-"""A lazy crop map to a folder: two COGs and their styles, a STAC item and a picture."""
+"""Write a lazy crop map to a folder: two COGs and their styles, a STAC item and a picture."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 
 __all__ = ["MAP_FILES", "write_map"]
 
-#: Losses that an error tells in full.
-_TOLD: Final = 5
+#: Losses, or class indices, that an error lists.
+_LISTED: Final = 5
 #: Clear dates are counted up to here; three satellites on four orbits make 400 in a season.
 _MOST_DATES: Final = 2048
-#: What a map's folder holds, and nothing else.
+#: The only files in a map's folder.
 MAP_FILES: Final = (
     "crop_type.tif",
     "crop_type.tif.aux.xml",
@@ -65,37 +65,36 @@ def write_map(
     progress: bool = True,
     scheduler: Scheduler | None = None,
 ) -> Path:
-    """Compute a crop map once and write it to a folder, all of it or nothing.
+    """Compute a crop map once and write it to a folder, complete or not at all.
 
-    This reads the archive's pixels. Class and confidence are computed together, and held in
-    memory at 5 bytes a pixel; class probabilities are not computed. The folder appears under
-    its name only when it is complete, so a run that fails or is killed leaves none.
+    This reads the archive's pixels. Class and confidence are computed together and take 5 bytes
+    of memory per pixel; class probabilities are not computed. The folder gets its name only
+    when it is complete, so a run that fails or is killed leaves no folder.
 
     Parameters
     ----------
     dataset : xarray.Dataset
-        What `cubecrop.classify` returns: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
-        few observations, or another code that its ``flag_values`` name, and ``confidence
-        (y, x)`` float32, NaN where there is no class, on pixel centres in metres of a projected
-        CRS, with the season, model and items in attrs; and, if it is there, ``clear_dates
-        (sensor, y, x)``, of which the medians are written.
+        The result of `cubecrop.classify`: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
+        few observations, or another code among its ``flag_values``; and ``confidence (y, x)``
+        float32, NaN for pixels without a class. Coordinates are pixel centres in metres of a
+        projected CRS; attrs hold season, model and items. Medians of the optional
+        ``clear_dates (sensor, y, x)`` are written as well.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
-        and what GDAL knows of its values (``.tif.aux.xml``), ``item.json`` (STAC item 1.1 with
+        and metadata of its values for GDAL (``.tif.aux.xml``), ``item.json`` (STAC item 1.1 with
         classes and provenance) and ``quicklook.png``.
     max_lost : float, default 0
-        Share of the map's items, 0 to 1, that may be lost: could not be read, in part or
-        whole, after all attempts. The map is then made without what was lost, and the item
-        lists it with the reasons under ``cubecrop:lost``. By default the first file that
-        cannot be read ends the run.
+        Share of the map's items, 0 to 1, that may be lost, that is, not read completely after
+        all attempts. The map is then made without them, and ``cubecrop:lost`` in the STAC item
+        lists them with the reasons. By default the first unreadable file ends the run.
     overwrite : bool, default False
         Replace a folder that holds an earlier map and nothing else.
     progress : bool, default True
         Show a progress bar on a terminal or in a notebook.
     scheduler : {"threads", "synchronous"}, optional
-        Compute in this process, in several threads or in one; by default where Dask would, which
-        inside a task of a cluster is the cluster.
+        Compute in this process, in several threads or in one. By default Dask chooses; inside a
+        task of a cluster that is the cluster.
 
     Returns
     -------
@@ -110,8 +109,8 @@ def write_map(
         More scenes than ``max_lost`` could not be read; names items and assets. Nothing is
         written.
     OutputError
-        ``out`` is a file or holds files, cannot be written, or a pixel of the map has no
-        class of the nomenclature.
+        ``out`` is a file, holds files or cannot be written, or a pixel has a class index that
+        the nomenclature lacks.
     """
     facts = MapFacts.of(dataset)
     max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
@@ -131,7 +130,7 @@ def write_map(
     facts = replace(
         facts,
         coverage=_with_medians(facts.coverage, dataset, clear),
-        # A legend names what is there, and nothing that could have been.
+        # A legend lists only codes that occur in the map.
         marks=tuple(mark for mark in facts.marks if (crop_type == mark.value).any()),
     )
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
@@ -153,9 +152,9 @@ def write_map(
 
 
 def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
-    """How many pixels have each number of clear dates, (sensor, number), lazily if the map is.
+    """Count the pixels for each number of clear dates, (sensor, number); lazy if the map is.
 
-    Counted block by block with the map itself, so that no pixel is held or read for it again.
+    It counts block by block together with the map, so that no pixel is read again or kept.
     """
     if "clear_dates" not in dataset.data_vars:
         return None
@@ -179,7 +178,7 @@ def _count_block(values: NDArray[np.uint16]) -> NDArray[np.int64]:
 
 
 def _count_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Pixels (sensor, number) of (sensor, y, x); more dates than are counted count as the most."""
+    """Count pixels, (sensor, y, x) to (sensor, number); the last number includes all above."""
     rows = [np.minimum(one.ravel(), _MOST_DATES - 1) for one in values]
     return np.stack([np.bincount(row, minlength=_MOST_DATES) for row in rows])
 
@@ -187,7 +186,7 @@ def _count_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
 def _with_medians(
     coverage: Mapping[str, Mapping[str, Any]], dataset: xr.Dataset, clear: NDArray[np.int64] | None
 ) -> dict[str, Mapping[str, Any]]:
-    """Coverage with the median over all pixels of their clear dates."""
+    """Coverage with the median number of clear dates over all pixels."""
     out = dict(coverage)
     if clear is None:
         return out
@@ -200,16 +199,16 @@ def _with_medians(
 
 
 def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
-    """Raise where more scenes were lost than may be."""
+    """Raise if more items were lost than ``max_lost`` allows."""
     count = count_items(lost)
     # Divided, not multiplied: 0.29 * 100 is less than 29.
     if count / max(len(items), 1) <= max_lost:
         return
-    told = "\n".join(f"  {loss.error}" for loss in lost[:_TOLD])
-    more = f"\n  and {len(lost) - _TOLD} more files" if len(lost) > _TOLD else ""
+    lines = "\n".join(f"  {loss.error}" for loss in lost[:_LISTED])
+    more = f"\n  and {len(lost) - _LISTED} more files" if len(lost) > _LISTED else ""
     raise ReadError(
         f"{count} of {len(items)} items could not be read, more than max_lost={max_lost:g} "
-        f"allows; nothing was written.\n{told}{more}\nTry again later, or allow for it: "
+        f"allows; nothing was written.\n{lines}{more}\nTry again later, or allow for it: "
         f"`write_map(..., max_lost={math.ceil(100 * count / max(len(items), 1)) / 100:g})`."
     )
 
@@ -225,18 +224,18 @@ def _check_values(
         empty |= crop_type == code
     unknown = crop_type[(crop_type >= n_classes) & ~empty]
     if unknown.size:
-        seen = np.unique(unknown).tolist()
+        indices = np.unique(unknown).tolist()
         *some, last = (f"{mark.value} ({mark.title.lower()})" for mark in facts.without_class)
         raise OutputError(
             f"{unknown.size} of {crop_type.size} pixels have a class index of "
-            f"{', '.join(map(str, seen[:_TOLD]))}{', ...' if len(seen) > _TOLD else ''}, expected "
-            f"0 to {n_classes - 1}, {', '.join(some)} or {last}. The nomenclature in "
+            f"{', '.join(map(str, indices[:_LISTED]))}{', ...' if len(indices) > _LISTED else ''}, "
+            f"expected 0 to {n_classes - 1}, {', '.join(some)} or {last}. The nomenclature in "
             "`dataset.attrs` is not the model's, or `flag_values` of crop_type lack a code; "
             "classify again."
         )
-    unsure = np.isnan(confidence)
-    without = int(np.count_nonzero(unsure & ~empty))
-    surplus = int(np.count_nonzero(empty & ~unsure))
+    no_confidence = np.isnan(confidence)
+    without = int(np.count_nonzero(no_confidence & ~empty))
+    surplus = int(np.count_nonzero(empty & ~no_confidence))
     if without or surplus:
         raise OutputError(
             f"{without} pixels have a class but no confidence and {surplus} have a confidence "

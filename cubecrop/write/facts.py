@@ -1,4 +1,4 @@
-"""What a crop map says of itself, checked before a pixel is read."""
+"""Metadata of a crop map, checked before a pixel is read."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ _ATTRS = (
     "season_year", "season_start", "season_end", "archive", "items", "item_hrefs",
     "model_digest", "model_name", "nomenclature",
 )  # fmt: skip
-# Centres written as float32 or rounded to the centimetre still make a regular grid of 10 m.
+# Pixel centres written as float32, or rounded to a centimetre, still make a regular 10 m grid.
 _STEP_TOLERANCE = 1e-3
-#: Colour of a code that the map's flags alone name.
+#: Colour of a code that only the map's flags name.
 _OTHER_MARK: Final = "#CCCCCC"
-#: What Python raises on JSON that is not as expected.
+#: Exceptions of Python for JSON with unexpected content.
 UNREADABLE: Final = (
     ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
-#: What is told of a sensor's dates.
+#: Keys of a sensor's coverage.
 _DAYS: Final = ("first", "last", "gap_start")
 _NUMBERS: Final = ("longest_gap_days", "dates")
 _MEDIAN: Final = "median_clear_dates"
@@ -53,11 +53,11 @@ class MapFacts:
     """Grid, classes and provenance of a crop map.
 
     ``shape`` is (rows, columns); ``transform`` goes from (column, row) of a pixel's corner to
-    metres. ``item_hrefs`` stand beside ``items``, empty where an address is not known.
-    ``archive`` is a name, never a path. ``calibration`` says in words how the model was
-    calibrated, "" where the map does not tell. ``marks`` are the codes that the map's flags name
-    beside its classes, without that of no data. ``coverage`` are first and last image, longest
-    gap and dates by sensor, where the map tells.
+    metres. ``item_hrefs`` has one address for each of ``items``, "" if it is not known.
+    ``archive`` is a name, never a path. ``calibration`` describes the model's probability
+    calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
+    map's flags name, except nodata. ``coverage`` holds the first and last image, the longest gap
+    and the dates of each sensor; it is empty if the map does not state them.
     """
 
     nomenclature: Nomenclature
@@ -81,7 +81,7 @@ class MapFacts:
         Raises
         ------
         SchemaError
-            Naming what was seen, what was expected and the call that fixes it.
+            The message names the problem, what was expected and the call that fixes it.
         """
         if not isinstance(dataset, xr.Dataset):
             raise SchemaError(
@@ -100,7 +100,7 @@ class MapFacts:
         if len(items) != len(hrefs):
             raise SchemaError(
                 f"crop map has {len(items)} items and {len(hrefs)} item_hrefs in attrs, "
-                "expected one href an item, '' where it is not known."
+                "expected one href for each item, '' if it is not known."
             )
         nomenclature = _nomenclature(attrs["nomenclature"])
         return cls(
@@ -121,13 +121,13 @@ class MapFacts:
 
     @property
     def title(self) -> str:
-        """What the map is called; a model without calibration is told."""
+        """Title of the map; it says so if the model is uncalibrated."""
         uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
         return f"Crop types {self.season.year}{uncalibrated}"
 
     @property
     def entries(self) -> list[tuple[int, str, str]]:
-        """Value, name and colour of each class and mark; nodata is none of them."""
+        """Value, name and colour of each class and mark, without nodata."""
         crops = enumerate(self.nomenclature.crops)
         return [
             *((value, crop.name, crop.colour) for value, crop in crops),
@@ -136,7 +136,7 @@ class MapFacts:
 
     @property
     def without_class(self) -> tuple[Mark, ...]:
-        """Every code that is no class, that of no data last."""
+        """All codes without a class, nodata last."""
         return (*self.marks, WITHOUT_CLASS[NODATA])
 
     @property
@@ -162,7 +162,7 @@ def _check_variables(dataset: xr.Dataset) -> None:
         if not variable.size:
             raise SchemaError(
                 f"{name} has shape {variable.shape}, expected at least one pixel. "
-                f"Make it with `{_MAKER}` over an area that is not empty."
+                f"Make it with `{_MAKER}` for an area that is not empty."
             )
         if variable.dtype != dtype:
             raise SchemaError(
@@ -178,7 +178,7 @@ def _check_variables(dataset: xr.Dataset) -> None:
 
 
 def _texts(value: object) -> tuple[str, ...]:
-    # A list of one comes back from a netCDF file as the bare string.
+    # A netCDF file returns a list of one text as a bare string.
     if isinstance(value, str):
         return (value,)
     return tuple(str(text) for text in np.atleast_1d(np.asarray(value, dtype=object)))
@@ -195,7 +195,7 @@ def _nomenclature(text: object) -> Nomenclature:
 
 
 def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[Mark, ...]:
-    """Codes of a flag table that are neither classes nor nodata, and that of too few dates."""
+    """Codes of a flag table that are neither classes nor nodata, and "too few observations"."""
     values = np.atleast_1d(np.asarray(attrs.get("flag_values", ()), dtype=object)).tolist()
     meanings = str(attrs.get("flag_meanings", "")).split()
     if len(values) != len(meanings):  # a name with other blanks than spaces
@@ -219,12 +219,12 @@ def _marks(attrs: dict[Any, Any], n_classes: int) -> tuple[Mark, ...]:
 
 
 def read_coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
-    """What a map's images cover, by sensor, from JSON.
+    """Read the coverage of a map's images by sensor from JSON.
 
     Raises
     ------
     SchemaError
-        The text is not what a map tells.
+        The text is not the coverage of a map.
     """
     try:
         return {str(name): _sensor_coverage(one) for name, one in json.loads(str(text)).items()}
@@ -237,15 +237,15 @@ def read_coverage(text: object) -> Mapping[str, Mapping[str, Any]]:
 
 def _sensor_coverage(raw: Mapping[str, Any]) -> dict[str, Any]:
     """Dates of a sensor, the median of its clear dates, or both."""
-    told: dict[str, Any] = {}
+    dates: dict[str, Any] = {}
     if _MEDIAN not in raw or any(key in raw for key in (*_DAYS, *_NUMBERS)):
-        told |= {key: dt.date.fromisoformat(str(raw[key])).isoformat() for key in _DAYS}
-        told |= {key: int(raw[key]) for key in _NUMBERS}
+        dates |= {key: dt.date.fromisoformat(str(raw[key])).isoformat() for key in _DAYS}
+        dates |= {key: int(raw[key]) for key in _NUMBERS}
     if _MEDIAN in raw:
-        told[_MEDIAN] = float(raw[_MEDIAN])
-        if not math.isfinite(told[_MEDIAN]):
-            raise ValueError(f"{_MEDIAN} is {told[_MEDIAN]}")
-    return told
+        dates[_MEDIAN] = float(raw[_MEDIAN])
+        if not math.isfinite(dates[_MEDIAN]):
+            raise ValueError(f"{_MEDIAN} is {dates[_MEDIAN]}")
+    return dates
 
 
 def _crs(dataset: xr.Dataset) -> CRS:
@@ -253,7 +253,7 @@ def _crs(dataset: xr.Dataset) -> CRS:
     if crs is None:
         raise SchemaError(
             "crop map has no CRS, expected a projected one in 'spatial_ref'. "
-            "Write it with `dataset.rio.write_crs('EPSG:32631')`, the code being yours."
+            "Write it with `dataset.rio.write_crs('EPSG:32631')`, with your own code."
         )
     if not crs.is_projected:
         raise SchemaError(
@@ -264,7 +264,7 @@ def _crs(dataset: xr.Dataset) -> CRS:
 
 
 def _transform(dataset: xr.Dataset) -> Affine:
-    # From the coordinates, never from the stored GeoTransform: that one is stale after `isel`.
+    # Use the coordinates: the stored GeoTransform is out of date after `isel`.
     x, y = (np.asarray(dataset[axis].values, dtype="float64") for axis in ("x", "y"))
     step_x, step_y = _step("x", x, rising=True), _step("y", y, rising=False)
     if step_x is None and step_y is None:
@@ -281,7 +281,7 @@ def _transform(dataset: xr.Dataset) -> Affine:
 
 
 def _stored_size(dataset: xr.Dataset) -> tuple[float, float] | None:
-    """Pixel size of the stored GeoTransform: its position may be stale, its size is not."""
+    """Pixel size of the stored GeoTransform, which stays right when its position does not."""
     try:
         text = str(dataset[dataset.rio.grid_mapping].attrs["GeoTransform"])
         _, width, _, _, _, height = map(float, text.split())
@@ -291,7 +291,7 @@ def _stored_size(dataset: xr.Dataset) -> tuple[float, float] | None:
 
 
 def _step(axis: str, centres: NDArray[np.float64], *, rising: bool) -> float | None:
-    """Signed distance between neighbours, None where there is one alone."""
+    """Signed distance between neighbours; None if there is only one pixel."""
     if centres.size == 1:
         return None
     step = float(centres[-1] - centres[0]) / (centres.size - 1)

@@ -1,6 +1,6 @@
-"""A figure of its own, not pyplot's, that a notebook shows all the same.
+"""A figure without pyplot that a notebook still shows.
 
-Apart from its users, since importing matplotlib takes a while.
+It has a module of its own because importing matplotlib takes a while.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["Figure"]
 
 
 class Figure(matplotlib.figure.Figure):
-    """A figure that shows itself where it is the last value of a notebook's cell."""
+    """A figure that a notebook shows if it is the last value of a cell."""
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()

@@ -1,4 +1,4 @@
-"""A parcel table as the one layer of a GeoPackage."""
+"""Write a parcel table as the only layer of a GeoPackage."""
 
 from __future__ import annotations
 
@@ -17,54 +17,54 @@ if TYPE_CHECKING:
 
 __all__ = ["check_geopackage", "write_geopackage"]
 
-#: Names that SQLite or the format keeps for itself.
+#: Prefixes that SQLite or the format reserves.
 _RESERVED: Final = ("gpkg", "sqlite_", "rtree_")
 _LAYER: Final = "parcels"
 _SHAPES: Final = "geom"
-#: Characters of a layer's name, well below what any program takes.
+#: Longest layer name in characters; every program accepts it.
 _LENGTH: Final = 100
 
 
 def check_geopackage(table: gpd.GeoDataFrame, target: Path) -> None:
     """Raise `OutputError` unless a GeoPackage can hold every column of a table, by name."""
-    _lawful(table, target)
+    _storable(table, target)
 
 
 def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> None:
-    """Write a table to a hidden file that is to become a GeoPackage.
+    """Write a table to a hidden file that will become a GeoPackage.
 
-    SQLite's journals lie beside it, in the hidden folder that goes with it.
+    SQLite's journals lie next to it and disappear with the hidden folder.
 
     Parameters
     ----------
     table : geopandas.GeoDataFrame
-        With a CRS; what its ``attrs`` hold becomes metadata of the layer.
+        A table with a CRS; its ``attrs`` become metadata of the layer.
     part : pathlib.Path
         The hidden file.
     target : pathlib.Path
-        What it will be called: its stem names the layer, and errors name it.
+        Final path: its stem names the layer, and errors name it.
 
     Raises
     ------
     OutputError
-        A column that a GeoPackage cannot hold, by name.
+        A GeoPackage cannot hold a column; the message names it.
     """
-    lawful = _lawful(table, target)
-    names = [str(name) for name in lawful.columns]
-    told = {str(key): value if isinstance(value, str) else json.dumps(value)
+    storable = _storable(table, target)
+    names = [str(name) for name in storable.columns]
+    metadata = {str(key): value if isinstance(value, str) else json.dumps(value)
             for key, value in table.attrs.items()}  # fmt: skip
     made = part.with_name("made.gpkg")
     try:
-        lawful.to_file(
+        storable.to_file(
             made,
             driver="GPKG",
             engine="pyogrio",
             layer=_layer(target),
             index=False,
-            layer_metadata=told or None,
+            layer_metadata=metadata or None,
             layer_options={
                 "FID": _free("fid", names),
-                "GEOMETRY_NAME": lawful.geometry.name,
+                "GEOMETRY_NAME": storable.geometry.name,
             },
         )
         made.replace(part)
@@ -76,26 +76,26 @@ def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> No
 
 
 def _layer(target: Path) -> str:
-    """The file's name as far as a layer may be called so."""
+    """The name of the layer: the file name without characters that a layer may not have."""
     name = one_line(target.stem, length=_LENGTH)
-    for one in "/\\:*?\"<>|'`":
-        name = name.replace(one, "_")
+    for character in "/\\:*?\"<>|'`":
+        name = name.replace(character, "_")
     name = name.strip(". ")
     reserved = name.lower().startswith(_RESERVED)
     return f"{_LAYER}_{name}" if reserved else name or _LAYER
 
 
 def _free(name: str, taken: list[str]) -> str:
-    """A name that no column has, in capital letters or not."""
-    used = {one.casefold() for one in taken}
+    """A name that no column has, whatever the case of its letters."""
+    used = {column.casefold() for column in taken}
     while name in used:
         name = f"{name}_"
     return name
 
 
-def _lawful(table: gpd.GeoDataFrame, target: Path) -> gpd.GeoDataFrame:
-    """The table with values that a GeoPackage holds; raises where a column has none of them."""
-    seen: dict[str, str] = {}
+def _storable(table: gpd.GeoDataFrame, target: Path) -> gpd.GeoDataFrame:
+    """Convert a table to values that a GeoPackage can hold; raise if a column has others."""
+    by_folded_name: dict[str, str] = {}
     columns: dict[str, Any] = {}
     for name, values in table.drop(columns=table.geometry.name).items():
         text = str(name)
@@ -104,12 +104,12 @@ def _lawful(table: gpd.GeoDataFrame, target: Path) -> gpd.GeoDataFrame:
                 f"{target} is a GeoPackage, and a column of the parcels has no name. Name it with "
                 "`parcels.rename(columns={...})`."
             )
-        if (other := seen.get(text.casefold())) is not None:
+        if (other := by_folded_name.get(text.casefold())) is not None:
             raise OutputError(
-                f"{target} is a GeoPackage, to which columns {other!r} and {text!r} are one. "
-                "Rename one with `parcels.rename(columns={...})`, or write '.parquet'."
+                f"{target} is a GeoPackage, which ignores case: columns {other!r} and {text!r} "
+                "would clash. Rename one with `parcels.rename(columns={...})`, or write '.parquet'."
             )
-        seen[text.casefold()] = text
+        by_folded_name[text.casefold()] = text
         columns[text] = _column(text, values, target).array
     shapes = _free(_SHAPES, list(columns))
     frame = pd.DataFrame(columns, index=range(len(table)))
@@ -118,7 +118,7 @@ def _lawful(table: gpd.GeoDataFrame, target: Path) -> gpd.GeoDataFrame:
 
 
 def _column(name: str, values: pd.Series[Any], target: Path) -> pd.Series[Any]:
-    """A column in a type that the format has; nested values become JSON."""
+    """Convert a column to a type of the format; nested values become JSON."""
     kind = values.dtype
     if pd.api.types.is_object_dtype(kind):
         return values.map(_plain_value, na_action="ignore")

@@ -1,4 +1,4 @@
-"""Parcel tables to GeoParquet or GeoPackage."""
+"""Write parcel tables as GeoParquet or GeoPackage."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def write_parcels(
     columns: Columns = "fiboa",
     overwrite: bool = False,
 ) -> Path:
-    """Write a parcel table as GeoParquet 1.1 or GeoPackage, all of it or nothing.
+    """Write a parcel table as GeoParquet 1.1 or GeoPackage, complete or not at all.
 
     Parameters
     ----------
     parcels : geopandas.GeoDataFrame
-        What `cubecrop.classify_parcels` returns, or any table with geometries and a CRS.
-        The index is not written; ``attrs``, which say what the model was, go into the file's
-        metadata.
+        The result of `cubecrop.classify_parcels`, or any table with geometries and a CRS.
+        The index is not written. The ``attrs``, which describe the model, become metadata of
+        the file.
     path : path
         File to write: ``.parquet`` or ``.geoparquet``, or ``.gpkg`` for a GeoPackage with one
         layer of the file's name. Missing parents are made.
     columns : {"fiboa", "plain"}, default "fiboa"
         Keep the names, such as ``crop:name``, or write plain ones, such as ``predicted_crop``,
-        that SQL need not quote. See `cubecrop.write.plain_names.plain_columns`.
+        that need no quotes in SQL. See `cubecrop.write.plain_names.plain_columns`.
     overwrite : bool, default False
-        Replace the file if it is there.
+        Replace the file if it exists.
 
     Returns
     -------
@@ -57,10 +57,10 @@ def write_parcels(
     Raises
     ------
     ParcelError
-        No GeoDataFrame, or one without geometries or CRS, or with a column twice.
+        ``parcels`` is not a GeoDataFrame, lacks geometries or a CRS, or has a column twice.
     OutputError
-        Another suffix, a file that is there, or one that cannot be written; a column that the
-        file's format cannot hold.
+        The suffix is another one, the file exists or cannot be written, or its format cannot
+        hold a column.
     """
     _check_parcels(parcels)
     check_naming(columns)
@@ -78,14 +78,14 @@ def write_parcels(
 def check_table(
     parcels: gpd.GeoDataFrame, path: str | os.PathLike[str], *, columns: Columns = "fiboa"
 ) -> None:
-    """Raise unless the columns of a table can be written to a path; before hours of work, say.
+    """Raise unless a file can hold the columns of a table; call it before long work.
 
     Raises
     ------
     ParcelError
-        A column stands twice.
+        The table has a column name twice.
     OutputError
-        A column that the file's format cannot hold, by name.
+        The file's format cannot hold a column; the message names it.
     """
     check_column_names(parcels)
     target = Path(path)
@@ -94,8 +94,8 @@ def check_table(
         check_geopackage(table, target)
         if columns == "fiboa" and (twins := found_alike(parcels.columns)):
             raise OutputError(
-                f"parcels have columns {twins}, and columns of these names in small letters are to "
-                "be added, which a GeoPackage takes for the same. Rename them, or pass "
+                f"parcels have columns {twins}. The classification adds columns with these names "
+                "in small letters, and a GeoPackage ignores case. Rename them, or pass "
                 "`columns='plain'` (`--columns plain`)."
             )
     else:
@@ -111,7 +111,7 @@ def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> N
         raise OutputError(
             f"{target} cannot be written: {error}. Give each column values of one type."
         ) from error
-    check_mixtures(table)  # of columns that can be converted, as it expects
+    check_mixtures(table)  # the conversion above succeeded, which it needs
 
 
 def _is_json(value: object) -> bool:
@@ -123,7 +123,7 @@ def _is_json(value: object) -> bool:
 
 
 def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
-    """Raise unless a parcel table can be written to a path; before hours of work, say."""
+    """Raise unless a parcel table can be written to a path; call it before long work."""
     check_flag("overwrite", overwrite)
     target = check_path("path", path)
     if target.suffix.lower() not in _SUFFIXES:
@@ -135,8 +135,7 @@ def check_parcel_path(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         raise OutputError(f"{target} is a folder, expected a file. Name another one.")
     if target.exists() and not overwrite:
         raise OutputError(
-            f"{target} is there already. Name another file, or pass `overwrite=True` "
-            "(`--overwrite`)."
+            f"{target} already exists. Name another file, or pass `overwrite=True` (`--overwrite`)."
         )
     return target
 
@@ -148,9 +147,9 @@ def _check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "geopandas.GeoDataFrame. Make one with `geopandas.GeoDataFrame(parcels, "
             "geometry=..., crs=...)`."
         )
-    check_column_names(parcels)  # with two geometry columns of one name there is no CRS to ask for
+    check_column_names(parcels)  # two geometry columns of one name have no common CRS
     if parcels.crs is None:
         raise ParcelError(
             "parcels have no CRS, so their place is unknown. Set the one they are in with "
-            "`parcels.set_crs('EPSG:4326')`, the code being yours."
+            "`parcels.set_crs('EPSG:4326')`, with your own code."
         )

@@ -36,8 +36,8 @@ _TITLE_HEIGHT: Final = 1.2
 _LEGEND_LINE: Final = 0.21
 _LEGEND_ENTRIES: Final = 30
 _NAME: Final = 28  # characters
-_TOLD_LINE: Final = 0.17
-_TOLD_WIDTH: Final = 7.5  # inches that a whole line of coverage takes
+_NOTE_LINE: Final = 0.17
+_NOTE_WIDTH: Final = 7.5  # inches of a whole line of coverage
 _SENSORS: Final = {"sentinel2": "Sentinel-2", "sentinel1": "Sentinel-1"}
 
 
@@ -49,7 +49,7 @@ def draw_map(
     marks: Iterable[Mark] = tuple(WITHOUT_CLASS.values()),
     extent: tuple[float, float, float, float] | None = None,
 ) -> AxesImage:
-    """Draw class indices in the colours of their classes, what has none in greys.
+    """Draw class indices in the colours of their classes, pixels without a class in grey.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def draw_map(
     nomenclature : Nomenclature
         Classes by index.
     marks : iterable of Mark
-        Codes that are no class.
+        Codes without a class.
     extent : tuple of float, optional
         Left, right, bottom, top of the outer edges, in units of the axes. By default pixels.
 
@@ -87,18 +87,18 @@ def legend(
 ) -> Legend:
     """Add a legend of the classes that are present, in the order of their index.
 
-    Of more than 30 classes the most frequent are shown, and the rest counted.
+    With more than 30 classes it shows the most frequent ones and counts the rest.
 
     Parameters
     ----------
     target : matplotlib.figure.Figure or matplotlib.axes.Axes
-        What gets the legend.
+        Where to add the legend.
     values : numpy.ndarray
         Class indices, any shape; 254 = too few observations, 255 = nodata.
     nomenclature : Nomenclature
         Classes by index.
     marks : iterable of Mark
-        Codes that are no class, named behind the classes.
+        Codes without a class, listed after the classes.
     **place : Any
         Passed to ``target.legend``: ``loc``, ``ncols`` and the like.
 
@@ -122,7 +122,7 @@ def legend(
         Patch(facecolor=colour, edgecolor="none" if colour == "none" else "#555555", linewidth=0.5)
         for _, colour in entries
     ]
-    # Labels are set after: matplotlib leaves out one that begins with "_".
+    # Set the labels afterwards: matplotlib omits a label that begins with "_".
     made = target.legend(
         handles=handles,
         labels=[""] * len(handles),
@@ -141,7 +141,7 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
     path : pathlib.Path
         PNG to write.
     crop_type : pathlib.Path
-        COG of class indices; large ones are read at lower resolution, by mode.
+        COG of class indices; a large one is read at lower resolution, by mode.
     facts : MapFacts
         Grid, classes and provenance.
     """
@@ -151,7 +151,7 @@ def write_quicklook(path: Path, crop_type: Path, facts: MapFacts) -> None:
 
 
 def shape_drawn(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Rows and columns that a picture shows of a map of some shape."""
+    """Rows and columns of the picture of a map with this shape."""
     rows, columns = shape
     reduction = max(1.0, max(rows, columns) / (_LONG_SIDE * _DPI))
     return max(1, round(rows / reduction)), max(1, round(columns / reduction))
@@ -176,21 +176,21 @@ def map_figure(values: NDArray[np.uint8], facts: MapFacts) -> Figure:
     inches = _LONG_SIDE / max(width, height)
     entries = min(_LEGEND_ENTRIES, len(np.unique(values))) + 2
     wide = max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH
-    told = "\n".join(coverage_lines(facts))
-    if wide < _TOLD_WIDTH:
-        told = told.replace("; ", ";\n")
-    tall = max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT + _room(told)
+    note = "\n".join(coverage_lines(facts))
+    if wide < _NOTE_WIDTH:
+        note = note.replace("; ", ";\n")
+    tall = max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT + _room(note)
     figure = Figure(figsize=(wide, tall), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw_in(axes, values, facts, told=told)
+    draw_in(axes, values, facts, note=note)
     return figure
 
 
-def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str = "") -> None:
+def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, note: str = "") -> None:
     """Draw a map in axes, with title and legend; arguments as for `map_figure`.
 
-    ``told`` stands in small letters between the two.
+    ``note`` is small text between title and map.
     """
     left, bottom, right, top = facts.bounds
     width, height = (right - left) / 1000, (top - bottom) / 1000  # km
@@ -205,13 +205,13 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str
         f"{facts.title}\n{facts.season.start} to {facts.season.end}",
         loc="left",
         fontsize=11,
-        pad=6 + 72 * _room(told),
+        pad=6 + 72 * _room(note),
     )
-    note = axes.annotate(
-        told, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", va="bottom",
+    annotation = axes.annotate(
+        note, (0, 1), (0, 5), xycoords="axes fraction", textcoords="offset points", va="bottom",
         fontsize=8, color="#555555", **PLAIN,
     )  # fmt: skip
-    note.set_in_layout(False)  # long lines must not make the map narrower
+    annotation.set_in_layout(False)  # long lines must not make the map narrower
     axes.set_xlabel(f"km, {words(facts.crs.to_string(), length=20)}", **PLAIN)
     axes.set_ylabel("km")
     legend(
@@ -225,13 +225,13 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, told: str
     )
 
 
-def _room(told: str) -> float:
+def _room(note: str) -> float:
     """Height in inches of lines in small letters."""
-    return _TOLD_LINE * (told.count("\n") + 1 if told else 0)
+    return _NOTE_LINE * (note.count("\n") + 1 if note else 0)
 
 
 def coverage_lines(facts: MapFacts) -> list[str]:
-    """What the map's images cover, a line a sensor."""
+    """Coverage of the map's images, one line per sensor."""
     lines = []
     for name, one in facts.coverage.items():
         parts = []
@@ -240,8 +240,8 @@ def coverage_lines(facts: MapFacts) -> list[str]:
             parts.append(f"at most {one['longest_gap_days']} days apart, from {one['gap_start']}")
         if "median_clear_dates" in one:
             parts.append(f"clear on {one['median_clear_dates']:g} (median)")
-        called = _SENSORS.get(name) or words(name, length=_NAME)
-        lines.append(f"{called}: {'; '.join(parts)}")
+        title = _SENSORS.get(name) or words(name, length=_NAME)
+        lines.append(f"{title}: {'; '.join(parts)}")
     return lines
 
 

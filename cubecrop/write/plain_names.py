@@ -1,4 +1,4 @@
-"""Columns of a parcel table by names that a program need not quote."""
+"""Column names of a parcel table that need no quotes in SQL."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ _ASIDE: Final = "declared_"
 
 
 def check_naming(columns: str) -> Columns:
-    """Raise `OutputError` unless a word says how columns are named."""
+    """Raise `OutputError` unless the argument is a known way to name columns."""
     if columns not in get_args(Columns):
         raise OutputError(f"columns is {columns!r}, expected one of {list(get_args(Columns))}.")
     return columns  # type: ignore[return-value]
 
 
 def found_alike(names: Iterable[object]) -> list[str]:
-    """Names that differ in capitals alone from a column of `cubecrop.classify_parcels`."""
+    """Names that differ only in case from a column of `cubecrop.classify_parcels`."""
     return [name for name in map(str, names) if name not in _PLAIN and name.lower() in _PLAIN]
 
 
 def with_plain_columns(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
-    """A parcel table under plain names; see `plain_columns`."""
+    """Return a parcel table with plain column names; see `plain_columns`."""
     shapes = parcels.geometry.name
     names = plain_columns(map(str, parcels.columns))
     renamed = parcels.set_axis(names, axis=1)
@@ -60,12 +60,12 @@ def with_plain_columns(parcels: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 
 def plain_columns(columns: Iterable[str]) -> list[str]:
-    """Plain names of a parcel table's columns, in their order and no two alike.
+    """Plain, unique names of a parcel table's columns, in their order.
 
     ``crop:name`` becomes ``predicted_crop``, ``probability:NAME`` the name in small letters,
-    digits and ``_``, and in any other name ``_`` stands for ``:``. What the classification
-    found has the first right to a name: another column that would be called the same, in
-    capital letters or not, gets the prefix ``declared_``, as often as it takes.
+    digits and ``_``. In any other name ``_`` replaces ``:``. Columns of the classification get
+    their names first. Another column that would have the same name, ignoring case, gets the
+    prefix ``declared_``, repeated until the name is unique.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def plain_columns(columns: Iterable[str]) -> list[str]:
         )
         taken.add(names[position])
     rest = [i for i in range(len(given)) if i not in names]
-    # A name without ":" stays before one that would become it.
+    # Names without ":" come first, so that they stay as they are.
     for position in sorted(rest, key=lambda i: (":" in given[i], i)):
         name = given[position].replace(":", "_")
         while name.casefold() in taken:
@@ -102,7 +102,7 @@ def plain_columns(columns: Iterable[str]) -> list[str]:
 
 
 def _numbered(name: str, taken: set[str]) -> str:
-    """A name, or with the first number from 2 on that makes it free."""
+    """A name, with a number from 2 on if it is taken."""
     number, free = 1, name
     while free in taken:
         number += 1

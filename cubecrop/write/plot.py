@@ -1,4 +1,4 @@
-"""A crop map as a picture in a notebook."""
+"""Draw a crop map in a notebook."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def plot_map(
 ) -> Figure:
     """Draw a crop map in the colours of its classes, with a legend.
 
-    The classes of a lazy map are computed for it, which reads the archive's pixels, and are not
-    kept: draw the folder that `write_map` wrote, or compute the map first. Large maps are drawn
-    at lower resolution, each pixel in its most frequent class.
+    A lazy map is computed for the drawing, which reads the archive's pixels, and the result is
+    not kept. To avoid that, draw a folder that `write_map` wrote, or compute the map first. A
+    large map is drawn at lower resolution, each pixel with its most frequent class.
 
     Parameters
     ----------
     crop_map : xarray.Dataset or path
-        What `classify` returns, lazy or computed, or a folder that `write_map` wrote.
+        The result of `classify`, lazy or computed, or a folder that `write_map` wrote.
     ax : matplotlib.axes.Axes, optional
         Where to draw; by default a figure of its own.
     progress : bool, default True
@@ -57,7 +57,7 @@ def plot_map(
     Returns
     -------
     matplotlib.figure.Figure
-        Of its own, not pyplot's, unless ``ax`` was given; a notebook shows it, and
+        The figure of ``ax``, or one that pyplot does not know. A notebook shows it, and
         ``figure.savefig("map.png")`` writes it.
 
     Raises
@@ -65,7 +65,7 @@ def plot_map(
     SchemaError
         ``crop_map`` is not a crop map, nor a folder with one.
     ReadError
-        There is no such folder, or its ``crop_type.tif`` or the archive cannot be read.
+        The folder does not exist, or its ``crop_type.tif`` or the archive cannot be read.
     """
     if isinstance(crop_map, xr.Dataset):
         facts = MapFacts.of(crop_map)
@@ -76,20 +76,23 @@ def plot_map(
         values, facts = _from_folder(Path(crop_map))
     else:
         raise SchemaError(
-            f"crop map is a {type(crop_map).__name__}, expected what `cubecrop.classify(...)` "
-            "returns, or the path of a folder that `cubecrop.write_map(...)` wrote."
+            f"crop map is a {type(crop_map).__name__}, expected the result of "
+            "`cubecrop.classify(...)`, or the path of a folder that `cubecrop.write_map(...)` "
+            "wrote."
         )
     if ax is None:
         return map_figure(values, facts)
     draw_in(ax, values, facts)
     figure = ax.get_figure(root=True)
     if figure is None:
-        raise SchemaError("`ax` is in no figure, expected axes as of `figure.add_subplot()`.")
+        raise SchemaError(
+            "`ax` is in no figure, expected axes such as those of `figure.add_subplot()`."
+        )
     return figure
 
 
 def _reduced(values: NDArray[np.uint8], facts: MapFacts) -> NDArray[np.uint8]:
-    """The map at the resolution of the picture, by mode."""
+    """Reduce the map to the resolution of the picture, by mode."""
     if shape_drawn(values.shape) == values.shape:
         return values
     with MemoryFile() as memory:
@@ -143,19 +146,19 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
 
 
 def _from_item(path: Path, n_classes: int) -> dict[str, Any]:
-    """Coverage and codes without a class, as far as a map's item tells them.
+    """Coverage and codes without a class, as far as a map's item states them.
 
-    A picture can do without, so an item that is away or not as we write it tells nothing.
+    They are optional in a picture, so a missing or foreign item is not an error.
     """
-    told: dict[str, Any] = {}
+    facts: dict[str, Any] = {}
     with suppress(OSError, *UNREADABLE):
         item = json.loads(path.read_text(encoding="utf-8"))
         with suppress(*UNREADABLE):
             coverage = json.dumps(item["properties"]["cubecrop:coverage"])
-            told["coverage"] = read_coverage(coverage)
+            facts["coverage"] = read_coverage(coverage)
         with suppress(*UNREADABLE):
             entries = item["assets"]["crop_type"]["classification:classes"]
-            told["marks"] = tuple(
+            facts["marks"] = tuple(
                 Mark(
                     value=int(one["value"]),
                     slug=str(one["name"]),
@@ -165,7 +168,7 @@ def _from_item(path: Path, n_classes: int) -> dict[str, Any]:
                 for one in entries
                 if n_classes <= int(one["value"]) < NODATA
             )
-    return told
+    return facts
 
 
 def _nomenclature(

@@ -1,7 +1,7 @@
-"""How a map looks in QGIS, and what GDAL knows of its classes: files beside the rasters.
+"""Files next to the rasters of a map: styles for QGIS, and class metadata for GDAL.
 
-QGIS loads a ``.qml`` that has a raster's name by itself. GDAL reads names, colours and a table
-of the classes from ``.aux.xml``: a TIFF has no place for names, and 256 opaque colours.
+QGIS automatically loads a ``.qml`` file with the raster's name. GDAL reads names, colours and a
+table of the classes from ``.aux.xml``, since a TIFF has no names and only opaque colours.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["write_categories", "write_class_style", "write_confidence_style", "write_statistics"]
 
-#: The version whose form the styles have; later ones read it too.
+#: QGIS version whose format the styles have; later versions read it too.
 _VERSION: Final = "3.22.0"
-#: From dark to white: multiplied with a map, it darkens what is unsure and keeps every hue.
+#: From dark to white: multiplied with a map it darkens uncertain pixels and keeps their hue.
 _RAMP: Final = (
     (0.0, "#202020"), (0.25, "#585858"), (0.5, "#909090"), (0.75, "#C8C8C8"), (1.0, "#FFFFFF"),
 )  # fmt: skip
-#: Of longer names a legend shows nothing but the name.
+#: Longest class name in a legend, characters.
 _LENGTH: Final = 80
 _ROWS: Final = 512
 #: Columns of a raster attribute table: name, type (0 whole number, 2 text) and usage of GDAL.
@@ -41,7 +41,7 @@ _FIELDS: Final = (
 
 
 def write_class_style(path: Path, facts: MapFacts) -> None:
-    """Write a style with an entry each for the map's classes; all else is transparent."""
+    """Write a style with one entry for each class of the map; other values are transparent."""
     root, renderer = _style("paletted")
     palette = ET.SubElement(renderer, "colorPalette")
     for value, name, colour in facts.entries:
@@ -82,7 +82,7 @@ def write_confidence_style(path: Path) -> None:
 
 
 def write_categories(path: Path, facts: MapFacts) -> None:
-    """Write names, colours and a table of a raster's classes as GDAL reads them."""
+    """Write names, colours and a table of a raster's classes for GDAL."""
     root = ET.Element("PAMDataset")
     band = _put(root, "PAMRasterBand", band="1")
     ET.SubElement(band, "ColorInterp").text = "Palette"
@@ -106,7 +106,7 @@ def write_categories(path: Path, facts: MapFacts) -> None:
 
 
 def write_statistics(path: Path, values: NDArray[np.float32]) -> None:
-    """Write the statistics of a raster, which programs else compute and leave beside it."""
+    """Write the statistics of a raster, so that programs need not compute them."""
     root = ET.Element("PAMDataset")
     band = _put(root, "PAMRasterBand", band="1")
     metadata = ET.SubElement(band, "Metadata")
@@ -116,20 +116,22 @@ def write_statistics(path: Path, values: NDArray[np.float32]) -> None:
 
 
 def _statistics(values: NDArray[np.float32]) -> dict[str, float]:
-    """What GDAL calls so; nothing of a raster without a value."""
-    n, total, squares, least, most = 0, 0.0, 0.0, np.inf, -np.inf
-    for row in range(0, len(values), _ROWS):  # a few at a time: a map may fill the memory
+    """Statistics under GDAL's names; empty if the raster has no value."""
+    n, total, squares, minimum, maximum = 0, 0.0, 0.0, np.inf, -np.inf
+    for row in range(
+        0, len(values), _ROWS
+    ):  # a few rows at a time, since the map may fill the memory
         part = values[row : row + _ROWS]
         known = part[~np.isnan(part)].astype(np.float64)
         if known.size:
             n += known.size
             total, squares = total + float(known.sum()), squares + float(np.square(known).sum())
-            least, most = min(least, float(known.min())), max(most, float(known.max()))
+            minimum, maximum = min(minimum, float(known.min())), max(maximum, float(known.max()))
     if n == 0:
         return {}
     return {
-        "MINIMUM": least,
-        "MAXIMUM": most,
+        "MINIMUM": minimum,
+        "MAXIMUM": maximum,
         "MEAN": total / n,
         "STDDEV": max(squares / n - (total / n) ** 2, 0.0) ** 0.5,
         "VALID_PERCENT": round(100 * n / values.size, 2),
@@ -149,7 +151,7 @@ def _attribute_table(band: ET.Element, rows: Sequence[tuple[object, ...]]) -> No
 
 
 def _style(kind: str, **attributes: str) -> tuple[ET.Element, ET.Element]:
-    """A raster style, and its renderer, which is to be filled."""
+    """A raster style and its renderer, which the caller fills."""
     root = ET.Element("qgis", {"version": _VERSION, "styleCategories": "Symbology"})
     pipe = ET.SubElement(root, "pipe")
     renderer = _put(pipe, "rasterrenderer", type=kind, band="1", opacity="1", alphaBand="-1",
@@ -162,7 +164,7 @@ def _style(kind: str, **attributes: str) -> tuple[ET.Element, ET.Element]:
 
 
 def _close(root: ET.Element) -> None:
-    """Put behind the renderer what QGIS writes there: no filter changes a colour."""
+    """Add the elements that QGIS writes after the renderer; none of them changes a colour."""
     pipe = root[0]
     _put(pipe, "brightnesscontrast", brightness="0", contrast="0", gamma="1")
     _put(pipe, "huesaturation", saturation="0", grayscaleMode="0", colorizeOn="0")

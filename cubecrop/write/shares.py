@@ -1,4 +1,4 @@
-"""How much of an area or of a table has a prediction, and why the rest has none, in sentences."""
+"""Sentences about the share of an area or table with a prediction, and reasons for the rest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["mapped_text", "predicted_text"]
 
-#: What a title alone does not explain.
+#: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
 _LOOK: Final = (
     "See what the archive has with `cubecrop search --aoi AOI --year YEAR --archive ARCHIVE "
@@ -24,12 +24,12 @@ _LOOK: Final = (
 
 
 def mapped_text(item: Path) -> list[str]:
-    """Tell of a map's item how many pixels are mapped, and why the rest is not.
+    """Describe how many pixels of a map have a class, and why the others have none.
 
     Parameters
     ----------
     item : pathlib.Path
-        The ``item.json`` that `write_map` wrote; nothing is told where it is not there.
+        The ``item.json`` that `write_map` wrote; without it there are no sentences.
     """
     if not item.is_file():
         return []
@@ -45,7 +45,7 @@ def mapped_text(item: Path) -> list[str]:
 
 
 def _reason(value: int, title: str | None) -> str:
-    """Why a pixel of a code that is no class has none."""
+    """Why a pixel with a code outside the classes has no class."""
     known = WITHOUT_CLASS.get(value)
     text = title or (known.title if known else f"code {value}")
     return one_line(text, length=60).lower() + _BESIDES.get(value, "")
@@ -69,9 +69,9 @@ def _mapped(counts: Mapping[int, int], why: Mapping[int, str]) -> list[str]:
 
 
 def predicted_text(status: Iterable[str]) -> list[str]:
-    """Tell of a parcel table's ``status`` how many parcels are predicted, and why others are not.
+    """Describe how many parcels have a prediction, and why others have none.
 
-    A reason that gives numbers of each parcel is told by its words alone.
+    Reasons that differ only in the numbers after a colon are counted together.
     """
     counts = Counter(text.partition(":")[0] for text in status)
     total, predicted = sum(counts.values()), counts.pop("predicted", 0)
@@ -82,8 +82,8 @@ def predicted_text(status: Iterable[str]) -> list[str]:
     ]
     if total and not predicted:
         lines.append(
-            "None is predicted: look at the parcels' CRS and coordinates, and at what `cubecrop "
-            "search` finds of them."
+            "None is predicted: check the parcels' CRS and coordinates, and what `cubecrop search` "
+            "finds for them."
         )
     elif 2 * predicted < total:
         lines.append(f"Warning: less than half of the parcels are predicted. {_LOOK}")
@@ -91,7 +91,7 @@ def predicted_text(status: Iterable[str]) -> list[str]:
 
 
 def _percent(part: int, total: int) -> str:
-    """A share for people, which says 0 % and 100 % only where it is none or all."""
+    """A share as text; 0 % and 100 % mean exactly none and all."""
     if part in (0, total):
         return "100 %" if part else "0 %"
     share = 100 * part / total

@@ -1,4 +1,4 @@
-"""The STAC item of a crop map: classes, season, model and what it was made from."""
+"""The STAC item of a crop map: classes, season, model and source items."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _EXTENSIONS: Final = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
     for name in ("projection/v2.0.0", "classification/v2.0.0", "processing/v1.1.0")
 )
-# Edges of a projected rectangle bend in longitude and latitude. Cut into this many pieces,
-# then thinned to a metre, they stay true over a tile of 100 km.
+# Edges of a projected rectangle are curved in longitude and latitude. Cut into this many pieces,
+# then simplified to a metre, they stay accurate over a tile of 100 km.
 _EDGE_PIECES: Final = 16
 _OUTLINE_TOLERANCE: Final = 1e-5  # degrees, about a metre
 _OUTLINE_DECIMALS: Final = 7
@@ -61,9 +61,9 @@ def write_item(
     counts : numpy.ndarray
         Pixels of each class index, 256 integers.
     home : pathlib.Path
-        Folder in which the item will stand, for links to input items on the same disk.
+        Final folder of the item, for links to source items on the same disk.
     lost : sequence of Loss
-        Scenes that could not be read; they stand among the properties with the reason.
+        Scenes that could not be read; the properties list them with the reasons.
     """
     geometry, bbox = _outline(facts)
     item = pystac.Item(
@@ -73,12 +73,12 @@ def write_item(
         datetime=None,
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
-        properties={**_properties(facts), "cubecrop:lost": _told(facts, lost)},
+        properties={**_properties(facts), "cubecrop:lost": _loss_records(facts, lost)},
         stac_extensions=list(_EXTENSIONS),
         assets=_assets(facts, counts),
     )
     for name, href in zip(facts.items, facts.item_hrefs, strict=True):
-        # An item without an address cannot be linked; its id stands in `cubecrop:items`.
+        # An item without an address cannot be linked; `cubecrop:items` holds its id.
         if (place := _portable(href, home)) is not None:
             item.add_link(
                 pystac.Link(
@@ -95,14 +95,14 @@ def write_item(
 def class_objects(
     nomenclature: Nomenclature, marks: Iterable[Mark], counts: NDArray[np.intp]
 ) -> list[dict[str, Any]]:
-    """Classes as the classification extension 2.0 describes them, then what has none.
+    """Classes in the form of the classification extension 2.0, then codes without a class.
 
     Parameters
     ----------
     nomenclature : Nomenclature
         The map's classes.
     marks : iterable of Mark
-        Codes that are no class; told where a pixel has them, and that of no data always.
+        Codes without a class. One that no pixel has is left out, except nodata.
     counts : numpy.ndarray
         Pixels of each class index, 256 integers.
 
@@ -110,11 +110,11 @@ def class_objects(
     -------
     list of dict
         ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
-        ``color_hint``, ``count``. ``cubecrop:no_class`` is true of a code that is none though
-        its value could be a class's.
+        ``color_hint``, ``count``. ``cubecrop:no_class`` is true for a code without a class
+        whose value could be a class index.
     """
     marks = list(marks)
-    # Whichever codes have pixels: a class is called the same in every map.
+    # Reserve all slugs, so that a class has the same name in every map.
     taken = {mark.slug for mark in (*marks, *WITHOUT_CLASS.values())}
     classes: list[dict[str, Any]] = []
     for value, crop in enumerate(nomenclature.crops):
@@ -146,8 +146,8 @@ def _slug(crop: Crop, value: int, taken: set[str]) -> str:
     return f"class_{value}" if f"class_{value}" not in taken else f"class_{value}_{value}"
 
 
-def _told(facts: MapFacts, lost: Sequence[Loss]) -> list[dict[str, str]]:
-    """What was lost and why, without paths of this machine."""
+def _loss_records(facts: MapFacts, lost: Sequence[Loss]) -> list[dict[str, str]]:
+    """Lost scenes and reasons, without paths of this machine."""
     local = [path for href in facts.item_hrefs if (path := _local(href)) is not None]
     return [{**loss.told(), "error": without_paths(loss.error, local)} for loss in lost]
 
@@ -224,7 +224,7 @@ def _styles() -> dict[str, pystac.Asset]:
 
 
 def _outline(facts: MapFacts) -> tuple[dict[str, Any], list[float]]:
-    """Footprint in longitude and latitude, split at the antimeridian as RFC 7946 asks."""
+    """Footprint in longitude and latitude, split at the antimeridian as in RFC 7946."""
     left, bottom, right, top = facts.bounds
     box = shapely.box(left, bottom, right, top)
     pieces = shapely.segmentize(box, max(right - left, top - bottom) / _EDGE_PIECES)
@@ -232,27 +232,27 @@ def _outline(facts: MapFacts) -> tuple[dict[str, Any], list[float]]:
     lonlat = shapely.transform(
         pieces, lambda xy: np.column_stack(to_degrees.transform(xy[:, 0], xy[:, 1]))
     )
-    # Thinned while it is one piece: a cut outline has points on the meridian to be kept.
+    # Simplify before the cut: it would remove points that a cut outline needs on the meridian.
     whole = shapely.simplify(unwrap(lonlat), _OUTLINE_TOLERANCE)
     shape = shapely.transform(cut_at_180(whole), lambda xy: xy.round(_OUTLINE_DECIMALS))
     return shapely.geometry.mapping(shape), list(bbox_of(shape))
 
 
 def _identity(facts: MapFacts) -> str:
-    """Make an id that the same map made again from the same things has too."""
-    told = (
+    """Make an id that depends only on model, grid, season and source items."""
+    parts = (
         facts.model_digest, facts.crs.to_string(), facts.bounds, facts.shape,
         str(facts.season), facts.items,
     )  # fmt: skip
-    digest = hashlib.sha256(repr(told).encode()).hexdigest()
+    digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return f"crop-types-{facts.season.year}-{digest[:12]}"
 
 
 def _portable(href: str, home: Path) -> str | None:
-    """Make an address that holds when map and archive are moved together.
+    """Make an address that stays valid when map and archive are moved together.
 
-    None where there is none: also of files that share no folder with the map but the root, for
-    a path from there would be one of this machine.
+    None if there is no address. None also for a file that shares only the root folder with the
+    map, since its path would describe this machine.
     """
     if not href:
         return None
@@ -264,7 +264,7 @@ def _portable(href: str, home: Path) -> str | None:
 
 
 def _local(href: str) -> str | None:
-    """The path of a file of this machine, None of an address elsewhere."""
+    """The path of a file on this machine; None for another address."""
     if href.startswith("file:"):
         return url2pathname(urlsplit(href).path)
     return None if "://" in href else href

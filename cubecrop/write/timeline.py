@@ -1,4 +1,4 @@
-"""When an area was seen: a picture of what a search found."""
+"""Draw the acquisition dates that a search found."""
 
 from __future__ import annotations
 
@@ -37,37 +37,37 @@ _DPI: Final = 150
 _WIDTH: Final = 11.0
 _ROW_HEIGHT: Final = 0.42
 _MARGINS: Final = 1.5
-#: Of more rows nobody reads the labels.
+#: With more rows the labels would be unreadable.
 _ROWS: Final = 60
 _NAME: Final = 60  # characters
 _RADAR: Final = "#8856A7"
 _UNKNOWN: Final = "#BBBBBB"
 _GAP: Final = "#F4D9C6"
-#: From a clear view of the ground to closed cloud: dark to pale, so that gaps look empty.
+#: From clear to cloudy, dark to pale, so that gaps look empty.
 _CLOUDS: Final = ["#00572E", "#2E8B57", "#8FBF8F", "#C9D6DC", "#E9EDF0"]
 
 
 def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int = 20) -> Figure:
     """Draw when each satellite series saw an area.
 
-    One row a series, as in `cubecrop.availability`; a dot a date, of Sentinel-2 in the colour
-    of its cloud cover; shaded where more than ``gap_days`` days on end have no low-cloud
-    acquisition.
+    Each series has a row, as in `cubecrop.availability`, and each date a dot. Sentinel-2 dots are
+    coloured by cloud cover. Runs of more than ``gap_days`` days without a low-cloud acquisition
+    are shaded.
 
     Parameters
     ----------
     scenes : Scenes
-        What `search` found; metadata alone are looked at.
+        The result of `search`; only metadata is used.
     low_cloud : float, default 20
-        Percent of cloud up to which a scene counts as one that shows the ground.
+        A scene with at most this percentage of cloud counts as showing the ground.
     gap_days : int, default 20
-        Days from which on a gap is shaded.
+        A gap of more days is shaded.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Of its own, not pyplot's; a notebook shows it, and ``figure.savefig("timeline.png")``
-        writes it.
+        A figure that pyplot does not know. A notebook shows it, and
+        ``figure.savefig("timeline.png")`` writes it.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
     series = series_names(scenes)
     if not series:
         raise NoScenesError(
-            f"archive {scenes.archive} gave no satellite scene to draw. Search with "
+            f"the search of {scenes.archive} has no satellite scene to draw. Search with "
             "`modalities=('sentinel2', 'sentinel1')`."
         )
     rows = dict(list(series.items())[:_ROWS])
@@ -108,13 +108,13 @@ def plot_timeline(scenes: Scenes, *, low_cloud: float = LOW_CLOUD, gap_days: int
 def write_timeline(
     scenes: Scenes, path: str | Path, *, low_cloud: float = LOW_CLOUD, gap_days: int = 20
 ) -> None:
-    """Write the picture of `plot_timeline` as PNG; complete or not at all.
+    """Write the picture of `plot_timeline` as PNG, complete or not at all.
 
     Parameters
     ----------
     path : path
-        Picture to write, ending in .png. Missing parents are made, and a picture that is there
-        is replaced.
+        Picture to write, ending in .png. Missing parents are made, and an existing picture is
+        replaced.
     scenes, low_cloud, gap_days
         As for `plot_timeline`.
 
@@ -132,11 +132,11 @@ def write_timeline(
 
 
 def check_timeline_path(path: str | Path) -> Path:
-    """Raise unless a picture can have this path; before a long search, say."""
+    """Raise unless a picture can have this path; call it before a long search."""
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise OutputError(
-            f"{path} does not end in .png, which is what is written. Name it "
+            f"{path} does not end in .png, but the picture is a PNG. Name it "
             f"'{path.stem or 'timeline'}.png'."
         )
     return path
@@ -147,8 +147,8 @@ def _shade_gaps(
 ) -> None:
     from matplotlib.dates import date2num
 
-    seen = {scene.solar_day for scene in scenes if is_low_cloud(scene, low_cloud)}
-    for first, last in gaps_between(seen, season):
+    low_cloud_days = {scene.solar_day for scene in scenes if is_low_cloud(scene, low_cloud)}
+    for first, last in gaps_between(low_cloud_days, season):
         length = last - first + dt.timedelta(days=1)
         if length.days > days:
             start = date2num(first)
@@ -174,7 +174,7 @@ def _draw_dates(axes: Axes, row: int, scenes: Sequence[Scene]) -> None:
     clouds = np.array([scene.cloud_cover for scene in scenes], dtype=np.float64)  # None is NaN
     unknown = np.isnan(clouds)
     axes.scatter(days[unknown], y[unknown], c=_UNKNOWN, **style)
-    # The clearest lie on top.
+    # Draw the clearest dates last, on top.
     order = np.argsort(-clouds)[: np.count_nonzero(~unknown)]
     colours: Any = {"cmap": _cloud_colours(), "vmin": 0, "vmax": 100}
     axes.scatter(days[order], y[order], c=clouds[order], **colours, **style)
@@ -197,7 +197,7 @@ def _dress(axes: Axes, season: Season) -> None:
 def _explain(
     figure: Figure, axes: Axes, series: dict[str, list[Scene]], low_cloud: float, days: int
 ) -> None:
-    """Add a bar of the colours of clouds, and a legend of the rest."""
+    """Add a colour bar of cloud cover and a legend of the other signs."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
     from matplotlib.lines import Line2D

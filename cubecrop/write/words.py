@@ -1,4 +1,4 @@
-"""Words in figures: what a stranger wrote is drawn as it is written, or not at all."""
+"""Text in figures: names from files are drawn as they are, never as markup."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from cubecrop.texts import one_line
 
 __all__ = ["PLAIN", "words"]
 
-#: Options of a matplotlib text that holds somebody's words: ``$`` and ``\\`` are no markup.
+#: Options of a matplotlib text for names from files: ``$`` and ``\\`` are not markup.
 PLAIN: Final[dict[str, Any]] = {"parse_math": False, "usetex": False}
-#: In place of a character that no font of the figure has; the second where the first is none.
+#: Replaces a character that no font of the figure has; the second if the first is missing too.
 _MISSING: Final = ("□", "?")
 _GENERIC: Final = ("serif", "sans-serif", "cursive", "fantasy", "monospace")
 
 
 def words(text: object, *, length: int) -> str:
-    """A text of at most so many characters that the fonts of a figure have, on one line."""
+    """One line of at most ``length`` characters, all of them in the fonts of the figure."""
     line = one_line(text, length=length)
     if line.isascii():
         return line
@@ -27,7 +27,7 @@ def words(text: object, *, length: int) -> str:
 
 
 def _families() -> tuple[str, ...]:
-    """Fonts that matplotlib is set to, in its order."""
+    """Fonts that matplotlib is configured to use, in its order."""
     import matplotlib as mpl
 
     names: list[str] = []
@@ -39,7 +39,7 @@ def _families() -> tuple[str, ...]:
 
 @cache
 def _characters(families: tuple[str, ...]) -> frozenset[int]:
-    """Code points that one of the fonts has, of those that are installed."""
+    """Code points that at least one of the installed fonts has."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     found: set[int] = set()
@@ -49,6 +49,6 @@ def _characters(families: tuple[str, ...]) -> frozenset[int]:
         except ValueError:
             continue
         found.update(get_font(path).get_charmap())
-    if not found:  # then matplotlib takes its own
+    if not found:  # then matplotlib uses its default font
         found.update(get_font(findfont(FontProperties())).get_charmap())
     return frozenset(found)
