@@ -110,7 +110,7 @@ def test_a_parcel_at_mistaken_coordinates_is_named(place, declared, model):
     shapes[3] = shapely.transform(shapes[3], lambda xy: xy - [0, 5_000_000])
     lost = declared.set_geometry(shapes, crs=declared.crs)
     name = declared["id"].iloc[3]
-    with pytest.raises(ParcelError, match=rf"farthest .* are {name!r} \(5002 km\)\. Mend"):
+    with pytest.raises(ParcelError, match=rf"farthest .* are {name!r} \(5002 km\)\. Correct"):
         tabled(Globe(place), lost, model)
     with pytest.raises(ParcelError, match=rf"farthest .* are {name!r}"):
         cubecrop.train(lost, LABEL, YEAR, archive=Globe(place), season=SEASON, progress=False)
