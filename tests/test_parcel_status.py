@@ -87,14 +87,14 @@ def test_each_parcel_has_its_own_reason(models):
         "predicted", "outside the archive", "no geometry",
         FEW + "none for too long a part of the season",
     ]  # fmt: skip
-    assert found["crop:name"].tolist() == ["grass", None, None, None]
+    assert found["crop:name"].fillna("-").tolist() == ["grass", "-", "-", "-"]
 
 
 def test_the_second_choice_is_the_next_most_probable(models):
     rows = [[0.2, 0.5, 0.3], [0.6, 0.1, 0.3], [0.1, 0.2, 0.7], [np.nan] * 3]
     found = table(models[()], [(3, 2)] * 4, probability=rows)
-    assert found["crop:name"].tolist() == ["maize", "grass", "wheat", None]
-    assert found["crop:name_2"].tolist() == ["wheat", "wheat", "maize", None]
+    assert found["crop:name"].fillna("-").tolist() == ["maize", "grass", "wheat", "-"]
+    assert found["crop:name_2"].fillna("-").tolist() == ["wheat", "wheat", "maize", "-"]
     np.testing.assert_allclose(found["confidence"], [0.5, 0.6, 0.7, np.nan])
     np.testing.assert_allclose(found["confidence_2"], [0.3, 0.3, 0.2, np.nan])
 
