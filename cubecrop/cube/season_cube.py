@@ -69,7 +69,8 @@ class CubeRequest:
 
     Requests can be compared. They can be pickled if their archive, ``clouds`` and ``backend``
     can be, so that a task of a cluster can hold a request and open the cube where it runs. Two
-    requests are equal if all options are equal; an archive's name and the opened archive differ.
+    requests are equal if all options are equal; an archive's name and the opened archive differ,
+    and a backend equals only itself.
 
     Parameters
     ----------
