@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from odc.geo.geobox import GeoBox
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.cube import open_season
+from cubecrop.cube import OdcBackend, open_season
 from cubecrop.cube.grid import chunk_shape, cut, grid_for, lattice_of, pixel_centres, strips
 from cubecrop.cube.sentinel2 import BYTES_AS_READ
 from cubecrop.errors import AoiError, NoScenesError, ReadError, SchemaError
+from cubecrop.lost_scenes import readings_of
 from cubecrop.schema import SENTINEL2_BANDS, Status, check_season_cube
 from cubecrop.testing import (
     Elevation,
@@ -294,6 +295,17 @@ def test_values_keep_their_budget_in_strips_of_chunks(dates):
     if dates <= 400:
         assert {int(edge) for edge in edges if edge % 4} <= {1152 + 500 + 387}
     assert rows == chunks[0] or dates > 1
+
+
+@pytest.mark.parametrize("backend", [None, OdcBackend()], ids=["default", "odc"])
+def test_what_is_read_keeps_its_budget(archive, monkeypatch, backend):
+    """The cube fits in one chunk only with pixels of 20 m as they are stored."""
+    monkeypatch.setattr("cubecrop.cube.grid._SHARE", 1e-4)  # of 2 GB
+    cube = open_season(area(PLACE), 2018, archive=archive, backend=backend)
+    series = readings_of(cube["sentinel2/reflectance"].data)
+    assert (series.numblocks == (1, 1)) == (backend is None)
+    for part in series.to_delayed().ravel():
+        assert part.compute().__sizeof__() <= 200_000
 
 
 @pytest.mark.parametrize(("resolution", "size"), [(10.0, 512), (20.0, 256)])

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from seasons import declared, every, seen_on, train
 
@@ -49,6 +50,13 @@ def test_the_specification_is_read_without_torch(model, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{model.nomenclature.names} False"
+
+
+@pytest.mark.parametrize("resolution", [10, np.int64(10), np.float32(10)])
+def test_a_resolution_of_any_type_has_the_same_digest(model, tmp_path, resolution):
+    other = dataclasses.replace(model, resolution=resolution)
+    assert other.digest == model.digest
+    assert cubecrop.CropModel.load(other.save(tmp_path / "model")).digest == model.digest
 
 
 def test_changed_metadata_is_refused(model, tmp_path):

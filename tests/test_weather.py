@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from cubes import PLACE, area
 from shapely.geometry import box, mapping
 from weather_made import (
     ARCHIVE,
@@ -324,6 +325,16 @@ def test_a_password_never_enters_a_name(address):
         with pytest.raises(ArchiveError, match=r"machine h\.example login USER.*netrc") as error:
             ask()
         assert "hush" not in str(error.value)
+
+
+def test_weather_of_a_store_is_written_in_any_version_of_zarr(tmp_path):
+    source = write_archive(tmp_path / "archive")  # its store has version 2
+    weather = open_season(area(PLACE), 2018, archive=source)["weather"].to_dataset(inherit=False)
+    numbers = weather.drop_vars(["variable", "units"])  # version 3 does not specify text
+    for version in (2, 3):
+        path = tmp_path / f"{version}.zarr"
+        numbers.to_zarr(path, zarr_format=version, consolidated=False)
+        xr.testing.assert_equal(xr.open_zarr(path, consolidated=False), numbers)
 
 
 def test_graphs_of_long_stores_stay_small(tmp_path, monkeypatch):

@@ -69,7 +69,8 @@ class CubeRequest:
 
     Requests can be compared. They can be pickled if their archive, ``clouds`` and ``backend``
     can be, so that a task of a cluster can hold a request and open the cube where it runs. Two
-    requests are equal if all options are equal; an archive's name and the opened archive differ.
+    requests are equal if all options are equal; an archive's name and the opened archive differ,
+    and a backend equals only itself.
 
     Parameters
     ----------
@@ -359,12 +360,20 @@ def _chunks(
     )
     # Without files on the grid, chunks are aligned with the lattice's origin.
     corner = corners.most_common(1)[0][0] if corners else (0.0, 0.0)
-    nested = {scene.crs for scene in scenes["sentinel2"]} <= {str(grid.crs)}
-    nested = nested and grid.transform.a <= 10
+    as_stored = (
+        _reads_as_stored(request.backend)
+        and {scene.crs for scene in scenes["sentinel2"]} <= {str(grid.crs)}
+        and grid.transform.a <= 10
+    )
     as_read = max(
-        optical * (sentinel2.BYTES_AS_READ if nested else sentinel2.BYTES_REPROJECTED),
+        optical * (sentinel2.BYTES_AS_READ if as_stored else sentinel2.BYTES_REPROJECTED),
         radar * sentinel1.BYTES_AS_READ,
     )
     values = max(optical * sentinel2.BYTES_PER_STEP, radar * sentinel1.BYTES_PER_STEP)
     chunks = cut(grid, chunk_shape(as_read, memory=request.memory), corner)
     return chunks, strips(chunks, values, memory=request.memory)
+
+
+def _reads_as_stored(backend: Backend | None) -> bool:
+    """Whether a backend keeps pixels of 20 m as they are; others put them on the cube's pixels."""
+    return backend is None or (isinstance(backend, RasterioBackend) and backend.read is None)

@@ -75,9 +75,11 @@ def weather_child(
     # One chunk, since weather is small and a parcel needs all days.
     array = array.astype(np.float32).chunk(-1).drop_attrs()
     array.attrs = {"long_name": "daily weather"}
-    return array.to_dataset(name="weather").assign_coords(
+    out = array.to_dataset(name="weather").assign_coords(
         variable=names, units=("variable", [WEATHER_UNITS[name] for name in names])
     )
+    # A store's compressors fit only its own version of Zarr.
+    return out.drop_encoding()
 
 
 def _daily(parts: list[Series], where: str) -> dict[str, xr.DataArray]:

@@ -90,6 +90,9 @@ class ModelSpec:
     licence: str = "unspecified"
 
     def __post_init__(self) -> None:
+        # A file stores a float: an int here would have another digest than the float read back.
+        if self.resolution is not None:
+            object.__setattr__(self, "resolution", float(self.resolution))
         if len(self.nomenclature) != self.config.n_classes:
             raise ModelFormatError(
                 f"network has {self.config.n_classes} classes, the nomenclature has "
