@@ -149,9 +149,9 @@ class WholeSeason:
         return self.measured()[name].cpu / self.measured()["rasterio_pool"].cpu
 
     def times_read(self, name: str) -> float:
-        """Bytes read divided by the size of the files, about how often a block is decoded.
+        """Bytes that the process reads divided by the size of the files.
 
-        Bytes read again from a local spool count too, unless the spool is memory-mapped.
+        This includes what cubecrop reads again from its temporary file: a block is decoded once.
         """
         hrefs = [asset["href"] for item in self.items for asset in item["assets"].values()]
         return self.measured()[name].read / sum((self.root / x).stat().st_size for x in hrefs)
