@@ -33,6 +33,7 @@ from cubecrop.sample import (
     labels_of,
     plain_parcels,
     read_parcels,
+    reading_order,
     sample_pixel_sets,
     split_parcels,
 )
@@ -169,6 +170,8 @@ def train(
     )
     check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
     cube = request.open(places.iloc[labelled])
+    # Dask would take each parcel out of its chunk's block on its own to bring them back in order.
+    labelled = labelled[reading_order(cube, places.iloc[labelled])]
     _check_found(cube, config, source)
     stored = max(_STORED_PIXELS, config.n_pixels)
     samples = sample_pixel_sets(cube, places.iloc[labelled], n_pixels=stored, seed=0)
