@@ -1,10 +1,10 @@
 """Tiles: UTM zones cut along the files and blocks of Sentinel-2.
 
-Sentinel-2 files begin at the corner of a square of 100 km, rounded to 60 m, and their blocks are
-multiples of 5,120 m (512 pixels of 10 m) or 10,240 m; bands of 20 m have blocks twice as large. Tiles
-begin at the same corners and are cut at multiples of their side, so a side of 20,480 m never cuts
-through a block. Where a square ends, its last tiles are narrower, and the tiles of the next
-square begin with the next file.
+Sentinel-2 files begin at the corner of a square of 100 km, rounded to 60 m. Their blocks measure
+5,120 m (512 pixels of 10 m) or 10,240 m, and those of 20 m bands twice as much. Tiles begin at the
+same corners and are cut at multiples of their side, so a side of 20,480 m never cuts through a
+block. Where a square ends, its last tiles are narrower, and the tiles of the next square begin with
+the next file.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Regions of any size: a frozen plan, one task a tile, and one result."""
