@@ -84,8 +84,8 @@ class Output:
             paths = files.ls(self.href(folder), detail=False)
         except FileNotFoundError:
             return []
-        found = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths}
-        return sorted(found - {"", self.href(folder).rsplit("/", 1)[-1]})
+        children = {str(path).rstrip("/").rsplit("/", 1)[-1] for path in paths}
+        return sorted(children - {"", self.href(folder).rsplit("/", 1)[-1]})
 
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; raises FileNotFoundError if there is none."""
