@@ -14,6 +14,7 @@ from cubecrop.nomenclature import NODATA
 from cubecrop.texts import json_text, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from cubecrop.write.facts import MapFacts
 
-__all__ = ["write_confidence", "write_crop_type"]
+__all__ = ["write_clear_dates", "write_confidence", "write_crop_type"]
 
 _BLOCK = 512
 
@@ -34,12 +35,12 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
     }
     _write(
         path,
-        values,
+        values[None],
         facts,
         nodata=NODATA,
         overviews="mode",
         colormap={**colours, NODATA: (0, 0, 0, 0)},
-        description="crop type, class index",
+        descriptions=["crop type, class index"],
         tags={
             "CLASS_NAMES": json_text(facts.nomenclature.names),
             "CLASS_CODES": json_text(facts.nomenclature.codes),
@@ -52,12 +53,28 @@ def write_confidence(path: Path, values: NDArray[np.float32], facts: MapFacts) -
     """Write the probability of the mapped class, 0 to 1; overviews hold the average."""
     _write(
         path,
-        values,
+        values[None],
         facts,
         nodata=float("nan"),
         overviews="average",
         predictor=3,
-        description="confidence, probability of the mapped class",
+        descriptions=["confidence, probability of the mapped class"],
+        tags={},
+    )
+
+
+def write_clear_dates(
+    path: Path, values: NDArray[np.uint16], sensors: Sequence[str], facts: MapFacts
+) -> None:
+    """Write the number of dates with a valid observation, (sensor, y, x), one band a sensor."""
+    _write(
+        path,
+        values,
+        facts,
+        nodata=None,
+        overviews="average",
+        predictor=2,
+        descriptions=[f"{name}, dates with a valid observation" for name in sensors],
         tags={},
     )
 
@@ -67,13 +84,14 @@ def _write(
     values: NDArray[Any],
     facts: MapFacts,
     *,
-    nodata: float,
+    nodata: float | None,
     overviews: Literal["mode", "average"],
-    description: str,
+    descriptions: Sequence[str],
     tags: dict[str, str],
     colormap: dict[int, tuple[int, ...]] | None = None,
     predictor: int | None = None,
 ) -> None:
+    """Write values (band, y, x) as a COG."""
     # Write a plain file first: rio-cogeo then copies colours, tags and names together.
     plain = path.with_suffix(".plain.tif")
     with rasterio.open(
@@ -82,7 +100,7 @@ def _write(
         driver="GTiff",
         width=facts.shape[1],
         height=facts.shape[0],
-        count=1,
+        count=len(values),
         dtype=values.dtype.name,
         crs=facts.crs,
         transform=facts.transform,
@@ -95,9 +113,10 @@ def _write(
         if colormap is not None:
             raster.colorinterp = [ColorInterp.palette]
             raster.write_colormap(1, colormap)
-        raster.set_band_description(1, description)
+        for band, description in enumerate(descriptions, 1):
+            raster.set_band_description(band, description)
         raster.update_tags(**_common_tags(facts), **tags)
-        raster.write(values, 1)
+        raster.write(values)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "interleave": "pixel",
