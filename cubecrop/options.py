@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
 
 __all__ = [
-    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite", "RegionAoi", "Start",
-    "Verbose", "Weather", "Year", "memory_or_default", "season_between",
+    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite",
+    "RegionAoi", "Start", "Verbose", "Weather", "Year", "memory_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
