@@ -38,6 +38,7 @@ from cubecrop.region.failures import TransientError, is_transient_text
 from cubecrop.region.output import PROOF
 from cubecrop.region.planning import RegionPlan
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
+from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from cubecrop.region.output import Output
     from cubecrop.region.planning import PlannedTile
 
-__all__ = ["PARCELS", "Job", "do"]
+__all__ = ["PARCELS", "Job", "collection_id", "do"]
 
 #: File with the predictions of a tile's parcels.
 PARCELS: Final = "parcels.parquet"
@@ -112,6 +113,11 @@ class Job:
     def digest(self) -> str:
         """Digest of all inputs."""
         return digest_of(self.inputs)
+
+
+def collection_id(year: int) -> str:
+    """Id of the STAC collection of a region."""
+    return f"crop-types-{year}"
 
 
 def do(job: Job) -> dict[str, Any]:
@@ -183,7 +189,9 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
     check_losses(lost, about["items"], options.max_lost)
     if "map" in values:
         home = (job.output.folder or Path("/")) / job.folder
-        about |= _write_map(folder, values["map"], tile, lost, home=home)
+        about |= _write_map(
+            folder, values["map"], tile, lost, home=home, collection=collection_id(options.year)
+        )
     if "parcels" in values:
         table = _table(whole, values["parcels"], model)
         about["parcels"]["predicted"] = int((table["status"] == "predicted").sum())
@@ -266,7 +274,13 @@ def _window(crop_map: xr.Dataset, tile: PlannedTile) -> xr.Dataset:
 
 
 def _write_map(
-    folder: Path, crop_map: xr.Dataset, tile: PlannedTile, lost: Sequence[Loss], *, home: Path
+    folder: Path,
+    crop_map: xr.Dataset,
+    tile: PlannedTile,
+    lost: Sequence[Loss],
+    *,
+    home: Path,
+    collection: str,
 ) -> dict[str, Any]:
     """Write the rasters and the item of a tile; pixels of another zone have no data."""
     if (foreign := _foreign(crop_map, tile)) is not None:
@@ -276,9 +290,9 @@ def _write_map(
         crop_map = crop_map.assign(
             crop_type=kept.assign_attrs(attrs),
             confidence=crop_map["confidence"].where(keep),
-            clear_dates=crop_map["clear_dates"].where(keep, np.uint16(0)),
+            clear_dates=crop_map["clear_dates"].where(keep, NO_DATES).astype(np.uint16),
         )
-    write_rasters(folder, crop_map, lost=lost, home=home)
+    write_rasters(folder, crop_map, lost=lost, home=home, collection=collection)
     crop_type = crop_map["crop_type"].to_numpy()
     own = crop_type.ravel() if foreign is None else crop_type[~foreign]
     return _counts(own.size, np.bincount(own, minlength=NODATA + 1))

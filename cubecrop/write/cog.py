@@ -1,9 +1,9 @@
-"""Crop map and confidence as cloud-optimised GeoTIFF."""
+"""Crop map, confidence and clear dates as cloud-optimised GeoTIFF."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import rasterio
 from rasterio.enums import ColorInterp
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.write.facts import MapFacts
+    from cubecrop.write.provenance import Provenance
 
-__all__ = ["write_clear_dates", "write_confidence", "write_crop_type"]
+__all__ = ["NO_DATES", "common_tags", "write_clear_dates", "write_confidence", "write_crop_type"]
 
+#: Value of `write_clear_dates` for a pixel that is not part of the map.
+NO_DATES: Final = 65_535
 _BLOCK = 512
 
 
@@ -35,7 +38,7 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
     }
     _write(
         path,
-        values[None],
+        values,
         facts,
         nodata=NODATA,
         overviews="mode",
@@ -53,7 +56,7 @@ def write_confidence(path: Path, values: NDArray[np.float32], facts: MapFacts) -
     """Write the probability of the mapped class, 0 to 1; overviews hold the average."""
     _write(
         path,
-        values[None],
+        values,
         facts,
         nodata=float("nan"),
         overviews="average",
@@ -64,17 +67,17 @@ def write_confidence(path: Path, values: NDArray[np.float32], facts: MapFacts) -
 
 
 def write_clear_dates(
-    path: Path, values: NDArray[np.uint16], sensors: Sequence[str], facts: MapFacts
+    path: Path, values: NDArray[np.uint16], facts: MapFacts, sensors: Sequence[str]
 ) -> None:
-    """Write the number of dates with a valid observation, (sensor, y, x), one band a sensor."""
+    """Write the number of clear dates, (sensor, y, x), one band a sensor; overviews average."""
     _write(
         path,
         values,
         facts,
-        nodata=None,
+        nodata=NO_DATES,
         overviews="average",
         predictor=2,
-        descriptions=[f"{name}, dates with a valid observation" for name in sensors],
+        descriptions=sensors,
         tags={},
     )
 
@@ -84,14 +87,14 @@ def _write(
     values: NDArray[Any],
     facts: MapFacts,
     *,
-    nodata: float | None,
+    nodata: float,
     overviews: Literal["mode", "average"],
     descriptions: Sequence[str],
     tags: dict[str, str],
     colormap: dict[int, tuple[int, ...]] | None = None,
     predictor: int | None = None,
 ) -> None:
-    """Write values (band, y, x) as a COG."""
+    bands = values.reshape(-1, *facts.shape)
     # Write a plain file first: rio-cogeo then copies colours, tags and names together.
     plain = path.with_suffix(".plain.tif")
     with rasterio.open(
@@ -100,7 +103,7 @@ def _write(
         driver="GTiff",
         width=facts.shape[1],
         height=facts.shape[0],
-        count=len(values),
+        count=len(bands),
         dtype=values.dtype.name,
         crs=facts.crs,
         transform=facts.transform,
@@ -113,10 +116,10 @@ def _write(
         if colormap is not None:
             raster.colorinterp = [ColorInterp.palette]
             raster.write_colormap(1, colormap)
-        for band, description in enumerate(descriptions, 1):
-            raster.set_band_description(band, description)
-        raster.update_tags(**_common_tags(facts), **tags)
-        raster.write(values)
+        for number, (band, description) in enumerate(zip(bands, descriptions, strict=True), 1):
+            raster.set_band_description(number, description)
+            raster.write(band, number)
+        raster.update_tags(**common_tags(facts), **tags)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "interleave": "pixel",
@@ -146,7 +149,8 @@ def _overview_levels(shape: tuple[int, int]) -> int:
     return max(0, math.ceil(math.log2(max(shape) / _BLOCK)))
 
 
-def _common_tags(facts: MapFacts) -> dict[str, str]:
+def common_tags(facts: Provenance) -> dict[str, str]:
+    """Metadata of a raster: season, archive and model."""
     return {
         "TIFFTAG_SOFTWARE": f"cubecrop {__version__}",
         "SEASON_YEAR": str(facts.season.year),

@@ -15,7 +15,7 @@ from cubecrop.files import check_free, new_folder
 from cubecrop.lost_scenes import count_items, tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import check_scheduler, compute
-from cubecrop.write.cog import write_clear_dates, write_confidence, write_crop_type
+from cubecrop.write.cog import NO_DATES, write_clear_dates, write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import write_quicklook
 from cubecrop.write.qgis import (
@@ -147,7 +147,12 @@ def write_map(
 
 
 def write_rasters(
-    folder: Path, crop_map: xr.Dataset, *, home: Path, lost: Sequence[Loss] = ()
+    folder: Path,
+    crop_map: xr.Dataset,
+    *,
+    home: Path,
+    collection: str,
+    lost: Sequence[Loss] = (),
 ) -> None:
     """Write the rasters of a computed crop map and its STAC item, without styles or pictures.
 
@@ -160,6 +165,8 @@ def write_rasters(
         As for `write_map`, with ``clear_dates``, computed.
     home : pathlib.Path
         Final folder of the files, for links to source items on the same disk.
+    collection : str
+        Id of the STAC collection that the item belongs to; see `write_item`.
     lost : sequence of Loss
         Scenes that could not be read, for the item.
 
@@ -172,17 +179,20 @@ def write_rasters(
     crop_type, confidence = crop_map["crop_type"].to_numpy(), crop_map["confidence"].to_numpy()
     clear = crop_map["clear_dates"].transpose("sensor", "y", "x")
     _check_values(crop_type, confidence, facts)
-    facts = _as_mapped(facts, crop_map, crop_type, _count_numbers(clear.to_numpy()))
+    known = clear.to_numpy()[:, clear.to_numpy()[0] != NO_DATES] if len(clear) else clear.to_numpy()
+    facts = _as_mapped(facts, crop_map, crop_type, _count_numbers(known))
     write_crop_type(folder / "crop_type.tif", crop_type, facts)
     write_confidence(folder / "confidence.tif", confidence, facts)
     sensors = [str(name) for name in clear["sensor"].to_numpy()]
-    write_clear_dates(folder / "clear_dates.tif", clear.to_numpy(), sensors, facts)
+    write_clear_dates(folder / "clear_dates.tif", clear.to_numpy(), facts, sensors)
     write_item(
         folder / "item.json",
         facts,
         counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
         home=home,
         lost=lost,
+        sensors=sensors,
+        collection=collection,
     )
 
 
