@@ -271,9 +271,7 @@ def test_a_closed_client_is_refused(place, declared, model, tmp_path):
 
 def test_workers_without_the_resource_are_refused(place, declared, model, tmp_path):
     with cluster(1) as client, pytest.raises(ClusterError, match="GPU"):
-        mapped(
-            place, declared, model, tmp_path / "run", client=client, resources={"GPU": 1}
-        )
+        mapped(place, declared, model, tmp_path / "run", client=client, resources={"GPU": 1})
 
 
 @pytest.mark.slow
@@ -294,5 +292,7 @@ def test_a_hundred_tiles_and_ten_kills(place, declared, model, tmp_path):
     assert sorted(table["id"]) == sorted(declared["id"])
 
 
-def test_a_server_that_is_busy_for_one_request_in_five(place, declared, model, undisturbed, tmp_path):
+def test_a_server_that_is_busy_for_one_request_in_five(
+    place, declared, model, undisturbed, tmp_path
+):
     pytest.importorskip("http.server")
