@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -11,6 +11,7 @@ from affine import Affine
 
 from cubecrop.nomenclature import NODATA, Mark
 from cubecrop.region.output import PROOF
+from cubecrop.region.status import failure_name
 from cubecrop.texts import one_line, without_paths
 
 if TYPE_CHECKING:
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
     from cubecrop.cube.tiles import Bounds, Tile
     from cubecrop.region.output import Output
 
-__all__ = ["Planned", "Raster", "Results", "TileResult", "read_results"]
+__all__ = ["AT_ONCE", "Planned", "Raster", "Results", "TileResult", "failure_of", "read_results"]
 
 #: Rasters of a tile, in the order in which outputs list them.
 _RASTERS: Final = ("crop_type", "confidence", "clear_dates")
 #: Small files that are read at the same time; an object store answers slowly but in parallel.
-_AT_ONCE: Final = 16
+AT_ONCE: Final = 16
 #: Characters of an error in a table or sentence.
 _ERROR: Final = 200
 
@@ -64,6 +65,8 @@ class TileResult:
     """
 
     tile: Tile
+    digest: str
+    has_images: bool
     counts: Mapping[int, int]
     files: frozenset[str]
     shape: tuple[int, int] | None = None
@@ -105,10 +108,11 @@ def read_results(output: Output, tiles: Sequence[Planned]) -> Results:
         All tiles of the plan.
     """
     planned = sorted(tiles, key=lambda one: one.tile.id)
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         found = list(pool.map(partial(_read, output), planned))
         missing = [one.tile.id for one, result in zip(planned, found, strict=True) if not result]
-        reasons = list(pool.map(partial(_failure, output), missing))
+        why = partial(failure_of, output, kind="tiles", unknown="it has not been mapped yet")
+        reasons = list(pool.map(why, missing))
     return Results(
         done={one.id: one for one in found if one is not None},
         failed=dict(zip(missing, reasons, strict=True)),
@@ -122,6 +126,8 @@ def _read(output: Output, planned: Planned) -> TileResult | None:
         return None
     result = TileResult(
         tile=planned.tile,
+        digest=planned.digest,
+        has_images=evidence["outcome"] == "done",
         counts={int(value): int(n) for value, n in sorted(evidence["counts"].items())},
         files=frozenset(evidence["files"]),
     )
@@ -135,10 +141,8 @@ def _with_item(result: TileResult, item: Mapping[str, Any]) -> TileResult:
     properties, assets = item["properties"], item["assets"]
     west, south, east, north = item["bbox"]
     rows, columns = properties["proj:shape"]
-    return TileResult(
-        tile=result.tile,
-        counts=result.counts,
-        files=result.files,
+    return replace(
+        result,
         shape=(rows, columns),
         transform=Affine(*properties["proj:transform"]),
         rasters={name: _raster(assets[name]) for name in _RASTERS if name in assets},
@@ -169,8 +173,19 @@ def _marks(asset: Mapping[str, Any]) -> tuple[Mark, ...]:
     )
 
 
-def _failure(output: Output, tile: str) -> str:
-    """Why a tile has no result, in one line without paths of this machine."""
-    failure = output.read_json(f"failures/{tile}.json") or {}
-    error = failure.get("error", "it has not been mapped yet")
-    return one_line(without_paths(str(error)), length=_ERROR)
+def failure_of(output: Output, tile: str, *, kind: str, unknown: str) -> str:
+    """Why a job failed, in one line without paths of this machine.
+
+    Parameters
+    ----------
+    output : Output
+        The run's folder.
+    tile : str
+        Id of the tile.
+    kind : {"tiles", "edges"}
+        What the job makes.
+    unknown : str
+        Text if no failure is recorded.
+    """
+    failure = output.read_json(failure_name(f"{kind}/{tile}")) or {}
+    return one_line(without_paths(str(failure.get("error", unknown))), length=_ERROR)
