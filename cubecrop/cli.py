@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -445,7 +445,7 @@ def map_region(
     if aoi is None or year is None or archive is None or model is None:
         raise ArgumentError(f"map-region needs {', '.join(f'--{name}' for name in missing)} too.")
     crop_model = cubecrop.CropModel.load(model)
-    options = {
+    options: dict[str, Any] = {
         "archive": archive, "model": crop_model, "parcels": parcels,
         "season": season_between(year, start, end, crop_model),
         "resolution": resolution, "crs": crs, "clouds": clouds, "weather": weather,

@@ -26,7 +26,10 @@ from cubecrop.season import Season
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["Scenes", "as_modalities", "search", "season_for"]
+__all__ = [
+    "Scenes", "as_modalities", "items_with_scenes", "no_weather", "search", "season_for",
+    "why_nothing",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +164,7 @@ def search(
         else:
             found += _search_modality(source, modality, lonlat, season)
     if set(wanted) & set(SERIES) and not any(s.modality in SERIES for s in found):
-        raise NoScenesError(_why_nothing(source, area, season, wanted))
+        raise NoScenesError(why_nothing(source, area, season, wanted))
     kept, superseded = resolve_duplicates(found, list(source.provider.collections))
     return Scenes(archive=source.name, season=season, aoi=area, scenes=kept, superseded=superseded)
 
@@ -186,16 +189,28 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
     source = open_archive(weather)
     found = list(_search_modality(source, "weather", area.lonlat, season))
     if not found:
-        raise NoScenesError(
-            f"archive {source.name} has no weather for {area} in season {season}. Use another "
-            f"source: {', '.join(WEATHER_SOURCES)}, or a Zarr store."
-        )
+        raise NoScenesError(no_weather(source, area, season))
     return found
+
+
+def no_weather(source: Archive, area: Aoi, season: Season) -> str:
+    """Say that an archive has no weather for an area and a season, and what to do."""
+    return (
+        f"archive {source.name} has no weather for {area} in season {season}. Use another "
+        f"source: {', '.join(WEATHER_SOURCES)}, or a Zarr store."
+    )
 
 
 def _search_modality(
     source: Archive, modality: Modality, area: shapely.Geometry, season: Season
 ) -> Iterator[Scene]:
+    return (scene for _, scene in items_with_scenes(source, modality, area, season))
+
+
+def items_with_scenes(
+    source: Archive, modality: Modality, area: shapely.Geometry, season: Season
+) -> Iterator[tuple[Mapping[str, Any], Scene]]:
+    """Items of a modality that meet an area (degrees) and a season, each with its scene."""
     # One day more on each side, since solar days are not UTC days; the exact cut is below.
     first = dt.datetime.combine(season.start, dt.time(), dt.UTC) - dt.timedelta(days=1)
     last = dt.datetime.combine(season.end, dt.time.max, dt.UTC) + dt.timedelta(days=1)
@@ -209,7 +224,7 @@ def _search_modality(
             row = source.provider if source.provider.name != LOCAL.name else None
             scene = normalise_item(item, provider=row)
             if modality not in SERIES or season.start <= scene.solar_day <= season.end:
-                yield scene
+                yield item, scene
 
 
 def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
@@ -224,7 +239,8 @@ def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
     return not {band.upper() for band in SENTINEL1_BANDS} <= {str(band).upper() for band in stated}
 
 
-def _why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
+def why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
+    """Say why an archive has no satellite scene of an area and a season, and what to do."""
     collections = [c for m in wanted if m in SERIES for c in source.provider.collections_of(m)]
     start = f"archive {source.name} has no Sentinel scene for {area} in season {season}. "
     extent = source.extent(collections)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cubecrop.archive.base import Archive, Interval
     from cubecrop.archive.providers import Provider
 
-__all__ = ["CachedArchive"]
+__all__ = ["CachedArchive", "plain_item"]
 
 _FORMAT: Final = 1
 _CURE: Final = "Name another cache."
@@ -157,7 +157,7 @@ def _write(path: Path, items: list[Mapping[str, Any]], query: Mapping[str, Any])
     try:
         # stac-geoparquet cannot make a table without items, so an empty one is made here.
         plain = (
-            pa.table(stac_geoparquet.arrow.parse_stac_items_to_arrow(map(_plain, items)))
+            pa.table(stac_geoparquet.arrow.parse_stac_items_to_arrow(map(plain_item, items)))
             if items
             else pa.table({"id": pa.array([], pa.string())})
         )
@@ -209,7 +209,7 @@ def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) ->
         part.write_text(json.dumps(content), encoding="utf-8")
 
 
-def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
+def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
     """The part of an item that has the same types in all items, for columns of a table."""
     stated, footprint = item["properties"], footprint_of(item)
     return {

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cubecrop.aoi import Aoi
 
 __all__ = [
-    "BLOCK", "MEMORY", "Chunks", "Lattice", "Window", "check_crs", "check_resolution",
-    "chunk_shape", "cut", "grid_for", "lattice_of", "strips",
+    "BLOCK", "LONGEST_SIDE", "MEMORY", "Chunks", "Lattice", "Window", "check_crs",
+    "check_resolution", "chunk_shape", "cut", "grid_for", "lattice_of", "strips",
 ]  # fmt: skip
 
 #: Lengths of chunks along y and along x, as in Dask.
@@ -43,7 +43,7 @@ BLOCK = 512
 #: Narrower strips, in columns, have more margin than a square with as many pixels.
 _NARROWEST = 64
 #: Longest side of a cube in pixels; larger areas are mapped tile by tile.
-_LONGEST_SIDE = 30_000
+LONGEST_SIDE = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,10 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
     row = math.floor(-top / resolution + slack)
     width = max(1, math.ceil(right / resolution - slack) - column)
     height = max(1, math.ceil(-bottom / resolution - slack) - row)
-    if max(width, height) > _LONGEST_SIDE:
+    if max(width, height) > LONGEST_SIDE:
         raise AoiError(
             f"area of interest {aoi} is {width} x {height} pixels of {resolution} m, expected at "
-            f"most {_LONGEST_SIDE} a side for one cube. Map it tile by tile."
+            f"most {LONGEST_SIDE} a side for one cube. Map it tile by tile."
         )
     lattice = Lattice(target, float(resolution))
     window = Window(row, column, height, width)

@@ -7,6 +7,9 @@ several tiles store are therefore complementary, and together they are the whole
 
 from __future__ import annotations
 
+import tempfile
+import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +22,6 @@ from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,8 +37,13 @@ _Date = tuple[np.datetime64, object, object]
 
 def write_sets(path: Path, sets: xr.DataTree) -> None:
     """Write computed pixel sets to one file, a Zarr store in a ZIP archive."""
-    with zarr.storage.ZipStore(path, mode="w") as store:
-        sets.to_zarr(store, zarr_format=2, consolidated=False)
+    # First as a folder: a ZIP archive cannot replace the metadata that xarray writes twice.
+    with tempfile.TemporaryDirectory(prefix="cubecrop-") as folder:
+        sets.to_zarr(folder, zarr_format=2, consolidated=False)
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(Path(folder).rglob("*")):
+                if file.is_file():
+                    archive.write(file, file.relative_to(folder).as_posix())
 
 
 def read_sets(path: Path, parcels: Sequence[object]) -> xr.DataTree:

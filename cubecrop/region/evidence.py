@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["digest_of", "files_in", "peak_memory", "worker_name", "worker_of_task"]
-
-
-def digest_of(inputs: Mapping[str, str]) -> str:
-    """One SHA-256 of the digests of all inputs, in hexadecimal."""
-    return hashlib.sha256(json.dumps(dict(inputs), sort_keys=True).encode()).hexdigest()
+__all__ = ["files_in", "peak_memory", "worker_name", "worker_of_task"]
 
 
 def files_in(folder: Path) -> dict[str, str]:

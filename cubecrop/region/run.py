@@ -17,8 +17,8 @@ from cubecrop.model import CropModel, check_device_name, handle_to
 from cubecrop.pipeline.inputs import as_model
 from cubecrop.progress import progress_bar
 from cubecrop.region.engine import Outcome, check_client, run_jobs
-from cubecrop.region.evidence import digest_of
 from cubecrop.region.log import RunLog
+from cubecrop.region.options import digest_of
 from cubecrop.region.planning import plan as plan_region
 from cubecrop.region.status import (
     STATE,
@@ -40,9 +40,8 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from cubecrop.archive import Archive
-    from cubecrop.cube import Clouds
     from cubecrop.region.output import Output
-    from cubecrop.region.planning import RegionPlan
+    from cubecrop.region.planned import RegionPlan
     from cubecrop.season import Season
 
 __all__ = ["map_region"]
@@ -68,7 +67,7 @@ def map_region(
     crs: str | int | None = None,
     memory: float = MEMORY,
     device: str | None = None,
-    clouds: Clouds | None = None,
+    clouds: str | None = None,
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
     max_lost: float = 0,
@@ -86,7 +85,7 @@ def map_region(
 
     Parameters
     ----------
-    aoi, year, archive, model, season, resolution, crs, memory, device, clouds, weather, allow_gaps
+    aoi, year, archive, model, season, resolution, crs, memory, device, weather, allow_gaps
         As for `cubecrop.classify`. Without ``crs``, an area over several UTM zones is mapped in
         each of them, up to the meridians between them.
     out : path or URL
@@ -101,6 +100,8 @@ def map_region(
     tile : float, default 20480
         Side of a tile in metres. Multiples of 20,480 never cut through a block of a Sentinel-2
         file, so that no block is read twice.
+    clouds : {"scl", "probability"}, optional
+        The cloud mask; by default that of training.
     max_lost : float, default 0
         Share of a tile's items, 0 to 1, that may be unreadable; see `cubecrop.write_map`. A tile
         with more of them fails, and the others go on.

@@ -11,13 +11,13 @@ import pandas as pd
 
 from cubecrop.display import block, html_table, plain
 from cubecrop.region.output import PROOF, Output
-from cubecrop.region.planning import RegionPlan
+from cubecrop.region.planned import RegionPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from cubecrop.region.planning import PlannedTile
+    from cubecrop.region.planned import PlannedTile
 
 __all__ = [
     "STATE",

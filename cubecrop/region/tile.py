@@ -15,10 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import dask
 import numpy as np
 import pyproj
-import shapely
 import xarray as xr
 
-from cubecrop.aoi import Aoi
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube.tiles import utm_codes
 from cubecrop.errors import NoScenesError
@@ -28,15 +26,15 @@ from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
 from cubecrop.region.edges import EDGE_PIXELS, merged_sets, read_sets, write_sets
 from cubecrop.region.evidence import (
-    digest_of,
     files_in,
     peak_memory,
     worker_name,
     worker_of_task,
 )
 from cubecrop.region.failures import TransientError, is_transient_text
+from cubecrop.region.options import digest_of
 from cubecrop.region.output import PROOF
-from cubecrop.region.planning import RegionPlan
+from cubecrop.region.planned import RegionPlan
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
 from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
@@ -51,7 +49,7 @@ if TYPE_CHECKING:
     from cubecrop.lost_scenes import Loss
     from cubecrop.model import CropModel, ModelHandle
     from cubecrop.region.output import Output
-    from cubecrop.region.planning import PlannedTile
+    from cubecrop.region.planned import PlannedTile
 
 __all__ = ["PARCELS", "Job", "collection_id", "do"]
 
@@ -167,17 +165,19 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         "parcels": {"owned": int(is_owned.sum()), "predicted": 0, "on edges": n_edges},
     }
     try:
-        cube = plan.request(tile).open(Aoi(shapely.box(*tile.read), tile.tile.crs))
+        cube = plan.request(tile).open(tile.area)
     except NoScenesError as error:
         return about | {"outcome": "no images", "reason": str(error), "bytes": 0}
-    options_of = {"allow_gaps": options.allow_gaps, "device": job.device}
+    gaps, device = options.allow_gaps, job.device
     lazy: dict[str, xr.Dataset | xr.DataTree] = {}
     if tile.mapped is not None:
-        crop_map = _window(classify_pixels(cube, model, **options_of), tile)
+        crop_map = _window(classify_pixels(cube, model, allow_gaps=gaps, device=device), tile)
         lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates"]]
     whole = _in_reading_order(cube, parcels[is_owned & parcels["is_whole"]])
     if len(whole):
-        lazy["parcels"] = classify_pixel_sets(_sets(cube, whole, model), model, **options_of)
+        lazy["parcels"] = classify_pixel_sets(
+            _sets(cube, whole, model), model, allow_gaps=gaps, device=device
+        )
     edges = _in_reading_order(cube, parcels[~parcels["is_whole"]])
     if len(edges):
         lazy["edges"] = _sets(cube, edges, model)

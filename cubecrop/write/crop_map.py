@@ -179,7 +179,8 @@ def write_rasters(
     crop_type, confidence = crop_map["crop_type"].to_numpy(), crop_map["confidence"].to_numpy()
     clear = crop_map["clear_dates"].transpose("sensor", "y", "x")
     _check_values(crop_type, confidence, facts)
-    known = clear.to_numpy()[:, clear.to_numpy()[0] != NO_DATES] if len(clear) else clear.to_numpy()
+    dates = clear.to_numpy()
+    known = dates[:, dates[0] != NO_DATES]
     facts = _as_mapped(facts, crop_map, crop_type, _count_numbers(known))
     write_crop_type(folder / "crop_type.tif", crop_type, facts)
     write_confidence(folder / "confidence.tif", confidence, facts)

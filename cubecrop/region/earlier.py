@@ -1,0 +1,102 @@
+"""What a folder holds before a plan is written: nothing, an earlier plan, or something else."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import shapely
+
+from cubecrop.display import listed, plain
+from cubecrop.errors import OutputError
+from cubecrop.region.items import FrozenItems
+from cubecrop.region.planned import ITEMS, RUN, check_version
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from shapely.geometry.base import BaseGeometry
+
+    from cubecrop.region.options import RunOptions
+    from cubecrop.region.output import Output
+
+__all__ = ["check_output", "check_same", "frozen_before"]
+
+_CURE = (
+    "Name another folder for this run, or pass `replan=True` (`--replan`) to plan this folder "
+    "again."
+)
+#: Options that make another run; the others only make tiles again.
+_REQUEST = (
+    "year", "start", "end", "archive", "provider", "weather", "weather_provider", "modalities",
+    "resolution", "crs", "tile",
+)  # fmt: skip
+
+
+def check_output(output: Output, *, replan: bool) -> dict[str, Any] | None:
+    """The earlier plan of a folder; None if it is empty.
+
+    Raises
+    ------
+    OutputError
+        The folder holds something else or the plan of another version, or cannot be written.
+    """
+    _check_writable(output)
+    content = output.read_json(RUN)
+    if isinstance(content, dict) and "format" in content:
+        if not replan:
+            check_version(output, content)
+        return content
+    foreign = [name for name in output.names() if name != "plan"]
+    if foreign:
+        raise OutputError(
+            f"{output.url} holds {listed(foreign, most=3)} and no plan of a region. Move these "
+            "away, or name another folder."
+        )
+    return None
+
+
+def check_same(
+    output: Output, earlier: Mapping[str, Any], options: RunOptions, area: Mapping[str, str]
+) -> None:
+    """Raise if an earlier plan is of another run; the message names each difference."""
+    before, asked = earlier["options"], options.to_json()
+    found = [
+        f"{name} is {plain(asked[name])}, there {plain(before.get(name))}"
+        for name in _REQUEST
+        if asked[name] != before.get(name)
+    ]
+    if earlier["area"]["sha256"] != area["sha256"]:
+        found.insert(0, f"the area is {area['name']}, there {earlier['area']['name']}")
+    if found:
+        raise OutputError(f"{output.url} holds another run: {'; '.join(found)}. {_CURE}")
+
+
+def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometry) -> FrozenItems:
+    """The items of an earlier plan; raises unless they are whole and cover an area in degrees."""
+    items = None
+    if output.exists(ITEMS):
+        with output.local(ITEMS) as path:
+            items = FrozenItems.read(path)
+    if items is None or items.digest != earlier["items"]["digest"]:
+        raise OutputError(
+            f"{output.url} holds a plan whose items ({ITEMS}) are missing or damaged. Pass "
+            "`replan=True` (`--replan`) to search again."
+        )
+    if not shapely.from_wkt(earlier["searched"]).covers(where):
+        raise OutputError(
+            f"{output.url} holds a plan whose items do not cover all of these parcels. Pass "
+            "`replan=True` (`--replan`) to search again."
+        )
+    return items
+
+
+def _check_writable(output: Output) -> None:
+    folder = output.folder
+    if folder is None:
+        return
+    parent = next(path for path in (folder, *folder.parents) if path.exists())
+    if not parent.is_dir():
+        raise OutputError(f"{parent} is a file, expected a folder to write to. Name another one.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OutputError(f"{folder} cannot be written: {parent} is read-only. Name another one.")

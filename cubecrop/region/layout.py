@@ -1,0 +1,139 @@
+"""Which tiles an area and its parcels need, and what each of them maps and reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import shapely
+
+from cubecrop.aoi import Aoi
+from cubecrop.cube.tiles import Lands, Tile, TileLattice
+from cubecrop.region.parcels import Pairs, extent_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from shapely.geometry.base import BaseGeometry
+
+    from cubecrop.cube.tiles import Bounds
+
+__all__ = ["Draft", "drafts_of", "searched"]
+
+#: Metres around all tiles within which items are frozen: the edges of the outline of all tiles
+#: are curved in degrees, and those of one tile less so.
+_MARGIN: Final = 1000.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A tile before its items are known; see `PlannedTile`."""
+
+    tile: Tile
+    mapped: Bounds | None
+    read: Bounds
+    is_shared: bool
+
+
+def drafts_of(
+    area: Aoi,
+    lands: Sequence[Lands],
+    pairs: Pairs | None,
+    *,
+    side: float,
+    resolution: float,
+    maps: bool,
+) -> list[Draft]:
+    """Tiles of an area, by CRS and place.
+
+    Parameters
+    ----------
+    area : Aoi
+        The area. If it is a rectangle, its bounding rectangle in each CRS is mapped, as in
+        `classify`; otherwise only tiles that meet it.
+    lands : sequence of Lands
+        Its parts, one a CRS.
+    pairs : Pairs, optional
+        Which tiles parcels touch.
+    side, resolution : float
+        Of tiles and pixels, metres.
+    maps : bool
+        Whether pixels are mapped; otherwise only parcels are sampled.
+    """
+    by_crs = {land.crs: land for land in lands}
+    mapped: dict[Tile, Bounds] = {}
+    if maps:
+        is_rectangle = bool(area.geometry.equals(area.geometry.envelope))
+        for land in lands:
+            mapped |= _mapped(land, side, resolution, whole=is_rectangle)
+    with_parcels = pairs.tiles if pairs is not None else ()
+    drafts = []
+    for tile in sorted({*mapped, *with_parcels}):
+        part = mapped.get(tile)
+        boxes = [part] if part is not None else []
+        if pairs is not None and (extent := extent_of(pairs, tile)) is not None:
+            boxes.append(extent)
+        land = by_crs[tile.crs]
+        drafts.append(
+            Draft(
+                tile=tile, mapped=part, read=_around(boxes),
+                is_shared=part is not None and not all(_edge_owned(land, part, resolution)),
+            )
+        )  # fmt: skip
+    return drafts
+
+
+def searched(drafts: Iterable[Draft]) -> BaseGeometry:
+    """The area in degrees in which all items are frozen."""
+    by_crs: dict[str, list[BaseGeometry]] = {}
+    for draft in drafts:
+        by_crs.setdefault(draft.tile.crs, []).append(shapely.box(*draft.read))
+    parts = [
+        Aoi(shapely.union_all(boxes).buffer(_MARGIN, quad_segs=1), crs).lonlat
+        for crs, boxes in by_crs.items()
+    ]
+    return shapely.union_all(parts)
+
+
+def _mapped(
+    land: Lands, side: float, resolution: float, *, whole: bool
+) -> Iterator[tuple[Tile, Bounds]]:
+    left, bottom, right, top = land.bounds
+    # A point or a line gets one pixel, as in `grid_for`.
+    right, bottom = max(right, left + resolution), min(bottom, top - resolution)
+    shapely.prepare(land.geometry)
+    for tile in TileLattice(land.crs, side, resolution).tiles((left, bottom, right, top)):
+        part = (
+            max(tile.left, left), max(tile.bottom, bottom),
+            min(tile.right, right), min(tile.top, top),
+        )  # fmt: skip
+        if not whole and not land.geometry.intersects(shapely.box(*part)):
+            continue
+        if any(_edge_owned(land, part, resolution)):
+            yield tile, part
+
+
+def _edge_owned(land: Lands, part: Bounds, resolution: float) -> list[bool]:
+    """Whether a zone owns each pixel along the edge of a rectangle.
+
+    Zones meet at meridians, which hardly bend within a tile: if a zone owns all pixels of the
+    edge it owns those within, and if it owns none of them it owns none within.
+    """
+    if not land.is_shared:
+        return [True]
+    left, bottom, right, top = part
+    half = resolution / 2
+    x = np.arange(left + half, right, resolution)
+    y = np.arange(bottom + half, top, resolution)
+    rows = [np.full_like(x, edge) for edge in (bottom + half, top - half)]
+    columns = [np.full_like(y, edge) for edge in (left + half, right - half)]
+    xs, ys = np.concatenate([x, x, *columns]), np.concatenate([*rows, y, y])
+    owned: list[bool] = land.owns(xs, ys).tolist()
+    return owned
+
+
+def _around(boxes: Sequence[Bounds]) -> Bounds:
+    left, bottom = (min(box[i] for box in boxes) for i in (0, 1))
+    right, top = (max(box[i] for box in boxes) for i in (2, 3))
+    return left, bottom, right, top

@@ -1,0 +1,318 @@
+"""A region's plan: tiles, frozen items and parcels, as files that workers read."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyproj
+import rasterio
+import shapely
+
+from cubecrop._version import __version__
+from cubecrop.aoi import Aoi
+from cubecrop.archive.catalog import FileArchive
+from cubecrop.cube.tiles import Tile
+from cubecrop.errors import OutputError
+from cubecrop.region.items import IMAGES, WEATHER, FrozenItems
+from cubecrop.region.options import RunOptions, digest_of, provider_from
+from cubecrop.region.parcels import read_neighbours, read_pairs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from cubecrop.archive import Archive
+    from cubecrop.cube import CubeRequest
+    from cubecrop.cube.tiles import Bounds
+    from cubecrop.region.output import Output
+
+__all__ = [
+    "FORMAT", "INPUTS", "ITEMS", "PAIRS", "PARCELS", "PICTURE", "RUN", "TILES",
+    "PlannedTile", "RegionPlan", "software", "tiles_table",
+]  # fmt: skip
+
+#: Version of the files of a plan.
+FORMAT: Final = 1
+RUN: Final = "plan/run.json"
+TILES: Final = "plan/tiles.parquet"
+ITEMS: Final = "plan/items.parquet"
+PARCELS: Final = "plan/parcels.parquet"
+PAIRS: Final = "plan/parcel_tiles.parquet"
+PICTURE: Final = "plan/plan.png"
+#: What goes into the result of a tile.
+INPUTS: Final = ("model", "options", "items", "parcels", "grid", "software")
+_SIDES: Final = ("left", "bottom", "right", "top")
+_COUNTS: Final = ("scenes", "bytes", "requests", "memory", "parcels", "touching")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedTile:
+    """What one task does.
+
+    Parameters
+    ----------
+    tile : Tile
+        The cell of the lattice.
+    mapped : tuple of float or None
+        The part that is mapped, metres: the cell, cut with the area's bounding rectangle. None
+        for a tile that only samples parcels.
+    read : tuple of float
+        Rectangle of the cube, metres: ``mapped`` and the parcels, cut to the cell.
+    is_shared : bool
+        Whether pixels may belong to other zones; see `Lands.owns`.
+    scenes : int
+        Satellite scenes that meet ``read``.
+    bytes : int
+        Estimate of what is read.
+    requests : int
+        Estimate of the requests to a server.
+    memory : int
+        Bytes of results in memory, beside what each thread needs.
+    parcels : int
+        Parcels that the tile owns.
+    touching : int
+        Parcels that touch the cell, with those that it owns.
+    inputs : dict of str
+        SHA-256 of model, options, items, parcels, grid and software.
+    """
+
+    tile: Tile
+    mapped: Bounds | None
+    read: Bounds
+    is_shared: bool
+    scenes: int
+    bytes: int
+    requests: int
+    memory: int
+    parcels: int
+    touching: int
+    inputs: dict[str, str] = field(hash=False)
+
+    @property
+    def id(self) -> str:
+        """Id of the tile."""
+        return self.tile.id
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all inputs."""
+        return digest_of(self.inputs)
+
+    @property
+    def area(self) -> Aoi:
+        """``read`` as an area, for `CubeRequest.open`."""
+        return Aoi(shapely.box(*self.read), self.tile.crs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegionPlan:
+    """The plan of a region's run; see `cubecrop.region.plan`.
+
+    Parameters
+    ----------
+    output : Output
+        The folder of the run.
+    options : RunOptions
+        Its options.
+    model_digest : str
+        SHA-256 of the model.
+    tiles : tuple of PlannedTile
+        All tiles, by CRS and place.
+    items_digest : str
+        SHA-256 of the frozen items.
+    n_parcels : int or None
+        Parcels of the input; None without parcels.
+    area : str
+        The area in words.
+    digest : str
+        SHA-256 over options and digests of tiles.
+    """
+
+    output: Output
+    options: RunOptions
+    model_digest: str
+    tiles: tuple[PlannedTile, ...] = field(repr=False)
+    items_digest: str
+    n_parcels: int | None
+    area: str
+    digest: str
+
+    @classmethod
+    def read(cls, output: Output) -> RegionPlan:
+        """Read a plan; a process reads each plan once.
+
+        Raises
+        ------
+        OutputError
+            There is no plan, it is not complete, or another version of cubecrop made it.
+        """
+        content = output.read_json(RUN)
+        if not isinstance(content, dict):
+            raise OutputError(
+                f"{output.url} holds no plan ({RUN}). Make one with `cubecrop.region.plan(...)` "
+                "or `cubecrop map-region ... --plan`."
+            )
+        check_version(output, content)
+        return _read(output, str(content["digest"]))
+
+    def request(self, tile: PlannedTile) -> CubeRequest:
+        """The request of a tile's cube; its archive holds the frozen items that meet ``read``.
+
+        Open it with ``plan.request(tile).open(tile.area)``.
+        """
+        options = self.options
+        found = _items(self.output, self.items_digest).meeting(tile.area.lonlat)
+        archive = FileArchive(
+            options.archive, tuple(found[IMAGES]), provider_from(options.provider)
+        )
+        weather: str | Archive | None = options.weather
+        if options.weather is not None and options.weather_provider is not None:
+            weather = FileArchive(
+                options.weather, tuple(found[WEATHER]), provider_from(options.weather_provider)
+            )
+        return options.request(archive=archive, weather=weather, crs=tile.tile.crs)
+
+    def parcels(self, tile: PlannedTile) -> gpd.GeoDataFrame:
+        """Parcels that a tile owns or that touch its cell.
+
+        Returns
+        -------
+        geopandas.GeoDataFrame
+            ``parcel`` (int64, position in plan/parcels.parquet), ``id``, ``geometry`` (plain
+            shape in the input's CRS), ``owner`` (tile id), ``is_whole`` (whether the owner has
+            all its pixels); sorted by position.
+        """
+        if self.n_parcels is None:
+            none = pd.DataFrame(
+                {"parcel": np.zeros(0, np.int64), "id": [], "geometry": [], "owner": [],
+                 "is_whole": np.zeros(0, bool)}
+            )  # fmt: skip
+            return gpd.GeoDataFrame(none, geometry="geometry", crs="EPSG:4326")
+        return read_pairs(_local(self.output, PAIRS, self.digest), tile.tile)
+
+    @property
+    def neighbours(self) -> dict[str, tuple[str, ...]]:
+        """For each tile that owns parcels across its edges: all tiles that they touch, sorted."""
+        if self.n_parcels is None:
+            return {}
+        return _neighbours(self.output, self.digest)
+
+    @property
+    def table(self) -> gpd.GeoDataFrame:
+        """One row a tile, as in plan/tiles.parquet."""
+        return tiles_table(self.tiles)
+
+
+def software() -> dict[str, str]:
+    """Versions of what computes values."""
+    return {
+        "cubecrop": __version__,
+        "gdal": rasterio.__gdal_version__,
+        "proj": f"{rasterio.__proj_version__}, {pyproj.proj_version_str}",
+    }
+
+
+def plan_digest(options: RunOptions, tiles: Sequence[PlannedTile]) -> str:
+    """SHA-256 over options and tiles."""
+    return digest_of([options.digest, [[tile.id, tile.digest] for tile in tiles]])
+
+
+def check_version(output: Output, content: Mapping[str, Any]) -> None:
+    """Raise unless this version of cubecrop made a plan."""
+    made = content.get("format"), content.get("cubecrop")
+    if made != (FORMAT, __version__):
+        raise OutputError(
+            f"{output.url} holds a plan of format {made[0]} by cubecrop {made[1]}; this is "
+            f"cubecrop {__version__}, which writes format {FORMAT}. Plan again with `replan=True` "
+            "(`--replan`), name another folder, or use that version."
+        )
+
+
+def tiles_table(tiles: Sequence[PlannedTile]) -> gpd.GeoDataFrame:
+    """One row a tile; the geometry is the mapped rectangle, or that of the parcels, in degrees."""
+    columns: dict[str, list[Any]] = {
+        "tile": [one.id for one in tiles],
+        "crs": [one.tile.crs for one in tiles],
+        "is_mapped": [one.mapped is not None for one in tiles],
+        "is_shared": [one.is_shared for one in tiles],
+    }
+    for name in _COUNTS:
+        columns[name] = [getattr(one, name) for one in tiles]
+    nothing = (None,) * 4
+    for i, side in enumerate(_SIDES):
+        columns[side] = [one.tile.bounds[i] for one in tiles]
+        columns[f"mapped_{side}"] = [(one.mapped or nothing)[i] for one in tiles]
+        columns[f"read_{side}"] = [one.read[i] for one in tiles]
+    columns |= {f"input:{name}": [one.inputs[name] for one in tiles] for name in INPUTS}
+    columns["digest"] = [one.digest for one in tiles]
+    shapes = [Aoi(shapely.box(*(one.mapped or one.read)), one.tile.crs).lonlat for one in tiles]
+    return gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326")
+
+
+def _planned(row: Mapping[Any, Any]) -> PlannedTile:
+    def bounds(prefix: str) -> Bounds:
+        left, bottom, right, top = (float(row[f"{prefix}{side}"]) for side in _SIDES)
+        return left, bottom, right, top
+
+    return PlannedTile(
+        tile=Tile(row["crs"], *bounds("")),
+        mapped=bounds("mapped_") if row["is_mapped"] else None,
+        read=bounds("read_"),
+        is_shared=bool(row["is_shared"]),
+        inputs={name: str(row[f"input:{name}"]) for name in INPUTS},
+        **{name: int(row[name]) for name in _COUNTS},
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _read(output: Output, digest: str) -> RegionPlan:
+    content = output.read_json(RUN)
+    with output.local(TILES) as path:
+        rows: pd.DataFrame = gpd.read_parquet(path).drop(columns="geometry")
+    options = RunOptions.from_json(content["options"])
+    tiles = tuple(_planned(row) for row in rows.to_dict("records"))
+    if plan_digest(options, tiles) != digest:
+        raise OutputError(
+            f"{output.url} holds a plan that is not complete: {TILES} does not belong to {RUN}. "
+            "Run the same command again, which completes it."
+        )
+    return RegionPlan(
+        output=output, options=options, model_digest=content["model"], tiles=tiles,
+        items_digest=content["items"]["digest"], n_parcels=content["parcels"]["count"],
+        area=content["area"]["name"], digest=digest,
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=2)
+def _neighbours(output: Output, digest: str) -> dict[str, tuple[str, ...]]:
+    return read_neighbours(_local(output, PAIRS, digest))
+
+
+@functools.lru_cache(maxsize=2)
+def _items(output: Output, digest: str) -> FrozenItems:
+    return FrozenItems.read(_local(output, ITEMS, digest))
+
+
+@functools.lru_cache(maxsize=8)
+def _local(output: Output, name: str, digest: str) -> Path:
+    """A local path of a file of a plan; a remote file is fetched once a process."""
+    if output.folder is not None:
+        return output.folder / name
+    path = Path(_fetched().name) / hashlib.sha256(f"{output.url} {digest}".encode()).hexdigest()
+    path.mkdir(exist_ok=True)
+    with output.local(name) as found:
+        return Path(shutil.move(found, path / Path(name).name))
+
+
+@functools.cache
+def _fetched() -> tempfile.TemporaryDirectory[str]:
+    """A folder that is removed when the process ends."""
+    return tempfile.TemporaryDirectory(prefix="cubecrop-plan-")

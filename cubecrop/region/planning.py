@@ -1,0 +1,458 @@
+"""`plan`: find scenes once, cut an area into tiles, price them, and freeze all of it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyproj
+import shapely
+
+from cubecrop.aoi import Aoi, parse_aoi
+from cubecrop.archive import Archive, open_archive
+from cubecrop.archive.search import items_with_scenes, no_weather, why_nothing
+from cubecrop.checks import check_flag, check_number, check_share
+from cubecrop.cube import MEMORY
+from cubecrop.cube.grid import LONGEST_SIDE
+from cubecrop.cube.tiles import SIDE, lands_of
+from cubecrop.errors import (
+    AoiError,
+    ArgumentError,
+    ModelMismatchError,
+    NoScenesError,
+    ParcelError,
+)
+from cubecrop.pipeline.inputs import (
+    as_model,
+    as_season,
+    request_for,
+    season_of_model,
+    where_they_are,
+    within_archive,
+)
+from cubecrop.progress import Bar, progress_bar
+from cubecrop.region.earlier import check_output, check_same, frozen_before
+from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
+from cubecrop.region.layout import drafts_of, searched
+from cubecrop.region.options import RunOptions, digest_of, provider_row
+from cubecrop.region.output import Output
+from cubecrop.region.parcels import (
+    check_table,
+    digests_of,
+    owned,
+    pairs_of,
+    write_pairs,
+    write_table,
+)
+from cubecrop.region.planned import (
+    FORMAT,
+    INPUTS,
+    ITEMS,
+    PAIRS,
+    PARCELS,
+    RUN,
+    TILES,
+    PlannedTile,
+    RegionPlan,
+    plan_digest,
+    software,
+    tiles_table,
+)
+from cubecrop.region.price import Prices, bytes_per_km2
+from cubecrop.region.tile_items import items_of_tiles, outlines
+from cubecrop.sample import plain_parcels, read_parcels
+from cubecrop.schema import SERIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    import geopandas as gpd
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+    from cubecrop.cube import CubeRequest
+    from cubecrop.cube.tiles import Lands
+    from cubecrop.model import CropModel
+    from cubecrop.region.layout import Draft
+    from cubecrop.region.parcels import Pairs
+    from cubecrop.schema import Scene
+    from cubecrop.season import Season
+
+__all__ = ["plan"]
+
+#: Pixels a side below which a tile is refused: opening files would take all of the time.
+_SMALLEST: Final = 16
+#: UTM zones end at these latitudes.
+_SOUTH, _NORTH = -80.0, 84.0
+
+
+def plan(
+    aoi: object,
+    year: int,
+    out: str | Path,
+    *,
+    archive: str | Path | Archive,
+    model: CropModel | str | Path | None,
+    parcels: gpd.GeoDataFrame | str | Path | None = None,
+    season: Season | None = None,
+    tile: float = SIDE,
+    resolution: float | None = None,
+    crs: str | int | None = None,
+    memory: float = MEMORY,
+    clouds: str | None = None,
+    weather: str | Path | Archive | None = None,
+    allow_gaps: bool = False,
+    max_lost: float = 0.0,
+    replan: bool = False,
+    progress: bool = True,
+) -> RegionPlan:
+    """Plan the map of a region, and write the plan; no pixel is read.
+
+    The archive is searched once, and the very items are written to ``out``, so that a run of
+    several days maps one archive. If ``out`` has a plan of the same area, year, archive, season,
+    modalities, CRS, resolution and tile, its items are used again.
+
+    Parameters
+    ----------
+    aoi : bbox, geometry, GeoDataFrame or path
+        Area of interest of any size. If it is a rectangle, its bounding rectangle in each UTM
+        zone is mapped, as by `classify`; of any other form, only tiles that meet it are.
+    year : int
+        Harvest year.
+    out : path or URL
+        Folder of the run, local or such as ``s3://bucket/run``: missing, empty, or of an earlier
+        plan.
+    archive : str, Path or Archive
+        Archive of the images; see `open_archive`.
+    model : CropModel or path
+        The model that will classify.
+    parcels : geopandas.GeoDataFrame or path, optional
+        Parcels to classify: columns ``id`` (unique), ``geometry``; any CRS. Those count whose
+        representative point lies in the area.
+    season : Season, optional
+        Season to use instead of the model's own season window in the harvest year.
+    tile : float, default 20480
+        Side of a tile in metres. Multiples of 10,240 (of 20,480 for 20 m bands) do not cut
+        through blocks of files.
+    resolution, crs, memory, allow_gaps
+        As for `classify`. By default each tile has the CRS of its UTM zone.
+    clouds : {"scl", "probability"}, optional
+        The cloud mask; by default that of training. Workers know no functions.
+    weather : str, Path or Archive, optional
+        Archive or store of the weather, if it is not in ``archive``; see `search`.
+    max_lost : float, default 0
+        Share of a tile's scenes that may be unreadable; see `write_map`.
+    replan : bool, default False
+        Search again and replace an earlier plan.
+    progress : bool, default True
+        Show progress on a terminal or in a notebook.
+
+    Returns
+    -------
+    RegionPlan
+
+    Raises
+    ------
+    NoScenesError
+        The archive has no image of the area in the season.
+    ParcelError
+        Parcels are not a table with ids and a CRS, or none lies in the area and the archive.
+    OutputError
+        ``out`` holds something else, another run or another version's plan, or it cannot be
+        written.
+    ModelFormatError, ModelMismatchError
+        There is no model, or it takes the shape of parcels and there are none.
+    AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
+        An argument has a wrong type or is out of its range; the message names it.
+    """
+    job = _checked(
+        aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
+        resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
+        allow_gaps=allow_gaps, max_lost=max_lost,
+    )  # fmt: skip
+    check_flag("replan", replan)
+    check_flag("progress", progress)
+    earlier = check_output(job.output, replan=replan)
+    if earlier is not None and not replan:
+        check_same(job.output, earlier, job.options, job.area_row)
+    with progress_bar("Planning tiles", unit="items", progress=progress) as bar:
+        return _written(job, None if replan else earlier, bar)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """Checked arguments of `plan`."""
+
+    output: Output
+    area: Aoi
+    model: CropModel
+    source: Archive
+    weather: Archive | None
+    table: gpd.GeoDataFrame | None
+    options: RunOptions
+
+    @property
+    def area_row(self) -> dict[str, str]:
+        """The area as JSON."""
+        shape = shapely.to_wkb(shapely.normalize(self.area.geometry), byte_order=1)
+        crs = pyproj.CRS.from_user_input(self.area.crs).to_wkt()
+        digest = hashlib.sha256(crs.encode() + shape).hexdigest()
+        return {"name": str(self.area), "sha256": digest}
+
+
+def _checked(
+    aoi: object,
+    year: int,
+    out: str | Path,
+    *,
+    archive: str | Path | Archive,
+    model: CropModel | str | Path | None,
+    parcels: gpd.GeoDataFrame | str | Path | None,
+    season: Season | None,
+    tile: float,
+    resolution: float | None,
+    crs: str | int | None,
+    memory: float,
+    clouds: str | None,
+    weather: str | Path | Archive | None,
+    allow_gaps: bool,
+    max_lost: float,
+) -> _Job:
+    """Check all arguments, the cheap ones first."""
+    output = Output.at(out)
+    check_flag("allow_gaps", allow_gaps)
+    check_share("max_lost", max_lost, whole=True)
+    if clouds is not None and not isinstance(clouds, str):
+        raise ArgumentError(
+            "clouds is a function or a CloudMask, expected 'scl', 'probability' or None: a plan "
+            "names what its workers compute. Map the region with one of these."
+        )
+    check_number("tile", tile, above=0, what="the side of a tile in metres, above 0")
+    crop_model = as_model(model)
+    request = request_for(
+        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
+        chunks=None, memory=memory, clouds=clouds, weather=weather,  # type: ignore[arg-type]
+    )  # fmt: skip
+    if not _SMALLEST <= tile / request.resolution <= LONGEST_SIDE:
+        raise ArgumentError(
+            f"tile is {tile:g} m, which is {tile / request.resolution:g} pixels of "
+            f"{request.resolution:g} m; expected {_SMALLEST} to {LONGEST_SIDE} pixels, as in "
+            f"`tile={SIDE:g}`."
+        )
+    if crop_model.config.geometry and parcels is None:
+        raise ModelMismatchError(
+            "the model takes the shape of parcels, which pixels do not have, and no parcels were "
+            "given. Pass `parcels=...` (`--parcels FILE`), or another model."
+        )
+    area = parse_aoi(aoi)
+    _check_zones(area, request.crs)
+    table = None if parcels is None else read_parcels(parcels)
+    if table is not None:
+        check_table(table)
+    request = request.opened()
+    source = open_archive(request.archive)
+    others = request.weather if isinstance(request.weather, Archive) else None
+    chosen = season_of_model(year, season, crop_model, area)
+    options = _options(request, source, others, chosen, crop_model, tile, allow_gaps, max_lost)
+    return _Job(
+        output=output, area=area, model=crop_model, source=source, weather=others, table=table,
+        options=options,
+    )  # fmt: skip
+
+
+def _options(
+    request: CubeRequest,
+    source: Archive,
+    others: Archive | None,
+    season: Season,
+    model: CropModel,
+    tile: float,
+    allow_gaps: bool,
+    max_lost: float,
+) -> RunOptions:
+    weather = None if request.weather is None else str(request.weather)
+    return RunOptions(
+        year=season.year,
+        start=season.start.isoformat(),
+        end=season.end.isoformat(),
+        hemisphere=season.hemisphere,
+        modalities=request.modalities,
+        resolution=float(request.resolution),
+        crs=None if request.crs is None else str(request.crs),
+        tile=float(tile),
+        composite=request.composite,
+        clouds=str(request.clouds),
+        archive=source.name,
+        provider=provider_row(source),
+        weather=weather if others is None else others.name,
+        weather_provider=None if others is None else provider_row(others),
+        allow_gaps=bool(allow_gaps),
+        max_lost=float(max_lost),
+        n_pixels=int(model.n_pixels),
+        memory=float(request.memory),
+    )
+
+
+def _check_zones(area: Aoi, crs: str | int | None) -> None:
+    _, south, _, north = area.bbox
+    if crs is None and (south < _SOUTH or north > _NORTH):
+        raise AoiError(
+            f"area of interest {area} reaches beyond the UTM zones, which cover 80 degrees south "
+            "to 84 north. Give a projected CRS in metres, such as `crs='EPSG:3413'`."
+        )
+
+
+def _written(job: _Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPlan:
+    options, output = job.options, job.output
+    lands = lands_of(job.area, resolution=options.resolution, crs=options.crs)
+    pairs = None if job.table is None else _pairs(job, job.table, lands)
+    drafts = drafts_of(
+        job.area, lands, pairs, side=options.tile, resolution=options.resolution,
+        maps=not job.model.config.geometry,
+    )  # fmt: skip
+    where = searched(drafts)
+    if not drafts:
+        raise ParcelError("there are no parcels, and the model classifies only parcels. Add some.")
+    where, shapes = searched(drafts), outlines(drafts)
+    if earlier is None:
+        with output.new_file(ITEMS) as path:
+            freeze(path, _found(job, where, bar))
+            items = FrozenItems.read(path)
+            rows = _checked_rows(job, items, shapes)
+            output.remove(RUN)  # so that a plan that is cut short is not taken for a whole one
+    else:
+        items = frozen_before(output, earlier, where)
+        where = shapely.from_wkt(earlier["searched"])
+        rows = _checked_rows(job, items, shapes)
+    tiles = _planned(job, drafts, pairs, items, rows, shapes)
+    made = RegionPlan(
+        output=output, options=options, model_digest=job.model.digest, tiles=tiles,
+        items_digest=items.digest, n_parcels=None if job.table is None else len(job.table),
+        area=str(job.area), digest=plan_digest(options, tiles),
+    )  # fmt: skip
+    _write(job, made, pairs, items, where)
+    return made
+
+
+def _pairs(job: _Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
+    places = plain_parcels(table)
+    within = within_archive(places, job.source)
+    pairs = pairs_of(
+        table, job.area, lands, within=within, side=job.options.tile,
+        resolution=job.options.resolution,
+    )  # fmt: skip
+    if len(table) and not pairs.tiles:
+        what = "the archive" if not within.any() else f"the area ({job.area})"
+        raise ParcelError(
+            f"none of the {len(table)} parcels lies in {what}: "
+            f"{where_they_are(places, job.source)}. Pass the parcels of the area, or leave them "
+            "out."
+        )
+    return pairs
+
+
+def _found(
+    job: _Job, where: BaseGeometry, bar: Bar
+) -> Iterator[tuple[str, Mapping[str, Any], Scene, Mapping[str, float]]]:
+    """All items of the area, as `freeze` takes them."""
+    season, weather = job.options.season, job.options.weather
+    for modality in job.options.modalities:
+        source, kind = job.source, IMAGES
+        if modality == "weather" and weather is not None:
+            if job.weather is None:
+                continue  # a store
+            source, kind = job.weather, WEATHER
+        for item, scene in items_with_scenes(source, modality, where, season):
+            yield kind, item, scene, bytes_per_km2(scene, item)
+            bar.advance()
+
+
+def _checked_rows(
+    job: _Job, items: FrozenItems, shapes: NDArray[np.object_]
+) -> list[NDArray[np.int64]]:
+    """Rows of the items of each tile; raises if there is nothing to map with."""
+    options = job.options
+    rows = items_of_tiles(items, shapes)
+    satellites = np.isin(items.modality, list(SERIES))
+    if not any(satellites[some].any() for some in rows):
+        raise NoScenesError(why_nothing(job.source, job.area, options.season, options.modalities))
+    if job.weather is not None and not (items.archive == WEATHER).any():
+        raise NoScenesError(no_weather(job.weather, job.area, options.season))
+    return rows
+
+
+def _planned(
+    job: _Job,
+    drafts: list[Draft],
+    pairs: Pairs | None,
+    items: FrozenItems,
+    rows: list[NDArray[np.int64]],
+    shapes: NDArray[np.object_],
+) -> tuple[PlannedTile, ...]:
+    """The drafts with their items, digests and prices."""
+    options = job.options
+    satellites = np.isin(items.modality, list(SERIES))
+    prices = Prices.of(items, options)
+    of_parcels = {} if pairs is None or job.table is None else digests_of(job.table, pairs)
+    numbers = {} if pairs is None else owned(pairs)
+    same = {
+        "model": job.model.digest, "options": options.digest, "software": digest_of(software()),
+    }  # fmt: skip
+    tiles = []
+    for draft, some, shape in zip(drafts, rows, shapes, strict=True):
+        tile = draft.tile
+        inputs = {
+            **same,
+            "items": items.digest_of(some),
+            "parcels": of_parcels.get(tile, digest_of(None)),
+            "grid": digest_of(
+                [tile.crs, options.resolution, draft.mapped, draft.read, draft.is_shared]
+            ),
+        }
+        touching = 0 if pairs is None else pairs.count(tile)
+        n_bytes, requests = prices.reading(draft.read, some, shape)
+        tiles.append(
+            PlannedTile(
+                tile=tile, mapped=draft.mapped, read=draft.read, is_shared=draft.is_shared,
+                scenes=int(satellites[some].sum()), bytes=n_bytes, requests=requests,
+                memory=prices.results(draft.mapped, touching, int(satellites[some].sum())),
+                parcels=numbers.get(tile, 0), touching=touching,
+                inputs={name: inputs[name] for name in INPUTS},
+            )
+        )  # fmt: skip
+    return tuple(tiles)
+
+
+def _write(
+    job: _Job, made: RegionPlan, pairs: Pairs | None, items: FrozenItems, where: BaseGeometry
+) -> None:
+    """Write all files but the items; run.json, which proves the plan, comes last."""
+    output, options = made.output, made.options
+    if job.table is not None and pairs is not None:
+        with output.new_file(PARCELS) as path:
+            write_table(path, job.table, pairs)
+        with output.new_file(PAIRS) as path:
+            write_pairs(path, job.table, pairs)
+    with output.new_file(TILES) as path:
+        tiles_table(made.tiles).to_parquet(path, index=False, schema_version="1.1.0")
+    output.write_json(
+        RUN,
+        {
+            "format": FORMAT,
+            **software(),
+            "digest": made.digest,
+            "area": job.area_row,
+            "crs": sorted({tile.tile.crs for tile in made.tiles}),
+            "options": options.to_json(),
+            "model": made.model_digest,
+            "items": {"count": len(items), "digest": made.items_digest},
+            "parcels": {
+                "count": made.n_parcels,
+                "without_tile": 0 if pairs is None else int((pairs.owner < 0).sum()),
+            },
+            "searched": shapely.to_wkt(where),
+        },
+    )
