@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from cubecrop.nomenclature import Mark, Nomenclature
     from cubecrop.write.facts import MapFacts
 
-__all__ = ["write_item"]
+__all__ = ["EXTENSIONS", "class_objects", "write_item"]
 
-_EXTENSIONS: Final = tuple(
+EXTENSIONS: Final = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
     for name in ("projection/v2.0.0", "classification/v2.0.0", "processing/v1.1.0")
 )
@@ -84,7 +84,7 @@ def write_item(
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
         properties={**_properties(facts), "cubecrop:lost": _loss_records(facts, lost)},
-        stac_extensions=list(_EXTENSIONS),
+        stac_extensions=list(EXTENSIONS),
         assets={
             **_assets(facts, counts),
             **(_clear_dates(sensors) if sensors else {}),
@@ -241,7 +241,7 @@ def _clear_dates(sensors: Sequence[str]) -> dict[str, pystac.Asset]:
 
 def _for_viewers() -> dict[str, pystac.Asset]:
     return {
-        **styles(),
+        **_styles(),
         "quicklook": pystac.Asset(
             "./quicklook.png",
             title="Map in class colours with legend",
@@ -251,8 +251,7 @@ def _for_viewers() -> dict[str, pystac.Asset]:
     }
 
 
-def styles() -> dict[str, pystac.Asset]:
-    """Assets of the styles for QGIS."""
+def _styles() -> dict[str, pystac.Asset]:
     return {
         f"{raster}_style": pystac.Asset(
             f"./{raster}.qml",
