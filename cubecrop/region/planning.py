@@ -453,6 +453,6 @@ def _write(
                 "count": made.n_parcels,
                 "without_tile": 0 if pairs is None else int((pairs.owner < 0).sum()),
             },
-            "searched": shapely.to_wkt(where),
+            "searched": shapely.to_wkb(where, hex=True),
         },
     )
