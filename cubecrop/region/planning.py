@@ -325,7 +325,7 @@ def _written(job: _Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPl
             output.remove(RUN)  # so that a plan that is cut short is not taken for a whole one
     else:
         items = frozen_before(output, earlier, where)
-        where = shapely.from_wkt(earlier["searched"])
+        where = shapely.from_wkb(earlier["searched"])
         rows = _checked_rows(job, items, shapes)
     tiles = _planned(job, drafts, pairs, items, rows, shapes)
     made = RegionPlan(
