@@ -126,6 +126,8 @@ class RegionPlan:
         SHA-256 of the model.
     tiles : tuple of PlannedTile
         All tiles, by CRS and place.
+    n_items : int
+        Number of the frozen items.
     items_digest : str
         SHA-256 of the frozen items.
     n_parcels : int or None
@@ -140,6 +142,7 @@ class RegionPlan:
     options: RunOptions
     model_digest: str
     tiles: tuple[PlannedTile, ...] = field(repr=False)
+    n_items: int
     items_digest: str
     n_parcels: int | None
     area: str
@@ -279,7 +282,8 @@ def _read(output: Output, digest: str) -> RegionPlan:
         )
     return RegionPlan(
         output=output, options=options, model_digest=content["model"], tiles=tiles,
-        items_digest=content["items"]["digest"], n_parcels=content["parcels"]["count"],
+        n_items=content["items"]["count"], items_digest=content["items"]["digest"],
+        n_parcels=content["parcels"]["count"],
         area=content["area"]["name"], digest=digest,
     )  # fmt: skip
 

@@ -325,12 +325,13 @@ def _written(job: _Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPl
             output.remove(RUN)  # so that a plan that is cut short is not taken for a whole one
     else:
         items = frozen_before(output, earlier, where)
-        where = shapely.from_wkt(earlier["searched"])
+        where = shapely.from_wkb(earlier["searched"])
         rows = _checked_rows(job, items, shapes)
     tiles = _planned(job, drafts, pairs, items, rows, shapes)
     made = RegionPlan(
         output=output, options=options, model_digest=job.model.digest, tiles=tiles,
-        items_digest=items.digest, n_parcels=None if job.table is None else len(job.table),
+        n_items=len(items), items_digest=items.digest,
+        n_parcels=None if job.table is None else len(job.table),
         area=str(job.area), digest=plan_digest(options, tiles),
     )  # fmt: skip
     _write(job, made, pairs, items, where)
@@ -418,7 +419,7 @@ def _planned(
             PlannedTile(
                 tile=tile, mapped=draft.mapped, read=draft.read, is_shared=draft.is_shared,
                 scenes=int(satellites[some].sum()), bytes=n_bytes, requests=requests,
-                memory=prices.results(draft.mapped, touching, int(satellites[some].sum())),
+                memory=prices.results(draft.mapped, some, 0 if pairs is None else pairs.on_edge(tile)),
                 parcels=numbers.get(tile, 0), touching=touching,
                 inputs={name: inputs[name] for name in INPUTS},
             )
@@ -453,6 +454,6 @@ def _write(
                 "count": made.n_parcels,
                 "without_tile": 0 if pairs is None else int((pairs.owner < 0).sum()),
             },
-            "searched": shapely.to_wkt(where),
+            "searched": shapely.to_wkb(where, hex=True),
         },
     )
