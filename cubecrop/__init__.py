@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
+    from cubecrop.region import map_region
     from cubecrop.sample import sample_pixel_sets, split_parcels
     from cubecrop.season import Season
     from cubecrop.simulate import simulate_archive
@@ -40,6 +41,7 @@ _HOMES = {
     "classify_parcels": "pipeline",
     "demo": "pipeline",
     "fit": "training",
+    "map_region": "region",
     "open_archive": "archive",
     "open_season": "cube",
     "plot_map": "write",
@@ -59,8 +61,8 @@ _HOMES = {
 #: Modules that documentation and messages name, as in `cubecrop.sample.read_worldcereal`.
 _MODULES = frozenset(
     {"aoi", "archive", "classification", "coverage", "cube", "errors", "lost_scenes", "metrics",
-     "model", "nomenclature", "pipeline", "sample", "schema", "season", "shapes", "simulate",
-     "testing", "training", "vector", "write"}
+     "model", "nomenclature", "pipeline", "region", "sample", "schema", "season", "shapes",
+     "simulate", "testing", "training", "vector", "write"}
 )  # fmt: skip
 
 __all__ = [
@@ -77,6 +79,7 @@ __all__ = [
     "classify_parcels",
     "demo",
     "fit",
+    "map_region",
     "open_archive",
     "open_season",
     "plot_map",

@@ -10,6 +10,7 @@ __all__ = [
     "AoiError",
     "ArchiveError",
     "ArgumentError",
+    "ClusterError",
     "CubecropError",
     "DeviceError",
     "LabelError",
@@ -81,6 +82,10 @@ class DeviceError(CubecropError, ValueError):
 
 class ModelMismatchError(CubecropError, ValueError):
     """Data that the model was not made for."""
+
+
+class ClusterError(CubecropError, RuntimeError):
+    """A Dask cluster that is not there, or that went away during a run."""
 
 
 class OutputError(CubecropError, OSError):

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
 
 __all__ = [
-    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite", "Start",
-    "Verbose", "Weather", "Year", "memory_or_default", "season_between",
+    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite",
+    "RegionAoi", "Start", "Verbose", "Weather", "Year", "memory_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -22,6 +22,12 @@ Aoi = Annotated[
     Parameter(
         help="A vector file, or 'west,south,east,north' in degrees.",
         allow_leading_hyphen=True,  # west of Greenwich
+    ),
+]
+RegionAoi = Annotated[
+    str | None,
+    Parameter(
+        help="A vector file, or 'west,south,east,north' in degrees.", allow_leading_hyphen=True
     ),
 ]
 ARCHIVE_HELP = (

@@ -11,6 +11,8 @@ from cubecrop.terminal import Terminal
 from cubecrop.texts import place_name, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pandas import DataFrame
     from rich.console import Console
     from rich.text import Text
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from cubecrop.archive import Scenes
     from cubecrop.model import CropModel
 
-__all__ = ["demo_text", "found_table", "plain_console", "print_calibration"]
+__all__ = ["demo_text", "found_table", "plain_console", "print_calibration", "print_rows"]
 
 #: Columns that every table fits in.
 _WIDTH: Final = 80
@@ -32,9 +34,9 @@ class _PlainConsole(Terminal):
         return super().render_str(printable(text), **options)
 
 
-def plain_console() -> Console:
+def plain_console(*, stderr: bool = False) -> Console:
     """The console for results; numbers in sentences are not coloured."""
-    console = _PlainConsole(highlight=False)
+    console = _PlainConsole(highlight=False, stderr=stderr)
     # On a narrower terminal a table would lose columns; long lines only wrap.
     console.width = max(console.width, _WIDTH)
     return console
@@ -64,6 +66,14 @@ def found_table(scenes: Scenes, found: DataFrame, low_cloud: float) -> Table:
             f"{gap} days\n{row['gap_start']}" if gap else "",
         )
     return table
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """Print labels and texts in two columns."""
+    table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    for label, text in rows:
+        table.add_row(label, text)
+    plain_console().print(table)
 
 
 def demo_text(model: CropModel) -> str:

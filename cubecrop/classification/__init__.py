@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from cubecrop.classification.parcels import classify_pixel_sets, nothing_found, parcel_table
+from cubecrop.classification.parcels import (
+    classify_pixel_sets,
+    nothing_found,
+    parcel_table,
+    with_results,
+)
 from cubecrop.classification.pixels import classify_pixels
 
-__all__ = ["classify_pixel_sets", "classify_pixels", "nothing_found", "parcel_table"]
+__all__ = [
+    "classify_pixel_sets",
+    "classify_pixels",
+    "nothing_found",
+    "parcel_table",
+    "with_results",
+]

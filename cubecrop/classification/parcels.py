@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model import CropModel
 
-__all__ = ["classify_pixel_sets", "nothing_found", "parcel_table"]
+__all__ = ["classify_pixel_sets", "nothing_found", "parcel_table", "with_results"]
 
 
 def classify_pixel_sets(
@@ -205,12 +205,7 @@ def parcel_table(
             name: np.zeros(0, object) if isinstance(values, list) else values
             for name, values in columns.items()
         }
-    new_names = _new_names(parcels, columns)
-    shapes = parcels.geometry.name
-    kept = parcels.rename(columns={old: name for old, name in new_names.items() if old != shapes})
-    if shapes in new_names:
-        kept = kept.rename_geometry(new_names[shapes])
-    table = kept.assign(**columns)
+    table = with_results(parcels, columns)
     table.attrs = {
         **table.attrs,
         "model_name": model.name,
@@ -218,6 +213,16 @@ def parcel_table(
         "model_calibration": calibration_text(model.calibration),
     }
     return table
+
+
+def with_results(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> gpd.GeoDataFrame:
+    """Add columns of results; existing ones with their names get the prefix ``declared:``."""
+    new_names = _new_names(parcels, columns)
+    shapes = parcels.geometry.name
+    kept = parcels.rename(columns={old: name for old, name in new_names.items() if old != shapes})
+    if shapes in new_names:
+        kept = kept.rename_geometry(new_names[shapes])
+    return kept.assign(**columns)
 
 
 def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:

@@ -35,7 +35,8 @@ def handle_to(model: CropModel) -> ModelHandle:
         The cache cannot be written.
     """
     home = _cache_folder() / model.digest
-    if not home.exists():
+    # A process that the model was sent to needs no folder.
+    if model.digest not in _SENT and not home.exists():
         try:
             model.save(home)
         except OutputError:
@@ -63,6 +64,11 @@ class ModelHandle:
         with _LOCK:  # threads that ask at the same time share one load
             return _predictor(self, usable_device(device))
 
+    def model(self) -> CropModel:
+        """The model, loaded once per process; raises like `predictor`."""
+        with _LOCK:
+            return _model(self)
+
 
 def keep(digest: str, files: Mapping[str, bytes]) -> None:
     """Keep the files of a model in this process, for handles to it."""
@@ -76,8 +82,13 @@ def drop(digest: str) -> None:
 
 @functools.lru_cache(maxsize=4)
 def _predictor(handle: ModelHandle, device: str) -> Predictor:
+    return _model(handle).predictor(device)
+
+
+@functools.lru_cache(maxsize=4)
+def _model(handle: ModelHandle) -> CropModel:
     if (files := _SENT.get(handle.digest)) is not None:
-        return CropModel.of(*unpacked(files, "the model that was sent")).predictor(device)
+        return CropModel.of(*unpacked(files, "the model that was sent"))
     if not Path(handle.path).exists():
         raise ModelFormatError(
             f"model {handle.digest[:12]} is not on this machine, which has no folder "
@@ -91,7 +102,7 @@ def _predictor(handle: ModelHandle, device: str) -> Predictor:
             f"{handle.digest[:12]}: it was replaced after the graph was built. Build the graph "
             "again."
         )
-    return model.predictor(device)
+    return model
 
 
 def _cache_folder() -> Path:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABSENT", "OWNER", "Pairs", "check_table", "digests_of", "extent_of", "owned", "pairs_of",
-    "read_pairs", "write_pairs", "write_table",
+    "read_neighbours", "read_pairs", "write_pairs", "write_table",
 ]  # fmt: skip
 
 #: Columns of plan/parcels.parquet beside those of the input: the tile that owns a parcel, ""
@@ -342,3 +342,10 @@ def read_pairs(path: Path, tile: Tile) -> gpd.GeoDataFrame:
     ordered = pd.DataFrame(table)[["parcel", "id", "owner", "is_whole"]]
     made = gpd.GeoDataFrame(ordered, geometry=gpd.GeoSeries(shapes, crs=crs))
     return made[["parcel", "id", "geometry", "owner", "is_whole"]]
+
+
+def read_neighbours(path: Path) -> dict[str, tuple[str, ...]]:
+    """For each tile that owns parcels across its edges: all tiles that they touch, sorted."""
+    pairs = pq.read_table(path, columns=["tile", "owner"], filters=[("is_whole", "==", False)])
+    table: pd.DataFrame = pairs.to_pandas().drop_duplicates()
+    return {str(owner): tuple(sorted(tiles)) for owner, tiles in table.groupby("owner")["tile"]}

@@ -24,7 +24,7 @@ from cubecrop.cube.tiles import Tile
 from cubecrop.errors import OutputError
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems
 from cubecrop.region.options import RunOptions, digest_of, provider_from
-from cubecrop.region.parcels import read_pairs
+from cubecrop.region.parcels import read_neighbours, read_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -202,6 +202,13 @@ class RegionPlan:
         return read_pairs(_local(self.output, PAIRS, self.digest), tile.tile)
 
     @property
+    def neighbours(self) -> dict[str, tuple[str, ...]]:
+        """For each tile that owns parcels across its edges: all tiles that they touch, sorted."""
+        if self.n_parcels is None:
+            return {}
+        return _neighbours(self.output, self.digest)
+
+    @property
     def table(self) -> gpd.GeoDataFrame:
         """One row a tile, as in plan/tiles.parquet."""
         return tiles_table(self.tiles)
@@ -286,6 +293,11 @@ def _read(output: Output, digest: str) -> RegionPlan:
         n_parcels=content["parcels"]["count"],
         area=content["area"]["name"], digest=digest,
     )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=2)
+def _neighbours(output: Output, digest: str) -> dict[str, tuple[str, ...]]:
+    return read_neighbours(_local(output, PAIRS, digest))
 
 
 @functools.lru_cache(maxsize=2)

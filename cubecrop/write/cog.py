@@ -1,9 +1,9 @@
-"""Crop map and confidence as cloud-optimised GeoTIFF."""
+"""Crop map, confidence and clear dates as cloud-optimised GeoTIFF."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import rasterio
 from rasterio.enums import ColorInterp
@@ -14,15 +14,19 @@ from cubecrop.nomenclature import NODATA
 from cubecrop.texts import json_text, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
 
     from cubecrop.write.facts import MapFacts
+    from cubecrop.write.provenance import Provenance
 
-__all__ = ["write_confidence", "write_crop_type"]
+__all__ = ["NO_DATES", "common_tags", "write_clear_dates", "write_confidence", "write_crop_type"]
 
+#: Value of `write_clear_dates` for a pixel that is not part of the map.
+NO_DATES: Final = 65_535
 _BLOCK = 512
 
 
@@ -39,7 +43,7 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
         nodata=NODATA,
         overviews="mode",
         colormap={**colours, NODATA: (0, 0, 0, 0)},
-        description="crop type, class index",
+        descriptions=["crop type, class index"],
         tags={
             "CLASS_NAMES": json_text(facts.nomenclature.names),
             "CLASS_CODES": json_text(facts.nomenclature.codes),
@@ -57,7 +61,23 @@ def write_confidence(path: Path, values: NDArray[np.float32], facts: MapFacts) -
         nodata=float("nan"),
         overviews="average",
         predictor=3,
-        description="confidence, probability of the mapped class",
+        descriptions=["confidence, probability of the mapped class"],
+        tags={},
+    )
+
+
+def write_clear_dates(
+    path: Path, values: NDArray[np.uint16], facts: MapFacts, sensors: Sequence[str]
+) -> None:
+    """Write the number of clear dates, (sensor, y, x), one band a sensor; overviews average."""
+    _write(
+        path,
+        values,
+        facts,
+        nodata=NO_DATES,
+        overviews="average",
+        predictor=2,
+        descriptions=sensors,
         tags={},
     )
 
@@ -69,11 +89,12 @@ def _write(
     *,
     nodata: float,
     overviews: Literal["mode", "average"],
-    description: str,
+    descriptions: Sequence[str],
     tags: dict[str, str],
     colormap: dict[int, tuple[int, ...]] | None = None,
     predictor: int | None = None,
 ) -> None:
+    bands = values.reshape(-1, *facts.shape)
     # Write a plain file first: rio-cogeo then copies colours, tags and names together.
     plain = path.with_suffix(".plain.tif")
     with rasterio.open(
@@ -82,7 +103,7 @@ def _write(
         driver="GTiff",
         width=facts.shape[1],
         height=facts.shape[0],
-        count=1,
+        count=len(bands),
         dtype=values.dtype.name,
         crs=facts.crs,
         transform=facts.transform,
@@ -95,9 +116,10 @@ def _write(
         if colormap is not None:
             raster.colorinterp = [ColorInterp.palette]
             raster.write_colormap(1, colormap)
-        raster.set_band_description(1, description)
-        raster.update_tags(**_common_tags(facts), **tags)
-        raster.write(values, 1)
+        for number, (band, description) in enumerate(zip(bands, descriptions, strict=True), 1):
+            raster.set_band_description(number, description)
+            raster.write(band, number)
+        raster.update_tags(**common_tags(facts), **tags)
     profile: dict[str, Any] = {
         "driver": "GTiff",
         "interleave": "pixel",
@@ -127,7 +149,8 @@ def _overview_levels(shape: tuple[int, int]) -> int:
     return max(0, math.ceil(math.log2(max(shape) / _BLOCK)))
 
 
-def _common_tags(facts: MapFacts) -> dict[str, str]:
+def common_tags(facts: Provenance) -> dict[str, str]:
+    """Metadata of a raster: season, archive and model."""
     return {
         "TIFFTAG_SOFTWARE": f"cubecrop {__version__}",
         "SEASON_YEAR": str(facts.season.year),

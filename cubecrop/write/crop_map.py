@@ -15,7 +15,7 @@ from cubecrop.files import check_free, new_folder
 from cubecrop.lost_scenes import count_items, tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import check_scheduler, compute
-from cubecrop.write.cog import write_confidence, write_crop_type
+from cubecrop.write.cog import NO_DATES, write_clear_dates, write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import write_quicklook
 from cubecrop.write.qgis import (
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cubecrop.lost_scenes import Loss
     from cubecrop.progress import Scheduler
 
-__all__ = ["MAP_FILES", "write_map"]
+__all__ = ["MAP_FILES", "check_losses", "write_map", "write_rasters"]
 
 #: Losses, or class indices, that an error lists.
 _LISTED: Final = 5
@@ -125,14 +125,9 @@ def write_map(
     crop_type, confidence, clear, lost = compute(
         *arrays, report, description="Mapping crops", progress=progress, scheduler=scheduler
     )
-    _check_losses(lost or [], facts.items, max_lost)
+    check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, facts)
-    facts = replace(
-        facts,
-        coverage=_with_medians(facts.coverage, dataset, clear),
-        # A legend lists only codes that occur in the map.
-        marks=tuple(mark for mark in facts.marks if (crop_type == mark.value).any()),
-    )
+    facts = _as_mapped(facts, dataset, crop_type, clear)
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
         write_confidence(staging / "confidence.tif", confidence, facts)
@@ -149,6 +144,72 @@ def write_map(
             lost=lost or [],
         )
     return folder
+
+
+def write_rasters(
+    folder: Path,
+    crop_map: xr.Dataset,
+    *,
+    home: Path,
+    collection: str,
+    lost: Sequence[Loss] = (),
+) -> None:
+    """Write the rasters of a computed crop map and its STAC item, without styles or pictures.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        An existing folder. It gets ``crop_type.tif``, ``confidence.tif``, ``clear_dates.tif``
+        (one band a sensor) and ``item.json``.
+    crop_map : xarray.Dataset
+        As for `write_map`, with ``clear_dates``, computed.
+    home : pathlib.Path
+        Final folder of the files, for links to source items on the same disk.
+    collection : str
+        Id of the STAC collection that the item belongs to; see `write_item`.
+    lost : sequence of Loss
+        Scenes that could not be read, for the item.
+
+    Raises
+    ------
+    SchemaError, OutputError
+        As for `write_map`.
+    """
+    facts = MapFacts.of(crop_map)
+    crop_type, confidence = crop_map["crop_type"].to_numpy(), crop_map["confidence"].to_numpy()
+    clear = crop_map["clear_dates"].transpose("sensor", "y", "x")
+    _check_values(crop_type, confidence, facts)
+    dates = clear.to_numpy()
+    known = dates[:, dates[0] != NO_DATES]
+    facts = _as_mapped(facts, crop_map, crop_type, _count_numbers(known))
+    write_crop_type(folder / "crop_type.tif", crop_type, facts)
+    write_confidence(folder / "confidence.tif", confidence, facts)
+    sensors = [str(name) for name in clear["sensor"].to_numpy()]
+    write_clear_dates(folder / "clear_dates.tif", clear.to_numpy(), facts, sensors)
+    write_item(
+        folder / "item.json",
+        facts,
+        counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
+        home=home,
+        lost=lost,
+        sensors=sensors,
+        collection=collection,
+    )
+
+
+def _as_mapped(
+    facts: MapFacts,
+    dataset: xr.Dataset,
+    crop_type: NDArray[np.uint8],
+    clear: NDArray[np.int64] | None,
+) -> MapFacts:
+    """Facts with what only the pixels show: median clear dates, and the codes that occur."""
+    return replace(
+        facts,
+        coverage=_with_medians(facts.coverage, dataset, clear),
+        # A legend lists only codes that occur in the map.
+        marks=tuple(mark for mark in facts.marks if (crop_type == mark.value).any()),
+    )
 
 
 def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
@@ -198,8 +259,8 @@ def _with_medians(
     return out
 
 
-def _check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
-    """Raise if more items were lost than ``max_lost`` allows."""
+def check_losses(lost: Sequence[Loss], items: Sequence[str], max_lost: float) -> None:
+    """Raise `ReadError` if more items were lost than ``max_lost`` allows."""
     count = count_items(lost)
     # Divided, not multiplied: 0.29 * 100 is less than 29.
     if count / max(len(items), 1) <= max_lost:

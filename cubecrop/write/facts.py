@@ -19,6 +19,7 @@ from cubecrop.errors import LabelError, SchemaError
 from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomenclature
 from cubecrop.season import Season
 from cubecrop.texts import place_name, slug
+from cubecrop.write.provenance import Provenance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,29 +50,20 @@ _MEDIAN: Final = "median_clear_dates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MapFacts:
+class MapFacts(Provenance):
     """Grid, classes and provenance of a crop map.
 
     ``shape`` is (rows, columns); ``transform`` goes from (column, row) of a pixel's corner to
     metres. ``item_hrefs`` has one address for each of ``items``, "" if it is not known.
-    ``archive`` is a name, never a path. ``calibration`` describes the model's probability
-    calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
-    map's flags name, except nodata. ``coverage`` holds the first and last image, the longest gap
-    and the dates of each sensor; it is empty if the map does not state them.
+    ``coverage`` holds the first and last image, the longest gap and the dates of each sensor; it
+    is empty if the map does not state them.
     """
 
-    nomenclature: Nomenclature
-    season: Season
     crs: CRS
     transform: Affine
     shape: tuple[int, int]
-    archive: str
-    model_name: str
-    model_digest: str
     items: tuple[str, ...]
     item_hrefs: tuple[str, ...]
-    calibration: str = ""
-    marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
     coverage: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @classmethod
@@ -118,26 +110,6 @@ class MapFacts:
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
             coverage=read_coverage(attrs.get("coverage", "{}")),
         )
-
-    @property
-    def title(self) -> str:
-        """Title of the map; it says so if the model is uncalibrated."""
-        uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
-        return f"Crop types {self.season.year}{uncalibrated}"
-
-    @property
-    def entries(self) -> list[tuple[int, str, str]]:
-        """Value, name and colour of each class and mark, without nodata."""
-        crops = enumerate(self.nomenclature.crops)
-        return [
-            *((value, crop.name, crop.colour) for value, crop in crops),
-            *((mark.value, mark.title, mark.colour) for mark in self.marks),
-        ]
-
-    @property
-    def without_class(self) -> tuple[Mark, ...]:
-        """All codes without a class, nodata last."""
-        return (*self.marks, WITHOUT_CLASS[NODATA])
 
     @property
     def bounds(self) -> tuple[float, float, float, float]:

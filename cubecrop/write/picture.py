@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from cubecrop.write.facts import MapFacts
 
 __all__ = [
-    "coverage_lines", "draw_in", "draw_map", "legend", "map_figure",
+    "coverage_lines", "draw_in", "draw_map", "legend", "map_figure", "new_figure",
     "shape_drawn", "write_quicklook",
 ]  # fmt: skip
 
@@ -167,24 +167,33 @@ def map_figure(values: NDArray[np.uint8], facts: MapFacts) -> Figure:
     facts : MapFacts
         Grid, classes and provenance.
     """
+    left, bottom, right, top = facts.bounds
+    width, height = (right - left) / 1000, (top - bottom) / 1000  # km
+    note = "\n".join(coverage_lines(facts))
+    if _width_of(width, height) < _NOTE_WIDTH:
+        note = note.replace("; ", ";\n")
+    figure = new_figure(width, height, values, note=note)
+    draw_in(figure.add_subplot(), values, facts, note=note)
+    return figure
+
+
+def new_figure(width: float, height: float, values: NDArray[np.uint8], *, note: str = "") -> Figure:
+    """A figure with room for a map of some km, its legend, its title and a note above it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     from cubecrop.write.figure import Figure
 
-    left, bottom, right, top = facts.bounds
-    width, height = (right - left) / 1000, (top - bottom) / 1000  # km
-    inches = _LONG_SIDE / max(width, height)
     entries = min(_LEGEND_ENTRIES, len(np.unique(values))) + 2
-    wide = max(_SHORT_SIDE, width * inches) + _LEGEND_WIDTH
-    note = "\n".join(coverage_lines(facts))
-    if wide < _NOTE_WIDTH:
-        note = note.replace("; ", ";\n")
-    tall = max(_SHORT_SIDE, height * inches, entries * _LEGEND_LINE) + _TITLE_HEIGHT + _room(note)
-    figure = Figure(figsize=(wide, tall), dpi=_DPI, layout="constrained")
+    map_height = height * _LONG_SIDE / max(width, height)
+    tall = max(_SHORT_SIDE, map_height, entries * _LEGEND_LINE) + _TITLE_HEIGHT + _room(note)
+    figure = Figure(figsize=(_width_of(width, height), tall), dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    draw_in(axes, values, facts, note=note)
     return figure
+
+
+def _width_of(width: float, height: float) -> float:
+    """Width in inches of the figure of a map of some km."""
+    return max(_SHORT_SIDE, width * _LONG_SIDE / max(width, height)) + _LEGEND_WIDTH
 
 
 def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, note: str = "") -> None:

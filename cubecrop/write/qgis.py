@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.write.facts import MapFacts
+    from cubecrop.write.provenance import Provenance
 
-__all__ = ["write_categories", "write_class_style", "write_confidence_style", "write_statistics"]
+__all__ = [
+    "add_classes", "write_categories", "write_class_style", "write_confidence_style",
+    "write_statistics",
+]  # fmt: skip
 
 #: QGIS version whose format the styles have; later versions read it too.
 _VERSION: Final = "3.22.0"
@@ -40,7 +43,7 @@ _FIELDS: Final = (
 )  # fmt: skip
 
 
-def write_class_style(path: Path, facts: MapFacts) -> None:
+def write_class_style(path: Path, facts: Provenance) -> None:
     """Write a style with one entry for each class of the map; other values are transparent."""
     root, renderer = _style("paletted")
     palette = ET.SubElement(renderer, "colorPalette")
@@ -81,10 +84,16 @@ def write_confidence_style(path: Path) -> None:
     _save(root, path, kind="<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n")
 
 
-def write_categories(path: Path, facts: MapFacts) -> None:
+def write_categories(path: Path, facts: Provenance) -> None:
     """Write names, colours and a table of a raster's classes for GDAL."""
     root = ET.Element("PAMDataset")
     band = _put(root, "PAMRasterBand", band="1")
+    add_classes(band, facts)
+    _save(root, path)
+
+
+def add_classes(band: ET.Element, facts: Provenance) -> None:
+    """Add names, colours and a table of the classes to a raster band in an XML file of GDAL."""
     ET.SubElement(band, "ColorInterp").text = "Palette"
     names = ET.SubElement(band, "CategoryNames")
     for name in facts.nomenclature.names:
@@ -102,7 +111,6 @@ def write_categories(path: Path, facts: MapFacts) -> None:
         for value, name, _ in facts.entries
     ]  # fmt: skip
     _attribute_table(band, rows)
-    _save(root, path)
 
 
 def write_statistics(path: Path, values: NDArray[np.float32]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
 from cubecrop.texts import one_line
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["mapped_text", "predicted_text"]
+__all__ = ["classes_text", "mapped_text", "predicted_text"]
 
 #: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
@@ -34,7 +34,12 @@ def mapped_text(item: Path) -> list[str]:
     if not item.is_file():
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
-    classes = content["assets"]["crop_type"]["classification:classes"]
+    return classes_text(content["assets"]["crop_type"]["classification:classes"])
+
+
+def classes_text(classes: Iterable[Mapping[str, Any]]) -> list[str]:
+    """As `mapped_text`, for classes with their ``count`` as `write_map` writes them."""
+    classes = list(classes)
     counts = {int(one["value"]): int(one["count"]) for one in classes}
     reasons = {
         value: _reason(value, one.get("title"))

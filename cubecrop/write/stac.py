@@ -19,6 +19,7 @@ from cubecrop._version import __version__
 from cubecrop.circle import bbox_of, cut_at_180, unwrap
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS, Crop
 from cubecrop.texts import json_text, slug, without_paths
+from cubecrop.write.cog import NO_DATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from cubecrop.nomenclature import Mark, Nomenclature
     from cubecrop.write.facts import MapFacts
 
-__all__ = ["write_item"]
+__all__ = ["EXTENSIONS", "class_objects", "write_item"]
 
-_EXTENSIONS: Final = tuple(
+EXTENSIONS: Final = tuple(
     f"https://stac-extensions.github.io/{name}/schema.json"
     for name in ("projection/v2.0.0", "classification/v2.0.0", "processing/v1.1.0")
 )
@@ -40,6 +41,8 @@ _EXTENSIONS: Final = tuple(
 _EDGE_PIECES: Final = 16
 _OUTLINE_TOLERANCE: Final = 1e-5  # degrees, about a metre
 _OUTLINE_DECIMALS: Final = 7
+#: The collection of an item in the folder ``tiles/<tile>``.
+_COLLECTION: Final = "../../collection.json"
 
 
 def write_item(
@@ -49,6 +52,8 @@ def write_item(
     counts: NDArray[np.intp],
     home: Path,
     lost: Sequence[Loss] = (),
+    sensors: Sequence[str] = (),
+    collection: str | None = None,
 ) -> None:
     """Write the item of a crop map.
 
@@ -64,6 +69,11 @@ def write_item(
         Final folder of the item, for links to source items on the same disk.
     lost : sequence of Loss
         Scenes that could not be read; the properties list them with the reasons.
+    sensors : sequence of str
+        Bands of ``clear_dates.tif``; without them the item has no such asset.
+    collection : str, optional
+        Id of the collection that the item belongs to, two folders above it. The collection has
+        styles and a picture, so the item has none.
     """
     geometry, bbox = _outline(facts)
     item = pystac.Item(
@@ -74,9 +84,17 @@ def write_item(
         start_datetime=dt.datetime.combine(facts.season.start, dt.time.min, dt.UTC),
         end_datetime=dt.datetime.combine(facts.season.end, dt.time(23, 59, 59), dt.UTC),
         properties={**_properties(facts), "cubecrop:lost": _loss_records(facts, lost)},
-        stac_extensions=list(_EXTENSIONS),
-        assets=_assets(facts, counts),
+        stac_extensions=list(EXTENSIONS),
+        assets={
+            **_assets(facts, counts),
+            **(_clear_dates(sensors) if sensors else {}),
+            **(_for_viewers() if collection is None else {}),
+        },
     )
+    if collection is not None:
+        item.collection_id = collection
+        for relation in (pystac.RelType.ROOT, pystac.RelType.PARENT, pystac.RelType.COLLECTION):
+            item.add_link(pystac.Link(relation, _COLLECTION, media_type=pystac.MediaType.JSON))
     for name, href in zip(facts.items, facts.item_hrefs, strict=True):
         # An item without an address cannot be linked; `cubecrop:items` holds its id.
         if (place := _portable(href, home)) is not None:
@@ -201,6 +219,28 @@ def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset
             roles=["data", "confidence"],
             extra_fields={"data_type": "float32", "nodata": "nan", "unit": "1"},
         ),
+    }
+
+
+def _clear_dates(sensors: Sequence[str]) -> dict[str, pystac.Asset]:
+    return {
+        "clear_dates": pystac.Asset(
+            "./clear_dates.tif",
+            title="Number of clear dates, one band a sensor",
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+            extra_fields={
+                "data_type": "uint16",
+                "nodata": NO_DATES,
+                "unit": "1",
+                "bands": [{"name": name} for name in sensors],
+            },
+        )
+    }
+
+
+def _for_viewers() -> dict[str, pystac.Asset]:
+    return {
         **_styles(),
         "quicklook": pystac.Asset(
             "./quicklook.png",

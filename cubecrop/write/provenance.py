@@ -1,0 +1,51 @@
+"""What a crop map shows and where it comes from, whatever its grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomenclature
+
+if TYPE_CHECKING:
+    from cubecrop.season import Season
+
+__all__ = ["Provenance"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Classes, season and model of a crop map.
+
+    ``archive`` is a name, never a path. ``calibration`` describes the model's probability
+    calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
+    map's flags name, except nodata.
+    """
+
+    nomenclature: Nomenclature
+    season: Season
+    archive: str
+    model_name: str
+    model_digest: str
+    calibration: str = ""
+    marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
+
+    @property
+    def title(self) -> str:
+        """Title of the map; it says so if the model is uncalibrated."""
+        uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
+        return f"Crop types {self.season.year}{uncalibrated}"
+
+    @property
+    def entries(self) -> list[tuple[int, str, str]]:
+        """Value, name and colour of each class and mark, without nodata."""
+        crops = enumerate(self.nomenclature.crops)
+        return [
+            *((value, crop.name, crop.colour) for value, crop in crops),
+            *((mark.value, mark.title, mark.colour) for mark in self.marks),
+        ]
+
+    @property
+    def without_class(self) -> tuple[Mark, ...]:
+        """All codes without a class, nodata last."""
+        return (*self.marks, WITHOUT_CLASS[NODATA])

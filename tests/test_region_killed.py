@@ -1,0 +1,298 @@
+"""Regions whose workers, scheduler or client are killed, and disks and servers that fail."""
+
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import geopandas as gpd
+import pytest
+from distributed import Client, LocalCluster
+from region_runs import (
+    mapped,
+    n_done,
+    no_half_files,
+    results,
+    started,
+    table_of,
+    wait_until,
+)
+from servers import free_port, running
+from small_region import SEASON, YEAR
+
+import cubecrop
+from cubecrop import region
+from cubecrop.errors import ClusterError, OutputError
+
+
+@pytest.fixture(scope="module")
+def inputs(place, declared, model, tmp_path_factory):
+    """Archive, parcels and model as paths, for other processes."""
+    home = tmp_path_factory.mktemp("inputs")
+    declared.to_parquet(home / "parcels.parquet")
+    model.save(home / "model")
+    return place, home / "parcels.parquet", home / "model"
+
+
+@pytest.fixture(scope="module")
+def undisturbed(place, declared, model, tmp_path_factory):
+    out = tmp_path_factory.mktemp("undisturbed") / "run"
+    assert mapped(place, declared, model, out, parcels=declared).is_complete
+    return results(out)
+
+
+@contextlib.contextmanager
+def cluster(workers=2):
+    with (
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+        ) as made,
+        Client(made) as client,
+    ):
+        yield client
+
+
+def pids(client):
+    return sorted(client.run(os.getpid).values())
+
+
+def killing(client, moments):
+    """A thread that kills a random worker at each moment, seconds from its start."""
+
+    def kill():
+        rng = random.Random(7)
+        for pause in moments:
+            time.sleep(pause)
+            with contextlib.suppress(OSError, ValueError, IndexError, ProcessLookupError):
+                os.kill(rng.choice(pids(client)), signal.SIGKILL)
+
+    thread = threading.Thread(target=kill, daemon=True)
+    thread.start()
+    return thread
+
+
+def completed(place, declared, model, out, **options):
+    """The same call until nothing is missing."""
+    for _ in range(5):
+        run = mapped(place, declared, model, out, parcels=declared, **options)
+        if run.is_complete:
+            return run
+    raise AssertionError(run)
+
+
+@pytest.mark.slow
+def test_killed_workers(place, declared, model, undisturbed, tmp_path):
+    with cluster() as client:
+        thread = killing(client, [1.0, 1.5, 2.0])
+        run = completed(place, declared, model, tmp_path / "run", client=client)
+        thread.join()
+    assert run.is_complete
+    assert no_half_files(tmp_path / "run")
+    assert results(tmp_path / "run") == undisturbed
+
+
+@pytest.mark.slow
+def test_a_killed_client(inputs, place, declared, model, undisturbed, tmp_path):
+    archive, parcels, folder = inputs
+    out = tmp_path / "run"
+    script = tmp_path / "run.py"
+    process = started(archive, parcels, folder, out, script, parcels=str(parcels))
+    wait_until(lambda: n_done(out) >= 3, process=process)
+    process.kill()
+    process.communicate()
+    assert no_half_files(out)
+    found = region.status(out)
+    assert not found.is_complete
+    assert (found.table["state"] == "done").sum() >= 3
+    assert mapped(place, declared, model, out, parcels=declared).is_complete
+    assert results(out) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_killed_scheduler(inputs, place, declared, model, undisturbed, tmp_path):
+    archive, parcels, folder = inputs
+    out = tmp_path / "run"
+    with dask_processes() as (address, scheduler):
+        process = started(
+            archive, parcels, folder, out, tmp_path / "run.py",
+            parcels=str(parcels), scheduler=address,
+        )  # fmt: skip
+        wait_until(lambda: n_done(out) >= 2, process=process)
+        scheduler.kill()
+        text, _ = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "ClusterError" in text
+    assert "scheduler is gone" in text
+    assert no_half_files(out)
+    with dask_processes() as (address, _), Client(address) as client:
+        run = completed(place, declared, model, out, client=client)
+    assert run.is_complete
+    assert results(out) == undisturbed
+
+
+@contextlib.contextmanager
+def dask_processes():
+    """`dask scheduler` and two `dask worker` on loopback."""
+    port = free_port()
+    address = f"tcp://127.0.0.1:{port}"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    command = [sys.executable, "-m", "dask", "scheduler", "--host", "127.0.0.1"]
+    scheduler = subprocess.Popen([*command, "--port", str(port), "--no-dashboard"], **quiet)
+    command = [sys.executable, "-m", "dask", "worker", address, "--host", "127.0.0.1"]
+    workers = [
+        subprocess.Popen([*command, "--nthreads", "1", "--no-dashboard", "--death-timeout", "20"],
+                         **quiet)
+        for _ in range(2)
+    ]  # fmt: skip
+    try:
+        with Client(address, timeout=60) as client:
+            client.wait_for_workers(2, timeout=60)
+        yield address, scheduler
+    finally:
+        for process in (scheduler, *workers):
+            process.kill()
+            process.wait()
+
+
+def test_no_scheduler_is_an_error_in_seconds(inputs, tmp_path):
+    archive, parcels, folder = inputs
+    command = [
+        sys.executable, "-m", "cubecrop", "map-region", "--aoi", str(parcels), "--year", str(YEAR),
+        "--archive", str(archive), "--model", str(folder), "--out", str(tmp_path / "run"),
+        "--scheduler", f"tcp://127.0.0.1:{free_port()}",
+    ]  # fmt: skip
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 1
+    assert "no Dask scheduler answers" in found.stderr
+
+
+def test_a_failing_file_fails_its_tiles_only(place, declared, model, undisturbed, tmp_path):
+    """A truncated file is no reason to try again; the others are right, and a mended one is read."""
+    broken = tmp_path / "archive"
+    shutil.copytree(place, broken)
+    file = sorted(broken.glob("sentinel-2-l2a/*/B04.tif"))[3]
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    out = tmp_path / "run"
+    run = mapped(broken, declared, model, out, parcels=declared)
+    assert 0 < len(run.failed) < len(run.table)
+    assert run.failed["error"].str.contains("B04").all()
+    for record in out.glob("failures/*.tiles.json"):
+        assert json.loads(record.read_text())["kind"] == "ReadError"
+    assert "2 attempts" not in (out / "run.log").read_text()
+    table = table_of(out)
+    assert len(table) == len(declared)
+    lacking = table[table["crop:name"].isna()]
+    assert lacking["status"].str.len().gt(0).all()
+    done = {p.parent.name for p in out.glob("tiles/*/evidence.json")}
+    file.write_bytes(whole)
+    again = mapped(broken, declared, model, out, parcels=declared, retry_failed=True)
+    assert again.is_complete
+    assert results(out) == undisturbed
+    assert set(again.table["tile"]) - done == set(run.failed["tile"])
+
+
+def test_lost_files_are_tolerated_and_named(place, declared, model, tmp_path):
+    broken = tmp_path / "archive"
+    shutil.copytree(place, broken)
+    sorted(broken.glob("sentinel-2-l2a/*/B04.tif"))[3].write_bytes(b"II*\0")
+    run = mapped(broken, declared, model, tmp_path / "run", max_lost=0.1)
+    assert run.is_complete
+    assert (run.table["lost"] == 1).any()
+    evidence = [json.loads(p.read_text()) for p in (tmp_path / "run").glob("tiles/*/evidence.json")]
+    assert {loss["asset"] for one in evidence for loss in one["lost"]} == {"B04"}
+
+
+def test_a_folder_that_cannot_be_written(place, declared, model, tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(OutputError, match="file"):
+        mapped(place, declared, model, tmp_path / "run")
+
+
+def test_a_full_disk(place, declared, model, undisturbed, tmp_path, monkeypatch):
+    """The disk is full for some tiles; what was finished stays, and the same call completes it."""
+    import cubecrop.region.tile as tile_module
+
+    original, calls = tile_module.write_rasters, []
+
+    def full(folder, *args, **options):
+        calls.append(folder)
+        original(folder, *args, **options)
+        if len(calls) > 4:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tile_module, "write_rasters", full)
+    out = tmp_path / "run"
+    with pytest.raises(OutputError, match="No space left"):
+        mapped(place, declared, model, out, parcels=declared)
+    assert no_half_files(out)
+    assert n_done(out) == 4
+    assert len(list(out.glob("failures/*.json"))) == 3
+    monkeypatch.setattr(tile_module, "write_rasters", original)
+    assert mapped(place, declared, model, out, parcels=declared).is_complete
+    assert results(out) == undisturbed
+    assert not list(out.glob("failures/*.json"))
+
+
+def test_two_runs_in_one_folder_are_refused(place, declared, model, tmp_path):
+    out = tmp_path / "run"
+    cubecrop.region.plan(
+        declared, YEAR, out, archive=place, model=model, season=SEASON, tile=200, progress=False
+    )
+    with subprocess.Popen(["sleep", "30"]) as other:
+        import datetime as dt
+        import platform
+
+        state = {
+            "driver": f"{platform.node()}:{other.pid}", "running": {}, "ended": False,
+            "updated": dt.datetime.now(dt.UTC).isoformat(),
+        }  # fmt: skip
+        (out / "state.json").write_text(json.dumps(state))
+        with pytest.raises(OutputError, match="is being written by"):
+            mapped(place, declared, model, out)
+        other.kill()
+    assert mapped(place, declared, model, out).is_complete
+
+
+def test_a_closed_client_is_refused(place, declared, model, tmp_path):
+    with cluster(1) as client:
+        pass
+    with pytest.raises(ClusterError, match="no scheduler"):
+        mapped(place, declared, model, tmp_path / "run", client=client)
+    with pytest.raises(ClusterError, match=r"expected a distributed\.Client"):
+        mapped(place, declared, model, tmp_path / "run", client="tcp://127.0.0.1:1")
+
+
+def test_workers_without_the_resource_are_refused(place, declared, model, tmp_path):
+    with cluster(1) as client, pytest.raises(ClusterError, match="GPU"):
+        mapped(place, declared, model, tmp_path / "run", client=client, resources={"GPU": 1})
+
+
+@pytest.mark.slow
+def test_a_hundred_tiles_and_ten_kills(place, declared, model, tmp_path):
+    small = tmp_path / "small", tmp_path / "killed"
+    aoi = gpd.GeoSeries([declared.union_all().envelope], crs=declared.crs)
+    options = {"tile": 64, "parcels": declared}
+    expected = mapped(place, aoi, model, small[0], **options)
+    assert len(expected.table) >= 100
+    rng = random.Random(1)
+    with cluster() as client:
+        thread = killing(client, [rng.uniform(0.5, 3) for _ in range(10)])
+        run = completed(place, aoi, model, small[1], client=client, tile=64)
+        thread.join()
+    assert run.is_complete
+    assert results(small[0]) == results(small[1])
+    table = table_of(small[1])
+    assert sorted(table["id"]) == sorted(declared["id"])
+
+
+def test_a_server_that_is_busy_for_one_request_in_five(
+    place, declared, model, undisturbed, tmp_path
+):
+    pytest.importorskip("http.server")
