@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import shapely
 
-from cubecrop.cube import LEAST_MEMORY
-from cubecrop.errors import ArgumentError
 from cubecrop.schema import CLOUD_PROBABILITY, SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
 
 if TYPE_CHECKING:
@@ -21,10 +19,9 @@ if TYPE_CHECKING:
     from cubecrop.cube.tiles import Bounds
     from cubecrop.region.items import FrozenItems
     from cubecrop.region.options import RunOptions
-    from cubecrop.region.planned import RegionPlan
     from cubecrop.schema import Scene
 
-__all__ = ["Prices", "bytes_per_km2", "check_memory", "hours", "peak_memory"]
+__all__ = ["Prices", "bytes_per_km2"]
 
 #: Compressed bytes of a pixel, for items that do not state `file:size`: means of `file:size` by
 #: pixels over items of Earth Search ``sentinel-2-c1-l2a`` (0.9 to 1.0, SCL and cloud 0.05) and
@@ -39,11 +36,6 @@ _TEN: Final = frozenset({"B02", "B03", "B04", "B08", "vv", "vh"})
 _ELEVATION_PIXEL: Final = 30.0
 #: Side of a block in pixels; one request fetches one block, at most.
 _BLOCK: Final = 512
-#: Bytes of a process before it reads: Python and libraries (0.5 GB) and GDAL's cache of remote
-#: blocks (0.5 GB, see `cubecrop.cube.access.OPTIONS`).
-_PROCESS: Final = 1e9
-#: Sides of tiles to advise, metres: multiples of blocks of files.
-_SIDES: Final = (20_480.0, 10_240.0, 5_120.0, 640.0)
 
 
 def bytes_per_km2(scene: Scene, item: Mapping[str, Any]) -> dict[str, float]:
@@ -147,64 +139,3 @@ class Prices:
             passes = np.unique(self.items.hours[rows[self.items.modality[rows] == name]])
             of_a_pixel += len(passes) * (4 * len(bands) + 1)  # float32, and whether it is valid
         return total + n_edge * options.n_pixels * of_a_pixel
-
-
-def peak_memory(plan: RegionPlan, threads: int) -> int:
-    """Bytes that a worker with so many threads needs for any tile of a plan."""
-    return max(_needed(plan, tile.memory, threads) for tile in plan.tiles)
-
-
-def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
-    """Raise if a tile does not fit a worker.
-
-    Parameters
-    ----------
-    plan : RegionPlan
-        The plan.
-    worker_memory : float
-        Bytes of a worker.
-    threads : int
-        Its threads.
-
-    Raises
-    ------
-    ArgumentError
-        The message says which tile needs how much, and the side of a tile that would fit.
-    """
-    worst = max(plan.tiles, key=lambda tile: tile.memory)
-    needed, fixed = _needed(plan, worst.memory, threads), _needed(plan, 0, threads)
-    if needed <= worker_memory:
-        return
-    start = (
-        f"tile {worst.id} needs {needed / 1e9:.1f} GB: {threads} threads of "
-        f"{plan.options.memory / 1e9:.1f} GB, {_PROCESS / 1e9:.1f} GB for the process and "
-        f"{worst.memory / 1e9:.2f} GB of results; a worker has {worker_memory / 1e9:.1f} GB. "
-    )
-    # Maps shrink with the square of the side, pixel sets of parcels on edges with the side.
-    side = plan.options.tile * (worker_memory - fixed) / max(worst.memory, 1)
-    step = next((s for s in _SIDES if side >= s), 0)
-    if not step:
-        less = (worker_memory - _PROCESS - worst.memory) / threads
-        raise ArgumentError(
-            start
-            + (
-                f"Pass `memory={less:.1e}`, or give workers more memory or fewer threads."
-                if less >= LEAST_MEMORY
-                else "Give workers more memory or fewer threads."
-            )
-        )
-    raise ArgumentError(f"{start}Pass `tile={side // step * step:.0f}`.")
-
-
-def hours(plan: RegionPlan, seconds_a_tile: float, workers: int) -> float:
-    """Hours of a run, from the seconds that one worker needs for a whole tile.
-
-    Tiles that are cut by the edge of the area, or only sample parcels, count by their area.
-    """
-    whole = plan.options.tile**2
-    areas = [(tile.read[2] - tile.read[0]) * (tile.read[3] - tile.read[1]) for tile in plan.tiles]
-    return sum(areas) / whole * seconds_a_tile / workers / 3600
-
-
-def _needed(plan: RegionPlan, results: int, threads: int) -> int:
-    return round(_PROCESS + threads * plan.options.memory + results)
