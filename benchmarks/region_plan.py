@@ -121,12 +121,16 @@ class MadeArchive:
             item, side = places[collection]
             step = _SQUARE if side == _FILE else _SLICE
             squares = [one for one in _squares(self.area, step, side) if one[3].intersects(area)]
+            # Every other square lies in two orbits.
+            images = [
+                (square, date)
+                for number, square in enumerate(squares)
+                for date in range(self.dates * (1 + number % 2) if side == _FILE else self.dates)
+            ]
             if self.shuffled:
-                random.Random(self.shuffled).shuffle(squares)
-            for number, (crs, left, top, shape) in enumerate(squares):
-                # Every other square lies in two orbits.
-                for date in range(self.dates * (1 + number % 2) if side == _FILE else self.dates):
-                    yield _moved(item, crs, left, top, side, shape, date, self.dates)
+                random.Random(self.shuffled).shuffle(images)
+            for (crs, left, top, shape), date in images:
+                yield _moved(item, crs, left, top, side, shape, date, self.dates)
 
     def extent(self, collections: Iterable[str]) -> Extent | None:  # noqa: ARG002
         """The area of all items."""

@@ -51,6 +51,8 @@ __all__ = [
 
 #: Parcels within this many pixels of the middle never make a cube too large.
 _NEAR: Final = 10_000
+#: Parcels that are reprojected at a time; bounds the memory.
+_BATCH: Final = 50_000
 
 
 def as_season(year: int, season: Season | None) -> Season | int:
@@ -141,7 +143,13 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
     extent = _extent(source)
     if extent is None or not placed.any():
         return placed
-    bounds = bounds_of(parcels.geometry[placed].to_crs("EPSG:4326").to_numpy())
+    shapes = parcels.geometry[placed]
+    bounds = np.concatenate(
+        [
+            bounds_of(shapes.iloc[start : start + _BATCH].to_crs("EPSG:4326").to_numpy())
+            for start in range(0, len(shapes), _BATCH)
+        ]
+    )
     west, south, east, north = extent.bbox
     with np.errstate(invalid="ignore"):  # some parcels have no coordinates in degrees
         inside = arcs_meet((west, east), (bounds[:, 0], bounds[:, 2]))

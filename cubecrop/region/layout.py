@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.tiles import Bounds
 
-__all__ = ["Draft", "drafts_of", "searched"]
+__all__ = ["MARGIN", "Draft", "drafts_of", "read_area"]
 
 #: Metres for curved edges. Items are frozen within this distance of the outline of all tiles, whose
 #: edges bend otherwise in degrees than those of one tile.
-_MARGIN: Final = 1000.0
+MARGIN: Final = 1000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,15 +84,15 @@ def drafts_of(
     return drafts
 
 
-def searched(drafts: Iterable[Draft]) -> BaseGeometry:
-    """The area in degrees in which all items are frozen."""
+def read_area(drafts: Iterable[Draft], *, margin: float = 0.0) -> BaseGeometry:
+    """All that tiles read, and so many metres around it, in degrees."""
     by_crs: dict[str, list[BaseGeometry]] = {}
     for draft in drafts:
         by_crs.setdefault(draft.tile.crs, []).append(shapely.box(*draft.read))
-    parts = [
-        Aoi(shapely.union_all(boxes).buffer(_MARGIN, quad_segs=1), crs).lonlat
-        for crs, boxes in by_crs.items()
-    ]
+    parts = []
+    for crs, boxes in by_crs.items():
+        whole = shapely.union_all(boxes)
+        parts.append(Aoi(whole.buffer(margin, quad_segs=1) if margin else whole, crs).lonlat)
     return shapely.union_all(parts)
 
 
@@ -121,7 +121,7 @@ def _owned(land: Lands, part: Bounds, resolution: float) -> tuple[bool, bool]:
     edge it owns those within, and if it owns none of them it owns none within.
     """
     left, bottom, right, top = part
-    far = _MARGIN
+    far = MARGIN
     x, y = np.array([left - far, right + far]), np.array([bottom - far, top + far])
     if land.owns(*(corners.ravel() for corners in np.meshgrid(x, y))).all():
         return True, True

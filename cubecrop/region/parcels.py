@@ -41,6 +41,8 @@ OWNER: Final = "region:owner"
 ABSENT: Final = "region:absent"
 #: Rows of a row group of the table of pairs.
 _ROWS: Final = 4096
+#: Parcels that are reprojected or encoded at a time; bounds the memory.
+_BATCH: Final = 50_000
 #: Why a parcel has no tile.
 _NO_PLACE: Final = "no geometry"
 _OUTSIDE_ARCHIVE: Final = "outside the archive"
@@ -112,10 +114,10 @@ def pairs_of(
     has_place = ~shapely.is_missing(shapes)
     lon, lat = np.full(len(table), np.nan), np.full(len(table), np.nan)
     kept = np.flatnonzero(has_place & within)
-    if len(kept):
-        some = places.iloc[kept]
+    for rows in _batches(kept):
+        some = places.iloc[rows]
         lonlat = some.geometry.to_crs("EPSG:4326").to_numpy()
-        lon[kept], lat[kept] = points_of(some, lonlat, "EPSG:4326")
+        lon[rows], lat[rows] = points_of(some, lonlat, "EPSG:4326")
     lonlat_area = area.lonlat
     shapely.prepare(lonlat_area)
     inside = shapely.intersects_xy(lonlat_area, lon, lat) & np.isfinite(lon)
@@ -130,6 +132,10 @@ def pairs_of(
         if len(rows)
     ]
     return _joined(found, absent)
+
+
+def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[start : start + _BATCH] for start in range(0, len(rows), _BATCH)]
 
 
 def _by_land(
@@ -167,8 +173,13 @@ def _touching(
     lattice: TileLattice,
 ) -> _Found:
     size = lattice.resolution
-    shapes = places.geometry.iloc[rows].to_crs(lattice.crs)
-    bounds = shapely.bounds(shapes.to_numpy())
+    shapes = places.geometry
+    bounds = np.concatenate(
+        [
+            shapely.bounds(shapes.iloc[some].to_crs(lattice.crs).to_numpy())
+            for some in _batches(rows)
+        ]
+    )
     _check_sides(places["id"].iloc[rows], bounds, size)
     points = gpd.GeoSeries(
         gpd.points_from_xy(lonlat[0][rows], lonlat[1][rows]), crs="EPSG:4326"
@@ -248,18 +259,19 @@ def _joined(found: Sequence[_Found], absent: NDArray[np.object_]) -> Pairs:
 
 def digests_of(table: gpd.GeoDataFrame, pairs: Pairs) -> dict[Tile, str]:
     """SHA-256 over number, id and shape of the parcels of each tile."""
-    shapes = shapely.to_wkb(table.geometry.to_numpy(), byte_order=1)
-    ids = [str(value) for value in table["id"]]
-    crs = table.crs.to_wkt()
-    digests = {}
-    for tile in pairs.tiles:
-        total = hashlib.sha256(crs.encode())
-        for i in pairs.parcel[pairs.rows_of(tile)].tolist():
-            text = f"\n{i} {ids[i]} {pairs.owner[i] >= 0} "
-            total.update(text.encode("utf-8", "surrogatepass"))
-            total.update(shapes[i])
-        digests[tile] = total.hexdigest()
-    return digests
+    shapes, ids = table.geometry.to_numpy(), table["id"].tolist()
+    each: list[bytes] = []
+    for rows in _batches(np.arange(len(table))):
+        for i, shape in zip(rows.tolist(), shapely.to_wkb(shapes[rows], byte_order=1), strict=True):
+            text = f"{i} {ids[i]} ".encode("utf-8", "surrogatepass")
+            each.append(hashlib.sha256(text + (shape or b"")).digest())
+    crs = table.crs.to_wkt().encode()
+    return {
+        tile: hashlib.sha256(
+            b"".join([crs, *(each[i] for i in pairs.parcel[pairs.rows_of(tile)].tolist())])
+        ).hexdigest()
+        for tile in pairs.tiles
+    }
 
 
 def owned(pairs: Pairs) -> dict[Tile, int]:

@@ -10,7 +10,9 @@ import shapely
 
 from cubecrop.aoi import LONLAT
 from cubecrop.circle import unwrap
+from cubecrop.region.plan_text import bytes_text
 from cubecrop.shapes import has_place
+from cubecrop.texts import place_name
 from cubecrop.write.words import PLAIN, words
 
 if TYPE_CHECKING:
@@ -107,17 +109,20 @@ def _figure(plan: RegionPlan, area: Aoi, parcels: gpd.GeoDataFrame | None) -> Fi
     axes.set_ylabel("latitude, degrees")
     axes.set_title(_title(plan), loc="left", fontsize=11, **PLAIN)
     figure.colorbar(drawn, ax=axes, label=f"{name} to read, by tile", shrink=0.8)
-    axes.legend(handles=handles, loc="upper right", fontsize=8)
+    axes.legend(
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(handles), fontsize=8,
+        frameon=False, borderaxespad=0.2,
+    )  # fmt: skip
     return figure
 
 
 def _title(plan: RegionPlan) -> str:
     options = plan.options
-    total = sum(tile.bytes for tile in plan.tiles) / 1e9
+    total = bytes_text(sum(tile.bytes for tile in plan.tiles))
     return (
         f"{len(plan.tiles):,} tiles of {options.tile / 1000:g} km, {plan.n_items:,} items, "
-        f"{total:,.4g} GB to read\n{options.start} to {options.end}, "
-        f"{words(options.archive, length=50)}"
+        f"{total} to read\n{options.start} to {options.end}, "
+        f"{words(place_name(options.archive), length=50)}"
     )
 
 

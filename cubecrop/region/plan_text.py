@@ -9,11 +9,12 @@ from cubecrop.cube import LEAST_MEMORY
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArgumentError
 from cubecrop.region.output import PROOF
+from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from cubecrop.region.planned import PlannedTile, RegionPlan
 
-__all__ = ["check_memory", "hours", "lines_of", "peak_memory", "seconds_measured"]
+__all__ = ["bytes_text", "check_memory", "hours", "lines_of", "peak_memory", "seconds_measured"]
 
 #: Bytes of a process before it reads: Python and libraries (0.5 GB) and GDAL's cache of remote
 #: blocks (0.5 GB, see `cubecrop.cube.access.OPTIONS`).
@@ -109,7 +110,7 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
     rows = [
         ("tiles", text),
         ("season", f"{options.season}"),
-        ("archive", plain(options.archive)),
+        ("archive", plain(place_name(options.archive))),
         (
             "items",
             f"{plan.n_items:,} frozen; {min(scenes):,} to {max(scenes):,} scenes a tile"
@@ -124,12 +125,12 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
         rows.append(("parcels", text))
     largest = max(one.memory for one in tiles)
     rows += [
-        ("to read", f"{_bytes(n_bytes)} in at most {requests:,} requests"),
+        ("to read", f"{bytes_text(n_bytes)} in at most {requests:,} requests"),
         (
             "memory",
-            f"{_bytes(peak_memory(plan, 1))} for a worker with one thread, and "
-            f"{_bytes(options.memory)} for each further one; up to {_bytes(largest)} of it are "
-            "results",
+            f"{bytes_text(peak_memory(plan, 1))} for a worker with one thread, and "
+            f"{bytes_text(options.memory)} for each further one; up to {bytes_text(largest)} of it "
+            "are results",
         ),
         ("model", plan.model_digest[:12]),
         ("digest", plan.digest[:12]),
@@ -151,7 +152,8 @@ def _area(tile: PlannedTile) -> float:
     return (right - left) * (top - bottom)
 
 
-def _bytes(number: float) -> str:
+def bytes_text(number: float) -> str:
+    """A number of bytes in words."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if number >= size:
             return f"{number / size:,.1f} {unit}"

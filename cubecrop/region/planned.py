@@ -20,6 +20,7 @@ import shapely
 from cubecrop._version import __version__
 from cubecrop.aoi import Aoi
 from cubecrop.archive.catalog import FileArchive
+from cubecrop.circle import cut_at_180, unwrap
 from cubecrop.cube.tiles import Tile
 from cubecrop.display import block, html_table, plain
 from cubecrop.errors import OutputError
@@ -30,6 +31,8 @@ from cubecrop.region.plan_text import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
 
     from cubecrop.archive import Archive
     from cubecrop.cube import CubeRequest
@@ -52,6 +55,8 @@ PICTURE: Final = "plan/plan.png"
 #: What goes into the result of a tile.
 INPUTS: Final = ("model", "options", "items", "parcels", "grid", "software")
 _SIDES: Final = ("left", "bottom", "right", "top")
+#: Parts of the longest edge of a rectangle in degrees; edges bend by less than a metre.
+_PARTS: Final = 4
 _COUNTS: Final = ("scenes", "bytes", "requests", "memory", "parcels", "touching")
 
 
@@ -271,8 +276,23 @@ def tiles_table(tiles: Sequence[PlannedTile]) -> gpd.GeoDataFrame:
         columns[f"read_{side}"] = [one.read[i] for one in tiles]
     columns |= {f"input:{name}": [one.inputs[name] for one in tiles] for name in INPUTS}
     columns["digest"] = [one.digest for one in tiles]
-    shapes = [Aoi(shapely.box(*(one.mapped or one.read)), one.tile.crs).lonlat for one in tiles]
-    return gpd.GeoDataFrame(columns, geometry=shapes, crs="EPSG:4326")
+    return gpd.GeoDataFrame(columns, geometry=_in_degrees(tiles), crs="EPSG:4326")
+
+
+def _in_degrees(tiles: Sequence[PlannedTile]) -> NDArray[np.object_]:
+    """Rectangles of tiles in degrees, split at the 180th meridian, with a few points a side."""
+    boxes = np.array([shapely.box(*(one.mapped or one.read)) for one in tiles], dtype=object)
+    for name in {one.tile.crs for one in tiles}:
+        some = np.array([one.tile.crs == name for one in tiles])
+        to_degrees = pyproj.Transformer.from_crs(name, "EPSG:4326", always_xy=True)
+        sides = np.ptp(shapely.bounds(boxes[some]).reshape(-1, 2, 2), axis=1).max(axis=1)
+        boxes[some] = shapely.transform(
+            shapely.segmentize(boxes[some], sides / _PARTS),
+            lambda xy, change=to_degrees: np.column_stack(change.transform(*xy.T)),
+        )
+    for i in np.flatnonzero(np.ptp(shapely.bounds(boxes)[:, ::2], axis=1) > 180):
+        boxes[i] = cut_at_180(unwrap(boxes[i]))
+    return boxes
 
 
 def _planned(row: Mapping[Any, Any]) -> PlannedTile:

@@ -23,7 +23,7 @@ from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
 from cubecrop.region.earlier import check_output, check_same, frozen_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
-from cubecrop.region.layout import drafts_of, searched
+from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
 from cubecrop.region.parcels import (
     digests_of,
@@ -173,18 +173,20 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         job.area, lands, pairs, side=options.tile, resolution=options.resolution,
         maps=not job.model.config.geometry,
     )  # fmt: skip
-    where = searched(drafts)
     if not drafts:
-        raise ParcelError("there are no parcels, and the model classifies only parcels. Add some.")
-    where, shapes = searched(drafts), outlines(drafts)
+        raise ParcelError(
+            "there are no parcels, and the model classifies nothing else. Pass some, or a model "
+            "that takes no shape of parcels."
+        )
+    shapes = outlines(drafts)
     if earlier is None:
+        where = read_area(drafts, margin=MARGIN)
         with output.new_file(ITEMS) as path:
             freeze(path, _found(job, where, bar))
             items = FrozenItems.read(path)
             rows = _checked_rows(job, items, shapes)
-            output.remove(RUN)  # so that a plan that is cut short is not taken for a whole one
     else:
-        items = frozen_before(output, earlier, where)
+        items = frozen_before(output, earlier, read_area(drafts))
         where = shapely.from_wkb(earlier["searched"])
         rows = _checked_rows(job, items, shapes)
     tiles = _planned(job, drafts, pairs, items, rows, shapes)
@@ -196,8 +198,6 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         area=str(job.area), digest=plan_digest(options, tiles),
     )  # fmt: skip
     _write(job, made, pairs, items, where)
-    with output.new_file(PICTURE) as path:
-        draw_plan(path, made, job.area, job.table)
     return made
 
 
@@ -300,8 +300,15 @@ def _write(
             write_table(path, job.table, pairs)
         with output.new_file(PAIRS) as path:
             write_pairs(path, job.table, pairs)
+    else:
+        output.remove(PARCELS)
+        output.remove(PAIRS)
     with output.new_file(TILES) as path:
-        tiles_table(made.tiles).to_parquet(path, index=False, schema_version="1.1.0")
+        tiles_table(made.tiles).to_parquet(
+            path, index=False, compression="zstd", schema_version="1.1.0"
+        )
+    with output.new_file(PICTURE) as path:
+        draw_plan(path, made, job.area, job.table)
     output.write_json(
         RUN,
         {
