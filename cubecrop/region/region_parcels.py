@@ -41,7 +41,12 @@ _EQUAL_AREA: Final = "EPSG:6933"
 #: Column of a tile's table: position of the parcel in the input.
 _POSITION: Final = "parcel"
 _SQUARE_METRES: Final = 10_000
-_NULLABLE: Final = {pa.int64(): pd.Int64Dtype()}
+#: Types of columns that hold nulls where a parcel has no result, even if no parcel has one.
+_NULLABLE: Final = {
+    pa.int64(): pd.Int64Dtype(),
+    pa.string(): pd.StringDtype("pyarrow"),
+    pa.large_string(): pd.StringDtype("pyarrow"),
+}
 
 
 def write_parcels(output: Output, results: Results, facts: Provenance) -> pd.DataFrame:
@@ -179,7 +184,6 @@ def _columns(found: pa.Table, reasons: NDArray[np.object_]) -> dict[str, Any]:
             values = pc.if_else(pc.is_null(values), pa.array(reasons, pa.string()), values)
         if pa.types.is_null(values.type):  # a column of text in which no tile has any
             values = values.cast(pa.string())
-        # Counts get a type with nulls, as a parcel without a result has none.
         series = pa.table({name: values}).to_pandas(types_mapper=_NULLABLE.get)[name]
         columns[name] = series.array
     return columns
