@@ -14,6 +14,7 @@ from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
+from benchmarks.region_plan import RegionPlan
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
@@ -47,6 +48,7 @@ SUITES = (
 )
 #: Suites that take many minutes each; they run only if named.
 LONG = (
+    RegionPlan,
     WholeSeason,
     WholeSeason1024,
     WholeSeason140,

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import shapely
-from region_runs import SEASON, YEAR, mapped, no_half_files, results, table_of, whole
+from region_runs import SEASON, TILE, YEAR, mapped, no_half_files, results, table_of, whole
 from small_region import crop_map, tabled
 
 import cubecrop
@@ -117,13 +117,15 @@ def test_another_area_in_the_same_folder_is_refused(run, place, declared, model)
 
 
 def test_polygons_leave_out_tiles_that_they_do_not_meet(place, declared, model, tmp_path):
-    left, bottom, right, top = declared.total_bounds
-    corner = shapely.Polygon([(left, bottom), (right, bottom), (left, top)])
-    run = mapped(place, gpd.GeoSeries([corner], crs=declared.crs), model, tmp_path / "run")
+    west, south, east, north = declared.to_crs("EPSG:4326").total_bounds
+    triangle = shapely.Polygon([(west, south), (east, south), (west, north)])
+    run = mapped(place, triangle, model, tmp_path / "run")
     assert run.is_complete
     tiles = region.RegionPlan.read(run.output).tiles
-    crs = tiles[0].tile.crs
-    triangle = gpd.GeoSeries([corner], crs=declared.crs).to_crs(crs).iloc[0]
-    assert all(tile.tile.box.intersects(triangle) for tile in tiles)
-    all_tiles = mapped(place, declared, model, tmp_path / "all")
-    assert len(run.table) < len(all_tiles.table)
+    there = gpd.GeoSeries([triangle], crs=4326).to_crs(tiles[0].tile.crs).iloc[0]
+    assert all(tile.tile.box.intersects(there) for tile in tiles)
+    whole_box = region.plan(
+        (west, south, east, north), YEAR, tmp_path / "all", archive=place, model=model,
+        season=SEASON, tile=TILE, progress=False,
+    )  # fmt: skip
+    assert len(run.table) < len(whole_box.tiles)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from shapely.geometry.base import BaseGeometry
+
     from cubecrop.archive.base import Archive, Interval
     from cubecrop.archive.providers import Provider
 
@@ -209,9 +211,10 @@ def _write_extent(path: Path, found: Extent | None, query: Mapping[str, Any]) ->
         part.write_text(json.dumps(content), encoding="utf-8")
 
 
-def plain_item(item: Mapping[str, Any]) -> dict[str, Any]:
+def plain_item(item: Mapping[str, Any], footprint: BaseGeometry | None = None) -> dict[str, Any]:
     """The part of an item that has the same types in all items, for columns of a table."""
-    stated, footprint = item["properties"], footprint_of(item)
+    stated = item["properties"]
+    footprint = footprint_of(item) if footprint is None else footprint
     return {
         "type": "Feature",
         "stac_version": str(item.get("stac_version", "1.0.0")),

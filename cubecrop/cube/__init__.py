@@ -9,10 +9,11 @@ from cubecrop.cube.composites import Composite
 from cubecrop.cube.grid import MEMORY
 from cubecrop.cube.odc_backend import OdcBackend
 from cubecrop.cube.rasterio_backend import RasterioBackend
-from cubecrop.cube.season_cube import CubeRequest, open_season
+from cubecrop.cube.season_cube import LEAST_MEMORY, CubeRequest, open_season
 from cubecrop.cube.stackstac_backend import StackstacBackend
 
 __all__ = [
+    "LEAST_MEMORY",
     "MEMORY",
     "AsyncBackend",
     "Backend",

@@ -56,11 +56,11 @@ if TYPE_CHECKING:
     from cubecrop.archive import Scenes
     from cubecrop.cube.backend import Backend
 
-__all__ = ["CubeRequest", "open_season"]
+__all__ = ["LEAST_MEMORY", "CubeRequest", "open_season"]
 
 _MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
 #: With less memory, chunks are so small that opening files takes most of the time.
-_MINIMUM_MEMORY: Final = 50 * 10**6
+LEAST_MEMORY: Final = 50 * 10**6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +115,7 @@ class CubeRequest:
             name = "chunks, the side of a chunk in pixels,"
             put("chunks", check_whole(name, self.chunks, minimum=1, error=SchemaError))
         check_number(
-            "memory, bytes a thread,", self.memory, minimum=_MINIMUM_MEMORY,
+            "memory, bytes a thread,", self.memory, minimum=LEAST_MEMORY,
             what="50 MB or more, as in 2e9", error=SchemaError,
         )  # fmt: skip
         _check_composite(self.composite)

@@ -83,7 +83,7 @@ def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometr
             f"{output.url} holds a plan whose items ({ITEMS}) are missing or damaged. Pass "
             "`replan=True` (`--replan`) to search again."
         )
-    if not shapely.from_wkt(earlier["searched"]).covers(where):
+    if not shapely.from_wkb(earlier["searched"]).covers(where):
         raise OutputError(
             f"{output.url} holds a plan whose items do not cover all of these parcels. Pass "
             "`replan=True` (`--replan`) to search again."

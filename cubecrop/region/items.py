@@ -43,7 +43,7 @@ _ARCHIVE: Final = "cubecrop:archive"
 _MODALITY: Final = "cubecrop:modality"
 _CONTENT: Final = "cubecrop:content"
 _SIZES: Final = "cubecrop:bytes_per_km2"
-_INDEX: Final = ["geometry", _ARCHIVE, _MODALITY, _CONTENT, _SIZES]
+_INDEX: Final = ["geometry", "datetime", _ARCHIVE, _MODALITY, _CONTENT, _SIZES]
 
 
 class _Entry(NamedTuple):
@@ -60,6 +60,7 @@ class _Entry(NamedTuple):
     start: str
     end: str
     sizes: str
+    footprint: BaseGeometry
     offset: int
     length: int
 
@@ -92,11 +93,13 @@ def freeze(
             entries[identity] = _Entry(
                 archive, scene.collection, math.floor(south), math.floor(west), scene.id, content,
                 whole, scene.modality, scene.start.isoformat(), scene.end.isoformat(),
-                json.dumps(dict(sizes)), spool.tell(), len(packed),
+                json.dumps(dict(sizes)), scene.footprint, spool.tell(), len(packed),
             )  # fmt: skip
             spool.write(packed)
             keys.update(map(str, item["assets"]))
-        ordered = sorted(entries.values())
+        ordered = [
+            entries[identity] for identity in sorted(entries, key=lambda one: entries[one][:6])
+        ]
         _write(path, ordered, sorted(keys), spool)
 
 
@@ -121,7 +124,7 @@ def _batch(entries: list[_Entry], keys: list[str], spool: Any) -> pa.RecordBatch
     for entry in entries:
         spool.seek(entry.offset)
         text = zlib.decompress(spool.read(entry.length)).decode()
-        row = plain_item(json.loads(text))
+        row = plain_item(json.loads(text), entry.footprint)
         spans = {"start_datetime": entry.start, "end_datetime": entry.end}
         row["properties"] |= {"datetime": entry.start, **spans}
         rows.append(row)
@@ -171,7 +174,8 @@ class FrozenItems:
     """A file of frozen items: what all of them are, while their JSON stays in the file.
 
     ``shapes`` are footprints (item,) in degrees, and ``archive``, ``modality`` and ``content``
-    (item,) text; ``sizes`` are bytes per km2 by band.
+    (item,) text; ``hours`` (item,) are hours of the acquisitions since 1970, so that the images of
+    one pass have the same or the next; ``sizes`` are bytes per km2 by band.
     """
 
     path: Path
@@ -179,6 +183,7 @@ class FrozenItems:
     archive: NDArray[np.object_]
     modality: NDArray[np.object_]
     content: NDArray[np.object_]
+    hours: NDArray[np.int64]
     sizes: tuple[Mapping[str, float], ...]
 
     @classmethod
@@ -193,11 +198,12 @@ class FrozenItems:
         sizes = tuple(
             known.setdefault(text, json.loads(text)) for text in table[_SIZES].to_pylist()
         )
+        hours = table["datetime"].to_numpy().astype("datetime64[h]").astype(np.int64)
         wkb = table["geometry"].to_numpy(zero_copy_only=False)
         shapes = np.asarray(shapely.from_wkb(wkb), dtype=object)
         return cls(
             path=path, shapes=shapes, archive=archive, modality=modality, content=content,
-            sizes=sizes,
+            hours=hours, sizes=sizes,
         )  # fmt: skip
 
     def __len__(self) -> int:

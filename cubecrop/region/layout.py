@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Draft", "drafts_of", "searched"]
 
-#: Metres around all tiles within which items are frozen: the edges of the outline of all tiles
-#: are curved in degrees, and those of one tile less so.
+#: Metres for curved edges. Items are frozen within this distance of the outline of all tiles, whose
+#: edges bend otherwise in degrees than those of one tile.
 _MARGIN: Final = 1000.0
 
 
@@ -78,7 +78,7 @@ def drafts_of(
         drafts.append(
             Draft(
                 tile=tile, mapped=part, read=_around(boxes),
-                is_shared=part is not None and not all(_edge_owned(land, part, resolution)),
+                is_shared=part is not None and not _owned(land, part, resolution)[1],
             )
         )  # fmt: skip
     return drafts
@@ -110,27 +110,27 @@ def _mapped(
         )  # fmt: skip
         if not whole and not land.geometry.intersects(shapely.box(*part)):
             continue
-        if any(_edge_owned(land, part, resolution)):
+        if _owned(land, part, resolution)[0]:
             yield tile, part
 
 
-def _edge_owned(land: Lands, part: Bounds, resolution: float) -> list[bool]:
-    """Whether a zone owns each pixel along the edge of a rectangle.
+def _owned(land: Lands, part: Bounds, resolution: float) -> tuple[bool, bool]:
+    """Whether a zone owns any pixel, and all pixels, of a rectangle.
 
     Zones meet at meridians, which hardly bend within a tile: if a zone owns all pixels of the
     edge it owns those within, and if it owns none of them it owns none within.
     """
-    if not land.is_shared:
-        return [True]
     left, bottom, right, top = part
+    far = _MARGIN
+    x, y = np.array([left - far, right + far]), np.array([bottom - far, top + far])
+    if land.owns(*(corners.ravel() for corners in np.meshgrid(x, y))).all():
+        return True, True
     half = resolution / 2
-    x = np.arange(left + half, right, resolution)
-    y = np.arange(bottom + half, top, resolution)
+    x, y = np.arange(left + half, right, resolution), np.arange(bottom + half, top, resolution)
     rows = [np.full_like(x, edge) for edge in (bottom + half, top - half)]
     columns = [np.full_like(y, edge) for edge in (left + half, right - half)]
-    xs, ys = np.concatenate([x, x, *columns]), np.concatenate([*rows, y, y])
-    owned: list[bool] = land.owns(xs, ys).tolist()
-    return owned
+    owned = land.owns(np.concatenate([x, x, *columns]), np.concatenate([*rows, y, y]))
+    return bool(owned.any()), bool(owned.all())
 
 
 def _around(boxes: Sequence[Bounds]) -> Bounds:

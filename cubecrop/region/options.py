@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["RunOptions", "digest_of", "provider_from", "provider_row"]
 
 #: Options that change how a result is computed, but not its values.
-_WITHOUT_EFFECT: Final = {"memory", "tile"}
+_WITHOUT_EFFECT: Final = {"max_lost", "memory", "tile"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

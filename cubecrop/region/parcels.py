@@ -70,6 +70,10 @@ class Pairs:
         rows = self.rows_of(tile)
         return int(rows.stop - rows.start)
 
+    def on_edge(self, tile: Tile) -> int:
+        """Number of parcels that touch a tile and also others."""
+        return int((~self.is_whole[self.parcel[self.rows_of(tile)]]).sum())
+
     def rows_of(self, tile: Tile) -> slice:
         """Rows of the pairs of a tile."""
         number = bisect.bisect_left(self.tiles, tile)

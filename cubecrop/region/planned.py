@@ -21,10 +21,12 @@ from cubecrop._version import __version__
 from cubecrop.aoi import Aoi
 from cubecrop.archive.catalog import FileArchive
 from cubecrop.cube.tiles import Tile
+from cubecrop.display import block, html_table, plain
 from cubecrop.errors import OutputError
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems
 from cubecrop.region.options import RunOptions, digest_of, provider_from
 from cubecrop.region.parcels import read_neighbours, read_pairs
+from cubecrop.region.plan_text import lines_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +114,7 @@ class PlannedTile:
         return Aoi(shapely.box(*self.read), self.tile.crs)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class RegionPlan:
     """The plan of a region's run; see `cubecrop.region.plan`.
 
@@ -126,10 +128,14 @@ class RegionPlan:
         SHA-256 of the model.
     tiles : tuple of PlannedTile
         All tiles, by CRS and place.
+    n_items : int
+        Number of the frozen items.
     items_digest : str
         SHA-256 of the frozen items.
     n_parcels : int or None
         Parcels of the input; None without parcels.
+    n_without_tile : int
+        Those of them that lie outside of the area or the archive, or have no geometry.
     area : str
         The area in words.
     digest : str
@@ -139,9 +145,11 @@ class RegionPlan:
     output: Output
     options: RunOptions
     model_digest: str
-    tiles: tuple[PlannedTile, ...] = field(repr=False)
+    tiles: tuple[PlannedTile, ...]
+    n_items: int
     items_digest: str
     n_parcels: int | None
+    n_without_tile: int
     area: str
     digest: str
 
@@ -204,6 +212,16 @@ class RegionPlan:
         if self.n_parcels is None:
             return {}
         return _neighbours(self.output, self.digest)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What the plan is and costs, as pairs of name and text; reads what finished tiles took."""
+        return lines_of(self, measured=True)
+
+    def __repr__(self) -> str:
+        return block(f"Plan of {self.area} in {plain(self.output.url)}", lines_of(self))
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Plan of {self.area} in {plain(self.output.url)}", lines_of(self))
 
     @property
     def table(self) -> gpd.GeoDataFrame:
@@ -286,7 +304,9 @@ def _read(output: Output, digest: str) -> RegionPlan:
         )
     return RegionPlan(
         output=output, options=options, model_digest=content["model"], tiles=tiles,
-        items_digest=content["items"]["digest"], n_parcels=content["parcels"]["count"],
+        n_items=content["items"]["count"], items_digest=content["items"]["digest"],
+        n_parcels=content["parcels"]["count"],
+        n_without_tile=content["parcels"]["without_tile"],
         area=content["area"]["name"], digest=digest,
     )  # fmt: skip
 

@@ -2,56 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyproj
 import shapely
 
-from cubecrop.aoi import Aoi, parse_aoi
-from cubecrop.archive import Archive, open_archive
 from cubecrop.archive.search import items_with_scenes, no_weather, why_nothing
-from cubecrop.checks import check_flag, check_number, check_share
+from cubecrop.checks import check_flag
 from cubecrop.cube import MEMORY
-from cubecrop.cube.grid import LONGEST_SIDE
 from cubecrop.cube.tiles import SIDE, lands_of
 from cubecrop.errors import (
-    AoiError,
-    ArgumentError,
-    ModelMismatchError,
     NoScenesError,
     ParcelError,
 )
 from cubecrop.pipeline.inputs import (
-    as_model,
-    as_season,
-    request_for,
-    season_of_model,
     where_they_are,
     within_archive,
 )
 from cubecrop.progress import Bar, progress_bar
+from cubecrop.region.arguments import Job, checked
 from cubecrop.region.earlier import check_output, check_same, frozen_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
 from cubecrop.region.layout import drafts_of, searched
-from cubecrop.region.options import RunOptions, digest_of, provider_row
-from cubecrop.region.output import Output
+from cubecrop.region.options import digest_of
 from cubecrop.region.parcels import (
-    check_table,
     digests_of,
     owned,
     pairs_of,
     write_pairs,
     write_table,
 )
+from cubecrop.region.plan_picture import draw_plan
 from cubecrop.region.planned import (
     FORMAT,
     INPUTS,
     ITEMS,
     PAIRS,
     PARCELS,
+    PICTURE,
     RUN,
     TILES,
     PlannedTile,
@@ -62,7 +50,7 @@ from cubecrop.region.planned import (
 )
 from cubecrop.region.price import Prices, bytes_per_km2
 from cubecrop.region.tile_items import items_of_tiles, outlines
-from cubecrop.sample import plain_parcels, read_parcels
+from cubecrop.sample import plain_parcels
 from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
@@ -73,7 +61,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry.base import BaseGeometry
 
-    from cubecrop.cube import CubeRequest
+    from cubecrop.archive import Archive
     from cubecrop.cube.tiles import Lands
     from cubecrop.model import CropModel
     from cubecrop.region.layout import Draft
@@ -82,11 +70,6 @@ if TYPE_CHECKING:
     from cubecrop.season import Season
 
 __all__ = ["plan"]
-
-#: Pixels a side below which a tile is refused: opening files would take all of the time.
-_SMALLEST: Final = 16
-#: UTM zones end at these latitudes.
-_SOUTH, _NORTH = -80.0, 84.0
 
 
 def plan(
@@ -168,7 +151,7 @@ def plan(
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
         An argument has a wrong type or is out of its range; the message names it.
     """
-    job = _checked(
+    job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
         allow_gaps=allow_gaps, max_lost=max_lost,
@@ -182,130 +165,7 @@ def plan(
         return _written(job, None if replan else earlier, bar)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Job:
-    """Checked arguments of `plan`."""
-
-    output: Output
-    area: Aoi
-    model: CropModel
-    source: Archive
-    weather: Archive | None
-    table: gpd.GeoDataFrame | None
-    options: RunOptions
-
-    @property
-    def area_row(self) -> dict[str, str]:
-        """The area as JSON."""
-        shape = shapely.to_wkb(shapely.normalize(self.area.geometry), byte_order=1)
-        crs = pyproj.CRS.from_user_input(self.area.crs).to_wkt()
-        digest = hashlib.sha256(crs.encode() + shape).hexdigest()
-        return {"name": str(self.area), "sha256": digest}
-
-
-def _checked(
-    aoi: object,
-    year: int,
-    out: str | Path,
-    *,
-    archive: str | Path | Archive,
-    model: CropModel | str | Path | None,
-    parcels: gpd.GeoDataFrame | str | Path | None,
-    season: Season | None,
-    tile: float,
-    resolution: float | None,
-    crs: str | int | None,
-    memory: float,
-    clouds: str | None,
-    weather: str | Path | Archive | None,
-    allow_gaps: bool,
-    max_lost: float,
-) -> _Job:
-    """Check all arguments, the cheap ones first."""
-    output = Output.at(out)
-    check_flag("allow_gaps", allow_gaps)
-    check_share("max_lost", max_lost, whole=True)
-    if clouds is not None and not isinstance(clouds, str):
-        raise ArgumentError(
-            "clouds is a function or a CloudMask, expected 'scl', 'probability' or None: a plan "
-            "names what its workers compute. Map the region with one of these."
-        )
-    check_number("tile", tile, above=0, what="the side of a tile in metres, above 0")
-    crop_model = as_model(model)
-    request = request_for(
-        crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
-        chunks=None, memory=memory, clouds=clouds, weather=weather,  # type: ignore[arg-type]
-    )  # fmt: skip
-    if not _SMALLEST <= tile / request.resolution <= LONGEST_SIDE:
-        raise ArgumentError(
-            f"tile is {tile:g} m, which is {tile / request.resolution:g} pixels of "
-            f"{request.resolution:g} m; expected {_SMALLEST} to {LONGEST_SIDE} pixels, as in "
-            f"`tile={SIDE:g}`."
-        )
-    if crop_model.config.geometry and parcels is None:
-        raise ModelMismatchError(
-            "the model takes the shape of parcels, which pixels do not have, and no parcels were "
-            "given. Pass `parcels=...` (`--parcels FILE`), or another model."
-        )
-    area = parse_aoi(aoi)
-    _check_zones(area, request.crs)
-    table = None if parcels is None else read_parcels(parcels)
-    if table is not None:
-        check_table(table)
-    request = request.opened()
-    source = open_archive(request.archive)
-    others = request.weather if isinstance(request.weather, Archive) else None
-    chosen = season_of_model(year, season, crop_model, area)
-    options = _options(request, source, others, chosen, crop_model, tile, allow_gaps, max_lost)
-    return _Job(
-        output=output, area=area, model=crop_model, source=source, weather=others, table=table,
-        options=options,
-    )  # fmt: skip
-
-
-def _options(
-    request: CubeRequest,
-    source: Archive,
-    others: Archive | None,
-    season: Season,
-    model: CropModel,
-    tile: float,
-    allow_gaps: bool,
-    max_lost: float,
-) -> RunOptions:
-    weather = None if request.weather is None else str(request.weather)
-    return RunOptions(
-        year=season.year,
-        start=season.start.isoformat(),
-        end=season.end.isoformat(),
-        hemisphere=season.hemisphere,
-        modalities=request.modalities,
-        resolution=float(request.resolution),
-        crs=None if request.crs is None else str(request.crs),
-        tile=float(tile),
-        composite=request.composite,
-        clouds=str(request.clouds),
-        archive=source.name,
-        provider=provider_row(source),
-        weather=weather if others is None else others.name,
-        weather_provider=None if others is None else provider_row(others),
-        allow_gaps=bool(allow_gaps),
-        max_lost=float(max_lost),
-        n_pixels=int(model.n_pixels),
-        memory=float(request.memory),
-    )
-
-
-def _check_zones(area: Aoi, crs: str | int | None) -> None:
-    _, south, _, north = area.bbox
-    if crs is None and (south < _SOUTH or north > _NORTH):
-        raise AoiError(
-            f"area of interest {area} reaches beyond the UTM zones, which cover 80 degrees south "
-            "to 84 north. Give a projected CRS in metres, such as `crs='EPSG:3413'`."
-        )
-
-
-def _written(job: _Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPlan:
+def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPlan:
     options, output = job.options, job.output
     lands = lands_of(job.area, resolution=options.resolution, crs=options.crs)
     pairs = None if job.table is None else _pairs(job, job.table, lands)
@@ -325,19 +185,23 @@ def _written(job: _Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPl
             output.remove(RUN)  # so that a plan that is cut short is not taken for a whole one
     else:
         items = frozen_before(output, earlier, where)
-        where = shapely.from_wkt(earlier["searched"])
+        where = shapely.from_wkb(earlier["searched"])
         rows = _checked_rows(job, items, shapes)
     tiles = _planned(job, drafts, pairs, items, rows, shapes)
     made = RegionPlan(
         output=output, options=options, model_digest=job.model.digest, tiles=tiles,
-        items_digest=items.digest, n_parcels=None if job.table is None else len(job.table),
+        n_items=len(items), items_digest=items.digest,
+        n_parcels=None if job.table is None else len(job.table),
+        n_without_tile=0 if pairs is None else int((pairs.owner < 0).sum()),
         area=str(job.area), digest=plan_digest(options, tiles),
     )  # fmt: skip
     _write(job, made, pairs, items, where)
+    with output.new_file(PICTURE) as path:
+        draw_plan(path, made, job.area, job.table)
     return made
 
 
-def _pairs(job: _Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
+def _pairs(job: Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
     places = plain_parcels(table)
     within = within_archive(places, job.source)
     pairs = pairs_of(
@@ -355,7 +219,7 @@ def _pairs(job: _Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
 
 
 def _found(
-    job: _Job, where: BaseGeometry, bar: Bar
+    job: Job, where: BaseGeometry, bar: Bar
 ) -> Iterator[tuple[str, Mapping[str, Any], Scene, Mapping[str, float]]]:
     """All items of the area, as `freeze` takes them."""
     season, weather = job.options.season, job.options.weather
@@ -371,7 +235,7 @@ def _found(
 
 
 def _checked_rows(
-    job: _Job, items: FrozenItems, shapes: NDArray[np.object_]
+    job: Job, items: FrozenItems, shapes: NDArray[np.object_]
 ) -> list[NDArray[np.int64]]:
     """Rows of the items of each tile; raises if there is nothing to map with."""
     options = job.options
@@ -385,7 +249,7 @@ def _checked_rows(
 
 
 def _planned(
-    job: _Job,
+    job: Job,
     drafts: list[Draft],
     pairs: Pairs | None,
     items: FrozenItems,
@@ -412,13 +276,13 @@ def _planned(
                 [tile.crs, options.resolution, draft.mapped, draft.read, draft.is_shared]
             ),
         }
-        touching = 0 if pairs is None else pairs.count(tile)
+        touching, n_edge = (0, 0) if pairs is None else (pairs.count(tile), pairs.on_edge(tile))
         n_bytes, requests = prices.reading(draft.read, some, shape)
         tiles.append(
             PlannedTile(
                 tile=tile, mapped=draft.mapped, read=draft.read, is_shared=draft.is_shared,
                 scenes=int(satellites[some].sum()), bytes=n_bytes, requests=requests,
-                memory=prices.results(draft.mapped, touching, int(satellites[some].sum())),
+                memory=prices.results(draft.mapped, some, n_edge),
                 parcels=numbers.get(tile, 0), touching=touching,
                 inputs={name: inputs[name] for name in INPUTS},
             )
@@ -427,7 +291,7 @@ def _planned(
 
 
 def _write(
-    job: _Job, made: RegionPlan, pairs: Pairs | None, items: FrozenItems, where: BaseGeometry
+    job: Job, made: RegionPlan, pairs: Pairs | None, items: FrozenItems, where: BaseGeometry
 ) -> None:
     """Write all files but the items; run.json, which proves the plan, comes last."""
     output, options = made.output, made.options
@@ -451,8 +315,8 @@ def _write(
             "items": {"count": len(items), "digest": made.items_digest},
             "parcels": {
                 "count": made.n_parcels,
-                "without_tile": 0 if pairs is None else int((pairs.owner < 0).sum()),
+                "without_tile": made.n_without_tile,
             },
-            "searched": shapely.to_wkt(where),
+            "searched": shapely.to_wkb(where, hex=True),
         },
     )

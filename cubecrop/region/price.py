@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import shapely
 
-from cubecrop.schema import CLOUD_PROBABILITY, SENTINEL2_BANDS, SERIES
+from cubecrop.schema import CLOUD_PROBABILITY, SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -116,14 +116,26 @@ class Prices:
         requests = float(np.ceil(share * km2 * self.blocks[rows]).sum())
         return round(n_bytes), round(requests)
 
-    def results(self, mapped: Bounds | None, touching: int, scenes: int) -> int:
-        """Bytes of the results of a tile in memory: the map, and the pixel sets of parcels."""
+    def results(self, mapped: Bounds | None, rows: NDArray[np.int64], n_edge: int) -> int:
+        """Bytes of what a tile keeps in memory until it is written.
+
+        Parameters
+        ----------
+        mapped : tuple of float or None
+            The mapped rectangle, metres: crop type, confidence and numbers of clear dates.
+        rows : numpy.ndarray
+            The tile's items.
+        n_edge : int
+            Parcels that cross the edge of the tile, whose pixel sets are stored.
+        """
         options, total = self.options, 0
         if mapped is not None:
             left, bottom, right, top = mapped
             size = options.resolution
             sensors = sum(name in SERIES for name in options.modalities)
-            # Crop type, confidence, number of clear dates.
             total += round((right - left) / size) * round((top - bottom) / size) * (5 + 2 * sensors)
-        values = len(SENTINEL2_BANDS) * np.dtype(np.float32).itemsize + 1
-        return total + touching * scenes * options.n_pixels * values
+        of_a_pixel = 0
+        for name, bands in (("sentinel2", SENTINEL2_BANDS), ("sentinel1", SENTINEL1_BANDS)):
+            passes = np.unique(self.items.hours[rows[self.items.modality[rows] == name]])
+            of_a_pixel += len(passes) * (4 * len(bands) + 1)  # float32, and whether it is valid
+        return total + n_edge * options.n_pixels * of_a_pixel

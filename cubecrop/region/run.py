@@ -192,10 +192,21 @@ class _Driver:
             self._make("tiles", self._tile_jobs(retry_failed), resources, progress)
             self._make("edges", self._edge_jobs(), resources, progress)
             log.line("collecting")
-            self.files = dict(collect_region(plan, self.model, progress=progress))
+            self._collect()
         result = run_of(plan)
         log.line("; ".join(f"{name} {text}" for name, text in result.lines()[:3]))
         return result
+
+    def _collect(self) -> None:
+        """Write what stands for the whole region, from the tiles that are finished."""
+        if not (run_of(self.plan).table["state"] == "done").any():
+            return
+        found = collect_region(self.plan, self.model)
+        for sentence in found.sentences:
+            self.log.line(sentence)
+        names = ("crop_type", "confidence", "clear_dates", "collection", "areas", "picture",
+                 "parcels")  # fmt: skip
+        self.files = {name: str(getattr(found, name)) for name in names if getattr(found, name)}
 
     def _tile_jobs(self, retry_failed: bool) -> list[Job]:
         """Tiles to be made; the log says why those that exist are made again."""
@@ -242,8 +253,12 @@ class _Driver:
         return jobs
 
     def _is_current(self, evidence: Mapping[str, Any], digest: str, kind: str) -> bool:
-        """Whether results were made from the planned inputs and are complete."""
+        """Whether results were made from the planned inputs, and are complete."""
         if evidence.get("digest") != digest:
+            return False
+        # Without an effect on the values of a tile that has lost fewer files.
+        lost = {loss["item"] for loss in evidence.get("lost", ())}
+        if len(lost) / max(len(evidence.get("items", ())), 1) > self.plan.options.max_lost:
             return False
         files = set(evidence.get("files") or {})
         return not files or files <= set(self.output.names(f"{kind}/{evidence['tile']}"))

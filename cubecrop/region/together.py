@@ -1,8 +1,14 @@
-"""Put the results of all tiles together."""
+"""Put the results of all tiles of a plan together."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from cubecrop.model import calibration_text
+from cubecrop.region.collect import Collected, collect
+from cubecrop.region.tile import collection_id
+from cubecrop.texts import place_name
+from cubecrop.write.provenance import Provenance
 
 if TYPE_CHECKING:
     from cubecrop.model import CropModel
@@ -11,6 +17,21 @@ if TYPE_CHECKING:
 __all__ = ["collect_region"]
 
 
-def collect_region(plan: RegionPlan, model: CropModel, *, progress: bool = True) -> dict[str, str]:
-    """Write what stands for the whole region; returns the files by what they hold."""
-    return {}
+def collect_region(plan: RegionPlan, model: CropModel) -> Collected:
+    """Write what stands for the whole region; see `collect`."""
+    options = plan.options
+    facts = Provenance(
+        nomenclature=model.nomenclature,
+        season=options.season,
+        archive=place_name(options.archive),
+        model_name=model.name,
+        model_digest=model.digest,
+        calibration=calibration_text(model.calibration),
+    )
+    return collect(
+        plan.output,
+        plan.tiles,
+        facts,
+        name=collection_id(options.year),
+        parcels=plan.n_parcels is not None,
+    )

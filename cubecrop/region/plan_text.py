@@ -1,0 +1,158 @@
+"""What a plan costs as a whole: memory of a worker, hours, and lines of text."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Final
+
+from cubecrop.cube import LEAST_MEMORY
+from cubecrop.display import listed, plain
+from cubecrop.errors import ArgumentError
+from cubecrop.region.output import PROOF
+
+if TYPE_CHECKING:
+    from cubecrop.region.planned import PlannedTile, RegionPlan
+
+__all__ = ["check_memory", "hours", "lines_of", "peak_memory", "seconds_measured"]
+
+#: Bytes of a process before it reads: Python and libraries (0.5 GB) and GDAL's cache of remote
+#: blocks (0.5 GB, see `cubecrop.cube.access.OPTIONS`).
+PROCESS: Final = 1e9
+#: Sides of tiles to advise, metres: multiples of blocks of files.
+_SIDES: Final = (20_480.0, 10_240.0, 5_120.0, 640.0)
+#: Finished tiles that are asked how long they took.
+_ASKED: Final = 20
+
+
+def peak_memory(plan: RegionPlan, threads: int) -> int:
+    """Bytes that a worker with so many threads needs for any tile of a plan."""
+    return max(_needed(plan, tile.memory, threads) for tile in plan.tiles)
+
+
+def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
+    """Raise if a tile does not fit a worker.
+
+    Parameters
+    ----------
+    plan : RegionPlan
+        The plan.
+    worker_memory : float
+        Bytes of a worker.
+    threads : int
+        Its threads.
+
+    Raises
+    ------
+    ArgumentError
+        The message says which tile needs how much, and the side of a tile that would fit.
+    """
+    worst = max(plan.tiles, key=lambda tile: tile.memory)
+    needed, fixed = _needed(plan, worst.memory, threads), _needed(plan, 0, threads)
+    if needed <= worker_memory:
+        return
+    start = (
+        f"tile {worst.id} needs {needed / 1e9:.1f} GB: {threads} threads of "
+        f"{plan.options.memory / 1e9:.1f} GB, {PROCESS / 1e9:.1f} GB for the process and "
+        f"{worst.memory / 1e9:.2f} GB of results; a worker has {worker_memory / 1e9:.1f} GB. "
+    )
+    # Maps shrink with the square of the side, pixel sets of parcels on edges with the side.
+    side = plan.options.tile * (worker_memory - fixed) / max(worst.memory, 1)
+    step = next((s for s in _SIDES if side >= s), 0)
+    if not step:
+        less = (worker_memory - PROCESS - worst.memory) / threads
+        raise ArgumentError(
+            start
+            + (
+                f"Pass `memory={less:.1e}`, or give workers more memory or fewer threads."
+                if less >= LEAST_MEMORY
+                else "Give workers more memory or fewer threads."
+            )
+        )
+    raise ArgumentError(f"{start}Pass `tile={side // step * step:.0f}`.")
+
+
+def hours(plan: RegionPlan, seconds_a_tile: float, workers: int) -> float:
+    """Hours of a run, from the seconds that one worker needs for a whole tile.
+
+    Tiles that are cut by the edge of the area, or only sample parcels, count by their area.
+    """
+    whole = plan.options.tile**2
+    return sum(map(_area, plan.tiles)) / whole * seconds_a_tile / workers / 3600
+
+
+def _needed(plan: RegionPlan, results: int, threads: int) -> int:
+    return round(PROCESS + threads * plan.options.memory + results)
+
+
+def seconds_measured(plan: RegionPlan) -> float | None:
+    """Seconds of a whole tile, from tiles that are finished; None if there are none."""
+    done = set(plan.output.names("tiles"))
+    found = []
+    for tile in [one for one in plan.tiles if one.id in done and one.mapped is not None][:_ASKED]:
+        evidence = plan.output.read_json(f"tiles/{tile.id}/{PROOF}") or {}
+        if evidence.get("outcome") == "done" and evidence.get("seconds"):
+            found.append(float(evidence["seconds"]) * plan.options.tile**2 / _area(tile))
+    return statistics.median(found) if found else None
+
+
+def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str]]:
+    """A plan as pairs of name and text; ``measured`` reads how long finished tiles took."""
+    options, tiles = plan.options, plan.tiles
+    n_bytes, requests = sum(one.bytes for one in tiles), sum(one.requests for one in tiles)
+    zones = sorted({one.tile.crs for one in tiles})
+    only_parcels = sum(one.mapped is None for one in tiles)
+    text = f"{len(tiles):,} of {options.tile / 1000:g} km in {listed(zones)}"
+    if only_parcels:
+        text += f"; {only_parcels:,} only sample parcels"
+    scenes = [one.scenes for one in tiles]
+    empty = scenes.count(0)
+    rows = [
+        ("tiles", text),
+        ("season", f"{options.season}"),
+        ("archive", plain(options.archive)),
+        (
+            "items",
+            f"{plan.n_items:,} frozen; {min(scenes):,} to {max(scenes):,} scenes a tile"
+            + (f"; {empty:,} tiles without" if empty else ""),
+        ),
+    ]
+    if plan.n_parcels is not None:
+        left = plan.n_without_tile
+        text = f"{plan.n_parcels:,}"
+        if left:
+            text += f"; {left:,} outside the area or the archive, or without geometry"
+        rows.append(("parcels", text))
+    largest = max(one.memory for one in tiles)
+    rows += [
+        ("to read", f"{_bytes(n_bytes)} in at most {requests:,} requests"),
+        (
+            "memory",
+            f"{_bytes(peak_memory(plan, 1))} for a worker with one thread, and "
+            f"{_bytes(options.memory)} for each further one; up to {_bytes(largest)} of it are "
+            "results",
+        ),
+        ("model", plan.model_digest[:12]),
+        ("digest", plan.digest[:12]),
+    ]
+    seconds = seconds_measured(plan) if measured else None
+    if seconds is not None:
+        rows.append(
+            (
+                "time",
+                f"{hours(plan, seconds, 1):,.1f} hours of one worker, by the tiles that are "
+                f"finished ({seconds:,.0f} s each)",
+            )
+        )
+    return rows
+
+
+def _area(tile: PlannedTile) -> float:
+    left, bottom, right, top = tile.read
+    return (right - left) * (top - bottom)
+
+
+def _bytes(number: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if number >= size:
+            return f"{number / size:,.1f} {unit}"
+    return f"{number / 1e3:,.1f} kB"
