@@ -52,16 +52,16 @@ def input_table(owners, absent=None, **columns):
 
 
 def put_together(output, tiles, table):
-    path = output.folder / "plan"
-    path.mkdir(parents=True, exist_ok=True)
-    table.to_parquet(path / "parcels.parquet")
+    with output.new_file("plan/parcels.parquet") as path:
+        table.to_parquet(path)
     return collect(output, tiles, provenance(), name=COLLECTION, parcels=True)
 
 
-@pytest.fixture
-def region(tmp_path):
-    """Eight parcels: predicted, not predicted, across edges, of a failed tile, without a place."""
-    output = Output.at(tmp_path / "run")
+def fill(output):
+    """Write results of parcels: predicted and not, across edges, of a failed tile; none of others.
+
+    Returns the output and the table of the plan.
+    """
     write_tile(
         output, DONE, parcels=results([0, 3], status=["predicted", "no valid observation of it"])
     )
@@ -79,6 +79,11 @@ def region(tmp_path):
     table = input_table(owners, absent)
     table.loc[6, "geometry"] = None
     return output, table
+
+
+@pytest.fixture
+def region(tmp_path):
+    return fill(Output.at(tmp_path / "run"))
 
 
 def read(found):
@@ -115,6 +120,20 @@ def test_each_parcel_has_its_result_or_the_reason_why_not(region):
         "1 parcel: crosses the edge of its tile",
         "1 parcel: no geometry",
     )
+
+
+def test_a_table_in_other_storage_has_the_same_bytes(region):
+    output, table = region
+    put_together(output, TILES, table)
+    remote = Output.at("memory://parcels")
+    try:
+        fill(remote)
+        put_together(remote, TILES, table)
+        assert remote.read_bytes("parcels.parquet") == output.read_bytes("parcels.parquet")
+        assert remote.read_bytes("areas.csv") == output.read_bytes("areas.csv")
+    finally:
+        for name in remote.names():
+            remote.remove(name)
 
 
 def test_types_do_not_depend_on_which_tiles_failed(region, tmp_path):
