@@ -235,22 +235,26 @@ def test_two_zones_are_sampled_each_in_its_own(zones, tmp_path):
 
 
 def test_parcels_without_an_image_are_left_out_with_a_warning(zones):
-    near = fields_of(ZONE31, "w")
-    away = fields_of(ZONE31, "x").iloc[:2]
-    away = away.set_geometry(away.translate(40_000, 0))  # between the two places
+    near = fields_of(ZONE31, "w").to_crs(4326)
+    west, east = near.union_all().centroid, fields_of(ZONE32, "e").to_crs(4326).union_all().centroid
+    lon, lat = (west.x + east.x) / 2, (west.y + east.y) / 2  # between the two places
+    away = gpd.GeoDataFrame(
+        {"id": ["x00", "x01"], LABEL: ["wheat", "maize"]},
+        geometry=[shapely.Point(lon, lat).buffer(1e-4), shapely.Point(lon, lat).buffer(2e-4)],
+        crs=4326,
+    )
     table = gpd.GeoDataFrame(
         {"id": [*near["id"], *away["id"]], LABEL: [*near[LABEL], *away[LABEL]]},
         geometry=[*near.geometry, *away.geometry],
-        crs=near.crs,
+        crs=4326,
     )
     config = TrainConfig(epochs=1, n_pixels=8)
     options = {"archive": zones, "config": config, "held_out": 0, "progress": False}
     with pytest.warns(UserWarning, match="2 parcels lie .*no image.*'x00', 'x01'"):
         model = cubecrop.train(table, LABEL, 2018, **options)
     assert sum(model.training.parcels.values()) == 16
-    lost = away.assign(**{LABEL: ["wheat", "maize"]})
     with pytest.raises(NoScenesError):
-        cubecrop.train(lost, LABEL, 2018, **options)
+        cubecrop.train(away, LABEL, 2018, **options)
 
 
 def test_a_parcel_of_hundreds_of_kilometres_is_named(declared):
