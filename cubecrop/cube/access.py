@@ -2,8 +2,8 @@
 
 GDAL itself retries a request when the server is busy (429, 5xx) or the connection breaks. It
 takes two other failures for an answer, and caches them: a header that was cut short, which it
-reports as an unknown format, and a token that expired. After those the file is opened again,
-under a name that no cache knows and with a new signature.
+reports as an unknown format, and a token that expired. After a failure the file is opened again,
+under a name that no cache knows and with a new signature, also by a later task of this process.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ OPTIONS: Final[dict[str, str]] = {
     "GDAL_HTTP_RETRY_DELAY": "0.5",
 }
 _ready = threading.local()
+#: How often each remote file has failed in this process.
+_failures: dict[str, int] = {}
 #: Attempts to open a remote file, and seconds before the second attempt.
 _ATTEMPTS: Final = 3
 _DELAY: Final = 0.5
@@ -172,6 +174,8 @@ def with_file(
             if isinstance(error, CubecropError):
                 raise
             text = _message(error)
+            if attempts > 1:
+                _failures[source.href] = _failures.get(source.href, 0) + 1
         refused = _matches(text, _REFUSED)
         if _matches(text, _GONE) or (refused and source.access.signer is None):
             break
@@ -212,8 +216,8 @@ def _once(
             kept.clear()
         with rasterio.Env(**_unset(OPTIONS)), web(href, kept) as file:
             return use(file)
-    if attempt > 0:
-        href, more = _uncached(href, attempt)
+    if number := _failures.get(source.href):
+        href, more = _uncached(href, number)
         options |= more
     known = is_known and scheme != "s3" and _driver(source.href) == "GTiff"
     if scheme == "" and getattr(_ready, "on", False):
@@ -239,12 +243,12 @@ def _opened(
     return function(href, driver=driver, sharing=False)
 
 
-def _uncached(href: str, attempt: int) -> tuple[str, dict[str, str]]:
+def _uncached(href: str, number: int) -> tuple[str, dict[str, str]]:
     """Give a file a name that GDAL's cache does not know; fragments are not sent to servers."""
     if href.startswith("s3://"):
         path = "/vsis3/" + href.removeprefix("s3://")
         return href, {"CPL_VSIL_CURL_NON_CACHED": path}
-    return f"/vsicurl/{href}#{attempt}", {}
+    return f"/vsicurl/{href}#{number}", {}
 
 
 @lru_cache(maxsize=4096)
