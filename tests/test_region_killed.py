@@ -14,6 +14,7 @@ import time
 import geopandas as gpd
 import pytest
 import rasterio
+import rasterio.shutil
 from distributed import Client, LocalCluster
 from region_runs import (
     mapped,
@@ -182,12 +183,11 @@ def test_no_scheduler_is_an_error_in_seconds(inputs, tmp_path):
 
 
 def file_in_season(archive):
-    return sorted(archive.glob("sentinel-2-l2a/*_202406*/B04.tif"))[0]
+    return min(archive.glob("sentinel-2-l2a/*_202406*/B04.tif"))
 
 
 def damage_first_block(file):
     with rasterio.open(file) as raster:
-        assert len(list(raster.block_windows(1))) > 1
         place, size = (
             int(raster.get_tag_item(f"BLOCK_{name}_0_0", "TIFF", bidx=1))
             for name in ("OFFSET", "SIZE")
@@ -203,9 +203,13 @@ def test_a_failing_file_fails_its_tiles_only(larger, model, tmp_path):
     shutil.copytree(larger, archive)
     parcels = gpd.read_parquet(larger / f"parcels-{YEAR}.parquet")
     options = {"parcels": parcels, "tile": 640, "allow_gaps": True}
-    assert mapped(archive, parcels, model, tmp_path / "calm", **options).is_complete
     file = file_in_season(archive)
-    whole = file.read_bytes()
+    blocked = tmp_path / "blocked.tif"
+    form = {"driver": "GTiff", "tiled": True, "blockxsize": 64, "blockysize": 64}
+    rasterio.shutil.copy(file, blocked, compress="deflate", **form)
+    whole = blocked.read_bytes()
+    file.write_bytes(whole)
+    assert mapped(archive, parcels, model, tmp_path / "calm", **options).is_complete
     damage_first_block(file)
     run = mapped(archive, parcels, model, out, **options)
     assert 0 < len(run.failed) < len(run.table)
