@@ -249,7 +249,9 @@ def _steps(
     time: NDArray[np.datetime64], composite: str, window: Season
 ) -> tuple[NDArray[np.int64], NDArray[np.datetime64]]:
     """Find the step of each date, and the middle day of each step of the window."""
-    days = np.arange(np.datetime64(window.start), np.datetime64(window.end) + 1)
+    days = np.arange(
+        np.datetime64(window.start), np.datetime64(window.end) + np.timedelta64(1, "D")
+    )
 
     def number(day: NDArray[np.datetime64]) -> NDArray[np.int64]:
         month = day.astype("datetime64[M]")

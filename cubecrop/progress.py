@@ -26,7 +26,7 @@ from cubecrop.errors import ArgumentError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Bar", "Scheduler", "check_scheduler", "compute", "progress_bar"]
+__all__ = ["Bar", "Scheduler", "check_scheduler", "client_is_active", "compute", "progress_bar"]
 
 #: Where Dask computes: in threads of this process, or in the calling thread.
 Scheduler = Literal["threads", "synchronous"]
@@ -133,7 +133,7 @@ def compute(
     tuple
         The computed values, in the order of ``collections``.
     """
-    if not progress or (scheduler is None and _client_is_active()):
+    if not progress or (scheduler is None and client_is_active()):
         return tuple(dask_compute(*collections, scheduler=scheduler))
     with progress_bar(description) as bar, _TaskCounter(bar):
         return tuple(dask_compute(*collections, scheduler=scheduler))
@@ -221,7 +221,8 @@ def _clock(seconds: float) -> str:
     return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
 
 
-def _client_is_active() -> bool:
+def client_is_active() -> bool:
+    """Whether Dask computes on a cluster by default."""
     # Importing distributed takes a second; if it is not imported, there is no client either.
     distributed = sys.modules.get("distributed")
     if distributed is None:

@@ -4,11 +4,12 @@ import json
 from dataclasses import dataclass, replace
 
 import numpy as np
-
 from crop_maps import fake_map
+
 from cubecrop.cube.tiles import Tile
 from cubecrop.nomenclature import NODATA
-from cubecrop.region.output import PROOF, Output
+from cubecrop.region.output import PROOF
+from cubecrop.region.status import failure_name
 from cubecrop.write.cog import NO_DATES, write_clear_dates, write_confidence, write_crop_type
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.provenance import Provenance
@@ -77,20 +78,15 @@ def write_tile(output, planned, *, values=None, sensors=SENSORS, parcels=None, o
     return values
 
 
-def write_evidence(folder, *, counts=(), digest="d"):
+def write_evidence(folder, *, counts=(), digest="d", outcome="done", inputs=()):
     files = dict.fromkeys(sorted(path.name for path in folder.iterdir()), "sha")
     told = {str(value): int(n) for value, n in enumerate(counts) if n}
-    evidence = {"outcome": "done", "digest": digest, "counts": told, "files": files}
+    evidence = {
+        "outcome": outcome, "digest": digest, "inputs": dict(inputs), "counts": told,
+        "files": files,
+    }  # fmt: skip
     (folder / PROOF).write_text(json.dumps(evidence))
 
 
-def write_failure(output, planned, error):
-    output.write_json(f"failures/{planned.tile.id}.json", {"error": error})
-
-
-def whole(folder, tiles):
-    """A region of tiles without parcels."""
-    output = Output.at(folder)
-    for one in tiles:
-        write_tile(output, one)
-    return output
+def write_failure(output, planned, error, *, kind="tiles"):
+    output.write_json(failure_name(f"{kind}/{planned.tile.id}"), {"error": error})

@@ -63,11 +63,12 @@ import cubecrop
 from cubecrop.region.cluster import connected
 options = json.loads(sys.argv[1])
 year, season = options.pop("year"), options.pop("season")
-season = cubecrop.Season(year, start=dt.date.fromisoformat(season[0]), end=dt.date.fromisoformat(season[1]))
+start, end = map(dt.date.fromisoformat, season)
+options |= {"season": cubecrop.Season(year, start=start, end=end), "progress": False}
 workers, scheduler = options.pop("workers", None), options.pop("scheduler", None)
 if __name__ == "__main__":
     with connected(workers=workers, scheduler=scheduler) as client:
-        run = cubecrop.map_region(year=year, season=season, client=client, progress=False, **options)
+        run = cubecrop.map_region(year=year, client=client, **options)
     print(run)
     sys.exit(0 if run.is_complete else 1)
 """

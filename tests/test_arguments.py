@@ -11,7 +11,7 @@ from cubecrop.archive.providers import LOCAL
 from cubecrop.cube.grid import check_crs
 from cubecrop.errors import CubecropError, LabelError, ModelFormatError, SchemaError
 from cubecrop.model import NetworkOptions
-from cubecrop.pipeline import learn
+from cubecrop.pipeline import tiled_samples
 from cubecrop.testing import Optical, forbid_compute, write_archive
 from cubecrop.training import TrainConfig
 
@@ -244,7 +244,7 @@ def test_a_missing_modality_raises_before_pixels_are_read(
         ],
         crs=4326,
     )
-    monkeypatch.setattr(learn, "_loaded", lambda *_: pytest.fail("pixels are read"))
+    monkeypatch.setattr(tiled_samples, "stored", lambda *_: pytest.fail("pixels are read"))
     with pytest.raises(SchemaError, match=f"has no {lacks}"):
         cubecrop.train(here, "crop", 2018, archive=tmp_path / "a", config=config)
     with pytest.raises(LabelError, match="may_be_missing names"):

@@ -163,6 +163,8 @@ def test_the_compiled_network_is_the_one_that_trains(monkeypatch):
 
 
 @pytest.mark.gpu
+# A part of torch that its compiler imports is deprecated by torch itself.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script_method:DeprecationWarning")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no graphics card")
 @pytest.mark.parametrize("switch", [{}, {"precision": "bfloat16"}, {"compile": True}], ids=str)
 def test_a_graphics_card_teaches_as_a_processor_does(switch):

@@ -15,7 +15,7 @@ from test_train_table import extraction
 import cubecrop
 from cubecrop import cli, printing
 from cubecrop.errors import ArchiveError, LabelError, ModelFormatError, OutputError
-from cubecrop.pipeline import learn
+from cubecrop.pipeline import tiled_samples
 
 TABLE = (
     "code;name;colour\nMIS;maize;#010203\nAVO;oats;#040506\nBTH;wheat [bold]x[/]$\\frac{;#070809\n"
@@ -111,11 +111,11 @@ def test_no_output_holds_the_path_of_the_archive(model, folder, tmp_path):
 def test_two_folders_of_one_name_are_two_in_the_cache(folder, tmp_path, monkeypatch):
     keys = []
 
-    def stop(_folder, key, _make):
+    def stop(_folder, key, _make, **_options):
         keys.append(key)
         raise StopIteration
 
-    monkeypatch.setattr(learn, "cached", stop)
+    monkeypatch.setattr(tiled_samples, "stored", stop)
     (tmp_path / "other").mkdir()
     twin = shutil.copytree(folder / "images", tmp_path / "other" / "images")
     monkeypatch.chdir(folder)

@@ -13,6 +13,7 @@ import time
 
 import geopandas as gpd
 import pytest
+import rasterio
 from distributed import Client, LocalCluster
 from region_runs import (
     mapped,
@@ -23,7 +24,7 @@ from region_runs import (
     table_of,
     wait_until,
 )
-from servers import free_port, running
+from servers import Faulty, free_port, over_http
 from small_region import SEASON, YEAR
 
 import cubecrop
@@ -79,8 +80,9 @@ def killing(client, moments):
 
 def completed(place, declared, model, out, **options):
     """The same call until nothing is missing."""
+    options = {"parcels": declared} | options
     for _ in range(5):
-        run = mapped(place, declared, model, out, parcels=declared, **options)
+        run = mapped(place, declared, model, out, **options)
         if run.is_complete:
             return run
     raise AssertionError(run)
@@ -173,7 +175,7 @@ def test_no_scheduler_is_an_error_in_seconds(inputs, tmp_path):
 
 
 def test_a_failing_file_fails_its_tiles_only(place, declared, model, undisturbed, tmp_path):
-    """A truncated file is no reason to try again; the others are right, and a mended one is read."""
+    """A truncated file is not tried again, the other tiles are right, a mended file is read."""
     broken = tmp_path / "archive"
     shutil.copytree(place, broken)
     file = sorted(broken.glob("sentinel-2-l2a/*/B04.tif"))[3]
@@ -274,25 +276,60 @@ def test_workers_without_the_resource_are_refused(place, declared, model, tmp_pa
         mapped(place, declared, model, tmp_path / "run", client=client, resources={"GPU": 1})
 
 
+@pytest.fixture(scope="module")
+def larger(tmp_path_factory):
+    """An archive of 1.7 km with few dates, whose tiles of 160 m are more than a hundred."""
+    out = tmp_path_factory.mktemp("larger") / "archive"
+    return cubecrop.simulate_archive(out, years=[YEAR], size_km=1.7, seed=6, progress=False)
+
+
 @pytest.mark.slow
-def test_a_hundred_tiles_and_ten_kills(place, declared, model, tmp_path):
-    small = tmp_path / "small", tmp_path / "killed"
-    aoi = gpd.GeoSeries([declared.union_all().envelope], crs=declared.crs)
-    options = {"tile": 64, "parcels": declared}
-    expected = mapped(place, aoi, model, small[0], **options)
-    assert len(expected.table) >= 100
-    rng = random.Random(1)
+def test_a_hundred_tiles_and_ten_kills(larger, model, tmp_path):
+    parcels = gpd.read_parquet(larger / f"parcels-{YEAR}.parquet")
+    window = {"tile": 160, "parcels": parcels, "allow_gaps": True}
+    calm, killed = tmp_path / "calm", tmp_path / "killed"
     with cluster() as client:
-        thread = killing(client, [rng.uniform(0.5, 3) for _ in range(10)])
-        run = completed(place, aoi, model, small[1], client=client, tile=64)
+        expected = completed(larger, parcels, model, calm, client=client, **window)
+        assert len(expected.table) >= 100
+        rng = random.Random(1)
+        thread = killing(client, [rng.uniform(0.5, 4) for _ in range(10)])
+        assert completed(larger, parcels, model, killed, client=client, **window).is_complete
         thread.join()
-    assert run.is_complete
-    assert results(small[0]) == results(small[1])
-    table = table_of(small[1])
-    assert sorted(table["id"]) == sorted(declared["id"])
+    assert results(calm) == results(killed)
+    assert sorted(table_of(killed)["id"]) == sorted(parcels["id"])
 
 
 def test_a_server_that_is_busy_for_one_request_in_five(
     place, declared, model, undisturbed, tmp_path
 ):
-    pytest.importorskip("http.server")
+    with Faulty(place) as server:
+        server.fault = lambda number, path: 503 if number % 5 == 0 else None
+        archive = over_http(place, tmp_path, server.url)
+        run = mapped(archive, declared, model, tmp_path / "run", parcels=declared, max_lost=0)
+    assert run.is_complete
+    assert server.failed
+    found = results(tmp_path / "run")
+    rasters = {name for name in found if name.endswith("crop_type.tif")}
+    assert rasters
+    # Their metadata name another archive, so pixels are compared.
+    assert all(pixels(found[name]) == pixels(undisturbed[name]) for name in rasters)
+
+
+def pixels(content):
+    with rasterio.MemoryFile(content) as memory, memory.open() as raster:
+        return raster.read().tobytes()
+
+
+def test_a_server_that_comes_back_is_asked_again(place, declared, model, tmp_path, monkeypatch):
+    """A tile that fails since a server is busy for long is tried again in the same run."""
+    monkeypatch.setenv("GDAL_HTTP_MAX_RETRY", "0")
+    monkeypatch.setattr("cubecrop.region.engine._PAUSE", 0.1)
+    with Faulty(place) as server:
+        server.fault = lambda number, path: (
+            503 if number < 40 and path.endswith("B04.tif") else None
+        )
+        archive = over_http(place, tmp_path, server.url)
+        run = mapped(archive, declared, model, tmp_path / "run")
+    assert run.is_complete
+    evidence = [json.loads(p.read_text()) for p in (tmp_path / "run").glob("tiles/*/evidence.json")]
+    assert max(one["attempts"] for one in evidence) > 1

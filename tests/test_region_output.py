@@ -5,7 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 from s3 import s3
 
 from cubecrop.errors import OutputError
@@ -101,6 +104,36 @@ def test_names_stay_within_the_folder(output):
             pass
         with pytest.raises(OutputError, match="leads out of"):
             output.names(name)
+
+
+def test_of_a_remote_raster_only_what_is_read_is_fetched(bucket, monkeypatch):
+    s3fs = pytest.importorskip("s3fs")
+
+    output = Output.at(bucket)
+    values = np.random.default_rng(0).integers(0, 200, (1024, 1024), dtype="uint8")
+    with output.new_file("a.tif") as path:
+        profile = {"dtype": "uint8", "count": 1, "crs": "EPSG:32631"}
+        with rasterio.open(
+            path, "w", driver="COG", width=1024, height=1024, blocksize=128,
+            transform=from_origin(500_000, 5_650_000, 10, 10), **profile,
+        ) as raster:  # fmt: skip
+            raster.write(values, 1)
+        size = path.stat().st_size
+    fetched = []
+    fetch = s3fs.core.S3File._fetch_range
+
+    def spy(file, start, end):
+        fetched.append(end - start)
+        return fetch(file, start, end)
+
+    monkeypatch.setattr(s3fs.core.S3File, "_fetch_range", spy)
+    with output.raster("a.tif") as raster:
+        small = raster.read(1, out_shape=(64, 64))
+    assert sum(fetched) < size / 3
+    with output.raster("a.tif") as raster:
+        np.testing.assert_array_equal(raster.read(1), values)
+    assert set(np.unique(small)) <= set(range(200))
+    output.remove("a.tif")
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_groups_are_never_split(tmp_path, monkeypatch):
     monkeypatch.setattr(module, spy)
     table = extraction(tmp_path / "table.parquet", per_group=4)
     model = cubecrop.train_table(table, "crop", config=cubecrop.TrainConfig(epochs=1))
-    counts = seen[0]["group"].to_series().value_counts()
+    counts = seen[0][0]["group"].to_series().value_counts()
     assert set(counts[counts.index != "g0"]) == {4}
     assert sum(model.training.held_out.values()) > 0
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from cubecrop.classification.parcels import (
     classify_pixel_sets,
+    declared_names,
     nothing_found,
     parcel_table,
-    with_results,
 )
 from cubecrop.classification.pixels import classify_pixels
 
 __all__ = [
     "classify_pixel_sets",
     "classify_pixels",
+    "declared_names",
     "nothing_found",
     "parcel_table",
-    "with_results",
 ]

@@ -15,14 +15,14 @@ from cubecrop.schema import SERIES, check_pixel_sets
 from cubecrop.shapes import has_place
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import geopandas as gpd
     from numpy.typing import NDArray
 
     from cubecrop.model import CropModel
 
-__all__ = ["classify_pixel_sets", "nothing_found", "parcel_table", "with_results"]
+__all__ = ["classify_pixel_sets", "declared_names", "nothing_found", "parcel_table"]
 
 
 def classify_pixel_sets(
@@ -205,7 +205,12 @@ def parcel_table(
             name: np.zeros(0, object) if isinstance(values, list) else values
             for name, values in columns.items()
         }
-    table = with_results(parcels, columns)
+    new_names = declared_names(parcels.columns, columns)
+    shapes = parcels.geometry.name
+    kept = parcels.rename(columns={old: name for old, name in new_names.items() if old != shapes})
+    if shapes in new_names:
+        kept = kept.rename_geometry(new_names[shapes])
+    table = kept.assign(**columns)
     table.attrs = {
         **table.attrs,
         "model_name": model.name,
@@ -213,16 +218,6 @@ def parcel_table(
         "model_calibration": calibration_text(model.calibration),
     }
     return table
-
-
-def with_results(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> gpd.GeoDataFrame:
-    """Add columns of results; existing ones with their names get the prefix ``declared:``."""
-    new_names = _new_names(parcels, columns)
-    shapes = parcels.geometry.name
-    kept = parcels.rename(columns={old: name for old, name in new_names.items() if old != shapes})
-    if shapes in new_names:
-        kept = kept.rename_geometry(new_names[shapes])
-    return kept.assign(**columns)
 
 
 def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
@@ -246,18 +241,19 @@ def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
     )
 
 
-def _new_names(parcels: gpd.GeoDataFrame, columns: Mapping[str, object]) -> dict[str, str]:
-    """Unused names for existing columns that the results would overwrite."""
-    used = {str(name) for name in parcels.columns} | set(columns)
-    names = {}
-    for name in parcels.columns:
-        if name in columns:
+def declared_names(names: Iterable[object], results: Iterable[str]) -> dict[str, str]:
+    """Unused names for a table's columns that columns of results would overwrite."""
+    given, added = list(map(str, names)), set(results)
+    used = {*given, *added}
+    new = {}
+    for name in given:
+        if name in added:
             free = f"declared:{name}"
             while free in used:
                 free = f"declared:{free}"
             used.add(free)
-            names[name] = free
-    return names
+            new[name] = free
+    return new
 
 
 def _crop_sets(probability: np.ndarray, model: CropModel) -> dict[str, list[str | None]]:

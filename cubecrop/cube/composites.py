@@ -96,7 +96,7 @@ def composite_child(name: str, child: xr.Dataset, season: Season, step: Composit
     out = xr.Dataset(
         {key: values.assign_attrs(child[key].attrs) for key, values in reduced.items()}
     )
-    ends = np.append(starts[1:], np.datetime64(season.end) + 1)
+    ends = np.append(starts[1:], np.datetime64(season.end) + np.timedelta64(1, "D"))
     middle = starts + (ends - starts) // 2
     acquired = np.bincount(index, minlength=len(starts))
     return out.assign_coords(

@@ -31,7 +31,7 @@ def step_of(time: NDArray[np.datetime64], where: str) -> np.timedelta64:
     """
     steps = np.diff(time)
     step = steps.min() if len(steps) else DAY
-    if step <= np.timedelta64(0) or DAY % step != np.timedelta64(0):
+    if step <= np.timedelta64(0, "D") or DAY % step != np.timedelta64(0, "D"):
         raise SchemaError(
             f"weather of {where} has steps of {step / np.timedelta64(1, 'h'):g} hours, expected "
             "a day or a step that divides a day."

@@ -1,49 +1,34 @@
-"""`train`: search an archive, open a cube, sample parcels, train a network and score it."""
+"""`train`: sample declared parcels of an archive, train a network on them and score it."""
 
 from __future__ import annotations
 
+import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 
-from cubecrop._version import __version__
 from cubecrop.archive import Archive, open_archive
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
-from cubecrop.errors import LabelError, NoScenesError, ParcelError, SchemaError
+from cubecrop.errors import LabelError, NoScenesError, SchemaError
 from cubecrop.model import beside_satellites, usable_device
 from cubecrop.nomenclature import Nomenclature
-from cubecrop.pipeline.inputs import (
-    as_nomenclature,
-    as_season,
-    check_reach,
-    where_they_are,
-    within_archive,
-)
+from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in, split_declared
+from cubecrop.pipeline.inputs import as_nomenclature, where_they_are, within_archive
 from cubecrop.pipeline.known import fingerprints
 from cubecrop.pipeline.score import fit_and_score
-from cubecrop.progress import Scheduler, check_scheduler, compute
-from cubecrop.sample import (
-    cache_key,
-    cached,
-    labels_of,
-    plain_parcels,
-    read_parcels,
-    reading_order,
-    sample_pixel_sets,
-    split_parcels,
-)
-from cubecrop.schema import SERIES, Modality, crs_of
+from cubecrop.pipeline.tiled_samples import sample_tiles
+from cubecrop.progress import Scheduler, check_scheduler
+from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
+from cubecrop.schema import SERIES, Modality
 from cubecrop.training import TrainConfig, as_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    import geopandas as gpd
     from numpy.typing import NDArray
 
     from cubecrop.cube import Clouds, Composite
@@ -54,16 +39,14 @@ __all__ = ["train"]
 
 #: Number of pixels stored per training parcel; every epoch draws from them again.
 _STORED_PIXELS = 256
-#: Larger pixel sets (bytes) are refused, since they might not fit the memory.
-_MEMORY = 8 * 10**9
 
 
 def train(
-    parcels: gpd.GeoDataFrame | str | Path,
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
     label: str,
-    year: int,
+    year: int | None = None,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     season: Season | None = None,
     sensors: tuple[Modality, ...] = ("sentinel2", "sentinel1"),
     held_out: float = 0.3,
@@ -83,24 +66,35 @@ def train(
     progress: bool = True,
     scheduler: Scheduler | None = None,
 ) -> CropModel:
-    """Train a model on declared parcels; reads their pixels into memory.
+    """Train a model on declared parcels of any extent; reads their pixels.
+
+    Parcels are sampled tile by tile into a folder on disk, and training reads its batches from
+    there. So memory grows neither with the number of parcels nor with the area.
 
     Parameters
     ----------
-    parcels : geopandas.GeoDataFrame or path
+    parcels : geopandas.GeoDataFrame, path or list
         Columns ``id`` (unique), ``geometry`` and the label; any CRS. Parcels with a null
-        label, without geometry, or outside the archive are left out.
+        label, without geometry, or outside the archive are left out. For several years, regions
+        or archives, a list of (parcels, year, archive), without ``year`` and ``archive``; ids may
+        repeat between its tables.
     label : str
         Column that holds the crop.
-    year, archive, season, crs, chunks, memory, device, weather
+    year, archive, chunks, memory, device, weather
         As for `classify`.
+    season : Season, optional
+        Season to use instead of the default one of the harvest year; with several years, its
+        window is used in each of them.
+    crs : str or int, optional
+        A projected CRS in metres, or its EPSG code; by default the UTM zone of each parcel.
     resolution : float, default 10
         Pixel size in metres; the model then needs cubes of the same resolution.
     sensors : tuple of str
         ``sentinel2``, ``sentinel1`` or both; a sensor that the archive lacks is left out.
     held_out : float, default 0.3
         Share of the parcels of each class that is held out from training and only scored; see
-        `split_parcels`. With 0 there are no scores on held-out parcels.
+        `split_parcels`. With 0 there are no scores on held-out parcels. With several tables,
+        parcels at one place are held out in all years or in none.
     nomenclature : Nomenclature or path, optional
         Codes, names and colours of the classes, or a CSV with them; see
         `Nomenclature.from_csv`. Labels are its codes or names. The model has the classes that
@@ -116,13 +110,15 @@ def train(
     checkpoint : path, optional
         Folder for the state and metrics of each epoch; see `fit`.
     cache : path, optional
-        Folder that stores the drawn pixel sets as Zarr, keyed by items, parcels and options. A
-        file of the archive that changes under the same name is not noticed.
+        Folder that keeps the drawn pixel sets as Zarr, one store a tile, keyed by items, parcels
+        and options. After an interruption the same call continues with the next tile. A file of
+        the archive that changes under the same name is not noticed. By default a temporary folder
+        in the system's (``TMPDIR``), which is removed afterwards.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
     scheduler : {"threads", "synchronous"}, optional
-        Compute in this process, with several threads or with one. By default Dask's own choice,
-        which is the cluster inside a task of a cluster.
+        Compute with several threads or with one. By default Dask's own choice, but always in this
+        process, which writes the pixel sets to its disk.
 
     Returns
     -------
@@ -138,69 +134,74 @@ def train(
     LabelError
         The label column is missing, has fewer than two classes within the archive, or has labels
         that the nomenclature lacks.
+    ArgumentError
+        Year or archive is missing, or given beside a list.
+    OutputError
+        The disk is full, or the folder cannot be written.
     ParcelError, NoScenesError, ReadError
-        As for `classify_parcels`.
+        As for `classify_parcels`; with several tiles, the message names the tile.
     """
     config = as_config(config)
-    request = CubeRequest(
-        season=as_season(year, season), archive=archive, modalities=_modalities(sensors, config),
-        resolution=resolution, crs=crs, chunks=chunks, memory=memory, composite=composite,
-        clouds=clouds, weather=weather,
-    )  # fmt: skip
+    sources = as_sources(parcels, year, archive)
+    requests = [
+        CubeRequest(
+            season=season_in(when, season, several=len(sources) > 1), archive=where,
+            modalities=_modalities(sensors, config), resolution=resolution, crs=crs, chunks=chunks,
+            memory=memory, composite=composite, clouds=clouds, weather=weather,
+        )
+        for _, when, where in sources
+    ]  # fmt: skip
     check_flag("progress", progress)
     check_scheduler(scheduler)
     check_whole("seed", seed, minimum=0)
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
     usable_device(device)
-    table = read_parcels(parcels)
-    texts = labels_of(table, label)
-    listed = as_nomenclature(nomenclature, texts)
+    tables = [read_parcels(table) for table, *_ in sources]
+    texts = [labels_of(table, label) for table in tables]
+    listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
     if listed is not None:
-        texts = listed.names_of(texts)
-        table = table.assign(**{label: texts})
-    part = split_parcels(table, label, held_out=held_out, seed=seed).to_numpy()
-    _classes(texts, label, "", listed)  # raises before the archive is searched
-    places = plain_parcels(table)
-    request = request.opened()
-    source = open_archive(request.archive)
-    labelled = _labelled_within(places, part, source)
-    classes = _classes(
-        [texts[i] for i in labelled], label, f" within archive {source.name}", listed
-    )
-    check_reach(places.iloc[labelled], resolution=resolution, crs=crs)
-    cube = request.open(places.iloc[labelled])
-    # Dask would take each parcel out of its chunk's block on its own to bring them back in order.
-    labelled = labelled[reading_order(cube, places.iloc[labelled])]
-    _check_found(cube, config, source)
-    stored = max(_STORED_PIXELS, config.n_pixels)
-    samples = sample_pixel_sets(cube, places.iloc[labelled], n_pixels=stored, seed=0)
-    load = partial(_loaded, samples, progress, scheduler)
-    if cache is None:
-        samples = load()
-    else:
-        options = {
-            "resolution": resolution,
-            "crs": crs_of(cube),
-            "version": __version__,
-            # Attributes hold only names, and two folders may have the same name.
-            "places": [_place(source), _place(request.weather)],
-        }
-        key = cache_key(samples, places.iloc[labelled], options)
-        samples = cached(cache, key, load)
-    model = fit_and_score(
-        samples,
-        [texts[i] for i in labelled],
-        part[labelled],
-        nomenclature=classes,
-        config=config,
-        seed=seed,
-        device=device,
-        checkpoint=checkpoint,
-        progress=progress,
-        thin=True,
-    )
-    return replace(model, parcels_seen=fingerprints(places.iloc[labelled], part[labelled]))
+        texts = [listed.names_of(own) for own in texts]
+        tables = [t.assign(**{label: own}) for t, own in zip(tables, texts, strict=True)]
+    years = [when for _, when, _ in sources]
+    declared = split_declared(tables, years, texts, label, held_out=held_out, seed=seed)
+    _classes(declared, label, "", listed)  # raises before the archive is searched
+    requests = [request.opened() for request in requests]
+    declared = [
+        _within(one, open_archive(request.archive))
+        for one, request in zip(declared, requests, strict=True)
+    ]
+    names = ", ".join(dict.fromkeys(open_archive(one.archive).name for one in requests))
+    classes = _classes(declared, label, f" within archive {names}", listed)
+    with ExitStack() as stack:
+        if cache is None:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cubecrop-training-"))
+        samples, chosen = [], []
+        for one, request in zip(declared, requests, strict=True):
+            for sets, members in sample_tiles(
+                one.table,
+                request,
+                Path(folder if cache is None else cache),
+                config=config,
+                n_pixels=max(_STORED_PIXELS, config.n_pixels),
+                progress=progress,
+                scheduler=scheduler,
+            ):
+                chosen.append(one.take(members))
+                samples.append(_grouped(sets, chosen[-1]))
+        model = fit_and_score(
+            samples,
+            [one.texts for one in chosen],
+            [one.part for one in chosen],
+            nomenclature=classes,
+            config=config,
+            seed=seed,
+            device=device,
+            checkpoint=checkpoint,
+            progress=progress,
+            groups=[g for one in chosen if (g := one.group) is not None] or None,
+        )
+    return replace(model, parcels_seen=_seen(chosen))
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
@@ -213,21 +214,11 @@ def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
     return (*chosen, *beside_satellites(config.network))  # type: ignore[arg-type]
 
 
-def _check_found(cube: xr.DataTree, config: TrainConfig, source: Archive) -> None:
-    """Raise if an archive lacks inputs of the network, before pixels are read."""
-    wanted = {*beside_satellites(config.network), *config.may_be_missing}
-    if lacking := sorted(wanted - set(cube.children)):
-        raise SchemaError(
-            f"archive {source.name} has no {' and no '.join(lacking)} for these parcels and this "
-            "season, but the config needs it. Use another archive, pass `weather=...` for weather, "
-            "or leave it out of the TrainConfig."
-        )
-
-
 def _classes(
-    texts: Sequence[str | None], label: str, where: str, listed: Nomenclature | None
+    declared: Iterable[Declared], label: str, where: str, listed: Nomenclature | None
 ) -> Nomenclature:
     """The classes of parcels; raises if there are fewer than two."""
+    texts = [text for one in declared for text in one.texts]
     # A class without any parcel would be an output of the network that is never trained.
     classes = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
     if len(classes) < 2:
@@ -237,36 +228,35 @@ def _classes(
     return classes
 
 
-def _place(source: object) -> str:
-    """Full path or address of an archive."""
-    name = str(source.name if isinstance(source, Archive) else source or "")
-    return str(Path(name).resolve()) if "://" not in name and Path(name).exists() else name
-
-
-def _labelled_within(
-    table: gpd.GeoDataFrame, part: NDArray[np.object_], source: Archive
-) -> NDArray[np.int64]:
-    """Positions of the labelled parcels in an archive's extent; raises if there are none."""
-    labelled = part != "unlabelled"
-    positions = np.flatnonzero(labelled & within_archive(table, source))
+def _within(declared: Declared, source: Archive) -> Declared:
+    """The labelled parcels in an archive's extent, as plain shapes; raises if there are none."""
+    labelled = declared.part != "unlabelled"
+    places = plain_parcels(declared.table)
+    inside = within_archive(declared.table, source)
+    positions = np.flatnonzero(labelled & inside)
     if len(positions) == 0:
         raise NoScenesError(
             f"no labelled parcel lies within archive {source.name}: "
-            f"{where_they_are(table[labelled], source)}. Check the parcels' CRS and "
+            f"{where_they_are(declared.table[labelled], source)}. Check the parcels' CRS and "
             "coordinates, or choose another archive."
         )
-    return positions
+    return replace(declared, table=places).take(positions)
 
 
-def _loaded(samples: xr.DataTree, progress: bool, scheduler: Scheduler | None) -> xr.DataTree:
-    size = sum(node.to_dataset(inherit=False).nbytes for node in samples.subtree)
-    if size > _MEMORY:
-        raise ParcelError(
-            f"pixel sets of {samples.sizes['parcel']} parcels take {size / 1e9:.0f} GB of memory, "
-            f"more than {_MEMORY / 1e9:.0f} GB. Train on a part: `parcels.sample(n)`."
-        )
-    nodes = {node.path: node.to_dataset(inherit=False) for node in samples.subtree}
-    values = compute(
-        *nodes.values(), description="Reading parcels", progress=progress, scheduler=scheduler
+def _grouped(samples: StoredSets, declared: Declared) -> StoredSets:
+    """Pixel sets with the names of the parcels' places, if there are several years."""
+    if declared.group is None:
+        return samples
+    return replace(
+        samples, root=samples.root.assign_coords(group=("parcel", declared.group.astype(str)))
     )
-    return xr.DataTree.from_dict(dict(zip(nodes, values, strict=True)), name=samples.name)
+
+
+def _seen(declared: Sequence[Declared]) -> dict[str, NDArray[np.uint64]]:
+    """Fingerprints of the parcels of each part, in all years."""
+    prints = [fingerprints(one.table, one.part) for one in declared]
+    names = dict.fromkeys(name for own in prints for name in own)
+    return {
+        name: np.unique(np.concatenate([own[name] for own in prints if name in own]))
+        for name in names
+    }

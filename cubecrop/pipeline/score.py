@@ -10,11 +10,11 @@ import numpy as np
 from cubecrop.metrics import accuracy_difference
 from cubecrop.model import BASELINE, difference, part_scores
 from cubecrop.nomenclature import decide
-from cubecrop.sample import fewer_pixels
+from cubecrop.sample import StoredSets
 from cubecrop.training import fit, fit_forest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -23,14 +23,15 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.training import TrainConfig
+    from cubecrop.training.sets import Source
 
 __all__ = ["BASELINE", "fit_and_score"]
 
 
 def fit_and_score(
-    samples: xr.DataTree,
-    labels: Sequence[str | None],
-    part: NDArray[np.object_],
+    samples: Sequence[Source],
+    labels: Sequence[Sequence[str | None]],
+    parts: Sequence[NDArray[np.object_]],
     *,
     nomenclature: Nomenclature,
     config: TrainConfig | None,
@@ -38,25 +39,22 @@ def fit_and_score(
     device: str | None,
     checkpoint: str | Path | None,
     progress: bool,
-    thin: bool = False,
-    groups: NDArray[np.object_] | None = None,
+    groups: Sequence[NDArray[np.object_]] | None = None,
 ) -> CropModel:
     """Fit a model to the training parcels, and score it on training and held-out parcels.
 
     Parameters
     ----------
-    samples : xarray.DataTree
-        Pixel sets of all parcels, in memory.
-    labels : sequence of str or None
+    samples : sequence of xarray.DataTree or StoredSets
+        Pixel sets of all parcels, in memory or on disk. Those on disk have more pixels than
+        classification draws; they are scored with as many as classification draws.
+    labels : sequence of sequences of str or None
         One label per parcel.
-    part : numpy.ndarray
+    parts : sequence of numpy.ndarray
         (parcel,) "train" or "held out"; parcels with another value are not used.
     nomenclature, config, seed, device, checkpoint, progress
         As for `cubecrop.fit`.
-    thin : bool, default False
-        Whether the pixel sets have more pixels than classification draws. Scores are then
-        computed with as many pixels as classification draws.
-    groups : numpy.ndarray, optional
+    groups : sequence of numpy.ndarray, optional
         (parcel,) names; parcels of a group are similar, so the scores' intervals become wider.
 
     Returns
@@ -65,10 +63,9 @@ def fit_and_score(
         With scores on "train" and "held out" parcels, and with those of a random forest on the
         same parcels under `BASELINE`. Its record counts the held-out parcels by class.
     """
-    training = np.flatnonzero(part == "train")
+    training = _of_part(samples, labels, parts, "train")
     model = fit(
-        samples.isel(parcel=training),
-        [labels[i] for i in training.tolist()],
+        *training,
         nomenclature=nomenclature,
         config=config,
         seed=seed,
@@ -76,42 +73,34 @@ def fit_and_score(
         checkpoint=checkpoint,
         progress=progress,
     )
-    drawn = fewer_pixels(samples, model.n_pixels) if thin else samples
-    return _scored(model, drawn, labels, part, seed=seed, device=device, groups=groups)
-
-
-def _scored(
-    model: CropModel,
-    samples: xr.DataTree,
-    truth: Sequence[str | None],
-    part: NDArray[np.object_],
-    *,
-    seed: int,
-    device: str | None,
-    groups: NDArray[np.object_] | None,
-) -> CropModel:
-    """The model with its scores, and with the counts of held-out parcels in its record."""
-    names = model.nomenclature.names
-    index = np.array([model.nomenclature.index(text) for text in truth])
-    predicted = decide(model.predict_proba(samples, device=device).to_numpy())
+    part, names = np.concatenate(parts), model.nomenclature.names
+    index = np.array([model.nomenclature.index(text) for texts in labels for text in texts])
+    predicted = decide(
+        np.concatenate(
+            [
+                model.predict_proba(tree, device=device).to_numpy()
+                for source in samples
+                for tree in _trees(source, model.n_pixels)
+            ]
+        )
+    )
+    group = None if groups is None else np.concatenate(groups)
 
     def groups_of(members: NDArray[np.int64]) -> list[object] | None:
-        return None if groups is None else groups[members].tolist()
+        return None if group is None else group[members].tolist()
 
-    training, held_out = np.flatnonzero(part == "train"), np.flatnonzero(part == "held out")
+    members = {name: np.flatnonzero(part == name) for name in ("train", "held out")}
     results = {
-        name: part_scores(index[members], predicted[members], names, groups=groups_of(members))
-        for name, members in (("train", training), ("held out", held_out))
-        if len(members)
+        name: part_scores(index[chosen], predicted[chosen], names, groups=groups_of(chosen))
+        for name, chosen in members.items()
+        if len(chosen)
     }
+    held_out = members["held out"]
     if len(held_out):
-        forest = fit_forest(
-            samples.isel(parcel=training),
-            [truth[i] for i in training.tolist()],
-            nomenclature=model.nomenclature,
-            seed=seed,
-        )
-        baseline = decide(forest.predict_proba(samples.isel(parcel=held_out)).to_numpy())
+        forest = fit_forest(*training, nomenclature=model.nomenclature, seed=seed)
+        others, _ = _of_part(samples, labels, parts, "held out")
+        trees = (tree for source in others for tree in _trees(source))
+        baseline = decide(np.concatenate([forest.predict_proba(tree).to_numpy() for tree in trees]))
         own_groups = groups_of(held_out)
         lead = accuracy_difference(
             index[held_out], predicted[held_out], baseline, groups=own_groups
@@ -125,3 +114,29 @@ def _scored(
         never_held_out=tuple(name for name, n in zip(names, counts, strict=True) if n == 0),
     )
     return replace(model, scores=results, training=record)
+
+
+def _of_part(
+    samples: Sequence[Source],
+    labels: Sequence[Sequence[str | None]],
+    parts: Sequence[NDArray[np.object_]],
+    name: str,
+) -> tuple[list[Source], list[list[str | None]]]:
+    """Samples and labels of the parcels of a part; samples without any are left out."""
+    chosen: list[Source] = []
+    texts = []
+    for source, own, part in zip(samples, labels, parts, strict=True):
+        members = np.flatnonzero(part == name)
+        if len(members) == 0:
+            continue
+        if isinstance(source, StoredSets):
+            chosen.append(source.take(members))
+        else:
+            chosen.append(source.isel(parcel=members))
+        texts.append([own[i] for i in members.tolist()])
+    return chosen, texts
+
+
+def _trees(source: Source, n_pixels: int | None = None) -> Iterable[xr.DataTree]:
+    """Pixel sets in memory; those on disk come some parcels at a time, with fewer pixels."""
+    return source.trees(n_pixels) if isinstance(source, StoredSets) else [source]

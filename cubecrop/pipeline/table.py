@@ -89,16 +89,16 @@ def train_table(
     part = np.full(len(index), "unlabelled", dtype=object)
     part[labelled] = np.where(held_out_mask, "held out", "train")
     return fit_and_score(
-        samples,
-        truth,
-        part,
+        [samples],
+        [truth],
+        [part],
         nomenclature=classes,
         config=config,
         seed=seed,
         device=device,
         checkpoint=checkpoint,
         progress=progress,
-        groups=groups if "group" in samples.coords else None,
+        groups=[groups] if "group" in samples.coords else None,
     )
 
 

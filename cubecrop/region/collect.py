@@ -149,9 +149,7 @@ def _failure_lines(results: Results, n_tiles: int) -> list[str]:
     if not results.failed:
         return []
     reasons = Counter(results.failed.values()).most_common()
-    lines = [
-        f"{len(results.failed):,} of {n_tiles:,} tile{'' if n_tiles == 1 else 's'} have no result:"
-    ]
+    lines = [f"Without a result: {len(results.failed):,} of {n_tiles:,} tiles."]
     lines += [
         f"{n:,} tile{'' if n == 1 else 's'}: {text}"
         for text, n in sorted(reasons, key=lambda one: (-one[1], one[0]))[:_LISTED]

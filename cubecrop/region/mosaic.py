@@ -37,6 +37,8 @@ __all__ = ["Grid", "main_grid", "write_mosaics"]
 
 _TYPES: Final = {"uint8": "Byte", "uint16": "UInt16", "float32": "Float32"}
 _BLOCK: Final = 512
+#: Pixels of the longer side of the smallest overview, at least.
+_SMALLEST: Final = 256
 #: Points along each edge of a rectangle that is transformed to another CRS.
 _EDGE_POINTS: Final = 64
 
@@ -214,6 +216,9 @@ def _write_vrt(
     ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping="1,2").text = grid.crs
     numbers = (grid.left, grid.size, 0.0, grid.top, 0.0, -grid.size)
     ET.SubElement(root, "GeoTransform").text = ", ".join(map(repr, numbers))
+    if levels := _levels(grid):
+        way = "mode" if path.name.startswith("crop_type") else "average"
+        ET.SubElement(root, "OverviewList", resampling=way).text = levels
     metadata = ET.SubElement(root, "Metadata")
     for key, value in common_tags(facts).items():
         ET.SubElement(metadata, "MDI", key=key).text = value
@@ -232,6 +237,17 @@ def _write_vrt(
                 _add_source(band, grid, kind, source, source.bands.index(name) + 1)
     ET.indent(root)
     path.write_text(f"{ET.tostring(root, encoding='unicode')}\n", encoding="utf-8")
+
+
+def _levels(grid: Grid) -> str:
+    """Overviews, which GDAL computes from those of the tiles.
+
+    Without them, GDAL warps every pixel of a zone to show it at a low resolution.
+    """
+    levels, side = [2], max(grid.width, grid.height)
+    while side // levels[-1] >= _SMALLEST:
+        levels.append(2 * levels[-1])
+    return " ".join(map(str, levels[:-1]))
 
 
 def _add_source(band: ET.Element, grid: Grid, kind: Raster, source: Source, number: int) -> None:

@@ -5,22 +5,18 @@ from __future__ import annotations
 import io
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cubecrop.classification import with_results
 from cubecrop.errors import OutputError
 from cubecrop.region.output import PROOF
+from cubecrop.region.parcel_file import along_curve, measure, write_sorted
 from cubecrop.region.parcels import ABSENT, OWNER
 from cubecrop.region.results import AT_ONCE, failure_of
-from cubecrop.shapes import has_place, plain_shapes
-from cubecrop.write.parcels import write_geoparquet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,14 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["PARCELS", "write_parcels"]
 
 PARCELS: Final = "parcels.parquet"
-#: Rows of a row group: enough for compression, few enough to read only a neighbourhood.
-_ROWS: Final = 10_000
-#: An equal-area projection of the whole Earth.
-_EQUAL_AREA: Final = "EPSG:6933"
 #: Column of a tile's table: position of the parcel in the input.
 _POSITION: Final = "parcel"
-_SQUARE_METRES: Final = 10_000
-_NULLABLE: Final = {pa.int64(): pd.Int64Dtype()}
 
 
 def write_parcels(output: Output, results: Results, facts: Provenance) -> pd.DataFrame:
@@ -70,32 +60,36 @@ def write_parcels(output: Output, results: Results, facts: Provenance) -> pd.Dat
         Two tiles have a result of the same parcel, or the file cannot be written.
     """
     with output.local(f"plan/{PARCELS}") as path:
-        parcels = gpd.read_parquet(path)
-    owners = parcels[OWNER].fillna("").astype(str).to_numpy(dtype=object)
-    absent = parcels[ABSENT].fillna("").astype(str).to_numpy(dtype=object)
-    parcels = parcels.drop(columns=[OWNER, ABSENT])
+        parcels = pq.read_table(path)
+    owners, absent = (
+        parcels[name].combine_chunks().fill_null("").to_pandas().to_numpy(dtype=object)
+        for name in (OWNER, ABSENT)
+    )
+    parcels = parcels.drop_columns([OWNER, ABSENT])
     edges = _current_edges(output, results, sorted(set(owners)))
-    found = _in_input_order(_tables(output, results, edges), len(parcels))
+    found = _joined(_tables(output, results, edges))
+    rows = _rows_of(found[_POSITION].to_numpy(), len(parcels))
     reasons = _reasons(output, results, edges, owners, absent)
-    columns = _columns(found, reasons)
-    table = with_results(parcels, columns)
-    if "bbox" in table.columns:
-        table = table.rename(columns={"bbox": "declared:bbox"})
-    table.attrs = {
+    found = found.drop_columns([_POSITION])
+    attrs = {
         "model_name": facts.model_name,
         "model_digest": facts.model_digest,
         "model_calibration": facts.calibration,
     }
-    order = _curve(table.geometry, owners != "")
+    measures = measure(parcels)
+    order = along_curve(measures, owned=owners != "")
     with output.new_file(PARCELS) as staging:
-        write_geoparquet(table.iloc[order], staging, target=output.href(PARCELS), rows=_ROWS)
-    return pd.DataFrame(
-        {
-            "code": table["crop:code"] if "crop:code" in columns else None,
-            "status": table["status"],
-            "hectares": _hectares(parcels),
-        }
-    )
+        write_sorted(
+            staging, parcels, found, rows=rows, reasons=reasons, measures=measures, order=order,
+            attrs=attrs,
+        )  # fmt: skip
+    known = rows >= 0
+    status = reasons.copy()
+    status[known] = np.asarray(found["status"].to_pandas(), dtype=object)[rows[known]]
+    code = np.full(len(parcels), None, dtype=object)
+    if "crop:code" in found.column_names:
+        code[known] = np.asarray(found["crop:code"].to_pandas(), dtype=object)[rows[known]]
+    return pd.DataFrame({"code": code, "status": status, "hectares": measures.hectares})
 
 
 def _current_edges(output: Output, results: Results, owners: Sequence[str]) -> list[str]:
@@ -123,23 +117,32 @@ def _table(output: Output, folder: str) -> pa.Table:
     return pq.read_table(io.BytesIO(output.read_bytes(f"{folder}/{PARCELS}")))
 
 
-def _in_input_order(tables: Sequence[pa.Table], n_parcels: int) -> pa.Table:
-    """One row a parcel of the input, with nulls for those without a result."""
+def _joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """All results in one table, whose types do not depend on which tiles have one."""
     if not tables:
-        return pa.table({"status": pa.nulls(n_parcels, pa.string())})
+        return pa.table({_POSITION: pa.array([], pa.int64()), "status": pa.array([], pa.string())})
     # A tile without images of a sensor lacks its columns; the most complete table gives the order.
     first = max(tables, key=lambda table: table.num_columns)
     whole = pa.concat_tables([first.slice(0, 0), *tables], promote_options="permissive")
-    positions = whole[_POSITION].to_numpy()
-    rows, counts = np.unique(positions, return_counts=True)
+    fields = [
+        # A column of text in which no parcel has any has no type.
+        field.with_type(pa.string()) if pa.types.is_null(field.type) else field
+        for field in whole.schema.remove_metadata()
+    ]
+    return whole.cast(pa.schema(fields)).combine_chunks()
+
+
+def _rows_of(positions: NDArray[np.int64], n_parcels: int) -> NDArray[np.int64]:
+    """Row of each parcel's result; -1 for none."""
+    unique, counts = np.unique(positions, return_counts=True)
     if (counts > 1).any():
         raise OutputError(
             f"{int((counts > 1).sum())} parcels have results of two tiles, such as number "
-            f"{int(rows[counts > 1][0])} of the input. Map again into an empty folder."
+            f"{int(unique[counts > 1][0])} of the input. Map again into an empty folder."
         )
-    index = np.full(n_parcels, -1, dtype=np.int64)
-    index[positions] = np.arange(len(positions))
-    return whole.drop_columns([_POSITION]).take(pa.array(index, mask=index < 0))
+    rows = np.full(n_parcels, -1, dtype=np.int64)
+    rows[positions] = np.arange(len(positions))
+    return rows
 
 
 def _reasons(
@@ -168,35 +171,3 @@ def _reasons(
          for name, reason in zip(owners, absent, strict=True)],
         dtype=object,
     )  # fmt: skip
-
-
-def _columns(found: pa.Table, reasons: NDArray[np.object_]) -> dict[str, Any]:
-    """Columns of the results; their types do not depend on which tiles failed."""
-    columns: dict[str, Any] = {}
-    for name in found.column_names:
-        values = found[name]
-        if name == "status":
-            values = pc.if_else(pc.is_null(values), pa.array(reasons, pa.string()), values)
-        if pa.types.is_null(values.type):  # a column of text in which no tile has any
-            values = values.cast(pa.string())
-        # Counts get a type with nulls, as a parcel without a result has none.
-        series = pa.table({name: values}).to_pandas(types_mapper=_NULLABLE.get)[name]
-        columns[name] = series.array
-    return columns
-
-
-def _curve(geometry: gpd.GeoSeries, owned: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Order along a Hilbert curve; parcels outside the area, then those without a place, last."""
-    placed = has_place(geometry)
-    distance = np.zeros(len(geometry), dtype=np.int64)
-    for group in (placed & owned, placed & ~owned):
-        if group.any():  # a far parcel would coarsen the curve of the others
-            distance[group] = geometry[group].hilbert_distance().to_numpy()
-    return np.lexsort((distance, ~owned, ~placed))
-
-
-def _hectares(parcels: gpd.GeoDataFrame) -> NDArray[np.float64]:
-    """Area of each parcel; 0 for one without a place."""
-    shapes = gpd.GeoSeries(plain_shapes(parcels.geometry), crs=parcels.crs)
-    area = shapes.to_crs(_EQUAL_AREA).area.to_numpy()
-    return np.where(np.isfinite(area), area, 0.0) / _SQUARE_METRES

@@ -11,6 +11,7 @@ from rasterio.enums import Resampling
 from rasterio.features import rasterize
 from rasterio.transform import from_bounds
 
+from cubecrop.cube.tiles import utm_codes
 from cubecrop.nomenclature import NODATA
 from cubecrop.write.picture import draw_map, legend, new_figure, shape_drawn
 from cubecrop.write.words import PLAIN, words
@@ -58,7 +59,8 @@ def write_picture(
     shapes = _outlines(tiles, grid.crs)
     failed = {name: shape for name, shape in shapes.items() if name in results.failed}
     whole = grid.around([grid.bounds, *(shape.bounds for shape in failed.values())])
-    values, planned = _read(output, grid, whole, shapes)
+    values = _read(output, grid, whole)
+    planned = _planned(tiles, shapes, whole, values.shape)
     figure = _figure(values, planned, whole, facts, failed, len(shapes))
     with output.new_file(PICTURE) as staging:
         figure.savefig(staging, format="png")
@@ -82,10 +84,8 @@ def _outlines(tiles: Sequence[Planned], crs: str) -> dict[str, BaseGeometry]:
     return outlines
 
 
-def _read(
-    output: Output, grid: Grid, whole: Grid, shapes: Mapping[str, BaseGeometry]
-) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Classes of the picture, and which of its pixels the plan maps."""
+def _read(output: Output, grid: Grid, whole: Grid) -> NDArray[np.uint8]:
+    """Classes of the picture, which shows more than the mosaic if tiles at its edge failed."""
     rows, columns = shape_drawn((whole.height, whole.width))
     values = np.full((rows, columns), NODATA, dtype=np.uint8)
     x, y = whole.offset(grid)
@@ -96,13 +96,34 @@ def _read(
     part = values[first:last, left:right]  # a view
     with output.raster("crop_type.vrt") as raster:
         part[:] = raster.read(1, out_shape=part.shape, resampling=Resampling.mode)
-    planned = rasterize(
-        shapes.values(),
-        out_shape=values.shape,
-        transform=from_bounds(*whole.bounds, columns, rows),
-        all_touched=True,
-    )
-    return values, planned.astype(bool)
+    return values
+
+
+def _planned(
+    tiles: Sequence[Planned],
+    shapes: Mapping[str, BaseGeometry],
+    grid: Grid,
+    shape: tuple[int, ...],
+) -> NDArray[np.bool_]:
+    """Which pixels of the picture the plan maps: those of each zone within its meridians."""
+    rows, columns = shape
+    transform = from_bounds(*grid.bounds, columns, rows)
+    zones: dict[str, list[BaseGeometry]] = {}
+    for one in tiles:
+        if one.tile.id in shapes:
+            zones.setdefault(one.tile.crs, []).append(shapes[one.tile.id])
+    covered = {
+        crs: rasterize(parts, out_shape=(rows, columns), transform=transform).astype(bool)
+        for crs, parts in zones.items()
+    }
+    if len(covered) == 1:
+        return next(iter(covered.values()))
+    x = grid.bounds[0] + (np.arange(columns) + 0.5) * transform.a
+    y = grid.bounds[3] + (np.arange(rows) + 0.5) * transform.e
+    to_degrees = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+    codes = utm_codes(*to_degrees.transform(*np.meshgrid(x, y)))
+    own = [part & (codes == int(crs.removeprefix("EPSG:"))) for crs, part in covered.items()]
+    return np.asarray(np.logical_or.reduce(own))
 
 
 def _figure(
@@ -140,7 +161,7 @@ def _figure(
     axes.set_ylabel("km")
     legend(
         axes,
-        values[planned],
+        values[planned] if planned.any() else values,
         facts.nomenclature,
         marks=facts.without_class,
         loc="upper left",

@@ -50,6 +50,7 @@ _ABOUT: Final = (
     "sample_id", "timestamp", "start_date", "end_date", "lon", "lat", "location_id",
     "valid_date", "valid_time", "year", "ref_id",
 )  # fmt: skip
+_MONTH: Final = np.timedelta64(1, "M")
 _Step = Literal["month", "dekad"]
 #: Steps of the wide form, by tens of days: length in days, and the composite they stand for.
 _WIDE_STEPS: Final[Mapping[int, tuple[int, _Step]]] = {3: (30, "month"), 1: (10, "dekad")}
@@ -309,7 +310,7 @@ def periods(
 ) -> tuple[NDArray[np.datetime64], NDArray[np.datetime64]]:
     """First day of each day's month or dekad, and first day of the next month or dekad."""
     month = days.astype("datetime64[M]")
-    first, following = month.astype("datetime64[D]"), (month + 1).astype("datetime64[D]")
+    first, following = month.astype("datetime64[D]"), (month + _MONTH).astype("datetime64[D]")
     if step == "month":
         return first, following
     third = np.minimum((days - first).astype(np.int64) // 10, 2)

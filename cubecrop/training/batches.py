@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 import torch
@@ -17,21 +19,26 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.training.config import TrainConfig
-    from cubecrop.training.sets import TrainingSet
+    from cubecrop.training.sets import AnySet
 
-__all__ = ["batches", "n_batches"]
+__all__ = ["batches", "n_batches", "prefetched"]
+
+T = TypeVar("T")
 
 #: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
+#: Batches that are read from disk while the network learns from another.
+_AHEAD: Final = 2
+_END: Final = object()
 
 
-def n_batches(sets: Sequence[TrainingSet], config: TrainConfig) -> int:
+def n_batches(sets: Sequence[AnySet], config: TrainConfig) -> int:
     """Number of steps in an epoch."""
     return sum(-(-len(part.labels) // config.batch_size) for part in sets)
 
 
 def batches(
-    sets: Sequence[TrainingSet],
+    sets: Sequence[AnySet],
     deviations: Mapping[str, NDArray[np.float32]],
     config: TrainConfig,
     *,
@@ -59,19 +66,29 @@ def batches(
         pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
         # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
+        held, rows, places = part.gather(members, pixels)
         series = {
-            name: _draw(arrays, members, pixels, shift, deviations[name], config, name, rng)
-            for name, arrays in part.arrays.series.items()
+            name: _draw(arrays, rows, places, shift, deviations[name], config, name, rng)
+            for name, arrays in held.series.items()
         }
         if config.network.fusion in {"early", "mid"}:
             # Late and decision fusion predict every parcel without each sensor, see `Outputs`.
             series = _drop_sensors(series, config, rng)
         batch = Batch(
             series,
-            _features(part.arrays.geometry, members),
-            _features(part.arrays.terrain, members),
+            _features(part.geometry, members),
+            _features(part.terrain, members),
         )
         yield batch, torch.from_numpy(part.labels[members])
+
+
+def prefetched(items: Iterator[T]) -> Iterator[T]:
+    """The same items in the same order, made in a thread while earlier ones are used."""
+    with ThreadPoolExecutor(1) as pool:
+        ahead = deque(pool.submit(next, items, _END) for _ in range(_AHEAD))
+        while (item := ahead.popleft().result()) is not _END:
+            ahead.append(pool.submit(next, items, _END))
+            yield item  # type: ignore[misc]
 
 
 def _features(features: NDArray[np.float32] | None, members: NDArray[np.int64]) -> Tensor | None:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
-    from cubecrop.model import SensorArrays
-    from cubecrop.training.sets import TrainingSet
+    from cubecrop.training.sets import AnySet
 
 __all__ = ["coverage_of"]
 
@@ -25,7 +24,7 @@ _RARE = 1
 
 
 def coverage_of(
-    trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet], sensors: Sequence[str]
+    trees: Sequence[xr.DataTree], sets: Sequence[AnySet], sensors: Sequence[str]
 ) -> dict[str, Coverage]:
     """Coverage of each sensor; with several samples, the least demanding one.
 
@@ -33,7 +32,7 @@ def coverage_of(
     ----------
     trees : sequence of xarray.DataTree
         Samples in one season window.
-    sets : sequence of TrainingSet
+    sets : sequence of AnySet
         Their labelled parcels, in the same order.
     sensors : sequence of str
         Which sensors.
@@ -43,29 +42,25 @@ def coverage_of(
         coverages = [
             coverage
             for tree, part in zip(trees, sets, strict=True)
-            if name in part.arrays.series and (coverage := _coverage(tree, part, name)) is not None
+            if name in part.names and (coverage := _coverage(tree, part, name)) is not None
         ]
         if coverages:
             by_sensor[name] = least_demanding(coverages)
     return by_sensor
 
 
-def _coverage(tree: xr.DataTree, part: TrainingSet, name: str) -> Coverage | None:
-    series = part.arrays.series[name]
-    counts = series.dates
+def _coverage(tree: xr.DataTree, part: AnySet, name: str) -> Coverage | None:
+    dated, own_days = part.dated(name), part.days(name)
+    counts = dated.sum(axis=1)
     if not counts.any():
         return None
     clear = int(np.percentile(counts[counts > 0], _RARE, method="lower"))
     days = acquired_days(tree.children[name], season_of(tree))
-    coverage = Coverage.of(_valid_days(series) if days is None else days, clear_dates=clear)
+    if days is None:  # those on which any parcel has a valid pixel
+        days = own_days[dated.any(axis=0)].astype(np.int64)
+    coverage = Coverage.of(days, clear_dates=clear)
     if coverage is None:
         return None
-    dated = series.dated[counts > 0]
-    pauses = longest_pause(dated, series.days, coverage.first, coverage.last)
+    pauses = longest_pause(dated[counts > 0], own_days, coverage.first, coverage.last)
     pause = int(np.percentile(pauses, 100 - _RARE, method="higher"))
     return replace(coverage, clear_pause=pause)
-
-
-def _valid_days(series: SensorArrays) -> np.ndarray:
-    """Days on which any parcel has a valid pixel."""
-    return series.days[series.valid.any(axis=(0, 2))]

@@ -34,13 +34,14 @@ from cubecrop.training.coverage import coverage_of
 from cubecrop.training.loop import TrainingHistory, predict, run_epochs
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
+    AnySet,
     Labels,
     Samples,
-    TrainingSet,
     as_lists,
     band_statistics,
     feature_statistics,
     training_set,
+    tree_of,
 )
 from cubecrop.training.together import as_one_season, sensors_together
 from cubecrop.training.validation import split_validation
@@ -65,15 +66,16 @@ def fit(
     checkpoint: str | Path | None = None,
     progress: bool = True,
 ) -> CropModel:
-    """Train a network on pixel sets; reads their pixels into memory.
+    """Train a network on pixel sets; reads their pixels.
 
     Parameters
     ----------
-    samples : xarray.DataTree or sequence of them
-        Pixel sets; see `cubecrop.schema`. Several samples (years, regions, tables) may differ in
-        dates, composites, season window and bands (the network takes the bands that all share),
-        and may lack a sensor that may be missing. Parcels with the same value of the coordinate
-        ``group`` stay together.
+    samples : xarray.DataTree, StoredSets or sequence of them
+        Pixel sets; see `cubecrop.schema`. Those of a tree are read into memory; those of
+        `cubecrop.sample.StoredSets` stay on disk, and batches are read from there. Several samples
+        (years, regions, tables) may differ in dates, composites, season window and bands (the
+        network takes the bands that all share), and may lack a sensor that may be missing.
+        Parcels with the same value of the coordinate ``group`` stay together.
     labels : sequence, or a sequence of sequences
         One label per parcel, in the order of ``samples``. Parcels with a null label are left out.
     nomenclature : Nomenclature, optional
@@ -113,7 +115,8 @@ def fit(
             f"nomenclature is {brief(nomenclature)}, expected a Nomenclature, as in "
             "`Nomenclature.from_names(['maize', 'wheat'])`."
         )
-    trees, texts = as_lists(samples, labels)
+    sources, texts = as_lists(samples, labels)
+    trees = [tree_of(source) for source in sources]
     sensors = sensors_together(trees, config.may_be_missing)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     present = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
@@ -125,8 +128,8 @@ def fit(
     given, trees = trees, as_one_season(trees, config.network)
     network_config = _network_config(trees, sensors, len(nomenclature), config)
     sets = [
-        training_set(tree, part, network_config, nomenclature)
-        for tree, part in zip(trees, texts, strict=True)
+        training_set(source, tree, part, network_config, nomenclature)
+        for source, tree, part in zip(sources, trees, texts, strict=True)
     ]
     coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
     device = usable_device(device)
@@ -171,7 +174,7 @@ def check_fit_options(
 
 
 def _origin(
-    sets: Sequence[TrainingSet],
+    sets: Sequence[AnySet],
     nomenclature: Nomenclature,
     config: TrainConfig,
     seed: int,
@@ -189,13 +192,14 @@ def _origin(
 
 
 def _split(
-    sets: Sequence[TrainingSet], config: TrainConfig, seed: int
-) -> tuple[list[TrainingSet], list[TrainingSet]]:
+    sets: Sequence[AnySet], config: TrainConfig, seed: int
+) -> tuple[list[AnySet], list[AnySet]]:
     """Sets to train on, and validation sets with as many pixels as at prediction."""
     labels = np.concatenate([whole.labels for whole in sets])
     groups = [group for whole in sets for group in whole.groups]
     chosen = split_validation(labels, groups, config.validation, seed=seed)
-    training, validation = [], []
+    training: list[AnySet] = []
+    validation: list[AnySet] = []
     stop = 0
     for whole in sets:
         start, stop = stop, stop + len(whole.labels)
@@ -256,7 +260,7 @@ def _network_config(
     )
 
 
-def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetwork:
+def _new_network(config: NetworkConfig, sets: Sequence[AnySet]) -> CropNetwork:
     network = CropNetwork(config)
     for name in config.series:
         try:
@@ -270,7 +274,7 @@ def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetw
             ) from None
         network.normalise_by(name, torch.from_numpy(mean), torch.from_numpy(deviation))
     parts = [
-        feature_statistics([f for part in sets if (f := getattr(part.arrays, kind)) is not None])
+        feature_statistics([f for part in sets if (f := getattr(part, kind)) is not None])
         for kind, needed in (("geometry", config.geometry), ("terrain", config.terrain))
         if needed
     ]
@@ -283,8 +287,8 @@ def _new_network(config: NetworkConfig, sets: Sequence[TrainingSet]) -> CropNetw
 def _as_model(
     network: CropNetwork,
     trees: Sequence[xr.DataTree],
-    sets: Sequence[TrainingSet],
-    validation: Sequence[TrainingSet],
+    sets: Sequence[AnySet],
+    validation: Sequence[AnySet],
     nomenclature: Nomenclature,
     config: TrainConfig,
     seed: int,
@@ -342,14 +346,14 @@ def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an a
     return values.pop() if len(values) == 1 else None
 
 
-def _counts(sets: Sequence[TrainingSet], nomenclature: Nomenclature) -> dict[str, int]:
+def _counts(sets: Sequence[AnySet], nomenclature: Nomenclature) -> dict[str, int]:
     labels = np.concatenate([part.labels for part in sets])
     counts = np.bincount(labels, minlength=len(nomenclature))
     return dict(zip(nomenclature.names, counts.tolist(), strict=True))
 
 
 def _bboxes(
-    trees: Sequence[xr.DataTree], sets: Sequence[TrainingSet]
+    trees: Sequence[xr.DataTree], sets: Sequence[AnySet]
 ) -> tuple[tuple[float, float, float, float], ...]:
     """(west, south, east, north) in degrees of each tree's parcels in training and validation.
 

@@ -13,12 +13,12 @@ from sklearn.ensemble import RandomForestClassifier
 from cubecrop.errors import LabelError, ModelMismatchError
 from cubecrop.model import SensorArrays, season_of, sensor_arrays
 from cubecrop.nomenclature import NODATA, Nomenclature
-from cubecrop.sample import hash_ids
-from cubecrop.training.sets import Labels, Samples, as_lists
+from cubecrop.sample import StoredSets, hash_ids
+from cubecrop.training.sets import Labels, Samples, Source, as_lists, tree_of
 from cubecrop.training.together import sensors_alike
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
@@ -86,7 +86,7 @@ def fit_forest(
     n_trees: int = 300,
     seed: int = 0,
 ) -> Forest:
-    """Train a random forest on parcel means; reads the pixels into memory.
+    """Train a random forest on parcel means; reads the pixels.
 
     Parameters
     ----------
@@ -109,7 +109,8 @@ def fit_forest(
     ----------
     Breiman 2001, doi:10.1023/A:1010933404324.
     """
-    trees, texts = as_lists(samples, labels)
+    sources, texts = as_lists(samples, labels)
+    trees = [tree_of(source) for source in sources]
     names = sensors_alike(trees)
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     index = np.array([nomenclature.index(text) for part in texts for text in part])
@@ -117,7 +118,8 @@ def fit_forest(
         raise LabelError(f"labels hold the classes {nomenclature.names}, expected two or more.")
     bands = {name: tuple(map(str, trees[0][name]["band"].to_numpy())) for name in names}
     step = str(trees[0].attrs.get("composite", "")) or "month"
-    features = np.concatenate([parcel_means(tree, bands=bands, step=step) for tree in trees])
+    parts = (part for source in sources for part in _trees(source))
+    features = np.concatenate([parcel_means(part, bands=bands, step=step) for part in parts])
     used = np.flatnonzero((index != NODATA) & np.isfinite(features).any(axis=1))
     ids = [parcel for tree in trees for parcel in np.asarray(tree["parcel"]).tolist()]
     used = used[np.argsort(hash_ids([ids[i] for i in used], "forest"), kind="stable")]
@@ -129,6 +131,11 @@ def fit_forest(
         step=step,
         n_features=features.shape[1],
     )
+
+
+def _trees(source: Source) -> Iterable[xr.DataTree]:
+    """Pixel sets in memory; those on disk come some parcels at a time."""
+    return source.trees() if isinstance(source, StoredSets) else [source]
 
 
 def parcel_means(tree: xr.DataTree, *, bands: Bands, step: str) -> NDArray[np.float64]:

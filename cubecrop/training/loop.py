@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +15,9 @@ from cubecrop.metrics import scores
 from cubecrop.model import WEATHER, Predictor, keep_freed_memory
 from cubecrop.nomenclature import decide
 from cubecrop.progress import progress_bar
-from cubecrop.training.batches import batches, n_batches
+from cubecrop.training.batches import batches, n_batches, prefetched
 from cubecrop.training.loss import CropLoss, class_weights
+from cubecrop.training.stored import StoredTrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from cubecrop.model import CropNetwork, Outputs
     from cubecrop.training.checkpoint import Checkpoint
     from cubecrop.training.config import TrainConfig
-    from cubecrop.training.sets import TrainingSet
+    from cubecrop.training.sets import AnySet
 
 __all__ = ["TrainingHistory", "predict", "run_epochs"]
 
@@ -71,8 +72,8 @@ class TrainingHistory:
 
 def run_epochs(
     network: CropNetwork,
-    sets: Sequence[TrainingSet],
-    validation: Sequence[TrainingSet],
+    sets: Sequence[AnySet],
+    validation: Sequence[AnySet],
     config: TrainConfig,
     *,
     seed: int,
@@ -120,6 +121,7 @@ def run_epochs(
     deviations = {
         name: network.normalisation(name)[1].cpu().numpy() for name in network.config.series
     }
+    on_disk = any(isinstance(part, StoredTrainingSet) for part in sets)
     history = TrainingHistory()
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         history = _resumed(state, network, optimiser, schedule)
@@ -130,7 +132,8 @@ def run_epochs(
         bar.update(completed=history.epoch)
         while history.epoch < epochs and not _is_over(history, config):
             epoch, losses = history.epoch, []
-            for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
+            drawn = batches(sets, deviations, config, seed=seed, epoch=epoch)
+            for batch, truth in prefetched(drawn) if on_disk else drawn:
                 with _precision(device, config):
                     outputs = forward(batch.to(device))
                     loss = _loss(outputs, truth.to(device), loss_of, config)
@@ -154,17 +157,18 @@ def run_epochs(
 
 
 def predict(
-    network: CropNetwork, sets: Sequence[TrainingSet], device: str
+    network: CropNetwork, sets: Sequence[AnySet], device: str, *, without: str = ""
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Probabilities (parcel, class), NaN without prediction, and true classes (parcel,)."""
+    """Probabilities (parcel, class), NaN without prediction, and true classes (parcel,).
+
+    ``without`` is a series that is left out.
+    """
     predictor = Predictor(network, device)
-    probabilities = [predictor(part.arrays) for part in sets]
+    probabilities = [predictor(block.without(without)) for part in sets for block in part.blocks()]
     return np.concatenate(probabilities), np.concatenate([part.labels for part in sets])
 
 
-def _validate(
-    network: CropNetwork, validation: Sequence[TrainingSet], device: str
-) -> dict[str, float]:
+def _validate(network: CropNetwork, validation: Sequence[AnySet], device: str) -> dict[str, float]:
     """Loss and scores on validation parcels, NaN if there are none.
 
     If sensors may be missing, the mean over scores with all sensors and without each of these.
@@ -174,21 +178,18 @@ def _validate(
         return dict.fromkeys(names, math.nan)
     rows = [_loss_and_scores(network, validation, device)]
     for name in network.config.may_be_missing:
-        part = [
-            replace(whole, arrays=whole.arrays.without(name))
-            for whole in validation
-            if set(whole.arrays.series) - {name, WEATHER}  # else no sensor would be left
-        ]
+        # Others would have no sensor left.
+        part = [whole for whole in validation if set(whole.names) - {name, WEATHER}]
         if part:
-            rows.append(_loss_and_scores(network, part, device))
+            rows.append(_loss_and_scores(network, part, device, without=name))
     return dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
 
 
 def _loss_and_scores(
-    network: CropNetwork, validation: Sequence[TrainingSet], device: str
+    network: CropNetwork, validation: Sequence[AnySet], device: str, *, without: str = ""
 ) -> tuple[float, float, float]:
     """Loss, accuracy and macro-F1; a parcel without prediction counts as wrong in the scores."""
-    probability, truth = predict(network, validation, device)
+    probability, truth = predict(network, validation, device, without=without)
     known = np.isfinite(probability).all(axis=1)
     chance = probability[known, truth[known]].clip(1e-12)
     result = scores(truth, decide(probability), network.config.n_classes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +12,11 @@ import xarray as xr
 
 from cubecrop.checks import brief
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import WEATHER, SampleArrays, in_bands, sample_arrays
+from cubecrop.model import WEATHER, SampleArrays, in_bands, sample_arrays, season_of
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
-from cubecrop.sample import draw_positions, hash_ids
+from cubecrop.sample import StoredSets, draw_positions, hash_ids
 from cubecrop.schema import check_pixel_sets
+from cubecrop.training.stored import StoredTrainingSet, block_rows, stored_training_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +24,21 @@ if TYPE_CHECKING:
     from cubecrop.model import NetworkConfig
 
 __all__ = [
+    "AnySet",
     "Labels",
     "Samples",
+    "Source",
+    "StoredTrainingSet",
     "TrainingSet",
     "as_lists",
     "band_statistics",
     "feature_statistics",
     "training_set",
+    "tree_of",
 ]
 
-Samples = xr.DataTree | Sequence[xr.DataTree]
+Source = xr.DataTree | StoredSets
+Samples = Source | Sequence[Source]
 Labels = Sequence[object] | Sequence[Sequence[object]]
 
 
@@ -60,6 +66,55 @@ class TrainingSet:
             self.drawn[index],
             [self.groups[i] for i in index] if self.groups else (),
         )
+
+    @property
+    def names(self) -> list[str]:
+        """The satellite series, and weather if the network takes it."""
+        return list(self.arrays.series)
+
+    def days(self, name: str) -> NDArray[np.float32]:
+        """Days (time,) of a series since the season's start."""
+        return self.arrays.series[name].days
+
+    def dated(self, name: str) -> NDArray[np.bool_]:
+        """Which dates of a series have a valid pixel, (parcel, time)."""
+        return self.arrays.series[name].dated
+
+    @property
+    def geometry(self) -> NDArray[np.float32] | None:
+        """Features of the parcels' shapes, (parcel, feature)."""
+        return self.arrays.geometry
+
+    @property
+    def terrain(self) -> NDArray[np.float32] | None:
+        """Terrain of the parcels, (parcel, variable)."""
+        return self.arrays.terrain
+
+    def gather(
+        self, members: NDArray[np.int64], pixels: NDArray[np.int64]
+    ) -> tuple[SampleArrays, NDArray[np.int64], NDArray[np.int64]]:
+        """Arrays that hold some pixels of some parcels, and where they are in these arrays.
+
+        Parameters
+        ----------
+        members : numpy.ndarray
+            (member,) positions of parcels.
+        pixels : numpy.ndarray
+            (member, pixel) positions of pixels, -1 for none.
+
+        Returns
+        -------
+        tuple
+            Arrays, rows (member,) and pixels (member, pixel) in them.
+        """
+        return self.arrays, members, pixels
+
+    def blocks(self, *_names: str) -> Iterator[SampleArrays]:
+        """All parcels, a number at a time that does not depend on where they are stored."""
+        sensors = [s for name, s in self.arrays.series.items() if name != WEATHER]
+        step = block_rows([len(sensor.days) for sensor in sensors], sensors[0].valid.shape[2])
+        for start in range(0, len(self.labels), step):
+            yield self.arrays.take(slice(start, start + step))
 
     def drawn_once(self, n_pixels: int, seed: int) -> TrainingSet:
         """The same parcels with at most ``n_pixels`` drawn pixels each, as at prediction."""
@@ -94,11 +149,19 @@ class TrainingSet:
         return hashed.hexdigest()
 
 
-def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[list[str | None]]]:
-    """Samples and labels as lists, from one tree or several; checks their lengths."""
-    if isinstance(samples, xr.DataTree):
+AnySet = TrainingSet | StoredTrainingSet
+
+
+def tree_of(source: Source) -> xr.DataTree:
+    """Pixel sets as a tree; those of `StoredSets` have no values."""
+    return source.tree if isinstance(source, StoredSets) else source
+
+
+def as_lists(samples: Samples, labels: Labels) -> tuple[list[Source], list[list[str | None]]]:
+    """Samples and labels as lists, from one source or several; checks their lengths."""
+    if isinstance(samples, Source):
         samples, labels = [samples], [labels]
-    if not _is_list(samples) or not all(isinstance(tree, xr.DataTree) for tree in samples):
+    if not _is_list(samples) or not all(isinstance(source, Source) for source in samples):
         raise SchemaError(
             f"samples is {brief(samples)}, expected pixel sets, as from "
             "`cubecrop.sample_pixel_sets`, or a list of them."
@@ -114,7 +177,8 @@ def as_lists(samples: Samples, labels: Labels) -> tuple[list[xr.DataTree], list[
             "list per sample."
         )
     texts = []
-    for tree, part in zip(samples, labels, strict=True):
+    for source, part in zip(samples, labels, strict=True):
+        tree = tree_of(source)
         check_pixel_sets(tree)
         if "parcel" not in tree.coords:
             raise SchemaError("samples have no coordinate 'parcel'; give each parcel an id.")
@@ -135,17 +199,23 @@ def _is_list(value: object) -> bool:
 
 
 def training_set(
+    source: Source,
     tree: xr.DataTree,
     texts: Sequence[str | None],
     config: NetworkConfig,
     nomenclature: Nomenclature,
-) -> TrainingSet:
-    """Load the labelled parcels that have a valid pixel."""
+) -> AnySet:
+    """The labelled parcels that have a valid pixel; in memory, unless they are stored on disk.
+
+    ``tree`` is that of the source, perhaps in another season window.
+    """
     index = np.array([nomenclature.index(text) for text in texts], dtype=np.int64)
     chosen = np.flatnonzero(index != NODATA)
     # Sorted by hash, so that the order of the input does not change the weights.
     ids = np.asarray(tree["parcel"])[chosen].tolist()
     chosen = chosen[np.argsort(hash_ids(ids, "training"), kind="stable")]
+    if isinstance(source, StoredSets):
+        return stored_training_set(source.take(chosen), season_of(tree), index[chosen], config)
     part = in_bands(tree.isel(parcel=chosen), config)
     arrays = sample_arrays(part, config)
     used = np.zeros(len(chosen), dtype=bool)
@@ -180,18 +250,27 @@ def feature_statistics(
 
 
 def band_statistics(
-    sets: Sequence[TrainingSet], sensor: str
+    sets: Sequence[AnySet], sensor: str
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each band over all valid pixels."""
-    n, total, squares = 0, np.zeros(()), np.zeros(())
-    series = [part.arrays.series[sensor] for part in sets if sensor in part.arrays.series]
-    rows = [arrays.values[arrays.valid] for arrays in series]
-    n = sum(len(part) for part in rows)
+    n, mean, squares = 0, np.zeros(()), np.zeros(())
+    for part in sets:
+        if sensor not in part.names:
+            continue
+        for block in part.blocks(sensor):
+            arrays = block.series[sensor]
+            rows = arrays.values[arrays.valid]  # (pixel, band)
+            if len(rows) == 0:
+                continue
+            # The moments of a block are added to those of all before it (Chan et al. 1983).
+            columns = [rows[:, band].astype(np.float64) for band in range(rows.shape[1])]
+            own = np.array([column.mean() for column in columns])
+            squares = squares + [((c - m) ** 2).sum() for c, m in zip(columns, own, strict=True)]
+            squares = squares + (own - mean) ** 2 * (n * len(rows) / (n + len(rows)))
+            mean = mean + (own - mean) * (len(rows) / (n + len(rows)))
+            n += len(rows)
     if n == 0:
         raise ValueError(sensor)
-    total = sum(part.sum(axis=0, dtype=np.float64) for part in rows)
-    mean = total / n
-    squares = sum(((part - mean) ** 2).sum(axis=0, dtype=np.float64) for part in rows)
     deviation = np.sqrt(squares / n)
     # A constant band is not scaled.
     deviation[deviation < 1e-6] = 1

@@ -19,7 +19,7 @@ from cubecrop.write.plain_names import Columns, check_naming, found_alike, with_
 if TYPE_CHECKING:
     import os
 
-__all__ = ["check_parcel_path", "check_table", "write_geoparquet", "write_parcels"]
+__all__ = ["check_parcel_path", "check_table", "write_parcels"]
 
 _GEOPACKAGE: Final = ".gpkg"
 _SUFFIXES: Final = (".parquet", ".geoparquet", _GEOPACKAGE)
@@ -71,7 +71,7 @@ def write_parcels(
         if target.suffix.lower() == _GEOPACKAGE:
             write_geopackage(table, staging, target=target)
         else:
-            write_geoparquet(table, staging, target=str(target))
+            _write_parquet(table, staging, target=target)
     return target
 
 
@@ -102,34 +102,10 @@ def check_table(
         check_columns(table)
 
 
-def write_geoparquet(
-    table: gpd.GeoDataFrame, staging: Path, *, target: str, rows: int | None = None
-) -> None:
-    """Write a table to a hidden file that will become GeoParquet 1.1.
-
-    Parameters
-    ----------
-    table : geopandas.GeoDataFrame
-        A table with a CRS.
-    staging : pathlib.Path
-        The hidden file.
-    target : str
-        Its final place, for errors.
-    rows : int, optional
-        Rows of a row group. The file then has the bounds of each geometry in a column ``bbox``,
-        so that a program reads only the groups that meet a rectangle.
-
-    Raises
-    ------
-    OutputError
-        Parquet cannot hold a column; the message names it.
-    """
+def _write_parquet(table: gpd.GeoDataFrame, staging: Path, *, target: Path) -> None:
     check_texts(table)
-    covering = {} if rows is None else {"write_covering_bbox": True, "row_group_size": rows}
     try:
-        table.to_parquet(
-            staging, index=False, compression="zstd", schema_version="1.1.0", **covering
-        )
+        table.to_parquet(staging, index=False, compression="zstd", schema_version="1.1.0")
     except UNWRITABLE as error:
         check_columns(table)  # converts each column again to name those that fail
         raise OutputError(
