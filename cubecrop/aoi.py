@@ -22,6 +22,8 @@ __all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
 LONLAT = "EPSG:4326"
 #: With more points than this, edges are not divided one by one.
 _MANY = 10_000
+#: A table with more shapes has no outline: they are parcels, whose union takes long.
+_SHAPES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ def _is_around_a_pole(shape: BaseGeometry) -> bool:
     return bool((far & (np.diff(owner) == 0)).any())
 
 
-def parse_aoi(aoi: object) -> Aoi:
+def parse_aoi(aoi: object, *, outline: bool = False) -> Aoi:
     """Convert an area of interest in any form to an `Aoi`.
 
     Parameters
@@ -134,6 +136,9 @@ def parse_aoi(aoi: object) -> Aoi:
         pystac item; or the path of a vector file, see `cubecrop.vector.read_vector`.
         Longitudes may run from 0 to 360. An area across the 180th meridian has a bbox with
         west > east (RFC 7946), or a geometry whose edges jump there or that is split there.
+    outline : bool, default False
+        Keep the outline of a table of up to 1,000 shapes, such as a department's. Otherwise a
+        table becomes its bounding rectangle.
 
     Returns
     -------
@@ -153,7 +158,8 @@ def parse_aoi(aoi: object) -> Aoi:
     if isinstance(aoi, str | Path):
         aoi = read_vector(aoi)
     if isinstance(aoi, gpd.GeoDataFrame | gpd.GeoSeries):
-        return _from_table(aoi)
+        whole = _from_table(aoi)
+        return (_outline_of(aoi, whole) if outline else None) or whole
     if isinstance(aoi, BaseGeometry):
         return _from_geometry(aoi)
     if not isinstance(aoi, Mapping):
@@ -224,6 +230,18 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
         return box
     # If the CRS is cut at the 180th meridian, parcels near it lie at both ends.
     return _on_the_circle(shapes.to_crs(LONLAT), box)
+
+
+def _outline_of(table: gpd.GeoDataFrame | gpd.GeoSeries, whole: Aoi) -> Aoi | None:
+    """The union of a table's shapes; None if there are very many, or if they have no area."""
+    shapes = plain_shapes(table.geometry)
+    shapes = shapes[~shapely.is_missing(shapes)]
+    if len(shapes) > _SHAPES or _spans_half_the_globe(whole):
+        return None
+    union = shapely.union_all(shapes)
+    return (
+        Aoi(unwrap(union) if table.crs.is_geographic else union, whole.crs) if union.area else None
+    )
 
 
 def _on_the_circle(shapes: gpd.GeoSeries, box: Aoi) -> Aoi:

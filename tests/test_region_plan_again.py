@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from dataclasses import replace
 
 import geopandas as gpd
@@ -73,14 +74,14 @@ def test_a_tile_says_which_input_changed(archive, model, tmp_path):
     other = replace(model, name="another")
     again = planned(tmp_path, archive, other, parcels=parcels())
     assert changed_inputs(plan, again) == {"model"}
-    losing = planned(tmp_path, archive, other, parcels=parcels(), max_lost=0.1)
-    assert changed_inputs(again, losing) == {"options"}
-    sparing = planned(tmp_path, archive, other, parcels=parcels(), max_lost=0.1, memory=1e9)
-    assert changed_inputs(losing, sparing) == set()
+    gaps = planned(tmp_path, archive, other, parcels=parcels(), allow_gaps=True)
+    assert changed_inputs(again, gaps) == {"options"}
+    sparing = planned(tmp_path, archive, other, parcels=parcels(), allow_gaps=True, memory=1e9)
+    assert changed_inputs(gaps, sparing) == set()
     moved = parcels()
     row = 30
     moved.loc[row, "geometry"] = moved.geometry[row].buffer(-5)
-    changed = planned(tmp_path, archive, other, parcels=moved, max_lost=0.1)
+    changed = planned(tmp_path, archive, other, parcels=moved, allow_gaps=True)
     assert changed_inputs(sparing, changed) <= {"parcels", "grid"}
     touched = {tile.id for tile in plan.tiles if row in set(sparing.parcels(tile)["parcel"])}
     differ = {
@@ -153,7 +154,7 @@ def test_a_plan_of_another_version_is_refused(archive, model, tmp_path, changes)
 
 def test_a_plan_that_was_cut_short_is_not_read(archive, model, tmp_path):
     plan = planned(tmp_path, archive, model)
-    other = planned(tmp_path / "other", archive, model, max_lost=0.5)
+    other = planned(tmp_path / "other", archive, model, allow_gaps=True)
     for name in ("tiles.parquet", "run.json"):
         part = (other.output.folder / "plan" / name).read_bytes()
         (plan.output.folder / "plan" / name).write_bytes(part)
@@ -183,6 +184,39 @@ def test_a_file_is_no_folder(archive, model, tmp_path):
     (tmp_path / "out").write_bytes(b"")
     with pytest.raises(OutputError, match="is a file"):
         planned(tmp_path / "out", archive, model)
+
+
+def test_a_read_only_folder_is_refused(archive, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OutputError, match="is read-only"):
+        planned(tmp_path / "out", archive, model)
+    assert not (tmp_path / "out").exists()
+
+
+def test_another_path_of_the_archive_is_the_same_archive(archive, model, tmp_path, monkeypatch):
+    one = planned(tmp_path, archive, model)
+    monkeypatch.chdir(archive.parent)
+    other = planned(tmp_path, archive.name, model)
+    assert other.tiles == one.tiles
+
+
+def test_a_table_of_few_shapes_is_their_outline(archive, model, tmp_path):
+    left, bottom, right, top = AREA.total_bounds
+    two = gpd.GeoSeries(
+        [shapely.box(left, bottom, left + 100, bottom + 100),
+         shapely.Polygon([(right, top), (right - 100, top), (right, top - 100)])],
+        crs=PLACE.crs,
+    )  # fmt: skip
+    made = planned(tmp_path, archive, model, aoi=two, parcels=parcels())
+    mapped = [tile for tile in made.tiles if tile.mapped is not None]
+    assert all(two.intersects(shapely.box(*tile.mapped)).any() for tile in mapped)
+    assert len(mapped) < 9
+    kept = gpd.read_parquet(tmp_path / "plan" / "parcels.parquet")
+    points = kept.geometry.representative_point()
+    assert ((kept["region:owner"] != "") == points.within(two.union_all())).all()
+    # As GeoJSON it is the same area.
+    again = planned(tmp_path, archive, model, aoi=two.to_crs(4326).union_all(), replan=True)
+    assert {tile.id for tile in again.tiles} <= {tile.id for tile in made.tiles}
 
 
 def test_a_full_disk_leaves_no_half_plan(archive, model, tmp_path, monkeypatch):

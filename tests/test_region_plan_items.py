@@ -8,6 +8,7 @@ from dataclasses import replace
 import geopandas as gpd
 import numpy as np
 import pyarrow.parquet as pq
+import pyproj
 import pytest
 import shapely
 import stac_geoparquet
@@ -20,6 +21,7 @@ from cubecrop import region
 from cubecrop.archive import PROVIDERS, open_archive, search
 from cubecrop.archive.catalog import FileArchive
 from cubecrop.archive.search import items_with_scenes
+from cubecrop.circle import bbox_of, box_of
 from cubecrop.errors import ArchiveError, UnsupportedItemError
 from cubecrop.region.items import IMAGES, FrozenItems, freeze
 from cubecrop.season import Season
@@ -256,3 +258,41 @@ def test_a_plan_in_another_storage_is_read_there(archive, model):
     assert len(again.parcels(tile)) == tile.touching
     assert again.request(tile).open(tile.area).attrs["items"]
     assert {PLACE.crs} == {one.tile.crs for one in again.tiles}
+
+
+def test_an_area_across_the_180th_meridian(tmp_path):
+    edge = pyproj.Transformer.from_crs(4326, 32760, always_xy=True).transform(179.9999, -16.3)[0]
+    west_of_it = Place(crs="EPSG:32760", left=edge // 10 * 10 - 600, top=8_200_000)
+    # Zones are alike: the meridian is as far from the other one's middle.
+    east_of_it = replace(west_of_it, crs="EPSG:32701", left=1e6 - edge // 10 * 10)
+    places = [west_of_it, east_of_it]
+    scenes = [
+        Optical(when=f"2018-0{month}-01T22:56:21Z", place=place, tile=f"0{zone}KAA")
+        for month in (4, 5)
+        for zone, place in enumerate(places)
+    ]
+    source = open_archive(write_archive(tmp_path / "archive", scenes))
+    footprints = shapely.union_all([box_of(item["bbox"]) for item in source.records])
+    west, south, east, north = bbox_of(footprints)
+    assert west > 179 > -179 > east
+    points = shapely.points([179.9999, -179.9999], [(south + north) / 2] * 2)
+    table = gpd.GeoDataFrame({"id": ["west", "east"]}, geometry=points, crs=4326)
+    made = region.plan(
+        (west, south, east, north), 2018, tmp_path / "out", archive=source, tile=320,
+        model=untrained_model("sentinel2"), season=Season(2018), parcels=table, progress=False,
+    )  # fmt: skip
+    assert {tile.tile.crs for tile in made.tiles} == {"EPSG:32760", "EPSG:32701"}
+    assert sum(tile.parcels for tile in made.tiles) == 2
+    owners = [tile.tile.crs for tile in made.tiles if tile.parcels]
+    assert sorted(owners) == ["EPSG:32701", "EPSG:32760"]
+    bounds = made.table.geometry.bounds
+    assert (abs(bounds["minx"]) > 179).all()
+    assert (abs(bounds["maxx"]) > 179).all()
+    seen = set()
+    for tile in made.tiles:
+        if tile.scenes:
+            request = made.request(tile)
+            attrs = request.open(tile.area).attrs
+            assert attrs == replace(request, archive=source).open(tile.area).attrs
+            seen |= set(attrs["items"])
+    assert seen == {item["id"] for item in source.records}

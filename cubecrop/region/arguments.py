@@ -103,7 +103,7 @@ def checked(
             "the model takes the shape of parcels, which pixels do not have, and no parcels were "
             "given. Pass `parcels=...` (`--parcels FILE`), or another model."
         )
-    area = parse_aoi(aoi)
+    area = parse_aoi(aoi, outline=True)
     _check_zones(area, request.crs)
     table = None if parcels is None else read_parcels(parcels)
     if table is not None:

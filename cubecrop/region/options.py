@@ -12,6 +12,7 @@ from cubecrop.archive import PROVIDERS, Archive
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import ArchiveError
 from cubecrop.season import Season
+from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,7 +112,9 @@ class RunOptions:
     def digest(self) -> str:
         """SHA-256 over the options that change values of a tile."""
         kept = {k: v for k, v in self.to_json().items() if k not in _WITHOUT_EFFECT}
-        return digest_of(kept)
+        # One folder has several paths, and results name only the last part.
+        names = {"archive": place_name(self.archive), "weather": place_name(self.weather or "")}
+        return digest_of(kept | names)
 
     def request(
         self, *, archive: Archive, weather: str | Path | Archive | None, crs: str

@@ -338,7 +338,13 @@ def _neighbours(output: Output, digest: str) -> dict[str, tuple[str, ...]]:
 
 @functools.lru_cache(maxsize=2)
 def _items(output: Output, digest: str) -> FrozenItems:
-    return FrozenItems.read(_local(output, ITEMS, digest))
+    items = FrozenItems.read(_local(output, ITEMS, digest))
+    if items.digest != digest:
+        raise OutputError(
+            f"{output.url} holds other items ({ITEMS}) than those of its plan. Run the same "
+            "command again."
+        )
+    return items
 
 
 @functools.lru_cache(maxsize=8)

@@ -102,7 +102,8 @@ def plan(
     ----------
     aoi : bbox, geometry, GeoDataFrame or path
         Area of interest of any size. If it is a rectangle, its bounding rectangle in each UTM
-        zone is mapped, as by `classify`; of any other form, only tiles that meet it are.
+        zone is mapped, as by `classify`; of any other form, only tiles that meet it are. A table
+        of up to 1,000 shapes is their union, and one of more its bounding rectangle.
     year : int
         Harvest year.
     out : path or URL
