@@ -19,6 +19,7 @@ from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
 from benchmarks.training import TrainingCost, TrainingStep
+from benchmarks.training_store import TrainingFromDisk
 from benchmarks.whole_season import (
     SampleSeason,
     WholeSeason,
@@ -59,6 +60,7 @@ LONG = (
     EndToEnd,
     EndToEndTwoSatellites,
     EndToEndOpenEo,
+    TrainingFromDisk,
 )
 #: Upper bounds by suite and benchmark, in the benchmark's unit.
 TARGETS = {
@@ -104,10 +106,13 @@ TARGETS = {
     ("TrainingStep", "peakmem_mid_transformer"): 2000,
     ("TrainingStep", "peakmem_mid_gru"): 2000,
     ("TrainingStep", "peakmem_every_statistic"): 2000,
+    ("TrainingFromDisk", "peakmem_fit"): 4000,
+    ("TrainingFromDisk", "track_bytes"): 2,
 }
 #: Lower bounds by suite and benchmark, in the benchmark's unit.
 LEAST = {
     ("ParcelStatistics", "track_faster"): 15,
+    ("TrainingFromDisk", "track_speed"): 0.8,
     **{
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")

@@ -254,6 +254,13 @@ def test_training_cost(benchmarks, monkeypatch):
     assert all(value > 0 for value in found.values())
 
 
+def test_training_from_disk(benchmarks, monkeypatch):
+    sizes = {"n_parcels": 40, "n_stores": 2, "n_pixels": 3, "n_dates": 6, "n_in_memory": 24}
+    found = _measured(benchmarks("training_store", "TrainingFromDisk", **sizes), monkeypatch)
+    assert found.keys() == {"peakmem_fit", "track_speed", "track_bytes"}
+    assert found["track_speed"] > 0
+
+
 def test_a_plain_batch_is_what_training_draws_but_for_noise(benchmarks):
     benchmarks("training", "TrainingCost")
     module = importlib.import_module("benchmarks.training")

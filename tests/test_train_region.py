@@ -28,7 +28,7 @@ from cubecrop.pipeline import parcel_tiles, tiled_samples
 from cubecrop.pipeline.declared import as_sources, split_declared
 from cubecrop.pipeline.parcel_tiles import tiles_of
 from cubecrop.pipeline.tiled_samples import sample_tiles
-from cubecrop.sample import join_stores, sample_pixel_sets, stored
+from cubecrop.sample import StoredSets, join_stores, sample_pixel_sets, stored
 from cubecrop.testing import Place, write_archive
 from cubecrop.training import TrainConfig, fit, fit_forest
 
@@ -345,17 +345,40 @@ def test_a_step_reads_the_pixels_of_its_batch_only(tmp_path, monkeypatch):
     store = stored(tmp_path, "key", lambda: samples)
     ((sets, _),) = join_stores([store], [np.arange(60)], np.zeros(60, int))
     read = []
-    real = type(sets).values
+    real = type(sets).numbers
 
-    def spy(self, name, index, pixels):
-        read.append(pixels.shape)
-        return real(self, name, index, pixels)
+    def spy(self, name, index):
+        read.append(len(index))
+        return real(self, name, index)
 
-    monkeypatch.setattr(type(sets), "values", spy)
-    config = TrainConfig(epochs=1, batch_size=8, n_pixels=2, small_sets=0)
+    monkeypatch.setattr(type(sets), "numbers", spy)
+    config = TrainConfig(epochs=2, batch_size=8, n_pixels=2)
     fit(sets, labels, config=config, device="cpu")
-    steps = [shape for shape in read if shape[1] <= 2]
-    assert sorted(steps) == sorted([(8, 2)] * 14 + [(4, 2)] * 2)
+    # Two sensors, 8 batches, 2 epochs; all are read once to find the valid ones, and each sensor
+    # once more for its mean.
+    assert sorted(read) == [4] * 4 + [8] * 28 + [60] * 4
+
+
+def test_memory_is_that_of_a_block_whatever_the_number_of_parcels(tmp_path, monkeypatch):
+    monkeypatch.setattr("cubecrop.training.stored._WORK", 4 * 9 * 10)
+    largest = []
+    real = StoredSets.numbers
+
+    def spy(self, name, index):
+        numbers = real(self, name, index)
+        largest[-1] = max(largest[-1], numbers.nbytes)
+        return numbers
+
+    monkeypatch.setattr(StoredSets, "numbers", spy)
+    config = TrainConfig(epochs=1, batch_size=8, n_pixels=2, validation=0.2)
+    for n in (80, 240):
+        samples, labels = make_samples(n=n)
+        store = stored(tmp_path, str(n), lambda samples=samples: samples)
+        ((sets, _),) = join_stores([store], [np.arange(n)], np.zeros(n, int))
+        largest.append(0)
+        fit(sets, labels, config=config, device="cpu")
+    parcel = 9 * 4 * 10 * 4  # dates, pixels, bands, bytes
+    assert largest == [11 * parcel, 11 * parcel]  # a block of validation parcels of 2 pixels
 
 
 def test_a_checkpoint_knows_its_stores(tmp_path):

@@ -57,6 +57,10 @@ class SensorArrays:
         """Valid dates of each parcel, (parcel,)."""
         return np.asarray(self.dated.sum(axis=1))
 
+    def pick(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        """A copy of the values of some pixels, (pixel, band), by flat (parcel, time, pixel)."""
+        return self.values.reshape(-1, self.values.shape[-1])[index]
+
     def take(self, index: NDArray[np.int64] | slice) -> SensorArrays:
         """Some of the parcels."""
         thermal = None if self.thermal is None else self.thermal[index]

@@ -12,7 +12,8 @@ Zarr Enhancement Proposal 2, sharding codec, https://zarr.dev/zeps/accepted/ZEP0
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numcodecs import blosc
@@ -21,17 +22,18 @@ from cubecrop.compiled import compiled
 from cubecrop.errors import ReadError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
-__all__ = ["NODATA", "OFFSET", "SCALE", "ShardedRows", "take_packed", "take_values"]
+__all__ = ["NODATA", "OFFSET", "SCALE", "ShardedRows", "pick", "unpack"]
 
 #: A packed number N is the reflectance ``N * SCALE + OFFSET``. Sentinel-2 has these since
 #: processing baseline 04.00; numbers of earlier baselines, which have no offset, fit as well.
 SCALE: Final = 1e-4
 OFFSET: Final = -0.1
 NODATA: Final = 65535
+#: Reflectance of each packed number: looking it up is faster than computing it.
+_VALUES: Final = (np.arange(NODATA + 1) * SCALE + OFFSET).astype(np.float32)
+_VALUES[NODATA] = np.nan
 #: Offset of a chunk that is not stored, and bytes of the index's checksum.
 _ABSENT: Final = np.iinfo(np.uint64).max
 _CHECKSUM: Final = 4
@@ -52,6 +54,7 @@ class ShardedRows:
         self.shape: tuple[int, ...] = tuple(about["shape"])
         self.dtype = np.dtype(about["data_type"]).newbyteorder("<")
         self._per_shard = int(about["chunk_grid"]["configuration"]["chunk_shape"][0])
+        self._chunks, self._rest = str(folder / "c"), "/0" * (len(self.shape) - 1)
         self._indices: dict[int, NDArray[np.uint64] | None] = {}
 
     def read(self, row: int, out: NDArray[np.generic]) -> bool:
@@ -69,7 +72,7 @@ class ShardedRows:
         offset, size = map(int, index[at])
         path = self._path(shard)
         try:
-            with path.open("rb", buffering=0) as file:
+            with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (called very often)
                 file.seek(offset)
                 blosc.decompress(file.read(size), out)
         except (OSError, RuntimeError, ValueError) as error:
@@ -82,7 +85,7 @@ class ShardedRows:
         """Offset and size of each row's chunk, (row, 2); None without a file."""
         if shard not in self._indices:
             try:
-                with self._path(shard).open("rb") as file:
+                with Path(self._path(shard)).open("rb") as file:
                     file.seek(-(16 * self._per_shard + _CHECKSUM), 2)
                     content = file.read(16 * self._per_shard)
                 self._indices[shard] = np.frombuffer(content, "<u8").reshape(-1, 2)
@@ -90,49 +93,44 @@ class ShardedRows:
                 self._indices[shard] = None
         return self._indices[shard]
 
-    def _path(self, shard: int) -> Path:
-        return self.folder.joinpath("c", str(shard), *"0" * (len(self.shape) - 1))
+    def _path(self, shard: int) -> str:
+        return f"{self._chunks}/{shard}{self._rest}"
+
+
+def unpack(numbers: NDArray[Any]) -> NDArray[np.float32]:
+    """Reflectance of packed numbers, NaN for `NODATA`; float32 values stay as they are."""
+    if numbers.dtype != np.uint16:
+        return np.asarray(numbers, dtype=np.float32)
+    out = np.empty(numbers.shape, np.float32)
+    _unpack(np.ascontiguousarray(numbers).ravel(), _VALUES, out.ravel())
+    return out
+
+
+def pick(rows: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Values (chosen, band) of some rows of packed or float32 values (pixel, band)."""
+    if rows.dtype != np.uint16:
+        return np.asarray(rows[index], dtype=np.float32)
+    out = np.empty((len(index), rows.shape[1]), np.float32)
+    _pick(rows, index, _VALUES, out)
+    return out
 
 
 @compiled
-def take_packed(
-    numbers: NDArray[np.uint16],
-    pixels: NDArray[np.int64],
-    dates: NDArray[np.int64],
-    scale: float,
-    offset: float,
-    out: NDArray[np.float32],
+def _unpack(
+    numbers: NDArray[np.uint16], values: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
-    """Write the values of some pixels of a parcel to ``out (other time, chosen pixel, band)``.
-
-    ``numbers`` are (time, pixel, band); ``pixels`` (chosen pixel,) are positions, -1 for none;
-    ``dates`` (time,) are positions in the other times.
-    """
-    for time in range(len(dates)):
-        for place in range(len(pixels)):
-            pixel = pixels[place]
-            if pixel < 0:
-                continue
-            for band in range(numbers.shape[2]):
-                number = numbers[time, pixel, band]
-                if number != 65535:
-                    out[dates[time], place, band] = np.float32(np.float64(number) * scale + offset)
+    for place in range(numbers.size):
+        out[place] = values[numbers[place]]
 
 
 @compiled
-def take_values(
+def _pick(
+    rows: NDArray[np.uint16],
+    index: NDArray[np.int64],
     values: NDArray[np.float32],
-    pixels: NDArray[np.int64],
-    dates: NDArray[np.int64],
     out: NDArray[np.float32],
 ) -> None:
-    """Write stored float32 values as `take_packed` does; NaN is not written."""
-    for time in range(len(dates)):
-        for place in range(len(pixels)):
-            pixel = pixels[place]
-            if pixel < 0:
-                continue
-            for band in range(values.shape[2]):
-                value = values[time, pixel, band]
-                if not np.isnan(value):
-                    out[dates[time], place, band] = value
+    for place in range(index.size):
+        row = index[place]
+        for band in range(rows.shape[1]):
+            out[place, band] = values[rows[row, band]]

@@ -303,7 +303,7 @@ class _RowWriter:
             shards=(self._per_shard, *self._row),
             dtype="uint16" if kind == "packed" else "float32",
             fill_value=NODATA if kind == "packed" else np.nan,
-            compressors=BloscCodec(cname="zstd", clevel=3, shuffle="shuffle"),
+            compressors=BloscCodec(cname="lz4", clevel=5, shuffle="shuffle"),
         )
 
 
@@ -311,6 +311,8 @@ def _packed(values: NDArray[np.float32]) -> NDArray[np.uint16] | None:
     """Reflectance as 16-bit numbers; None if they would not give back the same values."""
     numbers = np.rint((values.astype(np.float64) - OFFSET) / SCALE)
     masked = np.isnan(numbers)
+    if (masked != masked[..., :1]).any():  # a pixel is masked in all bands or in none
+        return None
     if not ((numbers >= 0) & (numbers < NODATA) | masked).all():
         return None
     numbers[masked] = NODATA

@@ -12,7 +12,7 @@ from dask.delayed import delayed
 
 from cubecrop.errors import SchemaError
 from cubecrop.sample.draw import draw_positions, hash_ids
-from cubecrop.sample.shards import OFFSET, SCALE, take_packed, take_values
+from cubecrop.sample.shards import NODATA, unpack
 from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class StoredSets:
             As computed from `cubecrop.sample_pixel_sets`.
         """
         root = self.root.isel(parcel=index)
-        pixels = np.broadcast_to(np.arange(self.n_pixels), (len(index), self.n_pixels))
+        pixels = None
         if n_pixels is not None:
             pixels = self._positions(root, n_pixels)
             root = root.assign_attrs(n_pixels=n_pixels)
@@ -136,9 +136,9 @@ class StoredSets:
         return xr.DataTree.from_dict({"/": root, **nodes}, name="pixel_sets")
 
     def values(
-        self, name: str, index: NDArray[np.int64], pixels: NDArray[np.int64]
+        self, name: str, index: NDArray[np.int64], pixels: NDArray[np.int64] | None = None
     ) -> NDArray[np.float32]:
-        """Read some pixels of a child.
+        """Read pixels of a child.
 
         Parameters
         ----------
@@ -146,33 +146,58 @@ class StoredSets:
             A satellite, or "terrain", which has one date and its variables as bands.
         index : numpy.ndarray
             (parcel,) positions.
-        pixels : numpy.ndarray
-            (parcel, pixel) positions among the stored pixels; -1 for none.
+        pixels : numpy.ndarray, optional
+            (parcel, pixel) positions among the stored pixels, -1 for none; by default all.
 
         Returns
         -------
         numpy.ndarray
             (parcel, time, pixel, band) float32, NaN where masked.
         """
+        numbers = self.numbers(name, index)
+        if pixels is None:
+            return unpack(numbers)
+        place = np.arange(len(index))[:, None, None]
+        date = np.arange(numbers.shape[1])[:, None]
+        values = unpack(numbers[place, date, pixels[:, None, :]])
+        values[np.broadcast_to((pixels < 0)[:, None, :], values.shape[:3])] = np.nan
+        return values
+
+    def numbers(self, name: str, index: NDArray[np.int64]) -> NDArray[Any]:
+        """Read all pixels of a child as they are stored.
+
+        Returns
+        -------
+        numpy.ndarray
+            (parcel, time, pixel, band). If all stores hold packed numbers, uint16, see
+            `cubecrop.sample.shards.unpack`; else float32, NaN where masked.
+        """
         node = self.nodes[name]
-        n_dates = node.sizes.get("time", 1)
         n_bands = node.sizes["band" if name in SERIES else "variable"]
-        out = np.full((*pixels.shape[:1], n_dates, pixels.shape[1], n_bands), np.nan, np.float32)
-        chosen = np.ascontiguousarray(pixels, dtype=np.int64)
-        buffers: dict[tuple[Any, ...], NDArray[Any]] = {}
+        shape = (len(index), node.sizes.get("time", 1), self.n_pixels, n_bands)
+        arrays = [rows for store in self.stores for rows in store.rows.get(name, ())]
+        packed = all(rows.dtype == np.uint16 for rows in arrays)
+        fill, dtype = (NODATA, np.uint16) if packed else (np.nan, np.float32)
+        out: NDArray[Any] = np.empty(shape, dtype)
         for place, parcel in enumerate(index.tolist()):
+            filled = False
             for number, row in self.pieces[self.starts[parcel] : self.starts[parcel + 1]].tolist():
                 dates = self.dates[number].get(name)
                 for rows in self.stores[number].rows.get(name, ()):
-                    key = (rows.dtype, *rows.shape[1:])
-                    if key not in buffers:
-                        buffers[key] = np.empty(rows.shape[1:], rows.dtype)
-                    if not rows.read(row, buffers[key]):
+                    # Most parcels have one piece with all dates: it needs no copy.
+                    if not filled and rows.dtype == dtype and rows.shape[1] == shape[1]:
+                        filled = rows.read(row, out[place])
                         continue
-                    if rows.dtype == np.uint16:
-                        take_packed(buffers[key], chosen[place], dates, SCALE, OFFSET, out[place])
-                    else:
-                        take_values(buffers[key], chosen[place], dates, out[place])
+                    part = np.empty(rows.shape[1:], rows.dtype)
+                    if not rows.read(row, part):
+                        continue
+                    if not filled:
+                        out[place], filled = fill, True
+                    part = part if packed else unpack(part)
+                    known = part != NODATA if packed else ~np.isnan(part)
+                    out[place][dates] = np.where(known, part, out[place][dates])
+            if not filled:
+                out[place] = fill
         return out
 
     def weather(self, index: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Final, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -12,24 +12,23 @@ from torch import Tensor
 
 from cubecrop.model import WEATHER, Batch, SensorArrays, Series
 from cubecrop.sample import draw_positions, hash_ids
+from cubecrop.training.stored import StoredTrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from cubecrop.model import SampleArrays
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
-__all__ = ["batches", "n_batches", "prefetched"]
-
-T = TypeVar("T")
+__all__ = ["batches", "n_batches"]
 
 #: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
 #: Batches that are read from disk while the network learns from another.
 _AHEAD: Final = 2
-_END: Final = object()
 
 
 def n_batches(sets: Sequence[AnySet], config: TrainConfig) -> int:
@@ -55,8 +54,8 @@ def batches(
         shuffled = rng.permutation(len(part.labels))
         starts = range(0, len(shuffled), config.batch_size)
         order += [(number, shuffled[start : start + config.batch_size]) for start in starts]
-    for index in rng.permutation(len(order)):
-        number, members = order[index]
+    order = [order[index] for index in rng.permutation(len(order))]
+    for number, members, held, rows in _gathered(sets, order):
         part = sets[number]
         # Tables of single pixels need no padding to the size of a parcel's set.
         size = min(config.n_pixels, max(1, int(part.drawn[members].max())))
@@ -66,9 +65,8 @@ def batches(
         pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
         # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
-        held, rows, places = part.gather(members, pixels)
         series = {
-            name: _draw(arrays, rows, places, shift, deviations[name], config, name, rng)
+            name: _draw(arrays, rows, pixels, shift, deviations[name], config, name, rng)
             for name, arrays in held.series.items()
         }
         if config.network.fusion in {"early", "mid"}:
@@ -82,13 +80,25 @@ def batches(
         yield batch, torch.from_numpy(part.labels[members])
 
 
-def prefetched(items: Iterator[T]) -> Iterator[T]:
-    """The same items in the same order, made in a thread while earlier ones are used."""
+def _gathered(
+    sets: Sequence[AnySet], order: Sequence[tuple[int, NDArray[np.int64]]]
+) -> Iterator[tuple[int, NDArray[np.int64], SampleArrays, NDArray[np.int64]]]:
+    """Number and members of each batch, arrays that hold the members, and their rows there.
+
+    Sets on disk are read in a thread while the network learns from earlier batches.
+    """
+    if not any(isinstance(part, StoredTrainingSet) for part in sets):
+        for number, members in order:
+            yield number, members, *sets[number].gather(members)
+        return
     with ThreadPoolExecutor(1) as pool:
-        ahead = deque(pool.submit(next, items, _END) for _ in range(_AHEAD))
-        while (item := ahead.popleft().result()) is not _END:
-            ahead.append(pool.submit(next, items, _END))
-            yield item  # type: ignore[misc]
+        waiting = deque(order)
+        ahead: deque[Future[tuple[SampleArrays, NDArray[np.int64]]]] = deque()
+        for number, members in order:
+            while waiting and len(ahead) < _AHEAD:
+                following, own = waiting.popleft()
+                ahead.append(pool.submit(sets[following].gather, own))
+            yield number, members, *ahead.popleft().result()
 
 
 def _features(features: NDArray[np.float32] | None, members: NDArray[np.int64]) -> Tensor | None:
@@ -119,7 +129,7 @@ def _draw(
     emptied = valid.any(axis=(1, 2)) & ~kept.any(axis=(1, 2))
     kept[emptied] = valid[emptied]
     # Masked pixels are neither read nor given noise.
-    values = arrays.values.reshape(-1, arrays.values.shape[-1])[place[kept]]  # (pixel, band)
+    values = arrays.pick(place[kept])  # (pixel, band)
     # Torch draws normal numbers in a third of NumPy's time.
     noise = torch.empty(values.shape).normal_(generator=_generator(rng))
     scale = torch.from_numpy(np.float32(config.jitter) * deviation)

@@ -15,9 +15,8 @@ from cubecrop.metrics import scores
 from cubecrop.model import WEATHER, Predictor, keep_freed_memory
 from cubecrop.nomenclature import decide
 from cubecrop.progress import progress_bar
-from cubecrop.training.batches import batches, n_batches, prefetched
+from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
-from cubecrop.training.stored import StoredTrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,7 +120,6 @@ def run_epochs(
     deviations = {
         name: network.normalisation(name)[1].cpu().numpy() for name in network.config.series
     }
-    on_disk = any(isinstance(part, StoredTrainingSet) for part in sets)
     history = TrainingHistory()
     if checkpoint is not None and (state := checkpoint.load()) is not None:
         history = _resumed(state, network, optimiser, schedule)
@@ -132,8 +130,7 @@ def run_epochs(
         bar.update(completed=history.epoch)
         while history.epoch < epochs and not _is_over(history, config):
             epoch, losses = history.epoch, []
-            drawn = batches(sets, deviations, config, seed=seed, epoch=epoch)
-            for batch, truth in prefetched(drawn) if on_disk else drawn:
+            for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
                 with _precision(device, config):
                     outputs = forward(batch.to(device))
                     loss = _loss(outputs, truth.to(device), loss_of, config)

@@ -90,24 +90,9 @@ class TrainingSet:
         """Terrain of the parcels, (parcel, variable)."""
         return self.arrays.terrain
 
-    def gather(
-        self, members: NDArray[np.int64], pixels: NDArray[np.int64]
-    ) -> tuple[SampleArrays, NDArray[np.int64], NDArray[np.int64]]:
-        """Arrays that hold some pixels of some parcels, and where they are in these arrays.
-
-        Parameters
-        ----------
-        members : numpy.ndarray
-            (member,) positions of parcels.
-        pixels : numpy.ndarray
-            (member, pixel) positions of pixels, -1 for none.
-
-        Returns
-        -------
-        tuple
-            Arrays, rows (member,) and pixels (member, pixel) in them.
-        """
-        return self.arrays, members, pixels
+    def gather(self, members: NDArray[np.int64]) -> tuple[SampleArrays, NDArray[np.int64]]:
+        """Arrays that hold some parcels (member,), and the rows (member,) of these."""
+        return self.arrays, members
 
     def blocks(self, *_names: str) -> Iterator[SampleArrays]:
         """All parcels, a number at a time that does not depend on where they are stored."""

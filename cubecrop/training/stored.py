@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -17,9 +17,11 @@ from cubecrop.model import (
     all_finite,
     assemble,
     days_since_start,
+    keep_freed_memory,
     mean_over_pixels,
 )
 from cubecrop.sample import StoredSets, draw_positions, hash_ids
+from cubecrop.sample.shards import NODATA, pick
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,13 +33,23 @@ if TYPE_CHECKING:
 
 __all__ = ["StoredTrainingSet", "block_rows", "stored_training_set"]
 
-#: Pixels on dates of all sensors that are in memory at a time: 160 MB of ten bands.
-_WORK: Final = 4_000_000
+#: Pixels on dates of all sensors that are in memory at a time: 28 MB of ten bands, which the
+#: allocator keeps for the next block, see `keep_freed_memory`.
+_WORK: Final = 700_000
 
 
 def block_rows(dates: Sequence[int], n_pixels: int) -> int:
     """Number of parcels that are processed at a time, from the dates of each sensor."""
     return max(1, _WORK // max(1, sum(dates) * n_pixels))
+
+
+class _Numbers(SensorArrays):
+    """Pixel sets whose values are as stored; only those that are picked are unpacked."""
+
+    __slots__ = ()
+
+    def pick(self, index: NDArray[np.int64]) -> NDArray[np.float32]:
+        return pick(self.values.reshape(-1, self.values.shape[-1]), index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,6 +64,7 @@ class StoredTrainingSet:
     source: StoredSets
     season: Season
     config: NetworkConfig
+    ids: Sequence[object]
     labels: NDArray[np.int64]
     drawn: NDArray[np.int64]
     geometry: NDArray[np.float32] | None = None
@@ -60,17 +73,10 @@ class StoredTrainingSet:
     pixels: NDArray[np.int64] | None = None
 
     @property
-    def ids(self) -> list[object]:
-        """Ids of the parcels."""
-        ids: list[object] = self.source.root["parcel"].to_numpy().tolist()
-        return ids
-
-    @property
     def groups(self) -> list[object]:
         """Names of the parcels' groups; the ids where there are none."""
         root = self.source.root
-        groups: list[object] = root["group"].to_numpy().tolist() if "group" in root else self.ids
-        return groups
+        return root["group"].to_numpy().tolist() if "group" in root else list(self.ids)
 
     @property
     def names(self) -> list[str]:
@@ -95,6 +101,7 @@ class StoredTrainingSet:
         return replace(
             self,
             source=self.source.take(index),
+            ids=[self.ids[i] for i in index],
             labels=self.labels[index],
             drawn=self.drawn[index],
             geometry=None if self.geometry is None else self.geometry[index],
@@ -109,12 +116,16 @@ class StoredTrainingSet:
         pixels = draw_positions(self.drawn, hash_ids(self.ids, seed, "validation"), width)
         return replace(self, pixels=pixels, drawn=np.minimum(self.drawn, width))
 
-    def gather(
-        self, members: NDArray[np.int64], pixels: NDArray[np.int64]
-    ) -> tuple[SampleArrays, NDArray[np.int64], NDArray[np.int64]]:
-        """Read some pixels of some parcels; see `cubecrop.training.sets.TrainingSet.gather`."""
-        places = np.where(pixels < 0, -1, np.arange(pixels.shape[1]))
-        return self._read(members, pixels, self.names), np.arange(len(members)), places
+    def gather(self, members: NDArray[np.int64]) -> tuple[SampleArrays, NDArray[np.int64]]:
+        """Read some parcels; see `cubecrop.training.sets.TrainingSet.gather`."""
+        series: dict[str, SensorArrays] = {}
+        for name in self._sensors:
+            numbers = self._in_order(name, self.source.numbers(name, members))
+            # A packed pixel is masked in all bands or in none.
+            is_packed = numbers.dtype == np.uint16
+            valid = numbers[..., 0] != NODATA if is_packed else all_finite(numbers)
+            series[name] = _Numbers(numbers, valid, self.days(name))
+        return self._assembled(series, members, self.names), np.arange(len(members))
 
     def blocks(self, *names: str) -> Iterator[SampleArrays]:
         """All parcels, some at a time; of the named series, by default of all."""
@@ -123,9 +134,13 @@ class StoredTrainingSet:
         step = block_rows(dates, width)
         for start in range(0, len(self.labels), step):
             index = np.arange(start, min(start + step, len(self.labels)))
-            every = np.broadcast_to(np.arange(width), (len(index), width))
-            pixels = every if self.pixels is None else self.pixels[index]
-            yield self._read(index, pixels, names or self.names)
+            pixels = None if self.pixels is None else self.pixels[index]
+            series = {}
+            for name in self._sensors:
+                if not names or name in names:
+                    values = self._in_order(name, self.source.values(name, index, pixels))
+                    series[name] = SensorArrays(values, all_finite(values), self.days(name))
+            yield self._assembled(series, index, names or self.names)
 
     def digest(self) -> str:
         """SHA-256 over all that training uses."""
@@ -136,19 +151,17 @@ class StoredTrainingSet:
             hashed.update(np.ascontiguousarray(array).tobytes())
         return hashed.hexdigest()
 
-    def _read(
-        self, index: NDArray[np.int64], pixels: NDArray[np.int64], names: Sequence[str]
+    def _in_order(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """Values (parcel, time, pixel, band) with the bands in the network's order."""
+        wanted = next(sensor.bands for sensor in self.config.sensors if sensor.name == name)
+        bands = self.source.nodes[name]["band"].to_numpy().tolist()
+        if bands == list(wanted):
+            return values
+        return np.ascontiguousarray(values[..., [bands.index(band) for band in wanted]])
+
+    def _assembled(
+        self, series: Mapping[str, SensorArrays], index: NDArray[np.int64], names: Sequence[str]
     ) -> SampleArrays:
-        series = {}
-        for sensor in self.config.sensors:
-            if sensor.name not in names:
-                continue
-            values = self.source.values(sensor.name, index, pixels)
-            bands = self.source.nodes[sensor.name]["band"].to_numpy().tolist()
-            if bands != list(sensor.bands):
-                order = [bands.index(band) for band in sensor.bands]
-                values = np.ascontiguousarray(values[..., order])
-            series[sensor.name] = SensorArrays(values, all_finite(values), self.days(sensor.name))
         weather = None
         if self.config.needs_thermal_time or (self.config.weather and WEATHER in names):
             node = self.source.nodes[WEATHER]
@@ -170,12 +183,14 @@ def stored_training_set(
     source: StoredSets, season: Season, labels: NDArray[np.int64], config: NetworkConfig
 ) -> StoredTrainingSet:
     """The parcels with a valid pixel; reads all pixels once, a bounded number at a time."""
+    keep_freed_memory()
     root = source.root
     counts = root["pixel_count"].to_numpy()
     whole = StoredTrainingSet(
         source=source,
         season=season,
         config=config,
+        ids=root["parcel"].to_numpy().tolist(),
         labels=labels,
         drawn=np.minimum(counts, source.n_pixels).astype(np.int64),
         geometry=root["geometry"].to_numpy().astype(np.float32) if config.geometry else None,
@@ -200,7 +215,6 @@ def _terrain(source: StoredSets, config: NetworkConfig) -> NDArray[np.float32]:
     order = [names.index(name) for name in config.terrain_variables]
     parts = []
     for index in source.blocks():
-        pixels = np.broadcast_to(np.arange(source.n_pixels), (len(index), source.n_pixels))
-        values = source.values("terrain", index, pixels)[:, 0]  # (parcel, pixel, variable)
+        values = source.values("terrain", index)[:, 0]  # (parcel, pixel, variable)
         parts.append(mean_over_pixels(np.moveaxis(values, 1, 2)[:, order]))
     return np.concatenate(parts)
