@@ -161,13 +161,14 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         "items": [],
         "lost": [],
         "bytes": tile.bytes,
-        **_counts(_n_pixels(tile, options.resolution)),
+        **_counts(0),
         "parcels": {"owned": int(is_owned.sum()), "predicted": 0, "on edges": n_edges},
     }
     try:
         cube = plan.request(tile).open(tile.area)
     except NoScenesError as error:
-        return about | {"outcome": "no images", "reason": str(error), "bytes": 0}
+        empty = _counts(_n_owned(tile, options.resolution))
+        return about | empty | {"outcome": "no images", "reason": str(error), "bytes": 0}
     gaps, device = options.allow_gaps, job.device
     lazy: dict[str, xr.Dataset | xr.DataTree] = {}
     if tile.mapped is not None:
@@ -283,7 +284,8 @@ def _write_map(
     collection: str,
 ) -> dict[str, Any]:
     """Write the rasters and the item of a tile; pixels of another zone have no data."""
-    if (foreign := _foreign(crop_map, tile)) is not None:
+    x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
+    if (foreign := _foreign(x, y, tile)) is not None:
         keep = xr.DataArray(~foreign, dims=("y", "x"))
         attrs = crop_map["crop_type"].attrs
         kept = crop_map["crop_type"].where(keep, np.uint8(NODATA)).astype(np.uint8)
@@ -298,12 +300,13 @@ def _write_map(
     return _counts(own.size, np.bincount(own, minlength=NODATA + 1))
 
 
-def _foreign(crop_map: xr.Dataset, tile: PlannedTile) -> NDArray[np.bool_] | None:
+def _foreign(
+    x: NDArray[np.float64], y: NDArray[np.float64], tile: PlannedTile
+) -> NDArray[np.bool_] | None:
     """Which pixels (y, x) lie in another UTM zone; None if all are the tile's own."""
     if not tile.is_shared:
         return None
     to_degrees = pyproj.Transformer.from_crs(tile.tile.crs, "EPSG:4326", always_xy=True)
-    x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
 
     def beyond(columns: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         lon, lat = to_degrees.transform(*np.meshgrid(columns, rows))
@@ -316,11 +319,16 @@ def _foreign(crop_map: xr.Dataset, tile: PlannedTile) -> NDArray[np.bool_] | Non
     return beyond(x, y)
 
 
-def _n_pixels(tile: PlannedTile, resolution: float) -> int:
+def _n_owned(tile: PlannedTile, resolution: float) -> int:
+    """Pixels that a tile maps, without those of other zones."""
     if tile.mapped is None:
         return 0
     left, bottom, right, top = tile.mapped
-    return round((right - left) / resolution) * round((top - bottom) / resolution)
+    half = resolution / 2
+    x = np.arange(left + half, right, resolution, dtype=np.float64)
+    y = np.arange(top - half, bottom, -resolution, dtype=np.float64)
+    foreign = _foreign(x, y, tile)
+    return len(x) * len(y) - (0 if foreign is None else int(foreign.sum()))
 
 
 def _counts(pixels: int, counts: NDArray[np.int64] | None = None) -> dict[str, Any]:

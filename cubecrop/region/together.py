@@ -33,5 +33,6 @@ def collect_region(plan: RegionPlan, model: CropModel) -> Collected:
         plan.tiles,
         facts,
         name=collection_id(options.year),
+        resolution=options.resolution,
         parcels=plan.n_parcels is not None,
     )
