@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import dask
 import numpy as np
+import pandas as pd
 import pyproj
 import xarray as xr
 
@@ -24,7 +25,7 @@ from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
-from cubecrop.region.edges import EDGE_PIXELS, merged_sets, read_sets, write_sets
+from cubecrop.region.edges import EDGE_PIXELS, opened_parts, whole_sets, write_part
 from cubecrop.region.evidence import (
     files_in,
     peak_memory,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import geopandas as gpd
-    import pandas as pd
     from numpy.typing import NDArray
 
     from cubecrop.lost_scenes import Loss
@@ -197,7 +197,7 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         about["parcels"]["predicted"] = int((table["status"] == "predicted").sum())
         table.to_parquet(folder / PARCELS, index=False)
     if "edges" in values:
-        write_sets(folder / EDGE_PIXELS, values["edges"])
+        write_part(folder / EDGE_PIXELS, values["edges"])
     return about
 
 
@@ -207,23 +207,22 @@ def _classify_edges(job: Job, plan: RegionPlan, model: CropModel, folder: Path) 
     parcels = plan.parcels(job.tile)
     own = parcels[(parcels["owner"] == name) & ~parcels["is_whole"]]
     ids = plain_parcels(own)["id"].tolist()
-    parts = {}
-    for tile in job.inputs:
-        file = f"tiles/{tile}/{EDGE_PIXELS}"
-        if job.output.exists(file):
-            with job.output.local(file) as path:
-                parts[tile] = read_sets(path, ids)
-    if name not in parts:
-        table = _unpredicted(own, "no image of its tile")
-    else:
-        sets = merged_sets(parts, name)
-        # In the order of the table, so that the result does not depend on the order of parts.
-        row = {key: index for index, key in enumerate(sets["parcel"].to_numpy().tolist())}
-        sets = sets.isel(parcel=[row[key] for key in ids])
-        found = classify_pixel_sets(
-            sets, model, allow_gaps=plan.options.allow_gaps, device=job.device
-        )
-        table = _table(own, found, model)
+    with opened_parts(job.output, job.inputs) as parts:
+        if name in parts:
+            gaps = plan.options.allow_gaps
+            tables = [
+                _table(
+                    own.iloc[places],
+                    classify_pixel_sets(sets, model, allow_gaps=gaps, device=job.device).compute(
+                        scheduler="synchronous"
+                    ),
+                    model,
+                )
+                for sets, places in whole_sets(parts, name, ids)
+            ]
+        else:
+            tables = [_unpredicted(own, "no image of its tile")]
+    table = pd.concat(tables).sort_values("parcel").reset_index(drop=True)
     table.to_parquet(folder / PARCELS, index=False)
     predicted = int((table["status"] == "predicted").sum())
     return {
