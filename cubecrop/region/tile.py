@@ -20,7 +20,7 @@ import xarray as xr
 
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube.tiles import utm_codes
-from cubecrop.errors import NoScenesError
+from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.known import parts_known
@@ -35,7 +35,7 @@ from cubecrop.region.evidence import (
 from cubecrop.region.failures import TransientError, is_transient_text
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import PROOF
-from cubecrop.region.planned import RegionPlan
+from cubecrop.region.planned import RUN, RegionPlan
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
 from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
@@ -113,9 +113,9 @@ class Job:
         return digest_of(self.inputs)
 
 
-def collection_id(year: int) -> str:
-    """Id of the STAC collection of a region."""
-    return f"crop-types-{year}"
+def collection_id(plan: RegionPlan) -> str:
+    """Id of the STAC collection of a region: the same for each plan of an area and a year."""
+    return f"crop-types-{plan.options.year}-{digest_of(plan.area)[:8]}"
 
 
 def do(job: Job) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
     if "map" in values:
         home = (job.output.folder or Path("/")) / job.folder
         about |= _write_map(
-            folder, values["map"], tile, lost, home=home, collection=collection_id(options.year)
+            folder, values["map"], tile, lost, home=home, collection=collection_id(plan)
         )
     if "parcels" in values:
         table = _table(whole, values["parcels"], model)
@@ -359,6 +359,11 @@ def _unpredicted(parcels: gpd.GeoDataFrame, status: str) -> pd.DataFrame:
 @lru_cache(maxsize=2)
 def _plan(output: Output, digest: str) -> RegionPlan:
     """The plan, read once per process."""
+    if not output.exists(RUN):
+        raise OutputError(
+            f"{worker_name()} does not see {output.href(RUN)}. All workers must reach the output: "
+            "name a folder on a disk that they share, or an address such as s3://bucket/run."
+        )
     plan = RegionPlan.read(output)
     if plan.digest != digest:
         raise TransientError(f"{output.url} holds another plan than the run that is going on.")

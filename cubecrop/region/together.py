@@ -32,6 +32,6 @@ def collect_region(plan: RegionPlan, model: CropModel) -> Collected:
         plan.output,
         plan.tiles,
         facts,
-        name=collection_id(options.year),
+        name=collection_id(plan),
         parcels=plan.n_parcels is not None,
     )
