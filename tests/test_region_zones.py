@@ -12,61 +12,21 @@ import rasterio
 import rioxarray
 import shapely
 from region_runs import table_of
+from region_striped import LABEL, YEAR, compare, place_beside, scenes_of, squares
 
 import cubecrop
 from cubecrop import region
 from cubecrop.cube.tiles import utm_codes
 from cubecrop.nomenclature import NODATA
-from cubecrop.testing import Optical, Place, Radar, write_archive
+from cubecrop.testing import Place, write_archive
 
-YEAR, TILE, LAT = 2018, 220, 50.8
+TILE = 220
 ZONES = ("EPSG:32631", "EPSG:32632")
-LABEL = "crop"
 #: Points nearer to the meridian than a pixel's diagonal may lie in no zone's pixel, or in both.
 SEAM = 15.0
 
 
-def place_beside(zone, left, width=60):
-    """A place whose left edge lies so many metres from 6 degrees E, in the CRS of a zone."""
-    x, y = pyproj.Transformer.from_crs(4326, zone, always_xy=True).transform(6.0, LAT)
-    return Place(crs=zone, left=x // 10 * 10 + left, top=y // 10 * 10 + 300, width=width)
-
-
-def scenes_of(place):
-    """Few dates, whose values change from field to field of 70 m and from pixel to pixel."""
-
-    def stripes(x, y):
-        return (x // 70 + y // 70) % 2
-
-    def optical(i):
-        return lambda x, y: 1500 + 300 * i * stripes(x, y) + (x // 10 * 7 + y // 10 * 13) % 400
-
-    def radar(i):
-        return lambda x, y: 0.05 + 0.02 * i * stripes(x, y) + (x // 10 % 5 + y // 10 % 3) / 500
-
-    days = ("04-01", "05-10", "06-20", "08-01")
-    return [
-        *(Optical(when=f"{YEAR}-{day}T10:56:21Z", dn=optical(i), place=place)
-          for i, day in enumerate(days)),
-        *(Radar(when=f"{YEAR}-{day}T17:40:42Z", vv=radar(i), place=place)
-          for i, day in enumerate(days)),
-    ]  # fmt: skip
-
-
 PLACE = place_beside(ZONES[0], -300)
-
-
-def squares(place, step=50, side=38):
-    """Squares all over a place; some lie across the meridian."""
-    left, bottom, right, top = place.bounds
-    corners = [
-        (x, y)
-        for x in np.arange(left + 15, right - side - 10, step)
-        for y in np.arange(bottom + 15, top - side - 10, step)
-    ]
-    shapes = [shapely.box(x, y, x + side, y + side) for x, y in corners]
-    table = gpd.GeoDataFrame({"id": range(100, 100 + len(shapes))}, geometry=shapes, crs=place.crs)
-    return table.assign(**{LABEL: np.where(table["id"] % 2, "wheat", "maize")})
 
 
 @pytest.fixture(scope="module")
@@ -98,9 +58,8 @@ def area():
 
 
 def mapped(area, out, archive, model, **options):
-    return cubecrop.map_region(
-        area, YEAR, out, archive=archive, model=model, tile=TILE, progress=False, **options
-    )
+    options = {"tile": TILE, "progress": False} | options
+    return cubecrop.map_region(area, YEAR, out, archive=archive, model=model, **options)
 
 
 @pytest.fixture(scope="module")
@@ -208,15 +167,6 @@ def test_parcels_are_classified_once_in_their_zone(run, area, archive, model, pa
     assert set(table.drop(inside.index)["status"]) == {"outside the area"}
 
 
-def compare(found, expected):
-    assert (expected["status"] == "predicted").all()
-    for name in expected.columns.drop("geometry"):
-        if pd.api.types.is_float_dtype(expected[name]):
-            assert np.allclose(found[name], expected[name], atol=1e-5, equal_nan=True), name
-        else:
-            assert found[name].astype(object).equals(expected[name].astype(object)), name
-
-
 def test_the_joined_raster_holds_both_zones(run, area):
     # Pixels of the other zone are warped, so those at the area's edge may fall out of it.
     inner = shapely.box(*area).buffer(-2e-4).bounds
@@ -235,7 +185,7 @@ def test_the_joined_raster_holds_both_zones(run, area):
 
 def test_one_crs_for_the_whole_area(area, archive, model, parcels, tmp_path):
     out = tmp_path / "run"
-    run = mapped(area, out, archive, model, parcels=parcels, crs="EPSG:3035")
+    run = mapped(area, out, archive, model, parcels=parcels, crs="EPSG:3035", tile=400)
     assert run.is_complete
     assert {tile[:5] for tile in run.table["tile"]} == {"3035_"}
     whole = cubecrop.classify(area, YEAR, archive=archive, model=model, crs="EPSG:3035").compute()
