@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING, Final
 
@@ -67,7 +68,7 @@ def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
     side = plan.options.tile * (worker_memory - fixed) / max(worst.memory, 1)
     step = next((s for s in _SIDES if side >= s), 0)
     if not step:
-        less = (worker_memory - PROCESS - worst.memory) / threads
+        less = _rounded_down((worker_memory - PROCESS - worst.memory) / threads)
         raise ArgumentError(
             start
             + (
@@ -93,6 +94,14 @@ def _needed(plan: RegionPlan, tile: PlannedTile, threads: int) -> int:
     series = _area(tile) / plan.options.resolution**2 * tile.scenes * _STORED
     used = min(plan.options.memory, _THREAD + series / _SHARE / threads)
     return round(PROCESS + threads * used + tile.memory)
+
+
+def _rounded_down(number: float) -> float:
+    """The next lower number of two digits; 0 for a negative one."""
+    if number <= 0:
+        return 0.0
+    step = 10.0 ** (math.floor(math.log10(number)) - 1)
+    return math.floor(number / step) * step
 
 
 def _number(threads: int) -> str:

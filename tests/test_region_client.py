@@ -1,0 +1,122 @@
+"""Where the tiles of a region run, and which workers may have them."""
+
+import json
+
+import dask
+import geopandas as gpd
+import pytest
+import shapely
+from distributed import Client, LocalCluster
+from region_striped import LABEL, YEAR, place_beside, squares, with_surroundings
+
+import cubecrop
+from cubecrop.errors import ArgumentError
+from cubecrop.region import capacity
+from cubecrop.testing import write_archive
+
+PLACE = place_beside("EPSG:32631", -900, width=40)
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    return write_archive(tmp_path_factory.mktemp("client") / "archive", with_surroundings(PLACE))
+
+
+@pytest.fixture(scope="module")
+def parcels():
+    return squares(PLACE, step=70, side=45)
+
+
+@pytest.fixture(scope="module")
+def model(archive, parcels):
+    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
+    return cubecrop.train(
+        parcels, LABEL, YEAR, archive=archive, config=config, held_out=0, progress=False
+    )
+
+
+def mapped(out, archive, model, **options):
+    aoi = gpd.GeoSeries([shapely.box(*PLACE.bounds).buffer(-60)], crs=PLACE.crs)
+    options = {"tile": 220, "progress": False} | options
+    return cubecrop.map_region(aoi, YEAR, out, archive=archive, model=model, **options)
+
+
+def cluster(**options):
+    return LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+        protocol="tcp", **options,
+    )  # fmt: skip
+
+
+def n_transitions(client):
+    """Steps of all tasks that the scheduler has seen."""
+    return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
+
+
+def test_without_client_nothing_goes_to_a_cluster_that_is_active(archive, model, parcels, tmp_path):
+    """Dask's default client would take any graph that names no scheduler."""
+    with cluster() as made, Client(made) as client:
+        assert client.submit(abs, -1).result() == 1
+        before = n_transitions(client)
+        run = mapped(tmp_path / "run", archive, model, parcels=parcels)
+        assert run.is_complete
+        assert len(run.table) >= 4
+        assert n_transitions(client) == before
+        assert run.table["worker"].str.startswith("process ").all()
+        again = mapped(tmp_path / "other", archive, model, parcels=parcels, client=client)
+        assert n_transitions(client) > before
+    assert not again.table["worker"].str.startswith("process ").any()
+
+
+def test_a_worker_of_little_memory_is_refused_before_any_tile(archive, model, tmp_path):
+    out = tmp_path / "run"
+    with cluster(memory_limit="1.2GB") as made, Client(made) as client:
+        with pytest.raises(
+            ArgumentError, match=r"needs 1\.3 GB: 1 thread .* has 1\.2 GB.*memory=1\.9e"
+        ):
+            mapped(out, archive, model, client=client)
+        assert not (out / "tiles").exists()
+        # What the message advises.
+        assert mapped(out, archive, model, client=client, memory=1.9e8).is_complete
+
+
+def test_workers_that_get_no_tiles_may_be_small(archive, model, tmp_path):
+    """Only the workers with the resources count."""
+    small = cluster(memory_limit="0.9GB")
+    with small as made, Client(made) as client:
+        workers = client.run_on_scheduler(capacity._described)
+        assert [(memory, threads) for memory, threads, _ in workers] == [(0.9e9, 1)]
+        made_plan = cubecrop.region.plan(
+            shapely.box(*PLACE.bbox), YEAR, tmp_path, archive=archive, model=model, progress=False
+        )
+        capacity.check_capacity(made_plan, client, {"GPU": 1})
+        with pytest.raises(ArgumentError, match="more memory or fewer threads"):
+            capacity.check_capacity(made_plan, client)
+
+
+def test_this_process_must_have_the_memory_too(archive, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2 * 10**9)
+    out = tmp_path / "run"
+    with dask.config.set(num_workers=8):
+        with pytest.raises(ArgumentError, match=r"8 threads .* has 2\.0 GB.*memory=1\.2e\+08`"):
+            mapped(out, archive, model)
+        assert not (out / "tiles").exists()
+    with dask.config.set(num_workers=2):
+        assert mapped(out, archive, model).is_complete
+
+
+def test_status_knows_parcels_that_must_be_classified_again(archive, model, parcels, tmp_path):
+    """After a change of the model, the edges' earlier results do not count."""
+    out = tmp_path / "run"
+    run = mapped(out, archive, model, parcels=parcels)
+    assert run.is_complete
+    names = sorted(path.name for path in out.glob("edges/*"))
+    assert names
+    proof = out / "edges" / names[0] / "evidence.json"
+    evidence = json.loads(proof.read_text())
+    evidence["inputs"] = dict.fromkeys(evidence["inputs"], "of another model")
+    proof.write_text(json.dumps(evidence))
+    found = cubecrop.region.status(out)
+    assert not found.is_complete
+    assert found.edges_waiting == 1
+    assert found.table["predicted"].sum() < run.table["predicted"].sum()
