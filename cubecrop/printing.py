@@ -71,6 +71,8 @@ def found_table(scenes: Scenes, found: DataFrame, low_cloud: float) -> Table:
 def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     """Print labels and texts in two columns."""
     table = Table(box=None, show_header=False, padding=(0, 1, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a path must be whole to be of use
     for label, text in rows:
         table.add_row(label, text)
     plain_console().print(table)

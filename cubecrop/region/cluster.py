@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -64,14 +65,15 @@ def connected(
         return
     count = check_whole("workers", workers, minimum=1)
     threads = max(1, (os.cpu_count() or 1) // count)
-    with (
-        LocalCluster(
+    with warnings.catch_warnings():
+        # That another port than 8787 was taken; whoever starts a cluster names its dashboard.
+        warnings.filterwarnings("ignore", "Port .* is already in use", UserWarning)
+        cluster = LocalCluster(
             n_workers=count,
             threads_per_worker=threads,
             host="127.0.0.1",
             # Dask warns of workers that end slowly or start again, which the run takes care of.
             silence_logs=logging.ERROR,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
+        )
+    with cluster, Client(cluster) as client:
         yield client

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import shapely
 
 from cubecrop.display import listed, plain
@@ -86,7 +88,10 @@ def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometr
     """The items of an earlier plan; raises unless they are whole and cover an area in degrees."""
     items = None
     if output.exists(ITEMS):
-        with output.local(ITEMS) as path:
+        with (
+            output.local(ITEMS) as path,
+            suppress(pa.ArrowException, OSError, LookupError, ValueError),
+        ):
             items = FrozenItems.read(path)
     if items is None or items.digest != earlier["items"]["digest"]:
         raise OutputError(

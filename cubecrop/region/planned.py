@@ -6,6 +6,7 @@ import functools
 import hashlib
 import shutil
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import geopandas as gpd
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyproj
 import rasterio
 import shapely
@@ -23,14 +25,14 @@ from cubecrop.archive.catalog import FileArchive
 from cubecrop.circle import cut_at_180, unwrap
 from cubecrop.cube.tiles import Tile
 from cubecrop.display import block, html_table, plain
-from cubecrop.errors import OutputError
+from cubecrop.errors import CubecropError, OutputError
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems
 from cubecrop.region.options import RunOptions, digest_of, provider_from
 from cubecrop.region.parcels import read_neighbours, read_pairs
 from cubecrop.region.plan_text import lines_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -209,7 +211,8 @@ class RegionPlan:
                  "is_whole": np.zeros(0, bool)}
             )  # fmt: skip
             return gpd.GeoDataFrame(none, geometry="geometry", crs="EPSG:4326")
-        return read_pairs(_local(self.output, PAIRS, self.digest), tile.tile)
+        with _undamaged(self.output, PAIRS):
+            return read_pairs(_local(self.output, PAIRS, self.digest), tile.tile)
 
     @property
     def neighbours(self) -> dict[str, tuple[str, ...]]:
@@ -310,13 +313,28 @@ def _planned(row: Mapping[Any, Any]) -> PlannedTile:
     )
 
 
+@contextmanager
+def _undamaged(output: Output, name: str) -> Iterator[None]:
+    """Raise `OutputError` where a file of a plan is missing or damaged."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, LookupError, ValueError) as error:
+        if isinstance(error, CubecropError):
+            raise
+        raise OutputError(
+            f"{output.url} holds a plan of which {name} is missing or damaged: {error}. Run the "
+            "same command again, which completes it, or with `replan=True` (`--replan`)."
+        ) from error
+
+
 @functools.lru_cache(maxsize=2)
 def _read(output: Output, digest: str) -> RegionPlan:
     content = output.read_json(RUN)
-    with output.local(TILES) as path:
-        rows: pd.DataFrame = gpd.read_parquet(path).drop(columns="geometry")
+    with _undamaged(output, TILES):
+        with output.local(TILES) as path:
+            rows: pd.DataFrame = gpd.read_parquet(path).drop(columns="geometry")
+        tiles = tuple(_planned(row) for row in rows.to_dict("records"))
     options = RunOptions.from_json(content["options"])
-    tiles = tuple(_planned(row) for row in rows.to_dict("records"))
     if plan_digest(options, tiles) != digest:
         raise OutputError(
             f"{output.url} holds a plan that is not complete: {TILES} does not belong to {RUN}. "
@@ -333,12 +351,14 @@ def _read(output: Output, digest: str) -> RegionPlan:
 
 @functools.lru_cache(maxsize=2)
 def _neighbours(output: Output, digest: str) -> dict[str, tuple[str, ...]]:
-    return read_neighbours(_local(output, PAIRS, digest))
+    with _undamaged(output, PAIRS):
+        return read_neighbours(_local(output, PAIRS, digest))
 
 
 @functools.lru_cache(maxsize=2)
 def _items(output: Output, digest: str) -> FrozenItems:
-    items = FrozenItems.read(_local(output, ITEMS, digest))
+    with _undamaged(output, ITEMS):
+        items = FrozenItems.read(_local(output, ITEMS, digest))
     if items.digest != digest:
         raise OutputError(
             f"{output.url} holds other items ({ITEMS}) than those of its plan. Run the same "
