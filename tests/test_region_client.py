@@ -119,3 +119,21 @@ def test_status_knows_parcels_that_must_be_classified_again(archive, model, parc
     assert not found.is_complete
     assert found.edges_waiting == 1
     assert found.table["predicted"].sum() < run.table["predicted"].sum()
+
+
+def test_parcels_across_edges_that_failed_are_told(archive, model, parcels, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ValueError("no such parts")
+
+    out = tmp_path / "run"
+    monkeypatch.setattr("cubecrop.region.tile.whole_sets", fails)
+    run = mapped(out, archive, model, parcels=parcels)
+    assert (run.table["state"] == "done").all()
+    assert not run.is_complete
+    assert run.edges_waiting == len(run.edges_failed) > 0
+    assert "parcels across edges of 32631_" in repr(run)
+    assert "no such parts" in repr(run)
+    monkeypatch.undo()
+    again = mapped(out, archive, model, parcels=parcels, retry_failed=True)
+    assert again.is_complete
+    assert not again.edges_failed

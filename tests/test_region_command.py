@@ -1,8 +1,10 @@
 """`cubecrop map-region` as a user runs it: what it prints, and how it ends."""
 
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 import shapely
+from region_runs import n_done, no_half_files, wait_until
 from region_striped import LABEL, YEAR, place_beside, squares, with_surroundings
 from servers import free_port
 
@@ -129,6 +132,27 @@ def test_a_failed_tile_is_named_and_ends_with_code_one(home, tmp_path, capsys):
     code, printed, _ = in_process(capsys, *args, "--retry-failed")
     assert code == 0
     assert "1 failed" not in printed
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_quietly_and_keeps_its_tiles(home, tmp_path, capsys):
+    """Ctrl-C on a terminal reaches the command and its workers."""
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cubecrop", *arguments(home, out, "--workers", "2", tile=160)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    wait_until(lambda: n_done(out) > 0, process=process)
+    os.killpg(process.pid, signal.SIGINT)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in text
+    assert no_half_files(out)
+    assert "ended by KeyboardInterrupt" in (out / "run.log").read_text()
+    code, printed, _ = in_process(capsys, "map-region", "--out", out, "--status")
+    assert code == 0
+    assert "waiting" in printed
+    assert "running" not in printed
 
 
 def test_help_explains_each_option(capsys):

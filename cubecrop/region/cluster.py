@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import warnings
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -76,4 +77,16 @@ def connected(
             silence_logs=logging.ERROR,
         )
     with cluster, Client(cluster) as client:
+        _leave_interrupts_to_us(client)
         yield client
+
+
+def _leave_interrupts_to_us(client: Client) -> None:
+    """Let workers ignore Ctrl-C, which reaches all processes of a terminal; we end them."""
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker: object) -> None:  # noqa: ARG002
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    client.register_plugin(Deaf())

@@ -60,6 +60,8 @@ class RegionRun:
         Estimated from the finished tiles; None if nothing runs, or if no tile is finished.
     edges_waiting : int
         Tiles whose parcels across edges are not yet classified.
+    edges_failed : mapping
+        Those of them that failed, with their errors.
     files : mapping
         Files that stand for the whole region, by what they hold; empty before the run has ended.
     """
@@ -68,6 +70,7 @@ class RegionRun:
     table: pd.DataFrame = field(repr=False)
     seconds_left: float | None = None
     edges_waiting: int = 0
+    edges_failed: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -105,6 +108,10 @@ class RegionRun:
         ]
         if len(self.failed) > 5:
             rows.append(("", f"and {len(self.failed) - 5:,} more"))
+        rows += [
+            ("failed", f"parcels across edges of {tile}: {plain(error)}")
+            for tile, error in list(self.edges_failed.items())[:5]
+        ]
         rows += [(what, name) for what, name in self.files.items()]
         return rows
 
@@ -156,11 +163,16 @@ def run_of(plan: RegionPlan) -> RegionRun:
     }
     for name, found in edges.items():
         table.loc[table["tile"] == name, "predicted"] += int(found["parcels"]["predicted"])
+    waiting = set(plan.neighbours) - set(edges)
+    failed = failures_of(output, kind="edges") if waiting else {}
     return RegionRun(
         output=output,
         table=table,
         seconds_left=_seconds_left(table, len(running)),
-        edges_waiting=len(set(plan.neighbours) - set(edges)),
+        edges_waiting=len(waiting),
+        edges_failed={
+            name: str(failed[name].get("error", "")) for name in sorted(waiting & set(failed))
+        },
         files=dict(state.get("files") or {}),
     )
 
