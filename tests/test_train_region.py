@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import shutil
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +16,7 @@ from seasons import LABEL, every, optical
 from test_cache import as_in_files, with_weather
 
 import cubecrop
+from cubecrop.cli import app
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import (
     ArgumentError,
@@ -318,6 +320,32 @@ def test_year_and_archive_belong_to_each_table(declared, place):
         cubecrop.train([declared, declared], CROP)
     with pytest.raises(LabelError, match="no column"):
         cubecrop.train([(declared, 2024, place), (declared, 2024, place)], "crop")
+
+
+def test_the_command_takes_more_years(place, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(*arguments, **options):
+        asked.append((arguments, options))
+        raise LabelError("stopped")
+
+    monkeypatch.setattr(cubecrop, "train", stop)
+    words = ["train", "a.parquet", "--label", "crop", "--year", "2024", "--archive", "here"]
+    more = ["--more", "b.parquet", "2023", "there", "--more", "c.parquet", "2022", "earth-search"]
+    out = ["--out", str(tmp_path / "model"), "--start", "2024-04-01", "--end", "2024-09-15"]
+    with pytest.raises(LabelError, match="stopped"):
+        app([*words, *more, *out], exit_on_error=False, result_action="return_value")
+    ((sources, label), options) = asked[0]
+    assert label == "crop"
+    assert sources == [
+        (Path("a.parquet"), 2024, "here"),
+        (Path("b.parquet"), 2023, "there"),
+        (Path("c.parquet"), 2022, "earth-search"),
+    ]
+    assert options["season"] == SEASON
+    words = ["train", "a.parquet", "--label", "crop", "--out", str(tmp_path / "model")]
+    with pytest.raises(LabelError, match="--archive is missing"):
+        app([*words, *more], exit_on_error=False, result_action="return_value")
 
 
 def test_batches_from_disk_train_the_same_weights(tmp_path):
