@@ -31,6 +31,7 @@ from cubecrop.pipeline.declared import as_sources, split_declared
 from cubecrop.pipeline.parcel_tiles import tiles_of
 from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.sample import StoredSets, join_stores, sample_pixel_sets, stored
+from cubecrop.sample.store import _RowWriter
 from cubecrop.testing import Place, write_archive
 from cubecrop.training import TrainConfig, fit, fit_forest
 
@@ -119,18 +120,26 @@ def test_a_killed_training_goes_on_with_the_next_tile(
     declared, place, small_tiles, monkeypatch, tmp_path
 ):
     undisturbed = train(declared, place)
-    real, made = tiled_samples.sample_pixel_sets, []
+    made, written = [], []
+    real, write = tiled_samples.sample_pixel_sets, _RowWriter.write
 
-    def failing(*arguments, **options):
+    def counting(*arguments, **options):
         made.append(1)
-        if len(made) == 4:
-            raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", failing)
-    with pytest.raises(KeyboardInterrupt):
-        train(declared, place, cache=tmp_path)
-    assert len([path for path in tmp_path.iterdir() if not path.name.startswith(".")]) == 3
+    def failing(self, start, block):
+        if len(made) == 4 and written:
+            raise RuntimeError("stopped")
+        written.extend([1] * (len(made) == 4))
+        write(self, start, block)
+
+    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", counting)
+    monkeypatch.setattr(_RowWriter, "write", failing)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(declared, place, cache=tmp_path)  # in the middle of the fourth tile
+    assert written
+    assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setattr(_RowWriter, "write", write)
     resumed = train(declared, place, cache=tmp_path)
     n_tiles = len(tiles_of(declared, resolution=10)[0])
     assert len(made) == 4 + n_tiles - 3
