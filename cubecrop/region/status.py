@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ import pandas as pd
 from cubecrop.display import block, html_table, plain
 from cubecrop.region.output import PROOF, Output
 from cubecrop.region.planned import RegionPlan
+from cubecrop.region.state import STATE, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,10 +31,6 @@ __all__ = [
     "status",
 ]
 
-#: File that a running driver rewrites every few seconds.
-STATE: Final = "state.json"
-#: A driver that did not write for so many seconds is taken to be gone.
-_SILENCE: Final = 60.0
 #: Files that are read at a time; each is a request where the output is remote.
 _AT_ONCE: Final = 16
 _COLUMNS: Final = (
@@ -236,20 +232,6 @@ def _row(
     elif evidence is not None:
         row["state"] = "outdated"
     return row
-
-
-def is_alive(state: Mapping[str, Any]) -> bool:
-    """Whether the driver that wrote a state still runs, as far as its last sign shows."""
-    return not state.get("ended") and _age(state) < _SILENCE
-
-
-def _age(state: Mapping[str, Any]) -> float:
-    """Seconds since a driver wrote its state; infinite if it does not say."""
-    try:
-        written = dt.datetime.fromisoformat(str(state["updated"]))
-    except (KeyError, ValueError):
-        return float("inf")
-    return (dt.datetime.now(dt.UTC) - written).total_seconds()
 
 
 def _seconds_left(table: pd.DataFrame, n_running: int) -> float | None:
