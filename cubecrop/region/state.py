@@ -46,7 +46,7 @@ def driver_name() -> str:
 
 
 def time_text() -> str:
-    """This moment, ISO in UTC."""
+    """Return this moment, ISO in UTC."""
     return dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
 
 
