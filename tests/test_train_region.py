@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import shutil
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -15,6 +16,7 @@ from seasons import LABEL, every, optical
 from test_cache import as_in_files, with_weather
 
 import cubecrop
+from cubecrop.cli import app
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import (
     ArgumentError,
@@ -29,6 +31,7 @@ from cubecrop.pipeline.declared import as_sources, split_declared
 from cubecrop.pipeline.parcel_tiles import tiles_of
 from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.sample import StoredSets, join_stores, sample_pixel_sets, stored
+from cubecrop.sample.store import _RowWriter
 from cubecrop.testing import Place, write_archive
 from cubecrop.training import TrainConfig, fit, fit_forest
 
@@ -117,18 +120,26 @@ def test_a_killed_training_goes_on_with_the_next_tile(
     declared, place, small_tiles, monkeypatch, tmp_path
 ):
     undisturbed = train(declared, place)
-    real, made = tiled_samples.sample_pixel_sets, []
+    made, written = [], []
+    real, write = tiled_samples.sample_pixel_sets, _RowWriter.write
 
-    def failing(*arguments, **options):
+    def counting(*arguments, **options):
         made.append(1)
-        if len(made) == 4:
-            raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", failing)
-    with pytest.raises(KeyboardInterrupt):
-        train(declared, place, cache=tmp_path)
-    assert len([path for path in tmp_path.iterdir() if not path.name.startswith(".")]) == 3
+    def failing(self, start, block):
+        if len(made) == 4 and written:
+            raise RuntimeError("stopped")
+        written.extend([1] * (len(made) == 4))
+        write(self, start, block)
+
+    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", counting)
+    monkeypatch.setattr(_RowWriter, "write", failing)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(declared, place, cache=tmp_path)  # in the middle of the fourth tile
+    assert written
+    assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setattr(_RowWriter, "write", write)
     resumed = train(declared, place, cache=tmp_path)
     n_tiles = len(tiles_of(declared, resolution=10)[0])
     assert len(made) == 4 + n_tiles - 3
@@ -318,6 +329,32 @@ def test_year_and_archive_belong_to_each_table(declared, place):
         cubecrop.train([declared, declared], CROP)
     with pytest.raises(LabelError, match="no column"):
         cubecrop.train([(declared, 2024, place), (declared, 2024, place)], "crop")
+
+
+def test_the_command_takes_more_years(place, tmp_path, monkeypatch):
+    asked = []
+
+    def stop(*arguments, **options):
+        asked.append((arguments, options))
+        raise LabelError("stopped")
+
+    monkeypatch.setattr(cubecrop, "train", stop)
+    words = ["train", "a.parquet", "--label", "crop", "--year", "2024", "--archive", "here"]
+    more = ["--more", "b.parquet", "2023", "there", "--more", "c.parquet", "2022", "earth-search"]
+    out = ["--out", str(tmp_path / "model"), "--start", "2024-04-01", "--end", "2024-09-15"]
+    with pytest.raises(LabelError, match="stopped"):
+        app([*words, *more, *out], exit_on_error=False, result_action="return_value")
+    ((sources, label), options) = asked[0]
+    assert label == "crop"
+    assert sources == [
+        (Path("a.parquet"), 2024, "here"),
+        (Path("b.parquet"), 2023, "there"),
+        (Path("c.parquet"), 2022, "earth-search"),
+    ]
+    assert options["season"] == SEASON
+    words = ["train", "a.parquet", "--label", "crop", "--out", str(tmp_path / "model")]
+    with pytest.raises(LabelError, match="--archive is missing"):
+        app([*words, *more], exit_on_error=False, result_action="return_value")
 
 
 def test_batches_from_disk_train_the_same_weights(tmp_path):

@@ -16,6 +16,7 @@ from cubecrop.errors import OutputError
 from cubecrop.model import CropModel, check_device_name, handle_to
 from cubecrop.pipeline.inputs import as_model
 from cubecrop.progress import progress_bar
+from cubecrop.region.capacity import check_capacity
 from cubecrop.region.engine import Outcome, check_client, run_jobs
 from cubecrop.region.log import RunLog
 from cubecrop.region.options import digest_of
@@ -127,6 +128,8 @@ def map_region(
     ------
     NoScenesError, ParcelError, AoiError, ModelFormatError, SchemaError
         As for `cubecrop.classify` and `cubecrop.classify_parcels`, before any tile is begun.
+    ArgumentError
+        A tile needs more memory than a worker has; the message says what would fit.
     ClusterError
         The cluster is not there, or went away. Finished tiles are kept.
     OutputError
@@ -144,6 +147,7 @@ def map_region(
         tile=tile, resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
         allow_gaps=allow_gaps, max_lost=max_lost, replan=replan, progress=progress,
     )  # fmt: skip
+    check_capacity(the_plan, client, resources)
     with RunLog(the_plan.output) as log:
         driver = _Driver(the_plan, crop_model, log, client=client, device=device, attempts=attempts)
         return driver.run(resources=resources, retry_failed=retry_failed, progress=progress)
@@ -199,7 +203,8 @@ class _Driver:
 
     def _collect(self) -> None:
         """Write what stands for the whole region, from the tiles that are finished."""
-        if not (run_of(self.plan).table["state"] == "done").any():
+        ended = {"done"} if self.plan.n_parcels is None else {"done", "no images"}
+        if not run_of(self.plan).table["state"].isin(ended).any():
             return
         found = collect_region(self.plan, self.model)
         for sentence in found.sentences:

@@ -148,7 +148,12 @@ def run_of(plan: RegionPlan) -> RegionRun:
         for tile in plan.tiles
     ]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    edges = evidence_of(output, list(plan.neighbours), kind="edges")
+    digests = {tile.tile.id: tile.digest for tile in plan.tiles}
+    edges = {
+        name: found
+        for name, found in evidence_of(output, list(plan.neighbours), kind="edges").items()
+        if found.get("inputs") == {part: digests[part] for part in plan.neighbours[name]}
+    }
     for name, found in edges.items():
         table.loc[table["tile"] == name, "predicted"] += int(found["parcels"]["predicted"])
     return RegionRun(
