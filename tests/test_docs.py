@@ -177,3 +177,18 @@ def test_every_public_name_is_in_the_api_page():
         if not re.search(rf"cubecrop\.{name}$", page, re.MULTILINE)
     ]
     assert not missing
+
+
+def test_the_tests_that_guarantees_name_exist():
+    page = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 5
+    tests = (ROOT / "tests" / "test_region_killed.py").read_text("utf-8")
+    assert not named - set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+
+
+def test_python_on_the_page_of_regions_compiles():
+    blocks = _blocks("regions.md", "python")
+    assert len(blocks) > 8
+    for block in blocks:
+        compile(block, "regions.md", "exec")
