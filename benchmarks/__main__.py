@@ -21,7 +21,7 @@ from benchmarks.region import (
     RegionTile,
     RegionWorkers,
 )
-from benchmarks.region_plan import RegionPlan
+from benchmarks.region_plan import RegionPlan, RegionPlanSmallTiles
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
@@ -57,6 +57,7 @@ SUITES = (
 #: Suites that take many minutes each; they run only if named.
 LONG = (
     RegionPlan,
+    RegionPlanSmallTiles,
     RegionBytes,
     RegionBytes1024,
     RegionWorkers,

@@ -33,6 +33,9 @@ __all__ = [
 
 #: Files that are read at a time; each is a request where the output is remote.
 _AT_ONCE: Final = 16
+#: Failed tiles that are printed, and characters of their errors.
+_LISTED: Final = 5
+_ERROR: Final = 400
 _COLUMNS: Final = (
     "tile", "state", "seconds", "pixels", "share_without_data", "lost", "parcels", "predicted",
     "worker", "peak_memory", "error",
@@ -97,10 +100,11 @@ class RegionRun:
         if self.seconds_left is not None:
             rows.append(("time left", f"about {duration(self.seconds_left)}"))
         rows += [
-            ("failed", f"{row.tile}: {plain(row.error)}") for row in self.failed[:5].itertuples()
+            ("failed", f"{row.tile}: {plain(row.error, longest=_ERROR)}")
+            for row in self.failed[:_LISTED].itertuples()
         ]
-        if len(self.failed) > 5:
-            rows.append(("", f"and {len(self.failed) - 5:,} more"))
+        if len(self.failed) > _LISTED:
+            rows.append(("", f"and {len(self.failed) - _LISTED:,} more"))
         rows += [(what, name) for what, name in self.files.items()]
         return rows
 
