@@ -14,7 +14,14 @@ from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
-from benchmarks.region_plan import RegionPlan
+from benchmarks.region import (
+    RegionBytes,
+    RegionBytes1024,
+    RegionMemory,
+    RegionTile,
+    RegionWorkers,
+)
+from benchmarks.region_plan import RegionPlan, RegionPlanSmallTiles
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
@@ -50,6 +57,12 @@ SUITES = (
 #: Suites that take many minutes each; they run only if named.
 LONG = (
     RegionPlan,
+    RegionPlanSmallTiles,
+    RegionBytes,
+    RegionBytes1024,
+    RegionWorkers,
+    RegionMemory,
+    RegionTile,
     WholeSeason,
     WholeSeason1024,
     WholeSeason140,
@@ -108,11 +121,21 @@ TARGETS = {
     ("TrainingStep", "peakmem_every_statistic"): 2000,
     ("TrainingFromDisk", "peakmem_fit"): 4000,
     ("TrainingFromDisk", "track_bytes"): 2,
+    **{
+        (suite.__name__, name): 1.25
+        for suite in (RegionBytes, RegionBytes1024)
+        for name in ("track_map", "track_parcels")
+    },
+    ("RegionWorkers", "track_engine"): 5,
+    ("RegionMemory", "track_of_bound"): 1,
+    ("RegionMemory", "track_growth"): 1.1,
+    ("RegionTile", "track_of_bound"): 1,
 }
 #: Lower bounds by suite and benchmark, in the benchmark's unit.
 LEAST = {
     ("ParcelStatistics", "track_faster"): 15,
     ("TrainingFromDisk", "track_speed"): 0.8,
+    ("RegionWorkers", "track_faster"): 1.8,
     **{
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")

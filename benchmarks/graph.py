@@ -9,7 +9,7 @@ import pickle
 import tempfile
 import tracemalloc
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import geopandas as gpd
 import pyproj
@@ -88,12 +88,13 @@ class ClassifyGraph:
     track_peak.unit = "MB"
 
 
-def untrained_model(*sensors: str) -> CropModel:
-    """Make a model of the published sizes with random weights, by default for both satellites."""
+def untrained_model(*sensors: str, **sizes: Any) -> CropModel:
+    """Make a model with random weights, by default of the default sizes for both satellites."""
     bands = {"sentinel2": SENTINEL2_BANDS, "sentinel1": SENTINEL1_BANDS}
     config = NetworkConfig(
         sensors=tuple(SensorConfig(name=name, bands=bands[name]) for name in sensors or bands),
         n_classes=len(_CROPS),
+        **sizes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)

@@ -29,6 +29,8 @@ __all__ = ["YEAR", "clouded", "hilly", "in_blocks", "located", "scattered_parcel
 
 YEAR = 2024
 _CRS = "EPSG:32631"
+#: Upper left corner of the Sentinel-2 tile 31UES, metres.
+_LEFT, _TOP = 499_980, 5_700_000
 #: Standard deviation of the logarithm of a parcel's number of pixels.
 _UNEVEN = 0.6
 
@@ -56,7 +58,7 @@ def write_season(
     list of dict
         STAC items whose hrefs are relative to ``root``; see `located`.
     """
-    place = Place(crs=_CRS, height=side, width=side)
+    place = _square(side)
     optical, radar = _moments(n_optical, "10:56:21"), _moments(n_radar, "17:40:42")
     scenes = [
         *(
@@ -119,7 +121,7 @@ def scattered_parcels(side: int, n: int, *, pixels: int = 144, seed: int = 0) ->
         Columns ``id``, ``geometry``; in random spatial order.
     """
     rng = np.random.default_rng(seed)
-    left, _, _, top = Place(crs=_CRS, height=side, width=side).bounds
+    left, _, _, top = _square(side).bounds
     cells = int(np.ceil(n**0.5))
     row, column = np.divmod(rng.permutation(cells**2)[:n], cells)
     x, y = (((at + rng.uniform(0.4, 0.6, n)) / cells * side * 10) for at in (column, row))
@@ -171,6 +173,10 @@ def in_blocks(path: Path, side: int) -> None:
     options = {"blockxsize": side, "blockysize": side, "predictor": predictor}
     with rasterio.open(path, "w", **(profile | options)) as file:
         file.write(values)
+
+
+def _square(side: int) -> Place:
+    return Place(crs=_CRS, left=_LEFT, top=_TOP, height=side, width=side)
 
 
 def _moments(n: int, time: str) -> list[str]:

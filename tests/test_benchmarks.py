@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import rasterio
 from extras import needs_stackstac
 
 from cubecrop.sample.zonal import pixels_of
@@ -165,6 +166,60 @@ def test_scattered_parcels_have_the_pixels_that_are_asked_for():
     assert np.median(counts) == pytest.approx(144, abs=8)
     assert made["id"].is_unique
     assert counts.sum() < 1024**2
+
+
+def test_bytes_of_a_region(benchmarks, monkeypatch, tmp_path):
+    if why := importlib.import_module("benchmarks.nginx").missing():
+        pytest.skip(why)
+    small = {"side": 256, "block": 64, "tile": 1280, "offset": 310, "width": 1500}
+    suite = benchmarks("region", "RegionBytes", n_optical=2, n_parcels=40, n_workers=0, **small)
+    found = _measured(suite, monkeypatch)
+    assert found["track_requests"] >= 2 * 11
+    assert found["track_map"] >= 1
+    assert found["track_parcels"] >= 1
+    monkeypatch.chdir(tmp_path)
+    one = suite()
+    one.setup(root := one.setup_cache())
+    inside, total = one.of_blocks(), sum(path.stat().st_size for path in one.root.rglob("*.tif"))
+    one.aoi = one.area(0, 0, 2560, 2560)
+    one.teardown(root)
+    assert 0.3 * total < inside < one.of_blocks() < total
+    module = importlib.import_module("benchmarks.region")
+    band = one.root / one.items[0]["assets"]["B02"]["href"]
+    corner = one.left, one.top - 10, one.left + 10, one.top
+    with rasterio.open(band) as file:
+        first = int(file.get_tag_item("BLOCK_SIZE_0_0", "TIFF", bidx=1))
+    assert module._bytes_of_blocks(band, corner) == first
+
+
+def test_workers_of_a_region(benchmarks, monkeypatch):
+    small = {"side": 128, "tile": 640, "across": 2, "n_optical": 2, "repeat": 1}
+    suite = benchmarks("region", "RegionWorkers", **small)
+    runs, mapped = [], suite.map
+    monkeypatch.setattr(suite, "map", lambda *given, **named: runs.append(mapped(*given, **named)))
+    found = _measured(suite, monkeypatch)
+    assert [len(run.table) for run in runs] == [1, 2, 4, 4], "two to warm up, one, two"
+    assert [run.table["worker"].nunique() for run in runs[:3]] == [1, 2, 1]
+    assert found["track_loop"] > 0
+
+
+def test_memory_of_a_region(benchmarks, monkeypatch):
+    small = {"side": 192, "tile": 640, "columns": 3, "rows": 2, "n_optical": 2}
+    suite = benchmarks("region", "RegionMemory", early=(0, 3), late=(3, 6), **small)
+    found = _measured(suite, monkeypatch)
+    assert found["track_tiles"] == 6
+    assert 0 < found["track_of_bound"] < 1
+    assert found["track_peak"] > 100
+
+
+def test_tile_of_a_region(benchmarks, monkeypatch):
+    if why := importlib.import_module("benchmarks.nginx").missing():
+        pytest.skip(why)
+    small = {"side": 128, "tile": 640, "n_optical": 3, "n_radar": 2, "n_parcels": 9}
+    found = _measured(benchmarks("region", "RegionTile", **small), monkeypatch)
+    assert found["track_requests"] >= 3 * 11 + 2 * 2
+    assert found["track_sent"] > 0.1
+    assert 0 < found["track_of_bound"] < 1
 
 
 def test_parcel_statistics(benchmarks, monkeypatch):
