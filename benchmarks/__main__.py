@@ -16,7 +16,7 @@ from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, Pixel
 from benchmarks.reading import ReadSeason
 from benchmarks.region import RegionBytes, RegionBytes1024, RegionWorkers
 from benchmarks.region_memory import RegionMemory, RegionTile
-from benchmarks.region_plan import RegionPlan
+from benchmarks.region_plan import RegionPlan, RegionPlanSmallTiles
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels
 from benchmarks.simulating import Simulate
@@ -52,6 +52,7 @@ SUITES = (
 #: Suites that take many minutes each; they run only if named.
 LONG = (
     RegionPlan,
+    RegionPlanSmallTiles,
     RegionBytes,
     RegionBytes1024,
     RegionWorkers,

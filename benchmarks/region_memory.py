@@ -143,7 +143,8 @@ class RegionTile(RegionFiles):
         if not hasattr(self, "found"):
             aoi = self.area(0, 0, self.tile, self.tile)
             parcels = scattered_parcels(self.side, self.n_parcels)
-            parcels = parcels[parcels.within(aoi.iloc[0])].reset_index(drop=True)
+            # Not at the edges, where they would need the neighbouring tiles.
+            parcels = parcels[parcels.within(aoi.iloc[0].buffer(-10))].reset_index(drop=True)
             with workers(1) as client, _sampled(client) as samples:
                 self.map("warm", self.area(0, 0, 640, 640), client=client)
                 located(self.items, self.server.address(), self.archive)

@@ -52,39 +52,44 @@ _SLICE = 200_000
 
 
 class RegionPlan:
-    """`cubecrop.region.plan` of France in tiles of 20 and of 10 km."""
+    """`cubecrop.region.plan` of France in tiles of 20 km."""
 
-    params = (20_480, 10_240)
-    param_names = ("side",)
+    side = 20_480
     dates = 70
     area = FRANCE
     repeat = 1
     timeout = 300
 
-    def setup(self, side: int) -> None:
+    def setup(self) -> None:
         if not ITEMS.is_dir():
             raise NotImplementedError(f"no real items at {ITEMS}")
-        self.found = _in_another_process(side, self.dates, self.area.wkt)
+        self.found = _in_another_process(self.side, self.dates, self.area.wkt)
 
-    def track_seconds(self, side: int) -> float:  # noqa: ARG002 (measured in setup)
+    def track_seconds(self) -> float:
         return self.found["seconds"]
 
     track_seconds.unit = "s"
 
-    def track_peak(self, side: int) -> float:  # noqa: ARG002
+    def track_peak(self) -> float:
         return self.found["peak"]
 
     track_peak.unit = "MB"
 
-    def track_tiles(self, side: int) -> int:  # noqa: ARG002
+    def track_tiles(self) -> int:
         return self.found["tiles"]
 
     track_tiles.unit = "tiles"
 
-    def track_items(self, side: int) -> int:  # noqa: ARG002
+    def track_items(self) -> int:
         return self.found["items"]
 
     track_items.unit = "items"
+
+
+class RegionPlanSmallTiles(RegionPlan):
+    """The same in tiles of 10 km, about 6,000."""
+
+    side = 10_240
 
 
 class MadeArchive:

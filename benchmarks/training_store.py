@@ -27,7 +27,7 @@ class TrainingFromDisk:
 
     n_parcels, n_stores, n_pixels, n_dates = 20_000, 20, 64, 100
     n_in_memory = 1500
-    repeat = 3
+    repeat = 5
     timeout = 3600
 
     def setup_cache(self) -> str:

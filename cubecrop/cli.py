@@ -147,6 +147,10 @@ def train(
     out: Path,
     year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
     archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    more: Annotated[
+        list[tuple[Path, int, str]] | None,
+        Parameter(negative="", help="Other PARCELS YEAR ARCHIVE to train on too; may be repeated."),
+    ] = None,
     start: Start = None,
     end: End = None,
     held_out: float = 0.3,
@@ -166,6 +170,9 @@ def train(
     verbose: Verbose = False,
 ) -> None:
     """Train a model on declared parcels and write it to a folder.
+
+    Parcels may lie in any number of places. Their pixels are kept on disk, in --cache or in the
+    system's temporary folder, and not in memory.
 
     With --weather the model also learns from weather; the archive itself may be named there.
 
@@ -193,7 +200,8 @@ def train(
         Folder for the state after each epoch and for metrics.csv; the same command resumes
         an interrupted training from there.
     cache
-        Folder that keeps the pixels drawn from the archive, for the next training.
+        Folder that keeps the pixels drawn from the archive, for the next training; the same
+        command resumes an interrupted sampling from there.
     nomenclature
         CSV with the columns code, name and colour of the crops; labels are codes or names.
     """
@@ -205,12 +213,12 @@ def train(
     network = NetworkOptions(weather=weather is not None)
     config = cubecrop.TrainConfig(network=network, epochs=epochs, may_be_missing=may_be_missing)
     if archive is None:
-        of_archive = (year, start, end, composite, cache, clouds, weather, memory)
+        of_archive = (year, more, start, end, composite, cache, clouds, weather, memory)
         if any(option is not None for option in of_archive):
             raise LabelError(
-                "--year, --start, --end, --composite, --clouds, --weather, --memory and --cache "
-                "are for parcels in an archive, but --archive is missing. Add it, or leave these "
-                "options out to train on a table of samples."
+                "--year, --more, --start, --end, --composite, --clouds, --weather, --memory and "
+                "--cache are for parcels in an archive, but --archive is missing. Add it, or leave "
+                "these options out to train on a table of samples."
             )
         model = cubecrop.train_table(
             parcels,
@@ -225,10 +233,8 @@ def train(
         raise LabelError("--archive needs --year: add the harvest year of the labels.")
     else:
         model = cubecrop.train(
-            parcels,
+            [(parcels, year, archive), *(more or [])],
             label,
-            year,
-            archive=archive,
             season=season_between(year, start, end),
             held_out=held_out,
             nomenclature=nomenclature,

@@ -117,13 +117,18 @@ def test_the_loop_over_years_runs(years, capsys):
     """The shell runs the page's loop; what it would call is then called here."""
     from cubecrop.cli import app
 
-    (loop,) = _blocks("several-years.md", "sh")
+    loop, several = _blocks("several-years.md", "sh")
     record = "cubecrop() { printf '%s\\0' \"$@\"; printf '\\n'; }\n"
     said = subprocess.run(
-        ["bash", "-euc", record + loop], capture_output=True, text=True, check=True
+        ["bash", "-euc", record + several + loop], capture_output=True, text=True, check=True
     )
     calls = [line.split("\0")[:-1] for line in said.stdout.splitlines()]
-    assert [words[0] for words in calls] == ["train", *("classify-parcels", "classify") * 2]
+    assert [words[0] for words in calls] == [
+        "train",
+        "train",
+        *("classify-parcels", "classify") * 2,
+    ]
+    assert "--more" in calls[0]
     for words in calls:
         few = ["--epochs", "1"] if words[0] == "train" else []
         app([*words, *few], result_action="return_value")
@@ -134,13 +139,14 @@ def test_the_loop_over_years_runs(years, capsys):
 
 
 def test_the_network_of_several_years_runs(years, monkeypatch, capsys):
-    short = partial(cubecrop.fit, config=cubecrop.TrainConfig(epochs=1))
-    monkeypatch.setattr(cubecrop, "fit", short)
+    short = partial(cubecrop.train, config=cubecrop.TrainConfig(epochs=1), progress=False)
+    monkeypatch.setattr(cubecrop, "train", short)
     text = "".join(_blocks("several-years.md", "python"))
     names: dict[str, object] = {}
     exec(text, names)
-    assert [len(tree["parcel"]) for tree in names["samples"]] == [16, 16]
-    assert names["model"].training.years == (2022, 2023)
+    record = names["model"].training
+    assert record.years == (2022, 2023)
+    assert sum(record.parcels.values()) + sum(record.held_out.values()) == 32
     assert "of 16 parcels of 2024 are as declared" in capsys.readouterr().out
 
 
@@ -171,3 +177,18 @@ def test_every_public_name_is_in_the_api_page():
         if not re.search(rf"cubecrop\.{name}$", page, re.MULTILINE)
     ]
     assert not missing
+
+
+def test_the_tests_that_guarantees_name_exist():
+    page = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
+    named = set(re.findall(r"`(test_\w+)`", page))
+    assert len(named) > 5
+    tests = (ROOT / "tests" / "test_region_killed.py").read_text("utf-8")
+    assert not named - set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
+
+
+def test_python_on_the_page_of_regions_compiles():
+    blocks = _blocks("regions.md", "python")
+    assert len(blocks) > 8
+    for block in blocks:
+        compile(block, "regions.md", "exec")

@@ -81,7 +81,8 @@ def test_a_damaged_tile_is_made_again(run, place, declared, model):
 
 def test_status_from_elsewhere(run):
     found = region.status(run.output.folder)
-    pd.testing.assert_frame_equal(found.table, run.table)
+    same = ["tile", "state", "pixels", "share_without_data", "parcels", "predicted"]
+    pd.testing.assert_frame_equal(found.table[same], run.table[same])
     assert found.is_complete
     assert "done" in repr(found)
     assert "<table" in found._repr_html_()

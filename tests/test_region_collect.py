@@ -43,7 +43,7 @@ TOP = {
 
 
 def put_together(output, tiles, **options):
-    return collect(output, tiles, provenance(), name=COLLECTION, **options)
+    return collect(output, tiles, provenance(), name=COLLECTION, resolution=10, **options)
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def input_table(owners, absent=None, **columns):
 def put_together(output, tiles, table):
     with output.new_file("plan/parcels.parquet") as path:
         table.to_parquet(path)
-    return collect(output, tiles, provenance(), name=COLLECTION, parcels=True)
+    return collect(output, tiles, provenance(), name=COLLECTION, resolution=10, parcels=True)
 
 
 def fill(output):

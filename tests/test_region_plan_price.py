@@ -92,7 +92,7 @@ def test_a_tile_that_does_not_fit_names_the_size_that_would(plan):
     large = replace(
         plan,
         options=replace(plan.options, tile=20_480.0),
-        tiles=tuple(replace(tile, memory=2_000_000_000) for tile in plan.tiles),
+        tiles=tuple(replace(one, memory=2_000_000_000, scenes=10**9) for one in plan.tiles),
     )
     assert peak_memory(large, 2) == 1e9 + 2 * 2e9 + 2e9
     check_memory(large, 7e9, 2)

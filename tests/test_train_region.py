@@ -3,6 +3,7 @@
 import dataclasses
 import datetime as dt
 import shutil
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -10,11 +11,10 @@ import pytest
 import shapely
 import torch
 import xarray as xr
-from samples import make_samples
 from seasons import LABEL, every, optical
-from test_cache import as_in_files, with_weather
 
 import cubecrop
+from cubecrop.cli import app
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import (
     ArgumentError,
@@ -28,9 +28,10 @@ from cubecrop.pipeline import parcel_tiles, tiled_samples
 from cubecrop.pipeline.declared import as_sources, split_declared
 from cubecrop.pipeline.parcel_tiles import tiles_of
 from cubecrop.pipeline.tiled_samples import sample_tiles
-from cubecrop.sample import StoredSets, join_stores, sample_pixel_sets, stored
+from cubecrop.sample import sample_pixel_sets
+from cubecrop.sample.store import _RowWriter
 from cubecrop.testing import Place, write_archive
-from cubecrop.training import TrainConfig, fit, fit_forest
+from cubecrop.training import TrainConfig
 
 SEASON = cubecrop.Season(2024, start=dt.date(2024, 4, 1), end=dt.date(2024, 9, 15))
 CONFIG = TrainConfig(epochs=2, batch_size=16, n_pixels=8, validation=0.2)
@@ -117,18 +118,26 @@ def test_a_killed_training_goes_on_with_the_next_tile(
     declared, place, small_tiles, monkeypatch, tmp_path
 ):
     undisturbed = train(declared, place)
-    real, made = tiled_samples.sample_pixel_sets, []
+    made, written = [], []
+    real, write = tiled_samples.sample_pixel_sets, _RowWriter.write
 
-    def failing(*arguments, **options):
+    def counting(*arguments, **options):
         made.append(1)
-        if len(made) == 4:
-            raise KeyboardInterrupt
         return real(*arguments, **options)
 
-    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", failing)
-    with pytest.raises(KeyboardInterrupt):
-        train(declared, place, cache=tmp_path)
-    assert len([path for path in tmp_path.iterdir() if not path.name.startswith(".")]) == 3
+    def failing(self, start, block):
+        if len(made) == 4 and written:
+            raise RuntimeError("stopped")
+        written.extend([1] * (len(made) == 4))
+        write(self, start, block)
+
+    monkeypatch.setattr(tiled_samples, "sample_pixel_sets", counting)
+    monkeypatch.setattr(_RowWriter, "write", failing)
+    with pytest.raises(RuntimeError, match="stopped"):
+        train(declared, place, cache=tmp_path)  # in the middle of the fourth tile
+    assert written
+    assert len(list(tmp_path.iterdir())) == 3
+    monkeypatch.setattr(_RowWriter, "write", write)
     resumed = train(declared, place, cache=tmp_path)
     n_tiles = len(tiles_of(declared, resolution=10)[0])
     assert len(made) == 4 + n_tiles - 3
@@ -320,139 +329,27 @@ def test_year_and_archive_belong_to_each_table(declared, place):
         cubecrop.train([(declared, 2024, place), (declared, 2024, place)], "crop")
 
 
-def test_batches_from_disk_train_the_same_weights(tmp_path):
-    samples, labels = make_samples(n=120)
-    samples = as_in_files(with_weather(samples))
-    halves = [samples.isel(parcel=slice(0, 50)), samples.isel(parcel=slice(50, None))]
-    stores = [stored(tmp_path, str(i), lambda half=half: half) for i, half in enumerate(halves)]
-    rows = [np.arange(50), np.arange(50, 120)]
-    ((sets, _),) = join_stores(stores, rows, np.repeat([0, 1], [50, 70]))
-    network = cubecrop.NetworkOptions(weather=True, terrain=True, geometry=True)
-    config = TrainConfig(
-        network=network, epochs=3, batch_size=16, n_pixels=3, validation=0.2,
-        may_be_missing=("sentinel1",),
-    )  # fmt: skip
-    memory, disk = (fit(one, labels, config=config, device="cpu") for one in (samples, sets))
-    assert_same(memory, disk)
-    assert memory.coverage == disk.coverage
-    assert memory.calibration == disk.calibration
-    forests = [fit_forest(one, labels).predict_proba(samples) for one in (samples, sets)]
-    np.testing.assert_array_equal(*forests)
+def test_the_command_takes_more_years(place, tmp_path, monkeypatch):
+    asked = []
 
+    def stop(*arguments, **options):
+        asked.append((arguments, options))
+        raise LabelError("stopped")
 
-def test_a_step_reads_the_pixels_of_its_batch_only(tmp_path, monkeypatch):
-    samples, labels = make_samples(n=60)
-    store = stored(tmp_path, "key", lambda: samples)
-    ((sets, _),) = join_stores([store], [np.arange(60)], np.zeros(60, int))
-    read = []
-    real = type(sets).numbers
-
-    def spy(self, name, index):
-        read.append(len(index))
-        return real(self, name, index)
-
-    monkeypatch.setattr(type(sets), "numbers", spy)
-    config = TrainConfig(epochs=2, batch_size=8, n_pixels=2)
-    fit(sets, labels, config=config, device="cpu")
-    # Two sensors, 8 batches, 2 epochs; all are read once to find the valid ones, and each sensor
-    # once more for its mean.
-    assert sorted(read) == [4] * 4 + [8] * 28 + [60] * 4
-
-
-def test_memory_is_that_of_a_block_whatever_the_number_of_parcels(tmp_path, monkeypatch):
-    monkeypatch.setattr("cubecrop.training.stored._WORK", 4 * 9 * 10)
-    largest = []
-    real = StoredSets.numbers
-
-    def spy(self, name, index):
-        numbers = real(self, name, index)
-        largest[-1] = max(largest[-1], numbers.nbytes)
-        return numbers
-
-    monkeypatch.setattr(StoredSets, "numbers", spy)
-    config = TrainConfig(epochs=1, batch_size=8, n_pixels=2, validation=0.2)
-    for n in (80, 240):
-        samples, labels = make_samples(n=n)
-        store = stored(tmp_path, str(n), lambda samples=samples: samples)
-        ((sets, _),) = join_stores([store], [np.arange(n)], np.zeros(n, int))
-        largest.append(0)
-        fit(sets, labels, config=config, device="cpu")
-    parcel = 9 * 4 * 10 * 4  # dates, pixels, bands, bytes
-    assert largest == [11 * parcel, 11 * parcel]  # a block of validation parcels of 2 pixels
-
-
-def test_a_checkpoint_knows_its_stores(tmp_path):
-    samples, labels = make_samples(n=40)
-    config = TrainConfig(epochs=1, batch_size=8, n_pixels=2)
-
-    def trained(tree, name):
-        store = stored(tmp_path / "stores", name, lambda: tree)
-        ((sets, _),) = join_stores([store], [np.arange(40)], np.zeros(40, int))
-        return fit(sets, labels, config=config, device="cpu", checkpoint=tmp_path / "run")
-
-    assert_same(trained(samples, "a"), trained(samples, "a"))
-    other = samples.copy(deep=True)
-    other["sentinel1"]["backscatter"] += 1
-    with pytest.raises(OutputError, match="differs in samples"):
-        trained(other, "b")
-
-
-def renamed(samples, prefix):
-    """The same pixel sets with other ids."""
-    nodes = {name: node.to_dataset(inherit=False) for name, node in samples.children.items()}
-    ids = [f"{prefix}{i}" for i in range(samples.sizes["parcel"])]
-    root = samples.to_dataset().assign_coords(parcel=ids)
-    return xr.DataTree.from_dict({"/": root, **nodes})
-
-
-def dated(days, *, orbit=1, n=8, seed=0):
-    """Pixel sets with chosen dates of Sentinel-1."""
-    samples, _ = make_samples(n=n, dates=(4, len(days)), seed=seed)
-    node = samples["sentinel1"].to_dataset(inherit=False)
-    when = np.datetime64("2017-09-01T17:40", "ns") + np.array(days) * np.timedelta64(1, "D")
-    samples["sentinel1"] = node.assign_coords(
-        time=when, relative_orbit=("time", np.full(len(days), orbit, np.int16))
-    )
-    return renamed(samples, f"{seed} ")
-
-
-def test_tiles_with_similar_dates_are_one_set(tmp_path):
-    one, two, far = dated([10, 20, 30]), dated([10, 20, 40], seed=1), dated([5, 15, 25], seed=2)
-    trees = [one, two, far]
-    stores = [stored(tmp_path, str(i), lambda tree=tree: tree) for i, tree in enumerate(trees)]
-    rows = [np.arange(8) + 8 * i for i in range(3)]
-    groups = join_stores(stores, rows, np.repeat(np.arange(3), 8))
-    assert [members.tolist() for _, members in groups] == [[*range(16)], [*range(16, 24)]]
-    tree = groups[0][0].load(np.arange(16))
-    days = tree["sentinel1"]["time"].to_numpy().astype("datetime64[D]")
-    assert (days - np.datetime64("2017-09-01")).astype(int).tolist() == [10, 20, 30, 40]
-    valid = tree["sentinel1"]["valid"].any("pixel").to_numpy()
-    assert valid[:8, 2].all()
-    assert not valid[:8, 3].any()
-    assert not valid[8:, 2].any()
-    np.testing.assert_array_equal(
-        tree["sentinel1"]["backscatter"][8:, [0, 1, 3]], two["sentinel1"]["backscatter"]
-    )
-
-
-def test_a_tile_without_a_sensor_joins_the_others(tmp_path):
-    both, lacking = make_samples(n=6)[0], make_samples(n=6, sensors=("sentinel2",), seed=1)[0]
-    lacking = renamed(lacking, "q")
-    stores = [stored(tmp_path, "a", lambda: both), stored(tmp_path, "b", lambda: lacking)]
-    ((sets, _),) = join_stores(stores, [np.arange(6), np.arange(6, 12)], np.repeat([0, 1], 6))
-    tree = sets.load(np.arange(12))
-    assert tree["sentinel1"]["valid"][:6].any()
-    assert not tree["sentinel1"]["valid"][6:].any()
-    np.testing.assert_array_equal(
-        tree["sentinel2"]["reflectance"][6:], lacking["sentinel2"]["reflectance"]
-    )
-
-
-def test_radar_of_two_orbits_keeps_both_dates_of_a_day(tmp_path):
-    trees = [dated([10, 20], orbit=1), dated([10, 20], orbit=2, seed=1)]
-    stores = [stored(tmp_path, str(i), lambda tree=tree: tree) for i, tree in enumerate(trees)]
-    rows = [np.arange(8), np.arange(8, 16)]
-    groups = join_stores(stores, rows, np.repeat([0, 1], 8))
-    assert len(groups) == 2  # twice the dates
-    several = join_stores(stores, [np.arange(8), np.arange(8)], np.zeros(8, int))
-    assert several[0][0].nodes["sentinel1"].sizes["time"] == 4
+    monkeypatch.setattr(cubecrop, "train", stop)
+    words = ["train", "a.parquet", "--label", "crop", "--year", "2024", "--archive", "here"]
+    more = ["--more", "b.parquet", "2023", "there", "--more", "c.parquet", "2022", "earth-search"]
+    out = ["--out", str(tmp_path / "model"), "--start", "2024-04-01", "--end", "2024-09-15"]
+    with pytest.raises(LabelError, match="stopped"):
+        app([*words, *more, *out], exit_on_error=False, result_action="return_value")
+    ((sources, label), options) = asked[0]
+    assert label == "crop"
+    assert sources == [
+        (Path("a.parquet"), 2024, "here"),
+        (Path("b.parquet"), 2023, "there"),
+        (Path("c.parquet"), 2022, "earth-search"),
+    ]
+    assert options["season"] == SEASON
+    words = ["train", "a.parquet", "--label", "crop", "--out", str(tmp_path / "model")]
+    with pytest.raises(LabelError, match="--archive is missing"):
+        app([*words, *more], exit_on_error=False, result_action="return_value")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from cubecrop.schema import SERIES, Modality
 from cubecrop.training import TrainConfig, as_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -167,41 +167,39 @@ def train(
     declared = split_declared(tables, years, texts, label, held_out=held_out, seed=seed)
     _classes(declared, label, "", listed)  # raises before the archive is searched
     requests = [request.opened() for request in requests]
-    declared = [
-        _within(one, open_archive(request.archive))
-        for one, request in zip(declared, requests, strict=True)
-    ]
-    names = ", ".join(dict.fromkeys(open_archive(one.archive).name for one in requests))
+    archives = [open_archive(request.archive) for request in requests]
+    declared = [_within(one, source) for one, source in zip(declared, archives, strict=True)]
+    names = ", ".join(dict.fromkeys(source.name for source in archives))
     classes = _classes(declared, label, f" within archive {names}", listed)
-    with ExitStack() as stack:
-        if cache is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="cubecrop-training-"))
+    with _folder(cache) as folder:
         samples, chosen = [], []
         for one, request in zip(declared, requests, strict=True):
             for sets, members in sample_tiles(
-                one.table,
-                request,
-                Path(folder if cache is None else cache),
-                config=config,
-                n_pixels=max(_STORED_PIXELS, config.n_pixels),
-                progress=progress,
+                one.table, request, folder, config=config,
+                n_pixels=max(_STORED_PIXELS, config.n_pixels), progress=progress,
                 scheduler=scheduler,
-            ):
+            ):  # fmt: skip
                 chosen.append(one.take(members))
                 samples.append(_grouped(sets, chosen[-1]))
         model = fit_and_score(
             samples,
             [one.texts for one in chosen],
             [one.part for one in chosen],
-            nomenclature=classes,
-            config=config,
-            seed=seed,
-            device=device,
-            checkpoint=checkpoint,
+            nomenclature=classes, config=config, seed=seed, device=device, checkpoint=checkpoint,
             progress=progress,
-            groups=[g for one in chosen if (g := one.group) is not None] or None,
-        )
+            groups=[group for one in chosen if (group := one.group) is not None] or None,
+        )  # fmt: skip
     return replace(model, parcels_seen=_seen(chosen))
+
+
+@contextmanager
+def _folder(cache: str | Path | None) -> Iterator[Path]:
+    """The folder of the stores; without a cache a temporary one, removed afterwards."""
+    if cache is not None:
+        yield Path(cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="cubecrop-training-") as folder:
+        yield Path(folder)
 
 
 def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:

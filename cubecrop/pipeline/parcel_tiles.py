@@ -118,14 +118,14 @@ def _in_zone(
         for lines, side in ((columns, 0), (columns, 2), (rows, 1), (rows, 3))
     ]
     touching: dict[tuple[int, int], list[int]] = {}
-    for parcel, (west, east, south, north) in enumerate(
-        zip(*(s.tolist() for s in spans), strict=True)
-    ):
-        cells = itertools.product(range(south, north + 1), range(west, east + 1))
-        is_whole = west == east and south == north
-        for row, column in cells:
+    limits = zip(*(side.tolist() for side in spans), strict=True)
+    for parcel, (west, east, south, north) in enumerate(limits):
+        if west == east and south == north:
+            touching.setdefault((south, west), []).append(parcel)
+            continue
+        for row, column in itertools.product(range(south, north + 1), range(west, east + 1)):
             cell = shapely.box(columns[column], rows[row], columns[column + 1], rows[row + 1])
-            if is_whole or shapely.intersects(shapes[parcel], cell):
+            if shapely.intersects(shapes[parcel], cell):
                 touching.setdefault((row, column), []).append(parcel)
     tiles = []
     for (row, column), found in sorted(touching.items()):

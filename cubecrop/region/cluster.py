@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
@@ -64,7 +65,13 @@ def connected(
     count = check_whole("workers", workers, minimum=1)
     threads = max(1, (os.cpu_count() or 1) // count)
     with (
-        LocalCluster(n_workers=count, threads_per_worker=threads, host="127.0.0.1") as cluster,
+        LocalCluster(
+            n_workers=count,
+            threads_per_worker=threads,
+            host="127.0.0.1",
+            # Dask warns of workers that end slowly or start again, which the run takes care of.
+            silence_logs=logging.ERROR,
+        ) as cluster,
         Client(cluster) as client,
     ):
         yield client

@@ -29,6 +29,7 @@ __all__ = ["Collected", "collect"]
 
 #: Reasons of failures that the sentences list.
 _LISTED: Final = 5
+_STYLES: Final = ("crop_type.qml", "confidence.qml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +37,17 @@ class Collected:
     """What stands at the top of a run's folder, and what it says.
 
     Paths or URLs: ``crop_type``, ``confidence`` and ``clear_dates`` are virtual rasters of the
-    whole region; ``clear_dates`` and ``parcels`` are None if there are none. ``done`` and
-    ``failed`` count tiles. ``sentences`` describe the mapped share, the predicted parcels and the
-    failures.
+    whole region. What there is nothing for is None: ``parcels`` if there are none, and rasters,
+    collection and picture if no tile maps pixels. ``done`` and ``failed`` count tiles.
+    ``sentences`` describe the mapped share, the predicted parcels and the failures.
     """
 
-    crop_type: str
-    confidence: str
+    crop_type: str | None
+    confidence: str | None
     clear_dates: str | None
-    collection: str
+    collection: str | None
     areas: str
-    picture: str
+    picture: str | None
     parcels: str | None
     done: int
     failed: int
@@ -59,6 +60,7 @@ def collect(
     facts: Provenance,
     *,
     name: str,
+    resolution: float,
     parcels: bool = False,
 ) -> Collected:
     """Put the results of all tiles together.
@@ -76,6 +78,8 @@ def collect(
         Classes, season and model. Codes without a class are taken from the tiles.
     name : str
         Id of the STAC collection; the tiles' items name it.
+    resolution : float
+        Pixel size in metres.
     parcels : bool, default False
         Whether the plan has parcels.
 
@@ -86,36 +90,42 @@ def collect(
     Raises
     ------
     OutputError
-        No tile has a map, or a file cannot be written.
+        No tile has a map and there are no parcels, or a file cannot be written.
     """
     results = read_results(output, tiles)
     mapped = results.mapped
-    if not mapped:
+    if not mapped and not (parcels and results.done):
         raise OutputError(
             f"{output.url} has no tile with a map, so there is nothing to put together. "
             f"{' '.join(_failure_lines(results, len(tiles)))} Run the same command again."
         )
     marks = {mark.value: mark for one in mapped for mark in one.marks}
     facts = replace(facts, marks=tuple(marks[value] for value in sorted(marks)))
-    files = _write_rasters(output, tiles, results, facts)
+    # Without any map, the model classifies only parcels, or no tile has images.
+    files = _write_rasters(output, tiles, results, facts) if mapped else _remove_rasters(output)
     table = write_parcels(output, results, facts) if parcels else None
     counts = total_counts(results)
-    grid = main_grid(mapped)
-    write_areas(output, counts, facts, resolution=grid.size, parcels=table)
+    write_areas(output, counts, facts, resolution=resolution, parcels=table)
     files |= {AREAS, *((PARCELS,) if parcels else ())}
     classes = region_classes(facts, counts)
-    write_collection(output, mapped, facts, name=name, classes=classes, files=files)
+    if mapped:
+        write_collection(output, mapped, facts, name=name, classes=classes, files=files)
+        files.add(COLLECTION)
+
+    def made(file: str) -> str | None:
+        return output.href(file) if file in files else None
+
     return Collected(
-        crop_type=output.href("crop_type.vrt"),
-        confidence=output.href("confidence.vrt"),
-        clear_dates=output.href("clear_dates.vrt") if "clear_dates.vrt" in files else None,
-        collection=output.href(COLLECTION),
+        crop_type=made("crop_type.vrt"),
+        confidence=made("confidence.vrt"),
+        clear_dates=made("clear_dates.vrt"),
+        collection=made(COLLECTION),
         areas=output.href(AREAS),
-        picture=output.href(PICTURE),
-        parcels=output.href(PARCELS) if parcels else None,
+        picture=made(PICTURE),
+        parcels=made(PARCELS),
         done=len(results.done),
         failed=len(results.failed),
-        sentences=tuple(_sentences(results, classes, table, len(tiles))),
+        sentences=tuple(_sentences(results, classes if mapped else (), table, len(tiles))),
     )
 
 
@@ -129,7 +139,15 @@ def _write_rasters(
     with output.new_file("confidence.qml") as path:
         write_confidence_style(path)
     write_picture(output, tiles, results, main_grid(results.mapped), facts)
-    return files | {"crop_type.qml", "confidence.qml", PICTURE}
+    return files | {*_STYLES, PICTURE}
+
+
+def _remove_rasters(output: Output) -> set[str]:
+    """Remove what an earlier run with maps left; no file remains."""
+    for name in output.names():
+        if name in {*_STYLES, PICTURE, COLLECTION} or name.endswith(".vrt"):
+            output.remove(name)
+    return set()
 
 
 def _sentences(

@@ -19,6 +19,12 @@ __all__ = ["bytes_text", "check_memory", "hours", "lines_of", "peak_memory", "se
 #: Bytes of a process before it reads: Python and libraries (0.5 GB) and GDAL's cache of remote
 #: blocks (0.5 GB, see `cubecrop.cube.access.OPTIONS`).
 PROCESS: Final = 1e9
+#: Bytes of a thread before it reads: arrays of a batch of pixels in the network.
+_THREAD: Final = 0.25e9
+#: Bytes of a pixel of a scene as stored: 12 bands of Sentinel-2 with SCL and clouds.
+_STORED: Final = 26
+#: Share of a thread's memory that pixels as stored take; see `cubecrop.cube.grid.chunk_shape`.
+_SHARE: Final = 0.3
 #: Sides of tiles to advise, metres: multiples of blocks of files.
 _SIDES: Final = (20_480.0, 10_240.0, 5_120.0, 640.0)
 #: Finished tiles that are asked how long they took.
@@ -27,7 +33,7 @@ _ASKED: Final = 20
 
 def peak_memory(plan: RegionPlan, threads: int) -> int:
     """Bytes that a worker with so many threads needs for any tile of a plan."""
-    return max(_needed(plan, tile.memory, threads) for tile in plan.tiles)
+    return max(_needed(plan, tile, threads) for tile in plan.tiles)
 
 
 def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
@@ -47,13 +53,14 @@ def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
     ArgumentError
         The message says which tile needs how much, and the side of a tile that would fit.
     """
-    worst = max(plan.tiles, key=lambda tile: tile.memory)
-    needed, fixed = _needed(plan, worst.memory, threads), _needed(plan, 0, threads)
+    worst = max(plan.tiles, key=lambda tile: _needed(plan, tile, threads))
+    needed = _needed(plan, worst, threads)
+    fixed = needed - worst.memory
     if needed <= worker_memory:
         return
     start = (
-        f"tile {worst.id} needs {needed / 1e9:.1f} GB: {threads} threads of "
-        f"{plan.options.memory / 1e9:.1f} GB, {PROCESS / 1e9:.1f} GB for the process and "
+        f"tile {worst.id} needs {needed / 1e9:.1f} GB: {_number(threads)} of "
+        f"{(fixed - PROCESS) / threads / 1e9:.2f} GB, {PROCESS / 1e9:.1f} GB for the process and "
         f"{worst.memory / 1e9:.2f} GB of results; a worker has {worker_memory / 1e9:.1f} GB. "
     )
     # Maps shrink with the square of the side, pixel sets of parcels on edges with the side.
@@ -81,8 +88,15 @@ def hours(plan: RegionPlan, seconds_a_tile: float, workers: int) -> float:
     return sum(map(_area, plan.tiles)) / whole * seconds_a_tile / workers / 3600
 
 
-def _needed(plan: RegionPlan, results: int, threads: int) -> int:
-    return round(PROCESS + threads * plan.options.memory + results)
+def _needed(plan: RegionPlan, tile: PlannedTile, threads: int) -> int:
+    """Bytes for a tile; a small one does not fill the memory that its threads may use."""
+    series = _area(tile) / plan.options.resolution**2 * tile.scenes * _STORED
+    used = min(plan.options.memory, _THREAD + series / _SHARE / threads)
+    return round(PROCESS + threads * used + tile.memory)
+
+
+def _number(threads: int) -> str:
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def seconds_measured(plan: RegionPlan) -> float | None:
@@ -128,7 +142,7 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
         ("to read", f"{bytes_text(n_bytes)} in at most {requests:,} requests"),
         (
             "memory",
-            f"{bytes_text(peak_memory(plan, 1))} for a worker with one thread, and "
+            f"{bytes_text(peak_memory(plan, 1))} for a worker with one thread, and at most "
             f"{bytes_text(options.memory)} for each further one; up to {bytes_text(largest)} of it "
             "are results",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ import pandas as pd
 from cubecrop.display import block, html_table, plain
 from cubecrop.region.output import PROOF, Output
 from cubecrop.region.planned import RegionPlan
+from cubecrop.region.state import STATE, is_alive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,12 +31,11 @@ __all__ = [
     "status",
 ]
 
-#: File that a running driver rewrites every few seconds.
-STATE: Final = "state.json"
-#: A driver that did not write for so many seconds is taken to be gone.
-_SILENCE: Final = 60.0
 #: Files that are read at a time; each is a request where the output is remote.
 _AT_ONCE: Final = 16
+#: Failed tiles that are printed, and characters of their errors.
+_LISTED: Final = 5
+_ERROR: Final = 400
 _COLUMNS: Final = (
     "tile", "state", "seconds", "pixels", "share_without_data", "lost", "parcels", "predicted",
     "worker", "peak_memory", "error",
@@ -101,10 +100,11 @@ class RegionRun:
         if self.seconds_left is not None:
             rows.append(("time left", f"about {duration(self.seconds_left)}"))
         rows += [
-            ("failed", f"{row.tile}: {plain(row.error)}") for row in self.failed[:5].itertuples()
+            ("failed", f"{row.tile}: {plain(row.error, longest=_ERROR)}")
+            for row in self.failed[:_LISTED].itertuples()
         ]
-        if len(self.failed) > 5:
-            rows.append(("", f"and {len(self.failed) - 5:,} more"))
+        if len(self.failed) > _LISTED:
+            rows.append(("", f"and {len(self.failed) - _LISTED:,} more"))
         rows += [(what, name) for what, name in self.files.items()]
         return rows
 
@@ -148,7 +148,12 @@ def run_of(plan: RegionPlan) -> RegionRun:
         for tile in plan.tiles
     ]
     table = pd.DataFrame(rows, columns=list(_COLUMNS))
-    edges = evidence_of(output, list(plan.neighbours), kind="edges")
+    digests = {tile.tile.id: tile.digest for tile in plan.tiles}
+    edges = {
+        name: found
+        for name, found in evidence_of(output, list(plan.neighbours), kind="edges").items()
+        if found.get("inputs") == {part: digests[part] for part in plan.neighbours[name]}
+    }
     for name, found in edges.items():
         table.loc[table["tile"] == name, "predicted"] += int(found["parcels"]["predicted"])
     return RegionRun(
@@ -231,20 +236,6 @@ def _row(
     elif evidence is not None:
         row["state"] = "outdated"
     return row
-
-
-def is_alive(state: Mapping[str, Any]) -> bool:
-    """Whether the driver that wrote a state still runs, as far as its last sign shows."""
-    return not state.get("ended") and _age(state) < _SILENCE
-
-
-def _age(state: Mapping[str, Any]) -> float:
-    """Seconds since a driver wrote its state; infinite if it does not say."""
-    try:
-        written = dt.datetime.fromisoformat(str(state["updated"]))
-    except (KeyError, ValueError):
-        return float("inf")
-    return (dt.datetime.now(dt.UTC) - written).total_seconds()
 
 
 def _seconds_left(table: pd.DataFrame, n_running: int) -> float | None:

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import dask
 import numpy as np
+import pandas as pd
 import pyproj
 import xarray as xr
 
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube.tiles import utm_codes
-from cubecrop.errors import NoScenesError
+from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
-from cubecrop.region.edges import EDGE_PIXELS, merged_sets, read_sets, write_sets
+from cubecrop.region.edges import EDGE_PIXELS, opened_parts, whole_sets, write_part
 from cubecrop.region.evidence import (
     files_in,
     peak_memory,
@@ -34,7 +35,7 @@ from cubecrop.region.evidence import (
 from cubecrop.region.failures import TransientError, is_transient_text
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import PROOF
-from cubecrop.region.planned import RegionPlan
+from cubecrop.region.planned import RUN, RegionPlan
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
 from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import geopandas as gpd
-    import pandas as pd
     from numpy.typing import NDArray
 
     from cubecrop.lost_scenes import Loss
@@ -113,9 +113,9 @@ class Job:
         return digest_of(self.inputs)
 
 
-def collection_id(year: int) -> str:
-    """Id of the STAC collection of a region."""
-    return f"crop-types-{year}"
+def collection_id(plan: RegionPlan) -> str:
+    """Id of the STAC collection of a region: the same for each plan of an area and a year."""
+    return f"crop-types-{plan.options.year}-{digest_of(plan.area)[:8]}"
 
 
 def do(job: Job) -> dict[str, Any]:
@@ -161,13 +161,14 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         "items": [],
         "lost": [],
         "bytes": tile.bytes,
-        **_counts(_n_pixels(tile, options.resolution)),
+        **_counts(0),
         "parcels": {"owned": int(is_owned.sum()), "predicted": 0, "on edges": n_edges},
     }
     try:
         cube = plan.request(tile).open(tile.area)
     except NoScenesError as error:
-        return about | {"outcome": "no images", "reason": str(error), "bytes": 0}
+        empty = _counts(_n_owned(tile, options.resolution))
+        return about | empty | {"outcome": "no images", "reason": str(error), "bytes": 0}
     gaps, device = options.allow_gaps, job.device
     lazy: dict[str, xr.Dataset | xr.DataTree] = {}
     if tile.mapped is not None:
@@ -190,14 +191,14 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
     if "map" in values:
         home = (job.output.folder or Path("/")) / job.folder
         about |= _write_map(
-            folder, values["map"], tile, lost, home=home, collection=collection_id(options.year)
+            folder, values["map"], tile, lost, home=home, collection=collection_id(plan)
         )
     if "parcels" in values:
         table = _table(whole, values["parcels"], model)
         about["parcels"]["predicted"] = int((table["status"] == "predicted").sum())
         table.to_parquet(folder / PARCELS, index=False)
     if "edges" in values:
-        write_sets(folder / EDGE_PIXELS, values["edges"])
+        write_part(folder / EDGE_PIXELS, values["edges"])
     return about
 
 
@@ -207,23 +208,22 @@ def _classify_edges(job: Job, plan: RegionPlan, model: CropModel, folder: Path) 
     parcels = plan.parcels(job.tile)
     own = parcels[(parcels["owner"] == name) & ~parcels["is_whole"]]
     ids = plain_parcels(own)["id"].tolist()
-    parts = {}
-    for tile in job.inputs:
-        file = f"tiles/{tile}/{EDGE_PIXELS}"
-        if job.output.exists(file):
-            with job.output.local(file) as path:
-                parts[tile] = read_sets(path, ids)
-    if name not in parts:
-        table = _unpredicted(own, "no image of its tile")
-    else:
-        sets = merged_sets(parts, name)
-        # In the order of the table, so that the result does not depend on the order of parts.
-        row = {key: index for index, key in enumerate(sets["parcel"].to_numpy().tolist())}
-        sets = sets.isel(parcel=[row[key] for key in ids])
-        found = classify_pixel_sets(
-            sets, model, allow_gaps=plan.options.allow_gaps, device=job.device
-        )
-        table = _table(own, found, model)
+    with opened_parts(job.output, job.inputs) as parts:
+        if name in parts:
+            gaps = plan.options.allow_gaps
+            tables = [
+                _table(
+                    own.iloc[places],
+                    classify_pixel_sets(sets, model, allow_gaps=gaps, device=job.device).compute(
+                        scheduler="synchronous"
+                    ),
+                    model,
+                )
+                for sets, places in whole_sets(parts, name, ids)
+            ]
+        else:
+            tables = [_unpredicted(own, "no image of its tile")]
+    table = pd.concat(tables).sort_values("parcel").reset_index(drop=True)
     table.to_parquet(folder / PARCELS, index=False)
     predicted = int((table["status"] == "predicted").sum())
     return {
@@ -283,7 +283,8 @@ def _write_map(
     collection: str,
 ) -> dict[str, Any]:
     """Write the rasters and the item of a tile; pixels of another zone have no data."""
-    if (foreign := _foreign(crop_map, tile)) is not None:
+    x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
+    if (foreign := _foreign(x, y, tile)) is not None:
         keep = xr.DataArray(~foreign, dims=("y", "x"))
         attrs = crop_map["crop_type"].attrs
         kept = crop_map["crop_type"].where(keep, np.uint8(NODATA)).astype(np.uint8)
@@ -298,12 +299,13 @@ def _write_map(
     return _counts(own.size, np.bincount(own, minlength=NODATA + 1))
 
 
-def _foreign(crop_map: xr.Dataset, tile: PlannedTile) -> NDArray[np.bool_] | None:
+def _foreign(
+    x: NDArray[np.float64], y: NDArray[np.float64], tile: PlannedTile
+) -> NDArray[np.bool_] | None:
     """Which pixels (y, x) lie in another UTM zone; None if all are the tile's own."""
     if not tile.is_shared:
         return None
     to_degrees = pyproj.Transformer.from_crs(tile.tile.crs, "EPSG:4326", always_xy=True)
-    x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
 
     def beyond(columns: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         lon, lat = to_degrees.transform(*np.meshgrid(columns, rows))
@@ -316,11 +318,16 @@ def _foreign(crop_map: xr.Dataset, tile: PlannedTile) -> NDArray[np.bool_] | Non
     return beyond(x, y)
 
 
-def _n_pixels(tile: PlannedTile, resolution: float) -> int:
+def _n_owned(tile: PlannedTile, resolution: float) -> int:
+    """Pixels that a tile maps, without those of other zones."""
     if tile.mapped is None:
         return 0
     left, bottom, right, top = tile.mapped
-    return round((right - left) / resolution) * round((top - bottom) / resolution)
+    half = resolution / 2
+    x = np.arange(left + half, right, resolution, dtype=np.float64)
+    y = np.arange(top - half, bottom, -resolution, dtype=np.float64)
+    foreign = _foreign(x, y, tile)
+    return len(x) * len(y) - (0 if foreign is None else int(foreign.sum()))
 
 
 def _counts(pixels: int, counts: NDArray[np.int64] | None = None) -> dict[str, Any]:
@@ -360,6 +367,11 @@ def _unpredicted(parcels: gpd.GeoDataFrame, status: str) -> pd.DataFrame:
 @lru_cache(maxsize=2)
 def _plan(output: Output, digest: str) -> RegionPlan:
     """The plan, read once per process."""
+    if not output.exists(RUN):
+        raise OutputError(
+            f"{worker_name()} does not see {output.href(RUN)}. All workers must reach the output: "
+            "name a folder on a disk that they share, or an address such as s3://bucket/run."
+        )
     plan = RegionPlan.read(output)
     if plan.digest != digest:
         raise TransientError(f"{output.url} holds another plan than the run that is going on.")

@@ -32,6 +32,7 @@ def collect_region(plan: RegionPlan, model: CropModel) -> Collected:
         plan.output,
         plan.tiles,
         facts,
-        name=collection_id(options.year),
+        name=collection_id(plan),
+        resolution=options.resolution,
         parcels=plan.n_parcels is not None,
     )

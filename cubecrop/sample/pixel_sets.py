@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-__all__ = ["fewer_pixels", "reading_order", "sample_pixel_sets"]
+__all__ = ["fewer_pixels", "places_of_fewer", "reading_order", "sample_pixel_sets"]
 
 #: Bytes of one block of gathered pixels. For blocks of more than 32 MB, malloc requests memory from
 #: the system each time, which can take ten times as long as writing to it.
@@ -314,6 +314,23 @@ def _weather(child: xr.Dataset, lon: NDArray[np.float64], lat: NDArray[np.float6
     return weather.drop_vars(["latitude", "longitude"]).to_dataset()
 
 
+def places_of_fewer(root: xr.Dataset, n_pixels: int) -> NDArray[np.int64]:
+    """Places (parcel, pixel), among drawn pixels, of those that fewer would have drawn.
+
+    ``root`` holds the parcels' ids and pixel counts; -1 is padding. Errors as for `fewer_pixels`.
+    """
+    drawn = int(root.attrs["n_pixels"])
+    if not 1 <= n_pixels <= drawn:
+        raise SchemaError(f"n_pixels is {n_pixels}, expected 1 to {drawn}, which were drawn.")
+    counts = root["pixel_count"].to_numpy()
+    hashes = hash_ids(root["parcel"].to_numpy().tolist(), root.attrs["seed"])
+    large, small = (draw_positions(counts, hashes, n) for n in (drawn, n_pixels))
+    # Draws with the same seed are nested, so each small draw is part of the large one.
+    places: NDArray[np.int64] = (large[:, :, None] == small[:, None, :]).argmax(axis=1)
+    places[small < 0] = -1
+    return places
+
+
 def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
     """Reduce pixel sets in memory to those that a smaller ``n_pixels`` would have drawn.
 
@@ -334,15 +351,8 @@ def fewer_pixels(samples: xr.DataTree, n_pixels: int) -> xr.DataTree:
     SchemaError
         ``n_pixels`` is below 1 or above what was drawn.
     """
-    drawn = int(samples.attrs["n_pixels"])
-    if not 1 <= n_pixels <= drawn:
-        raise SchemaError(f"n_pixels is {n_pixels}, expected 1 to {drawn}, which were drawn.")
-    counts = samples["pixel_count"].to_numpy()
-    hashes = hash_ids(samples["parcel"].to_numpy().tolist(), samples.attrs["seed"])
-    large, small = (draw_positions(counts, hashes, n) for n in (drawn, n_pixels))
-    # Draws with the same seed are nested, so each small draw is part of the large one.
-    index = (large[:, :, None] == small[:, None, :]).argmax(axis=1)  # (parcel, pixel)
-    padded = small < 0
+    places = places_of_fewer(samples.to_dataset(), n_pixels)
+    index, padded = np.maximum(places, 0), places < 0
     nodes = {"/": samples.to_dataset().assign_attrs(n_pixels=n_pixels)}
     for name in samples.children:
         child = samples.children[name].to_dataset(inherit=False)

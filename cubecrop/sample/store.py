@@ -143,7 +143,7 @@ def stored(
         Returns the pixel sets. They may be lazy, and are then computed and written block by
         block, so that they need not fit the memory.
     progress, scheduler
-        As for `cubecrop.progress.compute`. Blocks are written where they are computed, so a
+        As for `cubecrop.train`. Blocks are written where they are computed, so a
         scheduler must use threads of this process.
 
     Returns

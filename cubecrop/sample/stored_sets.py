@@ -11,7 +11,7 @@ import xarray as xr
 from dask.delayed import delayed
 
 from cubecrop.errors import SchemaError
-from cubecrop.sample.draw import draw_positions, hash_ids
+from cubecrop.sample.pixel_sets import places_of_fewer
 from cubecrop.sample.shards import NODATA, unpack
 from cubecrop.schema import SERIES
 
@@ -117,7 +117,7 @@ class StoredSets:
         root = self.root.isel(parcel=index)
         pixels = None
         if n_pixels is not None:
-            pixels = self._positions(root, n_pixels)
+            pixels = places_of_fewer(root, n_pixels)
             root = root.assign_attrs(n_pixels=n_pixels)
         nodes = {}
         for name, coords in self.nodes.items():
@@ -213,19 +213,6 @@ class StoredSets:
                 series = about["weather"]["weather"].to_numpy()[cell]
                 out[place, self.dates[number]["weather"]] = series
         return out
-
-    def _positions(self, root: xr.Dataset, n_pixels: int) -> NDArray[np.int64]:
-        """Places, among the stored pixels, of those that fewer pixels would have drawn."""
-        if not 1 <= n_pixels <= self.n_pixels:
-            raise SchemaError(
-                f"n_pixels is {n_pixels}, expected 1 to {self.n_pixels}, which were drawn."
-            )
-        hashes = hash_ids(root["parcel"].to_numpy().tolist(), self.root.attrs["seed"])
-        counts = root["pixel_count"].to_numpy()
-        large, small = (draw_positions(counts, hashes, n) for n in (self.n_pixels, n_pixels))
-        index = (large[:, :, None] == small[:, None, :]).argmax(axis=1)
-        places: NDArray[np.int64] = np.where(small < 0, -1, index)
-        return places
 
 
 def _placeholder(name: str, coords: xr.Dataset, n: int, n_pixels: int) -> xr.Dataset:
