@@ -14,13 +14,8 @@ from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
-from benchmarks.region import (
-    RegionBytes,
-    RegionBytes1024,
-    RegionMemory,
-    RegionTile,
-    RegionWorkers,
-)
+from benchmarks.region import RegionBytes, RegionBytes1024, RegionWorkers
+from benchmarks.region_memory import RegionMemory, RegionTile
 from benchmarks.region_plan import RegionPlan, RegionPlanSmallTiles
 from benchmarks.runner import measure
 from benchmarks.sampling import ParcelStatistics, PlaceParcels, SampleParcels

@@ -1,22 +1,17 @@
-"""Regions, tile by tile: bytes from a server, two workers beside one, memory, seconds a tile."""
+"""Regions, tile by tile: bytes from a server, two workers beside one, and a plain loop."""
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
-import statistics
 import tempfile
-import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import geopandas as gpd
-import psutil
 import rasterio
 import shapely
 from distributed import Client, LocalCluster
@@ -27,19 +22,19 @@ from benchmarks.nginx import Asked, missing, serving
 from benchmarks.season_files import YEAR, located, scattered_parcels, write_season
 from cubecrop import region
 from cubecrop.model import CropModel, handle_to
-from cubecrop.region.plan_text import peak_memory
-from cubecrop.region.planned import RegionPlan
-from cubecrop.region.status import evidence_of
 from cubecrop.region.tile import Job, do
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_FRANCE = 1500
-_CLUSTER = 32
+    from cubecrop.region.planned import RegionPlan
+
+__all__ = [
+    "RegionBytes", "RegionBytes1024", "RegionFiles", "RegionWorkers", "workers",
+]  # fmt: skip
 
 
-class _Region:
+class RegionFiles:
     """Files of a season, at the corner of a Sentinel-2 file, and a model of the default sizes."""
 
     side, block, painted = 2560, 512, 2
@@ -93,7 +88,7 @@ class _Region:
         return run
 
 
-class RegionBytes(_Region):
+class RegionBytes(RegionFiles):
     """Bytes that a server sends for 30 x 30 km, divided by those of the distinct blocks in it.
 
     Blocks measure 512 pixels in all bands, also those of 20 m. The area begins between two lines
@@ -137,7 +132,7 @@ class RegionBytes(_Region):
     def measured(self) -> dict[str, Asked]:
         if not hasattr(self, "found"):
             self.found = {}
-            with _workers(self.n_workers) as client:
+            with workers(self.n_workers) as client:
                 for name, parcels in (("map", None), ("parcels", self.parcels)):
                     located(self.items, self.server.address(), self.archive)
                     self.map(name, self.aoi, parcels=parcels, client=client)
@@ -164,12 +159,13 @@ class RegionBytes1024(RegionBytes):
     block = 1024
 
 
-class RegionWorkers(_Region):
+class RegionWorkers(RegionFiles):
     """Two worker processes beside one, and one beside a plain loop over the same tiles.
 
     Workers have one thread and are warm: they have mapped a tile before. The plan is made before
     the clock starts, and what is written for the whole region counts. The loop runs in the same
-    worker process as the run that it is compared with.
+    worker process as the run that it is compared with. ``track_start`` is apart: to start two
+    workers, to import everything, and to map a first tile on each.
     """
 
     n_optical = 30
@@ -200,10 +196,11 @@ class RegionWorkers(_Region):
     def measured(self) -> dict[str, float]:
         """Least wall seconds of each; runs alternate, so that all share the machine's load."""
         if not hasattr(self, "found"):
-            start = time.perf_counter()
-            with _workers(1) as one, _workers(2) as two:
-                for client, name in ((one, "first"), (two, "second")):
-                    self.warm(client, name)
+            with workers(1) as one, ExitStack() as later:
+                self.warm(one, "first")
+                start = time.perf_counter()
+                two = later.enter_context(workers(2))
+                self.warm(two, "second")
                 self.found = {"start": time.perf_counter() - start}
                 for number in range(self.repeat):
                     runs = {
@@ -247,138 +244,8 @@ class RegionWorkers(_Region):
         return float(client.submit(_seconds_of, jobs, pure=False).result())
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sample:
-    """Resident memory of a process at a time, bytes."""
-
-    time: float
-    worker: str
-    resident: int
-
-
-class RegionMemory(_Region):
-    """Resident memory of two workers over 60 tiles of 2,560 m with 70 dates.
-
-    ``track_of_bound`` is the largest that was sampled, as a share of what the plan states, and
-    ``track_growth`` compares the tiles that ended last with those that ended early: medians over
-    tiles of the largest that was sampled while they ran.
-    """
-
-    painted, tile = 1, 2560
-    columns, rows = 10, 6
-    n_workers = 2
-    early, late = (10, 20), (50, 60)
-
-    def track_peak(self, _: str) -> float:
-        return max(self.measured()) / 1e6
-
-    def track_of_bound(self, _: str) -> float:
-        return max(self.measured()) / self.bound
-
-    def track_growth(self, _: str) -> float:
-        early, late = (
-            statistics.median(self.measured()[slice(*part)]) for part in (self.early, self.late)
-        )
-        return late / early
-
-    def track_seconds(self, _: str) -> float:
-        self.measured()
-        return self.seconds
-
-    def track_tiles(self, _: str) -> int:
-        return len(self.measured())
-
-    track_peak.unit, track_of_bound.unit, track_growth.unit = "MB", "of the bound", "x"
-    track_seconds.unit, track_tiles.unit = "s a tile", "tiles"
-
-    def measured(self) -> list[int]:
-        """Largest resident memory of the worker while each tile ran, in the order of their ends."""
-        if not hasattr(self, "found"):
-            aoi = self.area(0, 0, self.columns * self.tile, self.rows * self.tile)
-            with _workers(self.n_workers) as client, _sampled(client) as samples:
-                run = self.map("memory", aoi, client=client)
-            plan = RegionPlan.read(run.output)
-            self.bound = peak_memory(plan, 1)
-            evidence = evidence_of(run.output, [tile.id for tile in plan.tiles]).values()
-            self.seconds = statistics.median(float(one["seconds"]) for one in evidence)
-            ends = sorted(evidence, key=lambda one: one["finished"])
-            self.found = [_largest(samples, one) for one in ends]
-        return self.found
-
-
-class RegionTile(_Region):
-    """One tile of 20,480 m with 70 dates of Sentinel-2, 60 of Sentinel-1 and 6,000 parcels.
-
-    One worker process with one thread reads it from nginx without a delay. The hours are those of
-    France: as many seconds for each of 1,500 tiles.
-    """
-
-    tile = 20_480
-    n_radar = 60
-    n_parcels = 9400  # about 6,000 of them lie within the tile
-
-    def setup(self, root: str) -> None:
-        if why := missing():
-            raise NotImplementedError(why)
-        super().setup(root)
-        folder = self.folder / "nginx"
-        folder.mkdir()
-        self.server = self.closing.enter_context(serving(root, folder, delay=0))
-
-    def track_seconds(self, _: str) -> float:
-        return self.measured()["seconds"]
-
-    def track_cpu(self, _: str) -> float:
-        return self.measured()["cpu"]
-
-    def track_sent(self, _: str) -> float:
-        return self.measured()["sent"] / 1e6
-
-    def track_planned(self, _: str) -> float:
-        return self.measured()["planned"] / 1e6
-
-    def track_requests(self, _: str) -> float:
-        return self.measured()["requests"]
-
-    def track_of_bound(self, _: str) -> float:
-        return self.measured()["peak"] / self.measured()["bound"]
-
-    def track_hours_of_a_core(self, _: str) -> float:
-        return _FRANCE * self.measured()["cpu"] / 3600
-
-    def track_hours_of_a_cluster(self, _: str) -> float:
-        return _FRANCE * self.measured()["cpu"] / 3600 / _CLUSTER
-
-    track_seconds.unit, track_cpu.unit, track_requests.unit = "s", "CPU s", "requests"
-    track_sent.unit = track_planned.unit = "MB"
-    track_of_bound.unit = "of the bound"
-    track_hours_of_a_core.unit = "h"
-    track_hours_of_a_cluster.unit = f"h, {_CLUSTER} workers"
-
-    def measured(self) -> dict[str, float]:
-        if not hasattr(self, "found"):
-            aoi = self.area(0, 0, self.tile, self.tile)
-            parcels = scattered_parcels(self.side, self.n_parcels)
-            parcels = parcels[parcels.within(aoi.iloc[0])].reset_index(drop=True)
-            with _workers(1) as client, _sampled(client) as samples:
-                located(self.items, self.server.address(), self.archive)
-                before = client.submit(time.process_time, pure=False).result()
-                run = self.map("tile", aoi, parcels=parcels, client=client)
-                cpu = client.submit(time.process_time, pure=False).result() - before
-                asked = self.server.asked()
-            plan = RegionPlan.read(run.output)
-            (tile,) = plan.tiles
-            (done,) = evidence_of(run.output, [tile.id]).values()
-            self.found = {
-                "seconds": done["seconds"], "cpu": cpu, "sent": asked.sent,
-                "requests": asked.requests, "planned": tile.bytes,
-                "peak": max(one.resident for one in samples), "bound": peak_memory(plan, 1),
-            }  # fmt: skip
-        return self.found
-
-
 @contextmanager
-def _workers(n: int) -> Iterator[Client | None]:
+def workers(n: int) -> Iterator[Client | None]:
     """A cluster of processes of one thread each; none for 0."""
     if n == 0:
         yield None
@@ -391,42 +258,6 @@ def _workers(n: int) -> Iterator[Client | None]:
     ):
         client.wait_for_workers(n)
         yield client
-
-
-@contextmanager
-def _sampled(client: Client) -> Iterator[list[_Sample]]:
-    """Sample the resident memory of all workers ten times a second."""
-    names = {address: str(one["id"]) for address, one in client.scheduler_info()["workers"].items()}
-    processes = {
-        names[address]: psutil.Process(number) for address, number in client.run(os.getpid).items()
-    }
-    samples: list[_Sample] = []
-    ended = threading.Event()
-
-    def sample() -> None:
-        while not ended.wait(0.1):
-            for name, process in processes.items():
-                resident = process.memory_info().rss
-                samples.append(_Sample(time=time.time(), worker=name, resident=resident))
-
-    thread = threading.Thread(target=sample, daemon=True)
-    thread.start()
-    try:
-        yield samples
-    finally:
-        ended.set()
-        thread.join()
-
-
-def _largest(samples: Sequence[_Sample], evidence: dict[str, Any]) -> int:
-    """Largest resident memory of a tile's worker while the tile ran."""
-    start = dt.datetime.fromisoformat(evidence["started"]).timestamp()  # cut to seconds
-    end = start + 1 + evidence["seconds"]
-    return max(
-        one.resident
-        for one in samples
-        if one.worker == evidence["worker"] and start <= one.time <= end
-    )
 
 
 def _seconds_of(jobs: Sequence[Job]) -> float:

@@ -205,7 +205,7 @@ def test_workers_of_a_region(benchmarks, monkeypatch):
 
 def test_memory_of_a_region(benchmarks, monkeypatch):
     small = {"side": 192, "tile": 640, "columns": 3, "rows": 2, "n_optical": 2}
-    suite = benchmarks("region", "RegionMemory", early=(0, 3), late=(3, 6), **small)
+    suite = benchmarks("region_memory", "RegionMemory", early=(0, 3), late=(3, 6), **small)
     found = _measured(suite, monkeypatch)
     assert found["track_tiles"] == 6
     assert 0 < found["track_of_bound"] < 1
@@ -216,7 +216,7 @@ def test_tile_of_a_region(benchmarks, monkeypatch):
     if why := importlib.import_module("benchmarks.nginx").missing():
         pytest.skip(why)
     small = {"side": 128, "tile": 640, "n_optical": 3, "n_radar": 2, "n_parcels": 9}
-    found = _measured(benchmarks("region", "RegionTile", **small), monkeypatch)
+    found = _measured(benchmarks("region_memory", "RegionTile", **small), monkeypatch)
     assert found["track_requests"] >= 3 * 11 + 2 * 2
     assert found["track_sent"] > 0.1
     assert 0 < found["track_of_bound"] < 1
