@@ -106,6 +106,16 @@ def test_a_tile_that_does_not_fit_names_the_size_that_would(plan):
         check_memory(large, 1e9, 2)
 
 
+def test_a_small_tile_does_not_fill_the_memory_of_its_threads(plan):
+    tile = max(plan.tiles, key=lambda one: one.scenes)
+    left, bottom, right, top = tile.read
+    one = replace(plan, tiles=(tile,))
+    series = (right - left) * (top - bottom) / 100 * tile.scenes * 26 / 0.3
+    assert peak_memory(one, 1) == pytest.approx(1.25e9 + series + tile.memory, abs=2)
+    assert peak_memory(one, 4) == pytest.approx(2e9 + series + tile.memory, abs=2)
+    check_memory(one, 2.1e9, 4)
+
+
 def test_hours_grow_with_the_area(plan):
     half = replace(plan, tiles=plan.tiles[: len(plan.tiles) // 2])
     km2 = sum((t.read[2] - t.read[0]) * (t.read[3] - t.read[1]) for t in plan.tiles)
@@ -200,12 +210,12 @@ def test_parcels_at_the_edge_of_a_zone_have_one_owner(tmp_path):
 
 def test_the_plan_of_france_is_a_benchmark(benchmarks):
     real("pc__sentinel-2-l2a")
-    suite = benchmarks("region_plan", "RegionPlan", dates=1, area=TWO_ZONES)()
-    suite.setup(10_240)
-    assert suite.track_tiles(10_240) > 80
-    assert suite.track_items(10_240) > 4
-    assert 100 < suite.track_peak(10_240) < 5_000
-    assert suite.track_seconds(10_240) > 0
+    suite = benchmarks("region_plan", "RegionPlan", dates=1, area=TWO_ZONES, side=10_240)()
+    suite.setup()
+    assert suite.track_tiles() > 80
+    assert suite.track_items() > 4
+    assert 100 < suite.track_peak() < 5_000
+    assert suite.track_seconds() > 0
 
 
 def test_the_plan_of_a_country_does_not_depend_on_the_order_of_items(tmp_path):
