@@ -235,6 +235,9 @@ def test_bad_arguments_are_refused(archive):
             open_season((3, south, 3.01, south + 0.01), 2018, archive=archive)
     with pytest.raises(NoScenesError, match=r"lon 10\.0000 to 10\.1000"):
         open_season((10, 45, 10.1, 45.1), 2018, archive=archive)
+    beside = Place(left=PLACE.left - 600)
+    with pytest.raises(NoScenesError, match="shares a pixel"):
+        open_season(area(beside), 2018, archive=archive)
 
 
 @settings(deadline=None, max_examples=50)

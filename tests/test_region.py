@@ -11,8 +11,10 @@ from region_runs import SEASON, TILE, YEAR, mapped, no_half_files, results, tabl
 from small_region import crop_map, tabled
 
 import cubecrop
+from benchmarks.graph import untrained_model
 from cubecrop import region
 from cubecrop.errors import OutputError
+from cubecrop.testing import Place, season_scenes, write_archive
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +132,20 @@ def test_polygons_leave_out_tiles_that_they_do_not_meet(place, declared, model, 
         season=SEASON, tile=TILE, progress=False,
     )  # fmt: skip
     assert len(run.table) < len(whole_box.tiles)
+
+
+def test_parcels_at_the_edge_of_all_images(tmp_path):
+    # The files begin at a line of the lattice: the tile west of it meets them without a pixel.
+    place = Place(left=499_980, top=5_700_000, height=40, width=40)
+    archive = write_archive(tmp_path / "archive", season_scenes(YEAR, place=place))
+    left, bottom, right, top = place.bounds
+    boxes = [shapely.box(left + x, top - 300, left + 80, top - 200) for x in (-20, 0, 20)]
+    parcels = gpd.GeoDataFrame({"id": [1, 2, 3]}, geometry=boxes, crs=place.crs)
+    aoi = gpd.GeoSeries([shapely.box(left, bottom, right, top)], crs=place.crs)
+    found = cubecrop.map_region(
+        aoi, YEAR, tmp_path / "out", archive=archive, model=untrained_model(), parcels=parcels,
+        tile=640, progress=False,
+    )  # fmt: skip
+    assert found.table["state"].tolist() == ["no images", "done"]
+    assert table_of(tmp_path / "out")["status"].tolist() == ["predicted"] * 3
+    assert found.is_complete

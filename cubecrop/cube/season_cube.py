@@ -280,6 +280,13 @@ def _build(found: Scenes, grid: GeoBox, request: CubeRequest) -> xr.DataTree:
         modality: meeting(found.of(modality), asset, grid)
         for modality, asset in _MAIN_ASSET.items()
     }
+    if any(s.modality in SERIES for s in found) and not any(
+        scenes[modality] for modality in scenes if modality in SERIES
+    ):
+        raise NoScenesError(
+            f"archive {place_name(found.archive)} has Sentinel images that touch {found.aoi} in "
+            f"season {found.season}, but none shares a pixel with it. Choose an area within them."
+        )
     children = _gridded(scenes, grid, request)
     if request.composite is not None:
         for name in set(children) & set(SERIES):
