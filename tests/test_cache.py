@@ -155,6 +155,20 @@ def test_a_failed_write_leaves_nothing(tmp_path):
         stored(tmp_path / "file", "key", lambda: make_samples(n=3)[0])
 
 
+def test_a_store_that_another_process_made_meanwhile_stays(samples, tmp_path):
+    def make():
+        stored(tmp_path, "key", lambda: samples, progress=False)
+        made.append((tmp_path / "key").stat().st_ino)
+        return samples
+
+    made = []
+    store = stored(tmp_path, "key", make, progress=False)
+    # The other process may be reading it.
+    assert (tmp_path / "key").stat().st_ino == made[0]
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
+    assert len(joined(store)) == samples.sizes["parcel"]
+
+
 def test_the_key_depends_on_every_input(samples):
     parcels = gpd.GeoDataFrame(
         {"id": range(6)}, geometry=[Point(i, 0).buffer(1) for i in range(6)], crs="EPSG:32631"

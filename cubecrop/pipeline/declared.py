@@ -160,9 +160,12 @@ def _places(tables: Sequence[gpd.GeoDataFrame], years: Sequence[int]) -> NDArray
     n = len(shapes)
     edges = coo_array((np.ones(int(other.sum())), (point[other], shape[other])), shape=(n, n))
     _, component = connected_components(edges, directed=False)
-    ids = [
+    keys = [
         f"{year} {key}" for table, year in zip(tables, years, strict=True) for key in table["id"]
     ]
+    # Tables of one year may have the same ids at different places.
+    x, y = shapely.get_x(points).tolist(), shapely.get_y(points).tolist()
+    ids = [f"{key} {lon:.5f} {lat:.5f}" for key, lon, lat in zip(keys, x, y, strict=True)]
     # The first name of a place stands for it, in any order of the sources.
     order = np.argsort(ids, kind="stable")
     _, first = np.unique(component[order], return_index=True)

@@ -16,7 +16,7 @@ from cubecrop.cube.grid import LONGEST_SIDE
 from cubecrop.cube.tiles import SIDE
 from cubecrop.errors import AoiError, ArgumentError, ModelMismatchError
 from cubecrop.pipeline.inputs import as_model, as_season, request_for, season_of_model
-from cubecrop.region.options import RunOptions, provider_row
+from cubecrop.region.options import RunOptions, full_path, provider_row
 from cubecrop.region.output import Output
 from cubecrop.region.parcels import check_table
 from cubecrop.sample import read_parcels
@@ -129,7 +129,7 @@ def _options(
     allow_gaps: bool,
     max_lost: float,
 ) -> RunOptions:
-    weather = None if request.weather is None else str(request.weather)
+    weather = None if request.weather is None else full_path(str(request.weather))
     return RunOptions(
         year=season.year,
         start=season.start.isoformat(),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from cubecrop.region.results import Planned, Results
     from cubecrop.write.provenance import Provenance
 
-__all__ = ["Collected", "collect"]
+__all__ = ["Collected", "collect", "remove_collected"]
 
 #: Reasons of failures that the sentences list.
 _LISTED: Final = 5
@@ -127,6 +127,13 @@ def collect(
         failed=len(results.failed),
         sentences=tuple(_sentences(results, classes if mapped else (), table, len(tiles))),
     )
+
+
+def remove_collected(output: Output) -> None:
+    """Remove what stands for the whole region; done before tiles change that it shows."""
+    _remove_rasters(output)
+    for name in (AREAS, PARCELS):
+        output.remove(name)
 
 
 def _write_rasters(

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
+import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from cubecrop.errors import OutputError
 from cubecrop.model import CropModel, handle_to
 from cubecrop.progress import progress_bar
+from cubecrop.region.collect import remove_collected
 from cubecrop.region.engine import Outcome, run_jobs
 from cubecrop.region.options import digest_of
-from cubecrop.region.state import STATE, driver_name, time_text
-from cubecrop.region.status import RegionRun, evidence_of, failure_name, failures_of, run_of
+from cubecrop.region.state import STATE, check_alone, driver_name, time_text
+from cubecrop.region.status import (
+    RegionRun,
+    at_once,
+    evidence_of,
+    failure_name,
+    failures_of,
+    run_of,
+)
 from cubecrop.region.tile import Job
 from cubecrop.region.together import collect_region
 
@@ -56,7 +65,7 @@ class Driver:
         self.output: Output = plan.output
         self.started = dt.datetime.now(dt.UTC)
         self.files: dict[str, str] = {}
-        self._beat = 0.0
+        self._running: dict[str, str] = {}
 
     def run(
         self, *, resources: Mapping[str, float] | None, retry_failed: bool, progress: bool
@@ -66,6 +75,7 @@ class Driver:
         log.line(
             f"plan {plan.digest[:12]}: {len(plan.tiles):,} tiles, model {self.model.digest[:12]}"
         )
+        check_alone(self.output)
         self.output.remove_leftovers()
         self._remove_foreign()
         if self.client is not None:
@@ -96,21 +106,26 @@ class Driver:
 
     def _tile_jobs(self, retry_failed: bool) -> list[Job]:
         """Tiles to be made; the log says why those that exist are made again."""
-        evidence = evidence_of(self.output, [tile.tile.id for tile in self.plan.tiles])
+        digests = {tile.tile.id: tile.digest for tile in self.plan.tiles}
+        evidence = evidence_of(self.output, digests)
+        current = self._current(evidence, digests, "tiles")
         failed = failures_of(self.output)
         jobs, why = [], dict[str, int]()
         for tile in self.plan.tiles:
-            found = evidence.get(tile.tile.id)
-            if found is not None and self._is_current(found, tile.digest, "tiles"):
+            if tile.tile.id in current or (retry_failed and tile.tile.id not in failed):
                 continue
-            if retry_failed and tile.tile.id not in failed:
-                continue
-            if found is not None:
+            if (found := evidence.get(tile.tile.id)) is not None:
                 reason = _difference(found.get("inputs"), tile.inputs)
                 why[reason] = why.get(reason, 0) + 1
+                if found.get("digest") == tile.digest:
+                    # Nobody may take it for a result if it cannot be made again.
+                    self.output.remove(f"tiles/{tile.tile.id}")
             jobs.append(self._job("tiles", tile, tile.inputs))
         for reason, number in sorted(why.items()):
             self.log.line(f"{number:,} finished tiles are made again: {reason}")
+        if why:
+            # Else files of an earlier model would show tiles of this one if the run is interrupted.
+            remove_collected(self.output)
         kept = len(self.plan.tiles) - len(jobs)
         self.log.line(f"{len(jobs):,} tiles to map, {kept:,} are kept or left")
         return jobs
@@ -121,33 +136,39 @@ class Driver:
         if not neighbours:
             return []
         tiles = {tile.tile.id: tile for tile in self.plan.tiles}
-        evidence = evidence_of(self.output, tiles)
-        current = {
-            name: str(found["digest"])
-            for name, found in evidence.items()
-            if self._is_current(found, tiles[name].digest, "tiles")
+        digests = {name: tile.digest for name, tile in tiles.items()}
+        current = self._current(evidence_of(self.output, digests), digests, "tiles")
+        # Without an entry, a neighbour failed; its failure is recorded.
+        inputs = {
+            name: {part: digests[part] for part in sorted(parts)}
+            for name, parts in neighbours.items()
+            if current.issuperset(parts)
         }
-        made = evidence_of(self.output, neighbours, kind="edges")
-        jobs = []
-        for name, parts in neighbours.items():
-            if not set(parts) <= set(current):
-                continue  # a neighbour failed; its failure is recorded
-            inputs = {part: current[part] for part in sorted(parts)}
-            found = made.get(name)
-            if found is None or not self._is_current(found, digest_of(inputs), "edges"):
-                jobs.append(self._job("edges", tiles[name], inputs))
-        return jobs
+        made = self._current(
+            evidence_of(self.output, inputs, kind="edges"),
+            {name: digest_of(own) for name, own in inputs.items()},
+            "edges",
+        )
+        return [
+            self._job("edges", tiles[name], own) for name, own in inputs.items() if name not in made
+        ]
 
-    def _is_current(self, evidence: Mapping[str, Any], digest: str, kind: str) -> bool:
-        """Whether results were made from the planned inputs, and are complete."""
-        if evidence.get("digest") != digest:
-            return False
-        # Without an effect on the values of a tile that has lost fewer files.
-        lost = {loss["item"] for loss in evidence.get("lost", ())}
-        if len(lost) / max(len(evidence.get("items", ())), 1) > self.plan.options.max_lost:
-            return False
-        files = set(evidence.get("files") or {})
-        return not files or files <= set(self.output.names(f"{kind}/{evidence['tile']}"))
+    def _current(
+        self, evidence: Mapping[str, Mapping[str, Any]], digests: Mapping[str, str], kind: str
+    ) -> set[str]:
+        """Tiles whose results were made from the planned inputs, and are complete."""
+        same = [
+            name
+            for name, found in evidence.items()
+            if found.get("digest") == digests[name]
+            and _lost_share(found) <= self.plan.options.max_lost
+        ]
+        there = at_once(self.output, self.output.names, [f"{kind}/{name}" for name in same])
+        return {
+            name
+            for name, files in zip(same, there, strict=True)
+            if set(evidence[name]["files"]) <= set(files)
+        }
 
     def _job(self, kind: Any, tile: Any, inputs: Mapping[str, str]) -> Job:  # noqa: ANN401
         return Job(
@@ -167,10 +188,14 @@ class Driver:
             return
         description = "Mapping tiles" if kind == "tiles" else "Parcels across edges"
         clock, pixels, size, failed, unwritable = time.monotonic(), 0, 0, 0, 0
-        with progress_bar(description, total=len(jobs), unit="tiles", progress=progress) as bar:
-            outcomes = run_jobs(
-                jobs, self.client, attempts=self.attempts, resources=resources, watch=self._watch
-            )
+        made = run_jobs(
+            jobs, self.client, attempts=self.attempts, resources=resources, watch=self._watch
+        )
+        # Closed also if this process is interrupted, so that the cluster drops its tasks.
+        with (
+            closing(made) as outcomes,
+            progress_bar(description, total=len(jobs), unit="tiles", progress=progress) as bar,
+        ):
             for outcome in outcomes:
                 self._record(outcome)
                 failed += outcome.evidence is None
@@ -193,7 +218,8 @@ class Driver:
         """Note an outcome in the log and in the record of failures."""
         folder = outcome.job.folder
         if outcome.evidence is not None:
-            self.output.remove(failure_name(folder))
+            with self._noted(f"{folder}: the failure before it could not be removed"):
+                self.output.remove(failure_name(folder))
             found, lost = outcome.evidence, len(outcome.evidence.get("lost", ()))
             self.log.line(
                 f"{folder}: {found['outcome']} in {found['seconds']:.1f} s on {outcome.worker}"
@@ -205,43 +231,66 @@ class Driver:
             "tile": outcome.job.tile.tile.id, "error": outcome.error, "kind": outcome.kind,
             "worker": outcome.worker, "digest": outcome.job.digest, "time": time_text(),
         }  # fmt: skip
-        try:
+        with self._noted(f"{folder}: the failure could not be recorded"):
             self.output.write_json(failure_name(folder), record)
-        except OutputError as error:
-            self.log.line(f"{folder}: the failure could not be recorded: {error}")
 
     def _remove_foreign(self) -> None:
         """Remove results of tiles that an earlier plan had and this one lacks."""
-        planned = {tile.tile.id for tile in self.plan.tiles}
-        for kind in ("tiles", "edges"):
-            for name in set(self.output.names(kind)) - planned:
-                self.output.remove(f"{kind}/{name}")
-                self.log.line(f"{kind}/{name}: removed, it is not in the plan")
+        planned = {
+            "tiles": {tile.tile.id for tile in self.plan.tiles},
+            "edges": set(self.plan.neighbours),
+        }
+        foreign = [
+            f"{kind}/{name}"
+            for kind, own in planned.items()
+            for name in self.output.names(kind)
+            if name not in own
+        ]
+        if foreign:
+            remove_collected(self.output)
+        for folder in foreign:
+            self.output.remove(folder)
+            self.log.line(f"{folder}: removed, it is not in the plan")
 
     @contextmanager
     def _state(self) -> Iterator[None]:
-        """Keep the state up to date, and say at the end that nothing runs."""
-        self._write_state({})
+        """Keep the state up to date, also during a long tile, and say at the end that all ended."""
+        ended = threading.Event()
+
+        def beat() -> None:
+            while not ended.wait(_BEAT):
+                self._write_state()
+
+        self._write_state()
+        thread = threading.Thread(target=beat, daemon=True)
+        thread.start()
         try:
             yield
         finally:
-            self._write_state({}, ended=True)
+            ended.set()
+            thread.join()
+            self._running = {}
+            self._write_state(ended=True)
 
     def _watch(self, running: Mapping[str, str]) -> None:
-        if time.monotonic() - self._beat >= _BEAT:
-            self._write_state(running)
+        self._running = dict(running)
 
-    def _write_state(self, running: Mapping[str, str], *, ended: bool = False) -> None:
-        self._beat = time.monotonic()
+    def _write_state(self, *, ended: bool = False) -> None:
         state = {
             "driver": driver_name(), "plan": self.plan.digest,
             "started": self.started.isoformat(timespec="seconds"), "updated": time_text(),
-            "running": dict(running), "files": self.files, "ended": ended,
+            "running": self._running, "files": self.files, "ended": ended,
         }  # fmt: skip
-        try:
+        with self._noted("the state could not be written"):
             self.output.write_json(STATE, state)
+
+    @contextmanager
+    def _noted(self, what: str) -> Iterator[None]:
+        """Log that a file could not be written, and go on: no result depends on it."""
+        try:
+            yield
         except OutputError as error:
-            self.log.line(f"the state could not be written: {error}")
+            self.log.line(f"{what}: {error}")
 
 
 def _difference(before: object, after: Mapping[str, str]) -> str:
@@ -249,7 +298,13 @@ def _difference(before: object, after: Mapping[str, str]) -> str:
     if not isinstance(before, dict):
         return "their evidence is damaged"
     names = [name for name in after if before.get(name) != after[name]]
-    return f"changed {', '.join(names)}" if names else "files are missing"
+    return f"changed {', '.join(names)}" if names else "files are missing, or too many were lost"
+
+
+def _lost_share(evidence: Mapping[str, Any]) -> float:
+    """Share of a tile's items that were lost."""
+    lost = {loss["item"] for loss in evidence.get("lost", ())}
+    return len(lost) / max(len(evidence.get("items", ())), 1)
 
 
 def _progress_text(description: str, rate: float, size: int, failed: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -13,6 +12,7 @@ import shapely
 from cubecrop.display import listed, plain
 from cubecrop.errors import OutputError
 from cubecrop.region.items import FrozenItems
+from cubecrop.region.options import full_path
 from cubecrop.region.planned import ITEMS, RUN, check_version
 
 if TYPE_CHECKING:
@@ -67,21 +67,12 @@ def check_same(
     found = [
         f"{name} is {plain(asked[name])}, there {plain(before.get(name))}"
         for name in _REQUEST
-        if _one_place(asked[name]) != _one_place(before.get(name))
+        if full_path(asked[name]) != full_path(before.get(name))
     ]
     if earlier["area"]["sha256"] != area["sha256"]:
         found.insert(0, f"the area is {area['name']}, there {earlier['area']['name']}")
     if found:
         raise OutputError(f"{output.url} holds another run: {'; '.join(found)}. {_CURE}")
-
-
-def _one_place(value: object) -> object:
-    """A value, or the absolute path of a file or folder that it names."""
-    try:
-        path = Path(value).expanduser() if isinstance(value, str) else None
-        return str(path.resolve()) if path is not None and path.exists() else value
-    except OSError:  # too long for a path
-        return value
 
 
 def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometry) -> FrozenItems:

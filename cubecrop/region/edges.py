@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cubecrop.region.failures import TransientError
+from cubecrop.region.output import PROOF
 from cubecrop.sample import SetStore, join_stores, stored
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import xarray as xr
     from numpy.typing import NDArray
@@ -46,16 +48,37 @@ def write_part(path: Path, sets: xr.DataTree) -> None:
 
 
 @contextmanager
-def opened_parts(output: Output, tiles: Collection[str]) -> Iterator[dict[str, SetStore]]:
-    """Yield the stores of the tiles that have one, by tile; they are unpacked for the block."""
+def opened_parts(output: Output, digests: Mapping[str, str]) -> Iterator[dict[str, SetStore]]:
+    """Yield the stores of the tiles that have one, by tile; they are unpacked for the block.
+
+    Parameters
+    ----------
+    output : Output
+        The run's folder.
+    digests : mapping
+        Digest of each tile's inputs.
+
+    Raises
+    ------
+    TransientError
+        A tile is not there or has another digest, since a worker replaces it at this moment.
+        Without its part, parcels would lack pixels.
+    """
     with tempfile.TemporaryDirectory(prefix="cubecrop-") as folder:
         stores = {}
-        for tile in sorted(tiles):
+        for tile, digest in sorted(digests.items()):
+            evidence = output.read_json(f"tiles/{tile}/{PROOF}") or {}
+            if evidence.get("digest") != digest:
+                raise TransientError(f"tile {tile} is being replaced, with its part of parcels.")
+            if EDGE_PIXELS not in evidence["files"]:
+                continue
             name = f"tiles/{tile}/{EDGE_PIXELS}"
-            if output.exists(name):
+            try:
                 with output.local(name) as path, zipfile.ZipFile(path) as archive:
                     archive.extractall(Path(folder) / tile)
-                stores[tile] = SetStore(Path(folder) / tile)
+            except FileNotFoundError as error:
+                raise TransientError(f"{name} is being replaced.") from error
+            stores[tile] = SetStore(Path(folder) / tile)
         yield stores
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,7 @@ from cubecrop.region.failures import error_text, is_transient
 from cubecrop.region.tile import Job, do
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
 
     from distributed import Client, Future
 
@@ -54,7 +55,7 @@ def run_jobs(
     attempts: int,
     resources: Mapping[str, float] | None = None,
     watch: Callable[[dict[str, str]], None] = lambda _running: None,
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     """Run jobs and yield their outcomes as they end.
 
     Parameters
@@ -74,7 +75,7 @@ def run_jobs(
     Raises
     ------
     ClusterError
-        The scheduler or all workers are gone.
+        The scheduler or all workers are gone, or the scheduler was restarted.
     """
     if client is None:
         yield from _here(jobs, attempts, watch)
@@ -116,7 +117,7 @@ def check_client(client: object, resources: Mapping[str, float] | None = None) -
 
 def _here(
     jobs: Iterable[Job], attempts: int, watch: Callable[[dict[str, str]], None]
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     for job in jobs:
         for attempt in range(1, attempts + 1):
             watch({job.tile.tile.id: "this process"})
@@ -193,7 +194,7 @@ def _on_cluster(
     attempts: int,
     resources: Mapping[str, float] | None,
     watch: Callable[[dict[str, str]], None],
-) -> Iterator[Outcome]:
+) -> Generator[Outcome]:
     from distributed import wait
 
     queue, running = _Queue(jobs, attempts), dict[Any, _Running]()
@@ -214,9 +215,11 @@ def _on_cluster(
                 done = wait(list(running), timeout=_LOOK, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 continue
+            except CancelledError as error:
+                raise ClusterError(_gone(client, workers)) from error
             for future in done:
-                if future.status in {"cancelled", "lost"}:
-                    raise ClusterError(_gone(client, workers))
+                if future.status == "lost":
+                    continue  # its worker died with the result: another one does the job again
                 one = running.pop(future)
                 result = _result(future, one)
                 if "error" in result and result["transient"] and queue.again(one.job, one.address):
@@ -297,9 +300,12 @@ def _resources_of(dask_scheduler: Any) -> dict[str, dict[str, float]]:  # noqa: 
 
 
 def _gone(client: Client, workers: Mapping[str, int] | None) -> str:
-    what = "its workers are gone" if workers is not None else "its scheduler is gone"
+    if workers:
+        what = "it has dropped the tasks of this run"
+    else:
+        what = "its workers are gone" if workers is not None else "its scheduler is gone"
     return (
-        f"the cluster at {_address(client)} does not answer: {what}. Finished tiles are kept: "
+        f"the cluster at {_address(client)} cannot go on: {what}. Finished tiles are kept: "
         "start the cluster again and run the same command."
     )
 

@@ -10,12 +10,17 @@ from cubecrop.errors import ArchiveError, CubecropError, OutputError, ReadError
 __all__ = ["TransientError", "error_text", "is_transient", "is_transient_text"]
 
 #: Messages about a server that is busy or gone for a while, and about signatures that expired.
+#: A number alone is no HTTP status: messages also count bytes, pixels and items.
 _PASSING: Final = re.compile(
-    r"\b(408|425|429|500|502|503|504)\b|timed? ?out|time-?out|could ?n[o']t? (resolve|connect)"
-    r"|connection|operation too slow|reset by peer|temporarily|expired|try again|ECONN"
-    r"|HTTP error code: 0\b",
+    r"\b(HTTP|code|code on|status|error|read)\s?:?\s+(408|425|429|500|502|503|504)\b"
+    r"|\b(429 Too Many|500 Internal|502 Bad|503 Service|503 Slow|504 Gateway)|request rate"
+    r"|timed? ?out|time-?out|could ?n[o']t? (resolve|connect)|connection|operation too slow"
+    r"|reset by peer|broken pipe|empty reply|SSL_ERROR_SYSCALL|not closed cleanly|transfer closed"
+    r"|temporarily|expired|try again|ECONN|HTTP error code: 0\b",
     re.IGNORECASE,
 )
+#: Advice that ends our messages.
+_ADVICE: Final = re.compile(r"\sTry again later")
 _ADDRESS: Final = re.compile(r"\S*/\S*")
 
 
@@ -34,9 +39,8 @@ def is_transient(error: BaseException) -> bool:
 
 def is_transient_text(text: str) -> bool:
     """Whether the message of a failed reading names a reason that may pass."""
-    # Leave out addresses, which can hold the same numbers as HTTP statuses. The last sentences of
-    # our messages are advice, which may speak of trying again.
-    said = _ADDRESS.sub("", text.split(" Try again later")[0])
+    # Leave out addresses, which can hold any word or number.
+    said = _ADDRESS.sub("", _ADVICE.split(text)[0])
     return _PASSING.search(said) is not None
 
 

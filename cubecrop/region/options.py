@@ -6,7 +6,8 @@ import datetime as dt
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from cubecrop.archive import PROVIDERS, Archive
 from cubecrop.cube import CubeRequest
@@ -16,12 +17,13 @@ from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from cubecrop.archive import Provider
     from cubecrop.schema import Modality
 
-__all__ = ["RunOptions", "digest_of", "provider_from", "provider_row"]
+__all__ = ["RunOptions", "digest_of", "full_path", "provider_from", "provider_row"]
+
+T = TypeVar("T")
 
 #: Options that change how a result is computed, but not its values.
 _WITHOUT_EFFECT: Final = {"max_lost", "memory", "tile"}
@@ -112,8 +114,10 @@ class RunOptions:
     def digest(self) -> str:
         """SHA-256 over the options that change values of a tile."""
         kept = {k: v for k, v in self.to_json().items() if k not in _WITHOUT_EFFECT}
-        # One folder has several paths, and results name only the last part.
-        names = {"archive": place_name(self.archive), "weather": place_name(self.weather or "")}
+        # One folder has several paths; the frozen items say which files an archive has.
+        names = {"archive": place_name(self.archive)}
+        if self.weather_provider is not None:
+            names["weather"] = place_name(self.weather or "")
         return digest_of(kept | names)
 
     def request(
@@ -131,6 +135,15 @@ class RunOptions:
             clouds=self.clouds,  # type: ignore[arg-type]
             weather=weather,
         )
+
+
+def full_path(value: T) -> T | str:
+    """A value, or the absolute path of a file or folder that it names."""
+    try:
+        path = Path(value).expanduser() if isinstance(value, str) else None
+        return str(path.resolve()) if path is not None and path.exists() else value
+    except OSError:  # too long for a path
+        return value
 
 
 def digest_of(content: object) -> str:

@@ -247,8 +247,10 @@ def software() -> dict[str, str]:
 
 
 def plan_digest(options: RunOptions, tiles: Sequence[PlannedTile]) -> str:
-    """SHA-256 over options and tiles."""
-    return digest_of([options.digest, [[tile.id, tile.digest] for tile in tiles]])
+    """SHA-256 over options and tiles: a process keeps the plan of a digest that it has read."""
+    # Two options that are not in the digest of the options, but that workers go by.
+    limits = [options.max_lost, options.memory]
+    return digest_of([options.digest, limits, [[tile.id, tile.digest] for tile in tiles]])
 
 
 def check_version(output: Output, content: Mapping[str, Any]) -> None:

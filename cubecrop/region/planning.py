@@ -25,6 +25,7 @@ from cubecrop.region.earlier import check_output, check_same, frozen_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
+from cubecrop.region.output import Output
 from cubecrop.region.parcels import (
     digests_of,
     owned,
@@ -49,6 +50,7 @@ from cubecrop.region.planned import (
     tiles_table,
 )
 from cubecrop.region.price import Prices, bytes_per_km2
+from cubecrop.region.state import check_alone
 from cubecrop.region.tile_items import items_of_tiles, outlines
 from cubecrop.sample import plain_parcels
 from cubecrop.schema import SERIES
@@ -145,13 +147,14 @@ def plan(
     ParcelError
         Parcels are not a table with ids and a CRS, or none lies in the area and the archive.
     OutputError
-        ``out`` holds something else, another run or another version's plan, or it cannot be
-        written.
+        ``out`` holds something else, another run or another version's plan, a run is going on
+        there, or it cannot be written.
     ModelFormatError, ModelMismatchError
         There is no model, or it takes the shape of parcels and there are none.
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
         An argument has a wrong type or is out of its range; the message names it.
     """
+    check_alone(Output.at(out))
     job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,

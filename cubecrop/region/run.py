@@ -13,9 +13,7 @@ from cubecrop.region.capacity import check_capacity
 from cubecrop.region.driver import Driver
 from cubecrop.region.engine import check_client
 from cubecrop.region.log import RunLog
-from cubecrop.region.output import Output
 from cubecrop.region.planning import plan as plan_region
-from cubecrop.region.state import check_alone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -120,7 +118,6 @@ def map_region(
     if client is not None:
         check_client(client, resources)
     crop_model = as_model(model)
-    check_alone(Output.at(out))
     the_plan = plan_region(
         aoi, year, out, archive=archive, model=crop_model, parcels=parcels, season=season,
         tile=tile, resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,

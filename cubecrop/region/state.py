@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cubecrop.region.output import Output
 
-__all__ = ["STATE", "check_alone", "driver_name", "is_alive", "time_text"]
+__all__ = ["STATE", "check_alone", "driver_name", "is_alive", "read_state", "time_text"]
 
 #: File that a running driver rewrites every few seconds.
 STATE: Final = "state.json"
@@ -24,15 +24,19 @@ _SILENCE: Final = 60.0
 
 def check_alone(output: Output) -> None:
     """Raise `OutputError` if another process runs here: both would make the same tiles."""
-    state = output.read_json(STATE)
-    if not isinstance(state, dict):
-        return
+    state = read_state(output)
     driver = str(state.get("driver", ""))
     if is_alive(state) and driver != driver_name() and not _is_dead(driver):
         raise OutputError(
             f"{output.url} is being written by {driver}, which wrote its state at "
             f"{state['updated']}. Wait until it has ended, or stop it and wait a minute."
         )
+
+
+def read_state(output: Output) -> dict[str, Any]:
+    """What a driver wrote last; empty if none did."""
+    state = output.read_json(STATE)
+    return state if isinstance(state, dict) else {}
 
 
 def is_alive(state: Mapping[str, Any]) -> bool:

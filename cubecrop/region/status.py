@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import pandas as pd
 
 from cubecrop.display import block, html_table, plain
 from cubecrop.region.output import PROOF, Output
 from cubecrop.region.planned import RegionPlan
-from cubecrop.region.state import STATE, is_alive
+from cubecrop.region.state import STATE, is_alive, read_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from cubecrop.region.planned import PlannedTile
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STATE",
     "RegionRun",
+    "at_once",
     "duration",
     "evidence_of",
     "failure_name",
@@ -30,6 +31,8 @@ __all__ = [
     "run_of",
     "status",
 ]
+
+T = TypeVar("T")
 
 #: Files that are read at a time; each is a request where the output is remote.
 _AT_ONCE: Final = 16
@@ -146,7 +149,7 @@ def status(out: str | Path) -> RegionRun:
 def run_of(plan: RegionPlan) -> RegionRun:
     """State of a planned run."""
     output = plan.output
-    state = output.read_json(STATE) or {}
+    state = read_state(output)
     running = dict(state.get("running") or {}) if is_alive(state) else {}
     evidence = evidence_of(output, [tile.tile.id for tile in plan.tiles])
     failures = failures_of(output)
@@ -161,8 +164,8 @@ def run_of(plan: RegionPlan) -> RegionRun:
         for name, found in evidence_of(output, list(plan.neighbours), kind="edges").items()
         if found.get("inputs") == {part: digests[part] for part in plan.neighbours[name]}
     }
-    for name, found in edges.items():
-        table.loc[table["tile"] == name, "predicted"] += int(found["parcels"]["predicted"])
+    predicted = {name: int(found["parcels"]["predicted"]) for name, found in edges.items()}
+    table["predicted"] += table["tile"].map(predicted).fillna(0).astype(int)
     waiting = set(plan.neighbours) - set(edges)
     failed = failures_of(output, kind="edges") if waiting else {}
     return RegionRun(
@@ -184,7 +187,7 @@ def evidence_of(
     there = set(output.names(kind))
     names = [tile for tile in tiles if tile in there]
     read = [f"{kind}/{name}/{PROOF}" for name in names]
-    found = dict(zip(names, _read_all(output, read), strict=True))
+    found = dict(zip(names, at_once(output, output.read_json, read), strict=True))
     return {name: one for name, one in found.items() if isinstance(one, dict)}
 
 
@@ -192,7 +195,7 @@ def failures_of(output: Output, *, kind: str = "tiles") -> dict[str, Mapping[str
     """Records of the tiles that failed, by tile."""
     ends = f".{kind}.json"
     names = [name for name in output.names("failures") if name.endswith(ends)]
-    found = _read_all(output, [f"failures/{name}" for name in names])
+    found = at_once(output, output.read_json, [f"failures/{name}" for name in names])
     tiles = [name.removesuffix(ends) for name in names]
     return {tile: one for tile, one in zip(tiles, found, strict=True) if isinstance(one, dict)}
 
@@ -212,11 +215,12 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def _read_all(output: Output, names: Sequence[str]) -> list[Any]:
+def at_once(output: Output, ask: Callable[[str], T], names: Sequence[str]) -> list[T]:
+    """Ask an output about many names; several at a time where each is a request."""
     if output.folder is not None or len(names) < 2:
-        return [output.read_json(name) for name in names]
+        return [ask(name) for name in names]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(pool.map(output.read_json, names))
+        return list(pool.map(ask, names))
 
 
 def _row(

@@ -18,6 +18,7 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
+from cubecrop.archive.catalog import FileArchive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
 from cubecrop.cube.tiles import utm_codes
 from cubecrop.errors import NoScenesError, OutputError
@@ -164,9 +165,12 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         **_counts(0),
         "parcels": {"owned": int(is_owned.sum()), "predicted": 0, "on edges": n_edges},
     }
+    request = plan.request(tile)
     try:
-        cube = plan.request(tile).open(tile.area)
+        cube = request.open(tile.area)
     except NoScenesError as error:
+        if tile.scenes and isinstance(request.weather, FileArchive) and not request.weather.records:
+            raise  # there are images, but not the weather that the model needs
         empty = _counts(_n_owned(tile, options.resolution))
         return about | empty | {"outcome": "no images", "reason": str(error), "bytes": 0}
     gaps, device = options.allow_gaps, job.device

@@ -13,6 +13,7 @@ import hashlib
 import json
 import math
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -158,9 +159,9 @@ def stored(
     home = Path(folder) / key
     if not _is_whole(home):
         samples = make()
-        # A folder that exists already is damaged, or another process was faster: replace it.
+        # A folder that exists already is damaged: replace it.
         cure = "Free some space, or name another folder with `cache=` (`--cache`)."
-        with swap_folder(home, cure=cure) as part:
+        with suppress(_MadeByOtherError), swap_folder(home, cure=cure, check=_check_other) as part:
             _write(samples, part, progress=progress, scheduler=scheduler)
             (part / _SEAL).write_text(json.dumps(_seal(part), sort_keys=True), encoding="utf-8")
     return SetStore(home)
@@ -318,6 +319,15 @@ def _packed(values: NDArray[np.float32]) -> NDArray[np.uint16] | None:
     numbers[masked] = NODATA
     same = (numbers * SCALE + OFFSET).astype(np.float32) == values
     return numbers.astype(np.uint16) if (same | masked).all() else None
+
+
+class _MadeByOtherError(Exception):
+    """Another process was faster, and may be reading its store: it must not be replaced."""
+
+
+def _check_other(home: Path) -> None:
+    if _is_whole(home):
+        raise _MadeByOtherError
 
 
 def _is_whole(home: Path) -> bool:
