@@ -145,7 +145,7 @@ class Output:
         """Content of a JSON file; None if there is none, or if it is not JSON."""
         try:
             return json.loads(self.read_bytes(name))
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return None
 
     def write_bytes(self, name: str, content: bytes) -> None:
