@@ -25,7 +25,6 @@ from cubecrop.region.earlier import check_output, check_same, frozen_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
-from cubecrop.region.output import Output
 from cubecrop.region.parcels import (
     digests_of,
     owned,
@@ -154,7 +153,6 @@ def plan(
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
         An argument has a wrong type or is out of its range; the message names it.
     """
-    check_alone(Output.at(out))
     job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
@@ -163,6 +161,7 @@ def plan(
     check_flag("replan", replan)
     check_flag("progress", progress)
     earlier = check_output(job.output, replan=replan)
+    check_alone(job.output)
     if earlier is not None and not replan:
         check_same(job.output, earlier, job.options, job.area_row)
     with progress_bar("Planning tiles", unit="items", progress=progress) as bar:
