@@ -159,7 +159,7 @@ def test_reasons_come_from_distributed_workers(broken, model, tmp_path):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster),
     ):  # fmt: skip

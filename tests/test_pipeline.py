@@ -126,7 +126,7 @@ def test_a_map_is_the_same_whatever_the_workers(place, declared, model):
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster),
     ):  # fmt: skip

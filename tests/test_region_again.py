@@ -203,7 +203,7 @@ def client():
     with (
         LocalCluster(
             processes=False, protocol="tcp", n_workers=1, threads_per_worker=1, host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
         ) as cluster,
         Client(cluster) as one,
     ):  # fmt: skip

@@ -43,7 +43,7 @@ def mapped(out, archive, model, **options):
 
 def cluster(**options):
     return LocalCluster(
-        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address=None,
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0",
         protocol="tcp", **options,
     )  # fmt: skip
 
@@ -84,7 +84,7 @@ def test_workers_that_get_no_tiles_may_be_small(archive, model, tmp_path):
     small = cluster(memory_limit="0.9GB")
     with small as made, Client(made) as client:
         workers = client.run_on_scheduler(capacity._described)
-        assert [(memory, threads) for memory, threads, _ in workers] == [(0.9e9, 1)]
+        assert [memory for memory, _ in workers] == [0.9e9]
         made_plan = cubecrop.region.plan(
             shapely.box(*PLACE.bbox), YEAR, tmp_path, archive=archive, model=model, progress=False
         )
@@ -93,15 +93,21 @@ def test_workers_that_get_no_tiles_may_be_small(archive, model, tmp_path):
             capacity.check_capacity(made_plan, client)
 
 
-def test_this_process_must_have_the_memory_too(archive, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2 * 10**9)
+def test_this_process_must_have_the_memory_for_one_thread(archive, model, tmp_path, monkeypatch):
     out = tmp_path / "run"
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 1_100_000_000)
+    with pytest.raises(ArgumentError, match=r"1 thread .* has 1\.1 GB"):
+        mapped(out, archive, model)
+    assert not (out / "tiles").exists()
+
+
+def test_a_tile_uses_the_threads_that_fit_the_memory(archive, model, tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2 * 10**9)
     with dask.config.set(num_workers=8):
-        with pytest.raises(ArgumentError, match=r"8 threads .* has 2\.0 GB.*memory=1\.2e\+08`"):
-            mapped(out, archive, model)
-        assert not (out / "tiles").exists()
-    with dask.config.set(num_workers=2):
         assert mapped(out, archive, model).is_complete
+    evidence = [json.loads(path.read_text()) for path in out.glob("tiles/*/evidence.json")]
+    assert {one["threads"] for one in evidence} <= {2, 3, 4}
 
 
 def test_status_knows_parcels_that_must_be_classified_again(archive, model, parcels, tmp_path):

@@ -79,7 +79,7 @@ def test_a_killed_worker_and_the_same_results_as_in_a_folder(
     assert local.is_complete
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+            n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
         ) as made,
         Client(made) as client,
     ):

@@ -33,7 +33,7 @@ def test_a_model_is_sent_to_workers_of_another_disk(tmp_path, monkeypatch):
     with (
         LocalCluster(
             n_workers=1, threads_per_worker=1, protocol="tcp", host="127.0.0.1",
-            dashboard_address=None, env={"XDG_CACHE_HOME": str(tmp_path / "worker")},
+            dashboard_address="127.0.0.1:0", env={"XDG_CACHE_HOME": str(tmp_path / "worker")},
         ) as cluster,
         Client(cluster) as client,
     ):  # fmt: skip

@@ -15,7 +15,10 @@ from cubecrop.texts import place_name
 if TYPE_CHECKING:
     from cubecrop.region.planned import PlannedTile, RegionPlan
 
-__all__ = ["bytes_text", "check_memory", "hours", "lines_of", "peak_memory", "seconds_measured"]
+__all__ = [
+    "bytes_text", "check_memory", "fitting_threads", "hours", "lines_of", "peak_memory",
+    "seconds_measured",
+]  # fmt: skip
 
 #: Bytes of a process before it reads: Python and libraries (0.5 GB) and GDAL's cache of remote
 #: blocks (0.5 GB, see `cubecrop.cube.access.OPTIONS`).
@@ -78,6 +81,12 @@ def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
             )
         )
     raise ArgumentError(f"{start}Pass `tile={side // step * step:.0f}`.")
+
+
+def fitting_threads(plan: RegionPlan, tile: PlannedTile, memory: float, threads: int) -> int:
+    """How many of a worker's threads a tile may use so that it fits the worker's memory."""
+    fit = [n for n in range(1, threads + 1) if _needed(plan, tile, n) <= memory]
+    return max(fit, default=1)
 
 
 def hours(plan: RegionPlan, seconds_a_tile: float, workers: int) -> float:

@@ -6,7 +6,6 @@ import datetime as dt
 import json
 import threading
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,12 +25,12 @@ from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.known import parts_known
 from cubecrop.progress import compute
+from cubecrop.region.capacity import usable_threads
 from cubecrop.region.edges import EDGE_PIXELS, opened_parts, whole_sets, write_part
 from cubecrop.region.evidence import (
     files_in,
     peak_memory,
     worker_name,
-    worker_of_task,
 )
 from cubecrop.region.failures import TransientError, is_transient_text
 from cubecrop.region.options import digest_of
@@ -42,7 +41,7 @@ from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import geopandas as gpd
     from numpy.typing import NDArray
@@ -82,9 +81,6 @@ class Job:
         tiles that store a part of the parcels.
     device : str or None
         Device that predicts.
-    threads : int or None
-        Threads of the task; by default those of the Dask worker that runs it, or Dask's own number
-        in a process without a worker.
     attempt : int
         Number of this attempt, from 1.
     is_last : bool
@@ -99,7 +95,6 @@ class Job:
     tile: PlannedTile
     inputs: Mapping[str, str]
     device: str | None = None
-    threads: int | None = None
     attempt: int = 1
     is_last: bool = False
 
@@ -127,11 +122,15 @@ def do(job: Job) -> dict[str, Any]:
     TransientError, ReadError, ModelMismatchError, OutputError
         The tile cannot be made; nothing is written.
     """
-    with _ONE, _own_threads(job.threads):
+    with _ONE:
         started, clock = dt.datetime.now(dt.UTC), time.monotonic()
         plan = _plan(job.output, job.plan_digest)
         model = job.model.model()
-        with job.output.new_folder(job.folder) as folder:
+        threads = usable_threads(plan, job.tile)
+        with (
+            dask.config.set(num_workers=threads),
+            job.output.new_folder(job.folder) as folder,
+        ):
             make = _map_tile if job.kind == "tiles" else _classify_edges
             about = make(job, plan, model, folder)
             evidence = {
@@ -143,6 +142,7 @@ def do(job: Job) -> dict[str, Any]:
                 "started": started.isoformat(timespec="seconds"),
                 "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
                 "attempts": job.attempt,
+                "threads": threads,
                 "worker": worker_name(),
                 "peak_memory": peak_memory(),
                 "files": files_in(folder),
@@ -255,7 +255,7 @@ def _computed(
         report,
         description="",
         progress=False,
-        scheduler="synchronous" if dask.config.get("num_workers", None) == 1 else "threads",
+        scheduler="synchronous" if dask.config.get("num_workers") == 1 else "threads",
     )
     for (place, name), result in zip(places, results, strict=True):
         nodes[place] = nodes[place].assign({name: nodes[place][name].copy(data=result)})
@@ -380,15 +380,3 @@ def _plan(output: Output, digest: str) -> RegionPlan:
     if plan.digest != digest:
         raise TransientError(f"{output.url} holds another plan than the run that is going on.")
     return plan
-
-
-@contextmanager
-def _own_threads(threads: int | None) -> Iterator[None]:
-    """Let Dask use as many threads in this process as its worker has."""
-    if threads is None and (worker := worker_of_task()) is not None:
-        threads = int(worker.state.nthreads)
-    if threads is None:
-        yield
-        return
-    with dask.config.set(num_workers=threads):
-        yield
