@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -65,21 +66,68 @@ def apply_model(
         Number of columns that the kernel returns after the probabilities.
     """
     n_classes = len(model.nomenclature)
+    options = {
+        "names": tuple(arguments),
+        "reference": handle_to(model),
+        "inputs": inputs,
+        "n_classes": n_classes,
+        "device": device,
+    }
+    width = n_classes + n_counts
+    if any(isinstance(array.data, da.Array) for array, _ in arguments.values()):
+        return _in_blocks(kernel, arguments, width, options)
     probability: xr.DataArray = xr.apply_ufunc(
         kernel,
         *(array for array, _ in arguments.values()),
         input_core_dims=[dims for _, dims in arguments.values()],
         output_core_dims=[["crop"]],
         exclude_dims=set(changing),
-        dask="parallelized",
-        output_dtypes=[np.float32],
-        dask_gufunc_kwargs={"output_sizes": {"crop": n_classes + n_counts}},
-        kwargs={
-            "names": tuple(arguments),
-            "reference": handle_to(model),
-            "inputs": inputs,
-            "n_classes": n_classes,
-            "device": device,
-        },
+        kwargs=options,
     )
     return probability
+
+
+def _in_blocks(
+    kernel: Callable[..., np.ndarray],
+    arguments: Mapping[str, Argument],
+    width: int,
+    options: Mapping[str, object],
+) -> xr.DataArray:
+    """Apply a kernel to each block of the common dims.
+
+    `xarray.apply_ufunc` would let Dask concatenate the blocks along a kernel's own dims. There is
+    one, so that would only copy it, and a series takes most of a thread's memory.
+    """
+    pairs: list[Any] = []
+    loop: list[str] = []
+    for name, (array, dims) in arguments.items():
+        own = [dim for dim in array.dims if dim not in dims]
+        loop += [str(dim) for dim in own if dim not in loop]
+        ordered = array.transpose(*own, *dims).chunk(dict.fromkeys(dims, -1))
+        # Dims of one name have other lengths in other arguments.
+        pairs += [ordered.data, (*own, *(f"{name}:{dim}" for dim in dims))]
+    columns = da.blockwise(
+        _apply,
+        (*loop, "crop"),
+        *pairs,
+        new_axes={"crop": width},
+        dtype=np.float32,
+        meta=np.empty((0,) * (len(loop) + 1), np.float32),
+        kernel=kernel,
+        options=dict(options),
+    )
+    return xr.DataArray(columns, dims=(*loop, "crop"))
+
+
+def _apply(
+    *blocks: Any,  # noqa: ANN401
+    kernel: Callable[..., np.ndarray],
+    options: Mapping[str, Any],
+) -> np.ndarray:
+    """Call a kernel with arrays; Dask passes a list of blocks for each of the kernel's own dims."""
+    arrays = []
+    for block in blocks:
+        while isinstance(block, list):
+            (block,) = block
+        arrays.append(block)
+    return kernel(*arrays, **options)

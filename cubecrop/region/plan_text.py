@@ -10,6 +10,7 @@ from cubecrop.cube import LEAST_MEMORY
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArgumentError
 from cubecrop.region.output import PROOF
+from cubecrop.schema import SERIES
 from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ _THREAD: Final = 0.25e9
 _STORED: Final = 26
 #: Share of a thread's memory that pixels as stored take; see `cubecrop.cube.grid.chunk_shape`.
 _SHARE: Final = 0.3
+#: What a second satellite takes, as a share of a thread's memory: its readings and values are held
+#: beside those of the first. Measured with 70 and 60 dates (benchmark `RegionTile`).
+_SECOND: Final = 0.75
 #: Sides of tiles to advise, metres: multiples of blocks of files.
 _SIDES: Final = (20_480.0, 10_240.0, 5_120.0, 640.0)
 #: Finished tiles that are asked how long they took.
@@ -71,7 +75,8 @@ def check_memory(plan: RegionPlan, worker_memory: float, threads: int) -> None:
     side = plan.options.tile * (worker_memory - fixed) / max(worst.memory, 1)
     step = next((s for s in _SIDES if side >= s), 0)
     if not step:
-        less = _rounded_down((worker_memory - PROCESS - worst.memory) / threads)
+        left = (worker_memory - PROCESS - worst.memory) / threads
+        less = _rounded_down(left / _times_memory(plan))
         raise ArgumentError(
             start
             + (
@@ -101,8 +106,15 @@ def hours(plan: RegionPlan, seconds_a_tile: float, workers: int) -> float:
 def _needed(plan: RegionPlan, tile: PlannedTile, threads: int) -> int:
     """Bytes for a tile; a small one does not fill the memory that its threads may use."""
     series = _area(tile) / plan.options.resolution**2 * tile.scenes * _STORED
-    used = min(plan.options.memory, _THREAD + series / _SHARE / threads)
+    most = plan.options.memory * _times_memory(plan)
+    used = min(most, _THREAD + series / _SHARE / threads)
     return round(PROCESS + threads * used + tile.memory)
+
+
+def _times_memory(plan: RegionPlan) -> float:
+    """How many times ``memory`` a thread takes."""
+    satellites = sum(name in SERIES for name in plan.options.modalities)
+    return 1 + _SECOND * (satellites - 1)
 
 
 def _rounded_down(number: float) -> float:
@@ -156,13 +168,13 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
             text += f"; {left:,} outside the area or the archive, or without geometry"
         rows.append(("parcels", text))
     largest = max(one.memory for one in tiles)
+    thread = options.memory * _times_memory(plan)
     rows += [
         ("to read", f"{bytes_text(n_bytes)} in at most {requests:,} requests"),
         (
             "memory",
             f"{bytes_text(peak_memory(plan, 1))} for a worker with one thread, and at most "
-            f"{bytes_text(options.memory)} for each further one; up to {bytes_text(largest)} of it "
-            "are results",
+            f"{bytes_text(thread)} for each further one; up to {bytes_text(largest)} of it are results",
         ),
         ("model", plan.model_digest[:12]),
         ("digest", plan.digest[:12]),
