@@ -174,7 +174,8 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
         (
             "memory",
             f"{bytes_text(peak_memory(plan, 1))} for a worker with one thread, and at most "
-            f"{bytes_text(thread)} for each further one; up to {bytes_text(largest)} of it are results",
+            f"{bytes_text(thread)} for each further one; up to {bytes_text(largest)} of it "
+            "are results",
         ),
         ("model", plan.model_digest[:12]),
         ("digest", plan.digest[:12]),

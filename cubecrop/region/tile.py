@@ -117,37 +117,50 @@ def collection_id(plan: RegionPlan) -> str:
 def do(job: Job) -> dict[str, Any]:
     """Do a job and write its results; returns its evidence, without pixels.
 
+    Dask may run a job on two workers if it loses sight of one. The results are equal, so those of
+    the first stay.
+
     Raises
     ------
     TransientError, ReadError, ModelMismatchError, OutputError
         The tile cannot be made; nothing is written.
     """
     with _ONE:
-        started, clock = dt.datetime.now(dt.UTC), time.monotonic()
-        plan = _plan(job.output, job.plan_digest)
-        model = job.model.model()
-        threads = usable_threads(plan, job.tile)
-        with (
-            dask.config.set(num_workers=threads),
-            job.output.new_folder(job.folder) as folder,
-        ):
-            make = _map_tile if job.kind == "tiles" else _classify_edges
-            about = make(job, plan, model, folder)
-            evidence = {
-                "tile": job.tile.tile.id,
-                "digest": job.digest,
-                "inputs": dict(job.inputs),
-                **about,
-                "seconds": round(time.monotonic() - clock, 3),
-                "started": started.isoformat(timespec="seconds"),
-                "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-                "attempts": job.attempt,
-                "threads": threads,
-                "worker": worker_name(),
-                "peak_memory": peak_memory(),
-                "files": files_in(folder),
-            }
-            (folder / PROOF).write_text(json.dumps(evidence, indent=2) + "\n", encoding="utf-8")
+        try:
+            return _done(job)
+        except OutputError:
+            found = job.output.read_json(f"{job.folder}/{PROOF}")
+            if isinstance(found, dict) and found.get("digest") == job.digest:
+                return found
+            raise
+
+
+def _done(job: Job) -> dict[str, Any]:
+    started, clock = dt.datetime.now(dt.UTC), time.monotonic()
+    plan = _plan(job.output, job.plan_digest)
+    model = job.model.model()
+    threads = usable_threads(plan, job.tile)
+    with (
+        dask.config.set(num_workers=threads),
+        job.output.new_folder(job.folder) as folder,
+    ):
+        make = _map_tile if job.kind == "tiles" else _classify_edges
+        about = make(job, plan, model, folder)
+        evidence = {
+            "tile": job.tile.tile.id,
+            "digest": job.digest,
+            "inputs": dict(job.inputs),
+            **about,
+            "seconds": round(time.monotonic() - clock, 3),
+            "started": started.isoformat(timespec="seconds"),
+            "finished": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            "attempts": job.attempt,
+            "threads": threads,
+            "worker": worker_name(),
+            "peak_memory": peak_memory(),
+            "files": files_in(folder),
+        }
+        (folder / PROOF).write_text(json.dumps(evidence, indent=2) + "\n", encoding="utf-8")
     return evidence
 
 
