@@ -19,10 +19,9 @@ from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
 import cubecrop
-from benchmarks.season_files import scattered_parcels
+from benchmarks.season_files import scattered_parcels, square
 from cubecrop.sample import parcel_statistics
 from cubecrop.schema import SENTINEL2_BANDS
-from cubecrop.testing import Place
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -140,7 +139,7 @@ class ParcelStatistics:
             hidden = rng.uniform(size=[-(-self.side // 64)] * 2) < 0.25
             hidden = hidden.repeat(64, axis=0).repeat(64, axis=1)[: self.side, : self.side]
             values[date] = np.where(hidden, np.nan, plane)
-        place = Place()
+        place = square(self.side)
         self.cube = _cube(
             da.from_array(values, chunks=(-1, -1, self.chunk, self.chunk), name=False),
             place.left,

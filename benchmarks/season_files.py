@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["YEAR", "clouded", "hilly", "in_blocks", "located", "scattered_parcels", "write_season"]
+__all__ = [
+    "YEAR", "clouded", "hilly", "in_blocks", "located", "scattered_parcels", "square",
+    "write_season",
+]  # fmt: skip
 
 YEAR = 2024
 _CRS = "EPSG:32631"
@@ -58,7 +61,7 @@ def write_season(
     list of dict
         STAC items whose hrefs are relative to ``root``; see `located`.
     """
-    place = _square(side)
+    place = square(side)
     optical, radar = _moments(n_optical, "10:56:21"), _moments(n_radar, "17:40:42")
     scenes = [
         *(
@@ -121,7 +124,7 @@ def scattered_parcels(side: int, n: int, *, pixels: int = 144, seed: int = 0) ->
         Columns ``id``, ``geometry``; in random spatial order.
     """
     rng = np.random.default_rng(seed)
-    left, _, _, top = _square(side).bounds
+    left, _, _, top = square(side).bounds
     cells = int(np.ceil(n**0.5))
     row, column = np.divmod(rng.permutation(cells**2)[:n], cells)
     x, y = (((at + rng.uniform(0.4, 0.6, n)) / cells * side * 10) for at in (column, row))
@@ -175,7 +178,8 @@ def in_blocks(path: Path, side: int) -> None:
         file.write(values)
 
 
-def _square(side: int) -> Place:
+def square(side: int) -> Place:
+    """The square of a season, with a side in pixels of 10 m."""
     return Place(crs=_CRS, left=_LEFT, top=_TOP, height=side, width=side)
 
 

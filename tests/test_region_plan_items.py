@@ -22,7 +22,7 @@ from cubecrop.archive import PROVIDERS, open_archive, search
 from cubecrop.archive.catalog import FileArchive
 from cubecrop.archive.search import items_with_scenes
 from cubecrop.circle import bbox_of, box_of
-from cubecrop.errors import ArchiveError, UnsupportedItemError
+from cubecrop.errors import ArchiveError, NoScenesError, UnsupportedItemError
 from cubecrop.region.items import IMAGES, FrozenItems, freeze
 from cubecrop.season import Season
 from cubecrop.testing import Optical, Place, Radar, Weather, write_archive
@@ -292,7 +292,10 @@ def test_an_area_across_the_180th_meridian(tmp_path):
     for tile in made.tiles:
         if tile.scenes:
             request = made.request(tile)
-            attrs = request.open(tile.area).attrs
+            try:
+                attrs = request.open(tile.area).attrs
+            except NoScenesError:
+                continue  # images only touch the tile
             assert attrs == replace(request, archive=source).open(tile.area).attrs
             seen |= set(attrs["items"])
     assert seen == {item["id"] for item in source.records}

@@ -239,6 +239,13 @@ def test_no_parcel_at_all(cube):
     assert found["sentinel2/mean"].shape == found["sentinel2/count"].shape == (0, DATES, BANDS)
 
 
+def test_parcels_outside_of_the_cube_have_no_pixel(cube):
+    found = parcel_statistics(cube, table(square(3 * SIDE, 4, 5, 6), square(-90, 0, 1, 1))).load()
+    assert found.sizes["parcel"] == 2
+    assert not found["sentinel2"]["count"].any()
+    assert np.isnan(found["sentinel2"]["mean"]).all()
+
+
 def test_what_cannot_be_summarised_is_refused(cube):
     with pytest.raises(SchemaError, match="inset"):
         parcel_statistics(cube, many(), inset=-1)

@@ -82,6 +82,8 @@ def runs_of(
         runs[0] += part.start
         order = np.argsort(chunk, kind="stable")  # within a chunk parcels stay ascending
         touched, starts = np.unique(chunk[order], return_index=True)
+        if not len(touched):  # `np.split` would give one empty piece
+            continue
         for number, piece in zip(
             touched.tolist(), np.split(runs[:, order], starts[1:], axis=1), strict=True
         ):

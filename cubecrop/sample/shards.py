@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numcodecs import blosc
 
-from cubecrop.compiled import compiled
 from cubecrop.errors import ReadError
 
 if TYPE_CHECKING:
@@ -101,8 +100,10 @@ def unpack(numbers: NDArray[Any]) -> NDArray[np.float32]:
     """Reflectance of packed numbers, NaN for `NODATA`; float32 values stay as they are."""
     if numbers.dtype != np.uint16:
         return np.asarray(numbers, dtype=np.float32)
+    from cubecrop.sample.unpacking import unpack_all  # numba takes a while to import
+
     out = np.empty(numbers.shape, np.float32)
-    _unpack(np.ascontiguousarray(numbers).ravel(), _VALUES, out.ravel())
+    unpack_all(np.ascontiguousarray(numbers).ravel(), _VALUES, out.ravel())
     return out
 
 
@@ -110,27 +111,8 @@ def pick(rows: NDArray[Any], index: NDArray[np.int64]) -> NDArray[np.float32]:
     """Values (chosen, band) of some rows of packed or float32 values (pixel, band)."""
     if rows.dtype != np.uint16:
         return np.asarray(rows[index], dtype=np.float32)
+    from cubecrop.sample.unpacking import unpack_rows  # numba takes a while to import
+
     out = np.empty((len(index), rows.shape[1]), np.float32)
-    _pick(rows, index, _VALUES, out)
+    unpack_rows(rows, index, _VALUES, out)
     return out
-
-
-@compiled
-def _unpack(
-    numbers: NDArray[np.uint16], values: NDArray[np.float32], out: NDArray[np.float32]
-) -> None:
-    for place in range(numbers.size):
-        out[place] = values[numbers[place]]
-
-
-@compiled
-def _pick(
-    rows: NDArray[np.uint16],
-    index: NDArray[np.int64],
-    values: NDArray[np.float32],
-    out: NDArray[np.float32],
-) -> None:
-    for place in range(index.size):
-        row = index[place]
-        for band in range(rows.shape[1]):
-            out[place, band] = values[rows[row, band]]
