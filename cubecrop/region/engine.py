@@ -6,6 +6,7 @@ import time
 import uuid
 from collections import deque
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -215,8 +216,6 @@ def _on_cluster(
                 done = wait(list(running), timeout=_LOOK, return_when="FIRST_COMPLETED").done
             except TimeoutError:
                 continue
-            except CancelledError as error:
-                raise ClusterError(_gone(client, workers)) from error
             for future in done:
                 if future.status == "lost":
                     continue  # its worker died with the result: another one does the job again
@@ -225,9 +224,12 @@ def _on_cluster(
                 if "error" in result and result["transient"] and queue.again(one.job, one.address):
                     continue
                 yield _outcome(one.job, result)
+    except (CancelledError, OSError) as error:  # jobs return their errors, so this is Dask's
+        raise ClusterError(_gone(client, _workers(client, resources))) from error
     finally:
         if running and client.status == "running":
-            client.cancel(list(running))
+            with suppress(OSError):
+                client.cancel(list(running))
 
 
 def _submit(
