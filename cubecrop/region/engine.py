@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from cubecrop.errors import ClusterError
+from cubecrop.errors import ClusterError, CubecropError
 from cubecrop.region.failures import error_text, is_transient
 from cubecrop.region.tile import Job, do
 
@@ -225,6 +225,8 @@ def _on_cluster(
                     continue
                 yield _outcome(one.job, result)
     except (CancelledError, OSError) as error:  # jobs return their errors, so this is Dask's
+        if isinstance(error, CubecropError):
+            raise
         raise ClusterError(_gone(client, _workers(client, resources))) from error
     finally:
         if running and client.status == "running":
