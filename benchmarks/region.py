@@ -170,7 +170,7 @@ class RegionWorkers(RegionFiles):
     """
 
     n_optical = 30
-    across = 4
+    across, down = 4, 2
     repeat = 2
 
     def track_start(self, _: str) -> float:
@@ -219,18 +219,19 @@ class RegionWorkers(RegionFiles):
         n = len(client.nthreads())
         self.map(name, self.area(0, 0, n * self.tile, self.tile), client=client)
 
+    def whole(self) -> gpd.GeoSeries:
+        return self.area(0, 0, self.across * self.tile, self.down * self.tile)
+
     def planned(self, name: str) -> RegionPlan:
-        side = self.across * self.tile
         return region.plan(
-            self.area(0, 0, side, side), YEAR, self.folder / name, archive=self.archive,
-            model=self.model, tile=self.tile, progress=False,
+            self.whole(), YEAR, self.folder / name, archive=self.archive, model=self.model,
+            tile=self.tile, progress=False,
         )  # fmt: skip
 
     def run(self, name: str, client: Client) -> float:
         self.planned(name)
-        side = self.across * self.tile
         start = time.perf_counter()
-        self.map(name, self.area(0, 0, side, side), client=client)
+        self.map(name, self.whole(), client=client)
         return time.perf_counter() - start
 
     def loop(self, name: str, client: Client) -> float:

@@ -1,0 +1,8 @@
+"""How far a model carries: protocols, leakage, stress, trust, adaptation, and a report of them."""
+
+from __future__ import annotations
+
+from cubecrop.evaluation.population import Population
+from cubecrop.evaluation.predictions import Predictions
+
+__all__ = ["Population", "Predictions"]
