@@ -61,8 +61,8 @@ _HOMES = {
 #: Modules that documentation and messages name, as in `cubecrop.sample.read_worldcereal`.
 _MODULES = frozenset(
     {"aoi", "archive", "classification", "coverage", "cube", "errors", "evaluation", "lost_scenes",
-     "metrics", "model", "nomenclature", "pipeline", "region", "sample", "schema", "season", "shapes",
-     "simulate", "testing", "training", "vector", "write"}
+     "metrics", "model", "nomenclature", "pipeline", "region", "sample", "schema", "season",
+     "shapes", "simulate", "testing", "training", "vector", "write"}
 )  # fmt: skip
 
 __all__ = [
