@@ -200,6 +200,7 @@ def test_the_order_of_dask_does_not_matter(population, fold, tmp_path):
                 n_workers=1,
                 threads_per_worker=2,
                 processes=False,
+                protocol="tcp",
                 host="127.0.0.1",
                 dashboard_address="127.0.0.1:0",
             )
