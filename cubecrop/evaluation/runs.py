@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-import cubecrop._version
+from cubecrop._version import __version__
 from cubecrop.errors import CubecropError, ReadError
 from cubecrop.evaluation.about import Refusal
 from cubecrop.evaluation.predictions import COLUMNS, Predictions
@@ -81,7 +81,7 @@ class Run:
             "stress": self.stress,
             "n_train": self.n_train,
             "calibration": self.calibration and asdict(self.calibration),
-            "versions": [cubecrop._version.__version__, str(torch.__version__)],
+            "versions": [__version__, str(torch.__version__)],
         }
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 

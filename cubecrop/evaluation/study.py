@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 import numpy as np
 
-import cubecrop._version
+from cubecrop._version import __version__
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation.about import About, FoldFacts, SourceFacts
@@ -282,7 +282,7 @@ class Study:
         candidates = [*self.options.candidates(), *self.ablations]
         return About(
             title=self.options.title,
-            version=cubecrop._version.__version__,
+            version=__version__,
             command=self.options.command,
             sources=tuple(_sources(self.population)),
             folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),
