@@ -46,12 +46,15 @@ class Declared:
         (parcel,) "train", "held out" or "unlabelled".
     group : numpy.ndarray, optional
         (parcel,) names; parcels of one place have the same name in all years.
+    region : numpy.ndarray, optional
+        (parcel,) names of regions.
     """
 
     table: gpd.GeoDataFrame
     texts: list[str | None]
     part: NDArray[np.object_]
     group: NDArray[np.object_] | None = None
+    region: NDArray[np.object_] | None = None
 
     def take(self, index: NDArray[np.int64]) -> Declared:
         """Some of the parcels, by position."""
@@ -60,6 +63,7 @@ class Declared:
             texts=[self.texts[i] for i in index.tolist()],
             part=self.part[index],
             group=None if self.group is None else self.group[index],
+            region=None if self.region is None else self.region[index],
         )
 
 

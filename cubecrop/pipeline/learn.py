@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import tempfile
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.archive import Archive, open_archive
-from cubecrop.checks import check_flag, check_folder, check_names, check_whole
+from cubecrop.checks import check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
-from cubecrop.errors import LabelError, NoScenesError, SchemaError
-from cubecrop.model import beside_satellites, usable_device
-from cubecrop.nomenclature import Nomenclature
-from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in, split_declared
-from cubecrop.pipeline.inputs import as_nomenclature, where_they_are, within_archive
+from cubecrop.model import usable_device
+from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in
 from cubecrop.pipeline.known import fingerprints
+from cubecrop.pipeline.labelled import labelled_samples, modalities
 from cubecrop.pipeline.score import fit_and_score
-from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.progress import Scheduler, check_scheduler
-from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
-from cubecrop.schema import SERIES, Modality
 from cubecrop.training import TrainConfig, as_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import Clouds, Composite
     from cubecrop.model import CropModel
+    from cubecrop.nomenclature import Nomenclature
+    from cubecrop.schema import Modality
     from cubecrop.season import Season
 
 __all__ = ["train"]
@@ -146,7 +141,7 @@ def train(
     requests = [
         CubeRequest(
             season=season_in(when, season, several=len(sources) > 1), archive=where,
-            modalities=_modalities(sensors, config), resolution=resolution, crs=crs, chunks=chunks,
+            modalities=modalities(sensors, config), resolution=resolution, crs=crs, chunks=chunks,
             memory=memory, composite=composite, clouds=clouds, weather=weather,
         )
         for _, when, where in sources
@@ -157,97 +152,19 @@ def train(
     check_folder("checkpoint", checkpoint)
     check_folder("cache", cache)
     usable_device(device)
-    tables = [read_parcels(table) for table, *_ in sources]
-    texts = [labels_of(table, label) for table in tables]
-    listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
-    if listed is not None:
-        texts = [listed.names_of(own) for own in texts]
-        tables = [t.assign(**{label: own}) for t, own in zip(tables, texts, strict=True)]
-    years = [when for _, when, _ in sources]
-    declared = split_declared(tables, years, texts, label, held_out=held_out, seed=seed)
-    _classes(declared, label, "", listed)  # raises before the archive is searched
-    requests = [request.opened() for request in requests]
-    archives = [open_archive(request.archive) for request in requests]
-    declared = [_within(one, source) for one, source in zip(declared, archives, strict=True)]
-    names = ", ".join(dict.fromkeys(source.name for source in archives))
-    classes = _classes(declared, label, f" within archive {names}", listed)
-    with _folder(cache) as folder:
-        samples, chosen = [], []
-        for one, request in zip(declared, requests, strict=True):
-            for sets, members in sample_tiles(
-                one.table, request, folder, config=config,
-                n_pixels=max(_STORED_PIXELS, config.n_pixels), progress=progress,
-                scheduler=scheduler,
-            ):  # fmt: skip
-                chosen.append(one.take(members))
-                samples.append(_grouped(sets, chosen[-1]))
+    with labelled_samples(
+        sources, requests, label, nomenclature=nomenclature, held_out=held_out, seed=seed,
+        config=config, cache=cache, progress=progress, scheduler=scheduler,
+    ) as found:  # fmt: skip
         model = fit_and_score(
-            samples,
-            [one.texts for one in chosen],
-            [one.part for one in chosen],
-            nomenclature=classes, config=config, seed=seed, device=device, checkpoint=checkpoint,
-            progress=progress,
-            groups=[group for one in chosen if (group := one.group) is not None] or None,
+            found.samples,
+            [one.texts for one in found.declared],
+            [one.part for one in found.declared],
+            nomenclature=found.classes, config=config, seed=seed, device=device,
+            checkpoint=checkpoint, progress=progress,
+            groups=[group for one in found.declared if (group := one.group) is not None] or None,
         )  # fmt: skip
-    return replace(model, parcels_seen=_seen(chosen))
-
-
-@contextmanager
-def _folder(cache: str | Path | None) -> Iterator[Path]:
-    """The folder of the stores; without a cache a temporary one, removed afterwards."""
-    if cache is not None:
-        yield Path(cache)
-        return
-    with tempfile.TemporaryDirectory(prefix="cubecrop-training-") as folder:
-        yield Path(folder)
-
-
-def _modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
-    """Modalities of the cube; raises if the config names a sensor that is not among them."""
-    chosen = check_names("sensors", sensors, tuple(SERIES), error=SchemaError)
-    if unknown := sorted(set(config.may_be_missing) - set(chosen)):
-        raise LabelError(
-            f"may_be_missing names {unknown}, expected some of the sensors {list(chosen)}."
-        )
-    return (*chosen, *beside_satellites(config.network))  # type: ignore[arg-type]
-
-
-def _classes(
-    declared: Iterable[Declared], label: str, where: str, listed: Nomenclature | None
-) -> Nomenclature:
-    """The classes of parcels; raises if there are fewer than two."""
-    texts = [text for one in declared for text in one.texts]
-    # A class without any parcel would be an output of the network that is never trained.
-    classes = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
-    if len(classes) < 2:
-        raise LabelError(
-            f"column {label!r} holds the classes {classes.names}{where}, expected two or more."
-        )
-    return classes
-
-
-def _within(declared: Declared, source: Archive) -> Declared:
-    """The labelled parcels in an archive's extent, as plain shapes; raises if there are none."""
-    labelled = declared.part != "unlabelled"
-    places = plain_parcels(declared.table)
-    inside = within_archive(declared.table, source)
-    positions = np.flatnonzero(labelled & inside)
-    if len(positions) == 0:
-        raise NoScenesError(
-            f"no labelled parcel lies within archive {source.name}: "
-            f"{where_they_are(declared.table[labelled], source)}. Check the parcels' CRS and "
-            "coordinates, or choose another archive."
-        )
-    return replace(declared, table=places).take(positions)
-
-
-def _grouped(samples: StoredSets, declared: Declared) -> StoredSets:
-    """Pixel sets with the names of the parcels' places, if there are several years."""
-    if declared.group is None:
-        return samples
-    return replace(
-        samples, root=samples.root.assign_coords(group=("parcel", declared.group.astype(str)))
-    )
+    return replace(model, parcels_seen=_seen(found.declared))
 
 
 def _seen(declared: Sequence[Declared]) -> dict[str, NDArray[np.uint64]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.checks import brief, check_share
+from cubecrop.checks import brief, check_path, check_share
 from cubecrop.errors import LabelError, ReadError
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.pipeline.inputs import as_nomenclature
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model import CropModel
 
-__all__ = ["train_table"]
+__all__ = ["read_samples", "train_table"]
 
 
 def train_table(
@@ -72,7 +72,7 @@ def train_table(
             f"table is {brief(table)}, expected the path of a Parquet file or of a folder with "
             "DATA and META. For pixel sets in memory, use `cubecrop.fit`."
         )
-    samples = _read(Path(table), label)
+    samples = read_samples(table, label)
     truth = [label_text(value) for value in samples["label"].to_numpy()]
     listed = as_nomenclature(nomenclature, truth)
     if listed is not None:
@@ -102,7 +102,9 @@ def train_table(
     )
 
 
-def _read(table: Path, label: str) -> xr.DataTree:
-    if table.is_dir():
-        return read_pixel_set_folder(table, label=label)
-    return read_worldcereal(table, label=label)
+def read_samples(table: str | Path, label: str) -> xr.DataTree:
+    """Read a table of samples, a Parquet file or a folder, into memory."""
+    path = check_path("table", table, error=ReadError)
+    if path.is_dir():
+        return read_pixel_set_folder(path, label=label)
+    return read_worldcereal(path, label=label)

@@ -1,0 +1,286 @@
+"""Runs: train one candidate on one fold with one seed, and predict the test part.
+
+The result of every run is a file whose name is the digest of all that determines it. So a study
+that was stopped goes on where it was, and a changed setting trains only what it changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pandas as pd
+import torch
+
+from cubecrop._version import __version__
+from cubecrop.errors import CubecropError, ReadError
+from cubecrop.evaluation.about import Refusal
+from cubecrop.evaluation.predictions import COLUMNS, Predictions
+from cubecrop.evaluation.stress import Variant, stressed, variants
+from cubecrop.files import new_file
+from cubecrop.model import CropModel
+from cubecrop.sample import hash_ids
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import xarray as xr
+    from distributed import Client
+    from numpy.typing import NDArray
+
+    from cubecrop.evaluation.candidates import Candidate, Predicts
+    from cubecrop.evaluation.folds import Fold
+    from cubecrop.evaluation.population import Population
+    from cubecrop.model import Calibration
+    from cubecrop.progress import Bar
+
+__all__ = ["Outcome", "Run", "finished", "perform", "run_all"]
+
+#: Name of the variant whose level is the number of training parcels.
+TRAINING_SIZE: Final = "training parcels"
+#: Times that a run is repeated if its worker dies.
+_RETRIES: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training and its tests.
+
+    Parameters
+    ----------
+    candidate, fold, seed
+        What is trained, on which parcels, and from which seed.
+    stress : tuple of str
+        Kinds of stress of the test samples, besides the samples as they are.
+    n_train : int, optional
+        Train on so many of the fold's training parcels; by default on all.
+    calibration : Calibration, optional
+        Calibration of the network, which the training parcels gave.
+    """
+
+    candidate: Candidate
+    fold: Fold
+    seed: int
+    stress: tuple[str, ...] = ()
+    n_train: int | None = None
+    calibration: Calibration | None = None
+
+    def key(self, population: str) -> str:
+        """Digest of all that determines the result; ``population`` is the population's digest."""
+        about = {
+            "population": population,
+            "candidate": self.candidate.identity,
+            "train": _digest(self.fold.train),
+            "test": _digest(self.fold.test),
+            "seed": self.seed,
+            "stress": self.stress,
+            "n_train": self.n_train,
+            "calibration": self.calibration and asdict(self.calibration),
+            "versions": [__version__, str(torch.__version__)],
+        }
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """Predictions of a run, None if it was refused; what was refused; processor seconds."""
+
+    predictions: Predictions | None
+    refusals: tuple[Refusal, ...]
+    seconds: float
+
+    def write(self, folder: Path, key: str) -> None:
+        """Write the predictions, then the record that says that they are whole."""
+        if self.predictions is not None:
+            self.predictions.write(folder / f"{key}.parquet")
+        record = {
+            "predictions": self.predictions is not None,
+            "refusals": [asdict(refusal) for refusal in self.refusals],
+            "seconds": self.seconds,
+        }
+        with new_file(folder / f"{key}.json", cure=_CURE) as staging:
+            staging.write_text(json.dumps(record), "utf-8")
+
+    @classmethod
+    def read(cls, folder: Path, key: str) -> Outcome | None:
+        """Read what `write` wrote; None if it is missing or damaged."""
+        try:
+            record = json.loads((folder / f"{key}.json").read_text("utf-8"))
+            found = Predictions.read(folder / f"{key}.parquet") if record["predictions"] else None
+            refusals = tuple(Refusal(**raw) for raw in record["refusals"])
+            return cls(predictions=found, refusals=refusals, seconds=float(record["seconds"]))
+        except (OSError, ValueError, KeyError, TypeError, ReadError):
+            return None
+
+
+_CURE: Final = "Choose another folder, `out=` (`--out`)."
+
+
+def perform(run: Run, population: Population, others: xr.DataTree | None = None) -> Outcome:
+    """Train and predict; reads pixels.
+
+    A candidate that cannot be trained, or does not take a variant of the samples, is recorded as
+    refused, with the reason.
+    """
+    start = time.process_time()
+    members = _training_members(run, population)
+    samples, labels, _ = population.take(members)
+    try:
+        model = run.candidate.train(
+            samples, labels, nomenclature=population.nomenclature, seed=run.seed
+        )
+    except CubecropError as error:
+        refusal = _refusal(run, "", error)
+        seconds = time.process_time() - start
+        return Outcome(predictions=None, refusals=(refusal,), seconds=seconds)
+    if isinstance(model, CropModel) and run.calibration is not None:
+        model = model.with_calibration(run.calibration)
+    parts, refusals = predictions_of(model, run, population, run.fold.test, len(members), others)
+    return Outcome(
+        predictions=Predictions.concatenated(parts) if parts else None,
+        refusals=tuple(refusals),
+        seconds=time.process_time() - start,
+    )
+
+
+def predictions_of(
+    model: Predicts,
+    run: Run,
+    population: Population,
+    members: NDArray[np.int64],
+    n_train: int,
+    others: xr.DataTree | None,
+) -> tuple[list[Predictions], list[Refusal]]:
+    """Predictions of a trained model on some parcels, as they are and under stress."""
+    n_pixels = model.n_pixels if isinstance(model, CropModel) else None
+    parts: list[Predictions] = []
+    refusals: dict[str, Refusal] = {}
+    for tree, positions in population.trees(members, n_pixels):
+        plain = Variant("" if run.n_train is None else TRAINING_SIZE, _number(run.n_train))
+        for variant in (plain, *variants(tree, run.stress, others=others)):
+            changed = tree
+            try:
+                if variant is not plain:
+                    changed = stressed(
+                        tree, variant.stress, variant.level, seed=run.seed, others=others
+                    )
+                probability, dissimilarity = _predicted(model, run.candidate.select(changed))
+            except CubecropError as error:
+                name = variant.stress
+                refusals.setdefault(name, _refusal(run, name, error))
+                continue
+            table = _table(run, variant, population, positions, n_train)
+            _add_sets(table, probability, model)
+            table["dissimilarity"] = dissimilarity
+            parts.append(
+                Predictions(table[list(COLUMNS)], probability, population.nomenclature)
+            )  # fmt: skip
+    return parts, list(refusals.values())
+
+
+def finished(runs: Iterable[Run], population: str, folder: Path) -> dict[str, Outcome]:
+    """Outcomes in a folder, by key of the run."""
+    found = {key: Outcome.read(folder, key) for key in (run.key(population) for run in runs)}
+    return {key: outcome for key, outcome in found.items() if outcome is not None}
+
+
+def run_all(
+    runs: Sequence[Run],
+    population: Population,
+    folder: Path,
+    *,
+    others: xr.DataTree | None,
+    client: Client | None,
+    bar: Bar,
+) -> list[Outcome]:
+    """Perform the runs that have no outcome in a folder; the outcomes of all, in order."""
+    digest = population.digest()
+    keys = [run.key(digest) for run in runs]
+    found = finished(runs, digest, folder)
+    bar.update(completed=bar.completed + len(found))
+    waiting = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
+    for key, outcome in _performed(waiting, population, others, client):
+        outcome.write(folder, key)
+        found[key] = outcome
+        bar.advance()
+    return [found[key] for key in keys]
+
+
+def _performed(
+    runs: dict[str, Run], population: Population, others: xr.DataTree | None, client: Client | None
+) -> Iterator[tuple[str, Outcome]]:
+    if client is None:
+        for key, run in runs.items():
+            yield key, perform(run, population, others)
+        return
+    from distributed import as_completed
+
+    shared = client.scatter([population, others], broadcast=True)
+    futures = {
+        client.submit(perform, run, *shared, pure=False, retries=_RETRIES): key
+        for key, run in runs.items()
+    }
+    for future in as_completed(futures):
+        yield futures[future], future.result()
+
+
+def _training_members(run: Run, population: Population) -> NDArray[np.int64]:
+    if run.n_train is None or run.n_train >= len(run.fold.train):
+        return run.fold.train
+    ids = population.ids[run.fold.train].tolist()
+    order = np.argsort(hash_ids(ids, "training parcels", run.seed), kind="stable")
+    return np.sort(run.fold.train[order[: run.n_train]])
+
+
+def _predicted(
+    model: Predicts, samples: xr.DataTree
+) -> tuple[NDArray[np.float32], NDArray[np.float64] | float]:
+    """Probabilities and the dissimilarity to the training parcels, NaN without one."""
+    if not isinstance(model, CropModel):
+        return model.predict_proba(samples).to_numpy(), float("nan")
+    # What a gap costs is a question of the study, so the model does not refuse it.
+    return model.predict_proba(samples, allow_gaps=True).to_numpy(), float("nan")
+
+
+def _table(
+    run: Run, variant: Variant, population: Population, rows: NDArray[np.int64], n_train: int
+) -> pd.DataFrame:
+    constant: dict[str, Any] = {
+        "protocol": run.fold.protocol, "fold": run.fold.name, "model": run.candidate.name,
+        "seed": run.seed, "variant": variant.stress, "level": variant.level, "n_train": n_train,
+    }  # fmt: skip
+    own = {
+        "parcel": population.ids[rows].astype(str), "region": population.region[rows],
+        "year": population.year[rows], "group": population.group[rows].astype(str),
+        "truth": population.label[rows],
+    }  # fmt: skip
+    empty = {"in_set": np.nan, "set_size": np.nan, "dissimilarity": np.nan}
+    return pd.DataFrame({**own, **constant, **empty})[list(COLUMNS)].astype(COLUMNS)
+
+
+def _add_sets(table: pd.DataFrame, probability: NDArray[np.float32], model: Predicts) -> None:
+    if not isinstance(model, CropModel) or model.calibration is None:
+        return
+    inside = model.calibration.crop_sets(probability)
+    table["in_set"] = inside[np.arange(len(table)), table["truth"]].astype(float)
+    table["set_size"] = inside.sum(axis=1).astype(float)
+
+
+def _refusal(run: Run, variant: str, error: CubecropError) -> Refusal:
+    return Refusal(
+        model=run.candidate.name, protocol=run.fold.protocol, fold=run.fold.name,
+        variant=variant, reason=str(error),
+    )  # fmt: skip
+
+
+def _number(value: int | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _digest(positions: NDArray[np.int64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(positions, dtype=np.int64).tobytes()).hexdigest()

@@ -1,0 +1,337 @@
+"""`generalisation_report`: how far models carry to other places and years, and under stress."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, get_args
+
+import numpy as np
+
+from cubecrop._version import __version__
+from cubecrop.checks import check_flag, check_folder, check_names, check_whole
+from cubecrop.errors import ArgumentError
+from cubecrop.evaluation.about import About, FoldFacts, SourceFacts
+from cubecrop.evaluation.candidates import (
+    FOREST,
+    NETWORK,
+    TOLERANT,
+    Candidate,
+    ablations,
+    main_candidates,
+)
+from cubecrop.evaluation.folds import Protocol, folds, found_regions, united_groups
+from cubecrop.evaluation.leakage import findings
+from cubecrop.evaluation.population import Population
+from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.report import Report
+from cubecrop.evaluation.runs import Outcome, Run, run_all
+from cubecrop.evaluation.stress import STRESSES
+from cubecrop.progress import progress_bar
+from cubecrop.training import TrainConfig, as_config
+from cubecrop.training.sets import tree_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import xarray as xr
+    from distributed import Client
+
+    from cubecrop.evaluation.folds import Fold
+    from cubecrop.nomenclature import Nomenclature
+    from cubecrop.training.sets import Labels, Samples
+
+__all__ = ["Study", "StudyOptions", "generalisation_report", "study"]
+
+_EARLY: Final = "until day"
+#: Seeds of stress, early seasons and learning curves: their curves hold many points.
+_CURVE_SEEDS: Final = 2
+_SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyOptions:
+    """What is trained and tested; see `generalisation_report` for each option."""
+
+    protocols: Sequence[Protocol] = ("random", "blocked")
+    models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
+    seeds: int = 3
+    config: TrainConfig = field(default_factory=TrainConfig)
+    stress: bool | Sequence[str] = False
+    early: bool = False
+    ablation: bool = False
+    adaptation: bool = False
+    title: str = "How far the models carry"
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        check_names("protocols", self.protocols, get_args(Protocol))
+        check_whole("seeds", self.seeds, minimum=1)
+        for name in ("early", "ablation", "adaptation"):
+            check_flag(name, getattr(self, name))
+        as_config(self.config)
+        self.candidates()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Names of the kinds of stress."""
+        known = [name for name in STRESSES if name != _EARLY]
+        if isinstance(self.stress, bool):
+            chosen = tuple(known) if self.stress else ()
+        else:
+            chosen = check_names("stress", self.stress, tuple(known), empty=True)
+        return (*chosen, _EARLY) if self.early else chosen
+
+    def candidates(self) -> list[Candidate]:
+        """The main candidates."""
+        if isinstance(self.models, Mapping):
+            return [
+                Candidate(name=str(name), text="settings of the user", config=as_config(own))
+                for name, own in self.models.items()
+            ]
+        names = [self.models] if isinstance(self.models, str) else list(self.models)
+        if self.kinds and NETWORK in names and TOLERANT not in names:
+            names.append(TOLERANT)
+        return main_candidates(names, self.config)
+
+
+def generalisation_report(
+    samples: Samples,
+    labels: Labels,
+    *,
+    protocols: Sequence[Protocol] = ("random", "blocked"),
+    models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST),
+    seeds: int = 3,
+    regions: Labels | None = None,
+    nomenclature: Nomenclature | None = None,
+    config: TrainConfig | None = None,
+    stress: bool | Sequence[str] = False,
+    early: bool = False,
+    ablation: bool = False,
+    adaptation: bool = False,
+    others: xr.DataTree | None = None,
+    out: str | Path | None = None,
+    title: str = "How far the models carry",
+    client: Client | None = None,
+    progress: bool = True,
+) -> Report:
+    """Train and test models under several protocols, and report how far they carry.
+
+    The test part of a fold is predicted and nothing else. No setting is chosen on it.
+
+    Parameters
+    ----------
+    samples, labels
+        Pixel sets and labels, as for `cubecrop.fit`: one, or a list of several regions, years or
+        tables. Parcels with a null label are left out.
+    protocols : sequence of str
+        How parcels are split, see `cubecrop.evaluation.folds`. ``"random"`` is the reference.
+    models : sequence of str, or mapping of str to TrainConfig
+        ``"network"``, ``"random forest"`` and ``"network for missing sensors"``; or settings of
+        networks by name.
+    seeds : int, default 3
+        Trainings of each model on each fold, from seeds 0, 1 and so on.
+    regions : sequence, or a sequence of sequences, optional
+        The name of each parcel's region. By default parcels further than 200 km from all others
+        form another region.
+    nomenclature : Nomenclature, optional
+        The classes; by default the labels that occur.
+    config : TrainConfig, optional
+        Settings of the networks.
+    stress : bool or sequence of str
+        Also test under stress: all kinds in `cubecrop.evaluation.STRESSES`, or some.
+    early : bool, default False
+        Also test with series that end early in the season.
+    ablation : bool, default False
+        Also train the network with other inputs, fusions and temporal encoders, one change a time.
+    adaptation : bool, default False
+        Also adapt the network to the test part, without its labels and with few of them.
+    others : xarray.DataTree, optional
+        Pixel sets of another place, whose clouds are laid over the test samples under stress.
+    out : path, optional
+        Folder for the report and for the result of every run. The same call goes on after an
+        interruption. By default nothing is kept but what is returned.
+    title : str
+        Title of the report.
+    client : distributed.Client, optional
+        Train on the workers of a cluster; by default in this process, one run after the other.
+    progress : bool, default True
+        Show a progress bar on a terminal or in a notebook.
+
+    Returns
+    -------
+    Report
+        Tables of scores with intervals, and `Report.write`.
+
+    Raises
+    ------
+    ArgumentError
+        A protocol, a model or a kind of stress is unknown, or the samples do not allow it.
+    LabelError, SchemaError
+        As for `cubecrop.fit`.
+    OutputError
+        ``out`` cannot be written.
+
+    References
+    ----------
+    Roberts et al. 2017, doi:10.1111/ecog.02881 (blocks); Linnenbrink et al. 2024,
+    doi:10.5194/gmd-17-5897-2024 (kNNDM).
+    """
+    options = StudyOptions(
+        protocols=protocols, models=models, seeds=seeds, config=as_config(config), stress=stress,
+        early=early, ablation=ablation, adaptation=adaptation, title=title,
+    )  # fmt: skip
+    return study(
+        samples, labels, options, nomenclature=nomenclature, regions=regions, others=others,
+        out=out, client=client, progress=progress,
+    )  # fmt: skip
+
+
+def study(
+    samples: Samples,
+    labels: Labels,
+    options: StudyOptions,
+    *,
+    nomenclature: Nomenclature | None = None,
+    regions: Labels | None = None,
+    others: xr.DataTree | None = None,
+    out: str | Path | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+) -> Report:
+    """`generalisation_report` with its options as one value."""
+    check_flag("progress", progress)
+    check_folder("out", out)
+    population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
+    if regions is None:
+        population = replace(population, region=found_regions(population))
+    population = replace(population, group=united_groups(population))
+    plan = Study(
+        population=population,
+        folds=tuple(f for protocol in options.protocols for f in folds(population, protocol)),
+        options=options,
+        others=others,
+    )
+    with ExitStack() as stack:
+        folder = Path(out) if out else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        runs = plan.runs()
+        bar = stack.enter_context(
+            progress_bar("Evaluating", total=len(runs), unit="trainings", progress=progress)
+        )
+        outcomes = run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
+        report = Report(_joined(outcomes), plan.about(outcomes))
+        if out is not None:
+            report.write(folder)
+    return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Every model on every fold from every seed."""
+
+    population: Population
+    folds: tuple[Fold, ...]
+    options: StudyOptions
+    others: xr.DataTree | None
+
+    @property
+    def curved(self) -> list[Fold]:
+        """Folds of the protocol of all curves: the first that leaves places or years out."""
+        names = list(dict.fromkeys(fold.protocol for fold in self.folds))
+        chosen = next((name for name in names if name != "random"), names[0])
+        return [fold for fold in self.folds if fold.protocol == chosen]
+
+    @property
+    def ablations(self) -> list[Candidate]:
+        """The network with one choice changed each time."""
+        if not self.options.ablation:
+            return []
+        trees = [tree_of(source) for source in self.population.sources]
+        children = set.intersection(*(set(tree.children) for tree in trees))
+        shapes = all("geometry" in tree.data_vars for tree in trees)
+        return ablations(self.options.config, children, shapes=shapes)
+
+    def runs(self) -> list[Run]:
+        """All runs; those of seed 0 first, so that an early look shows every model."""
+        main, kinds, curved = self.options.candidates(), self.options.kinds, self.curved
+        out = []
+        for seed in range(self.options.seeds):
+            curves = kinds if seed < _CURVE_SEEDS else ()
+            for fold in self.folds:
+                own = curves if fold in curved else ()
+                out += [Run(candidate=c, fold=fold, seed=seed, stress=own) for c in main]
+            if curves:
+                out += [
+                    Run(candidate=main[0], fold=fold, seed=seed, n_train=n)
+                    for fold in curved
+                    for n in _SIZES
+                    if n < len(fold.train)
+                ]
+            out += [
+                Run(candidate=candidate, fold=fold, seed=seed)
+                for candidate in self.ablations
+                for fold in self.folds
+            ]
+        return out
+
+    def about(self, outcomes: Sequence[Outcome]) -> About:
+        """The facts beside the scores."""
+        candidates = [*self.options.candidates(), *self.ablations]
+        return About(
+            title=self.options.title,
+            version=__version__,
+            command=self.options.command,
+            sources=tuple(_sources(self.population)),
+            folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),
+            findings=findings(self.population, self.folds),
+            models={candidate.name: candidate.text for candidate in candidates},
+            refusals=tuple(
+                dict.fromkeys(refusal for outcome in outcomes for refusal in outcome.refusals)
+            ),
+            seconds=sum(outcome.seconds for outcome in outcomes),
+        )
+
+
+def _joined(outcomes: Sequence[Outcome]) -> Predictions:
+    found = [outcome.predictions for outcome in outcomes if outcome.predictions is not None]
+    if not found:
+        reasons = {refusal.reason for outcome in outcomes for refusal in outcome.refusals}
+        raise ArgumentError(f"no model could be trained: {'; '.join(sorted(reasons))}")
+    return Predictions.concatenated(found)
+
+
+def _sources(population: Population) -> Iterable[SourceFacts]:
+    names = population.nomenclature.names
+    for number, source in enumerate(population.sources):
+        tree = tree_of(source)
+        own = population.source == number
+        regions, n_regions = np.unique(population.region[own].astype(str), return_counts=True)
+        classes, n_classes = np.unique(population.label[own], return_counts=True)
+        yield SourceFacts(
+            name=str(tree.attrs.get("archive", "")) or f"samples {number + 1}",
+            year=int(population.year[own][0]) if own.any() else 0,
+            regions=dict(zip(regions.tolist(), n_regions.tolist(), strict=True)),
+            classes={names[i]: int(n) for i, n in zip(classes, n_classes, strict=True)},
+            dates={
+                name: node.sizes["time"]
+                for name, node in tree.children.items()
+                if "time" in node.sizes
+            },
+            n_pixels=int(tree.attrs.get("n_pixels", 1)),
+        )
+
+
+def _fold_facts(population: Population, fold: Fold) -> FoldFacts:
+    names = population.nomenclature.names
+    train, test = (set(population.label[part].tolist()) for part in (fold.train, fold.test))
+    return FoldFacts(
+        protocol=fold.protocol,
+        name=fold.name,
+        n_train=len(fold.train),
+        n_test=len(fold.test),
+        only_in_test=tuple(names[i] for i in sorted(test - train)),
+        only_in_train=tuple(names[i] for i in sorted(train - test)),
+    )

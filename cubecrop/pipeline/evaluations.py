@@ -1,0 +1,194 @@
+"""`evaluate` and `evaluate_table`: the generalisation report of parcels, or of tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from cubecrop.checks import check_flag, check_folder, check_whole
+from cubecrop.cube import MEMORY, CubeRequest
+from cubecrop.evaluation.study import StudyOptions, study
+from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.pipeline.declared import as_sources, season_in
+from cubecrop.pipeline.inputs import as_nomenclature
+from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.table import read_samples
+from cubecrop.progress import check_scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import xarray as xr
+    from distributed import Client
+
+    from cubecrop.archive import Archive
+    from cubecrop.cube import Clouds, Composite
+    from cubecrop.evaluation import Report
+    from cubecrop.pipeline.declared import Parcels
+    from cubecrop.progress import Scheduler
+    from cubecrop.schema import Modality
+    from cubecrop.season import Season
+
+__all__ = ["evaluate", "evaluate_table"]
+
+#: A column of all tables, for one whose labels do not matter.
+_EVERY_TABLE: Final = "start_date"
+
+
+def evaluate(
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
+    label: str,
+    year: int | None = None,
+    *,
+    archive: str | Path | Archive | None = None,
+    by: str | None = None,
+    options: StudyOptions | None = None,
+    season: Season | None = None,
+    sensors: tuple[Modality, ...] = ("sentinel2", "sentinel1"),
+    nomenclature: Nomenclature | str | Path | None = None,
+    composite: Composite | None = None,
+    clouds: Clouds = "scl",
+    weather: str | Path | Archive | None = None,
+    resolution: float = 10,
+    crs: str | int | None = None,
+    memory: float = MEMORY,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+    scheduler: Scheduler | None = None,
+) -> Report:
+    """Report how far models carry that are trained on declared parcels; reads their pixels.
+
+    Parameters
+    ----------
+    parcels, label, year, archive
+        As for `cubecrop.train`; for several years or regions a list of (parcels, year, archive).
+    by : str, optional
+        Column with the name of each parcel's region.
+    options : StudyOptions, optional
+        Protocols, models, seeds and further tests.
+    season, sensors, nomenclature, composite, clouds, weather, resolution, crs, memory, cache, \
+scheduler
+        As for `cubecrop.train`.
+    out, client, progress
+        As for `cubecrop.generalisation_report`.
+
+    Returns
+    -------
+    Report
+        As from `cubecrop.generalisation_report`.
+
+    Raises
+    ------
+    ArgumentError, LabelError, ParcelError, NoScenesError, ReadError, OutputError
+        As for `cubecrop.train` and `cubecrop.generalisation_report`.
+    """
+    options = options or StudyOptions()
+    sources = as_sources(parcels, year, archive)
+    # An ablation asks for all inputs; those that an archive lacks are left out.
+    further = ("weather", "terrain") if options.ablation else ()
+    wanted = dict.fromkeys([*modalities(sensors, options.config), *further])
+    requests = [
+        CubeRequest(
+            season=season_in(when, season, several=len(sources) > 1), archive=where,
+            modalities=tuple(wanted), resolution=resolution, crs=crs, memory=memory,
+            composite=composite, clouds=clouds, weather=weather,
+        )
+        for _, when, where in sources
+    ]  # fmt: skip
+    check_flag("progress", progress)
+    check_scheduler(scheduler)
+    check_folder("cache", cache)
+    with labelled_samples(
+        sources, requests, label, nomenclature=nomenclature, held_out=0.0, seed=0,
+        config=options.config, cache=cache, progress=progress, scheduler=scheduler, by=by,
+    ) as found:  # fmt: skip
+        return study(
+            found.samples,
+            [one.texts for one in found.declared],
+            options,
+            nomenclature=found.classes,
+            regions=[one.region for one in found.declared] if by else None,
+            out=out, client=client, progress=progress,
+        )  # fmt: skip
+
+
+def evaluate_table(
+    tables: str | Path | Sequence[str | Path],
+    label: str,
+    *,
+    by: str | None = None,
+    options: StudyOptions | None = None,
+    nomenclature: Nomenclature | str | Path | None = None,
+    most_frequent: int | None = None,
+    clouds_from: str | Path | None = None,
+    out: str | Path | None = None,
+    client: Client | None = None,
+    progress: bool = True,
+) -> Report:
+    """Report how far models carry that are trained on tables of samples; reads them into memory.
+
+    Parameters
+    ----------
+    tables : path, or a sequence of paths
+        As for `cubecrop.train_table`; one table for each year, or for each region.
+    label : str
+        Column that holds the crop, in all tables.
+    by : str, optional
+        Column with the name of each parcel's region.
+    options : StudyOptions, optional
+        Protocols, models, seeds and further tests.
+    nomenclature : Nomenclature or path, optional
+        As for `cubecrop.train`.
+    most_frequent : int, optional
+        Keep only so many classes, those with most parcels.
+    clouds_from : path, optional
+        A table of another place, whose clouds are laid over the test samples under stress.
+    out, client, progress
+        As for `cubecrop.generalisation_report`.
+
+    Returns
+    -------
+    Report
+        As from `cubecrop.generalisation_report`.
+
+    Raises
+    ------
+    ArgumentError, LabelError, ReadError, SchemaError, ParcelError, OutputError
+        As for `cubecrop.train_table` and `cubecrop.generalisation_report`.
+    """
+    paths = [tables] if isinstance(tables, str | Path) else list(tables)
+    samples = [read_samples(path, label) for path in paths]
+    texts = [[label_text(value) for value in tree["label"].to_numpy()] for tree in samples]
+    listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
+    if listed is not None:
+        texts = [listed.names_of(own) for own in texts]
+    every = [text for own in texts for text in own]
+    classes = listed.only(every) if listed else Nomenclature.from_labels(every, name=label)
+    if most_frequent is not None:
+        classes = _most_frequent(classes, every, most_frequent)
+        kept = set(classes.names)
+        texts = [[text if text in kept else None for text in own] for own in texts]
+    regions: list[list[str | None]] | None = None
+    if by is not None:
+        trees = [read_samples(path, by) for path in paths]
+        regions = [[label_text(value) for value in tree["label"].to_numpy()] for tree in trees]
+    others: xr.DataTree | None = None
+    if clouds_from is not None:
+        others = read_samples(clouds_from, _EVERY_TABLE)
+    return study(
+        samples, texts, options or StudyOptions(), nomenclature=classes, regions=regions,
+        others=others, out=out, client=client, progress=progress,
+    )  # fmt: skip
+
+
+def _most_frequent(classes: Nomenclature, texts: Sequence[str | None], n: int) -> Nomenclature:
+    """The ``n`` classes with most parcels."""
+    check_whole("most_frequent", n, minimum=2)
+    index = np.array([classes.index(text) for text in texts])
+    counts = np.bincount(index[index != NODATA], minlength=len(classes))
+    chosen = np.argsort(-counts, kind="stable")[:n]
+    return classes.only([classes.names[i] for i in sorted(chosen)])
