@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.protocols import Fold, folds
 
-__all__ = ["Population", "Predictions"]
+__all__ = ["Fold", "Population", "Predictions", "folds"]
