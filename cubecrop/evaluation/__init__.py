@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from cubecrop.evaluation.calibrating import calibrate_on_folds
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.reliability import (
+    calibration_error,
+    crop_set_scores,
+    crop_set_table,
+    reliability_table,
+)
 
-__all__ = ["Population", "Predictions"]
+__all__ = [
+    "Population",
+    "Predictions",
+    "calibrate_on_folds",
+    "calibration_error",
+    "crop_set_scores",
+    "crop_set_table",
+    "reliability_table",
+]
