@@ -97,7 +97,9 @@ def test_stress_and_early_seasons(two_regions):
         "optical dates kept", "no radar", "until day", "training parcels",
     }  # fmt: skip
     assert {refusal.variant for refusal in report.about.refusals} == {"no radar"}
-    assert set(changed[changed["variant"] == "no radar"]["model"]) == {"network for missing sensors"}
+    assert set(changed[changed["variant"] == "no radar"]["model"]) == {
+        "network for missing sensors"
+    }
 
 
 def test_ablations_are_rows(two_regions):
