@@ -8,7 +8,7 @@ import pytest
 from cubecrop import TrainConfig
 from cubecrop.evaluation import Population, Predictions, runs
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
-from cubecrop.evaluation.folds import Fold
+from cubecrop.evaluation.protocols import Fold
 from cubecrop.evaluation.runs import Run, perform, run_all
 from cubecrop.progress import progress_bar
 from tests.samples import make_samples

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.evaluation.candidates import Candidate, Predicts
-    from cubecrop.evaluation.folds import Fold
     from cubecrop.evaluation.population import Population
+    from cubecrop.evaluation.protocols import Fold
     from cubecrop.model import Calibration
     from cubecrop.progress import Bar
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, get_args
@@ -23,10 +23,11 @@ from cubecrop.evaluation.candidates import (
     ablations,
     main_candidates,
 )
-from cubecrop.evaluation.folds import Protocol, folds, found_regions, united_groups
 from cubecrop.evaluation.leakage import findings
+from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.protocols import Protocol, folds, regions_of
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import Outcome, Run, run_all
 from cubecrop.evaluation.stress import STRESSES
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-    from cubecrop.evaluation.folds import Fold
+    from cubecrop.evaluation.protocols import Fold
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.training.sets import Labels, Samples
 
@@ -206,8 +207,8 @@ def study(
     check_flag("progress", progress)
     check_folder("out", out)
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
-    if regions is None:
-        population = replace(population, region=found_regions(population))
+    with suppress(ArgumentError):  # without regions, other protocols are possible
+        population = replace(population, region=regions_of(population))
     population = replace(population, group=united_groups(population))
     plan = Study(
         population=population,
