@@ -116,7 +116,7 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
     )
 
 
-def wilson(hits: int, n: int) -> Interval:
+def wilson(hits: float, n: int) -> Interval:
     """Wilson's 95 % interval of a share; (0, 1) if nothing was counted.
 
     References

@@ -9,7 +9,7 @@ from cubecrop import TrainConfig
 from cubecrop.evaluation import Population, Predictions, runs
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
 from cubecrop.evaluation.protocols import Fold
-from cubecrop.evaluation.runs import Run, perform, run_all
+from cubecrop.evaluation.runs import Run, run_all
 from cubecrop.progress import progress_bar
 from tests.samples import make_samples
 
@@ -60,7 +60,7 @@ def test_digest_of_a_population_depends_on_pixels():
 
 
 def test_all_test_parcels_are_predicted_once(population, fold):
-    found = perform(run_of(FOREST, fold), population).predictions
+    found = run_of(FOREST, fold).perform(population).predictions
     assert sorted(found.table["parcel"]) == sorted(population.ids[fold.test])
     by_id = dict(zip(population.ids, population.label, strict=True))
     assert found.truth.tolist() == [by_id[parcel] for parcel in found.table["parcel"]]
@@ -70,7 +70,7 @@ def test_all_test_parcels_are_predicted_once(population, fold):
 
 
 def test_predictions_survive_a_file(population, fold, tmp_path):
-    found = perform(run_of(FOREST, fold, stress=("no radar", "until day")), population).predictions
+    found = run_of(FOREST, fold, stress=("no radar", "until day")).perform(population).predictions
     found.write(tmp_path / "predictions.parquet")
     again = Predictions.read(tmp_path / "predictions.parquet")
     assert again.table.astype(str).equals(found.table.astype(str))
@@ -87,24 +87,24 @@ def test_test_labels_change_no_prediction(population, fold):
     )  # fmt: skip
     for name in (NETWORK, FOREST):
         run = run_of(name, fold)
-        first, second = (perform(run, p).predictions for p in (population, other))
+        first, second = (run.perform(p).predictions for p in (population, other))
         np.testing.assert_array_equal(first.probability, second.probability)
         assert (first.truth != second.truth).any()
 
 
 def test_a_network_that_needs_a_sensor_is_refused_and_said_so(population, fold):
-    refused = perform(run_of(NETWORK, fold, stress=("no radar",)), population)
+    refused = run_of(NETWORK, fold, stress=("no radar",)).perform(population)
     assert [(r.model, r.variant) for r in refused.refusals] == [(NETWORK, "no radar")]
     assert "no 'sentinel1'" in refused.refusals[0].reason
     assert set(refused.predictions.table["variant"]) == {""}
-    taken = perform(run_of(TOLERANT, fold, stress=("no radar",)), population)
+    taken = run_of(TOLERANT, fold, stress=("no radar",)).perform(population)
     assert taken.refusals == ()
     assert set(taken.predictions.table["variant"]) == {"", "no radar"}
 
 
 def test_fewer_training_parcels(population, fold):
     run = run_of(FOREST, fold, n_train=12)
-    found = perform(run, population).predictions
+    found = run.perform(population).predictions
     assert set(found.table["n_train"]) == {12}
     assert set(found.table["variant"]) == {"training parcels"}
     assert set(found.table["level"]) == {12.0}
@@ -118,23 +118,22 @@ def test_the_same_call_goes_on(population, fold, tmp_path, monkeypatch):
         if len(performed) == 2:
             raise KeyboardInterrupt
         performed.append(run)
-        return perform(run, *rest)
+        return train_and_test(run, *rest)
 
     def call():
         with progress_bar("Evaluating", progress=False) as bar:
             return run_all(wanted, population, tmp_path, others=None, client=None, bar=bar)
 
-    monkeypatch.setattr(runs, "perform", counted)
+    train_and_test = runs._train_and_test
+    monkeypatch.setattr(runs, "_train_and_test", counted)
     with pytest.raises(KeyboardInterrupt):
         call()
     assert performed == wanted[:2]
-    monkeypatch.setattr(
-        runs, "perform", lambda run, *rest: performed.append(run) or perform(run, *rest)
-    )
+    performed.append(None)  # the count has passed the interruption
     first = call()
-    assert performed == wanted
+    assert performed == [*wanted[:2], None, wanted[2]]
     again = call()
-    assert performed == wanted
+    assert len(performed) == 4
     for one, two in zip(first, again, strict=True):
         np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)
 
@@ -185,7 +184,7 @@ def test_ablations_change_one_choice_each():
 @pytest.mark.parametrize("name", ["optical only", "radar only", "shape of parcels", "no dates"])
 def test_ablations_train(population, fold, name):
     chosen = {one.name: one for one in ablations(QUICK, ["sentinel2", "sentinel1"], shapes=True)}
-    found = perform(Run(candidate=chosen[name], fold=fold, seed=0), population)
+    found = Run(candidate=chosen[name], fold=fold, seed=0).perform(population)
     assert found.refusals == ()
     assert len(found.predictions) == len(fold.test)
 

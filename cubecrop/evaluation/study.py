@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -27,9 +27,13 @@ from cubecrop.evaluation.leakage import findings
 from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+<<<<<<< HEAD
+from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
+=======
 from cubecrop.evaluation.protocols import Protocol, folds, regions_of
+>>>>>>> folds
 from cubecrop.evaluation.report import Report
-from cubecrop.evaluation.runs import Outcome, Run, run_all
+from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
 from cubecrop.evaluation.stress import STRESSES
 from cubecrop.progress import progress_bar
 from cubecrop.training import TrainConfig, as_config
@@ -41,7 +45,14 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
+<<<<<<< HEAD
+    from cubecrop.evaluation.outcomes import Outcome
     from cubecrop.evaluation.protocols import Fold
+    from cubecrop.evaluation.runs import AnyRun
+    from cubecrop.model import Calibration
+=======
+    from cubecrop.evaluation.protocols import Fold
+>>>>>>> folds
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.training.sets import Labels, Samples
 
@@ -57,7 +68,7 @@ _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 class StudyOptions:
     """What is trained and tested; see `generalisation_report` for each option."""
 
-    protocols: Sequence[Protocol] = ("random", "blocked")
+    protocols: Sequence[str] = ("random", "blocked")
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
     seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -69,7 +80,7 @@ class StudyOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
-        check_names("protocols", self.protocols, get_args(Protocol))
+        check_names("protocols", self.protocols, PROTOCOLS)
         check_whole("seeds", self.seeds, minimum=1)
         for name in ("early", "ablation", "adaptation"):
             check_flag(name, getattr(self, name))
@@ -103,7 +114,7 @@ def generalisation_report(
     samples: Samples,
     labels: Labels,
     *,
-    protocols: Sequence[Protocol] = ("random", "blocked"),
+    protocols: Sequence[str] = ("random", "blocked"),
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST),
     seeds: int = 3,
     regions: Labels | None = None,
@@ -207,7 +218,11 @@ def study(
     check_flag("progress", progress)
     check_folder("out", out)
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
+<<<<<<< HEAD
+    if np.isfinite(population.lon).all() or regions is not None:
+=======
     with suppress(ArgumentError):  # without regions, other protocols are possible
+>>>>>>> folds
         population = replace(population, region=regions_of(population))
     population = replace(population, group=united_groups(population))
     plan = Study(
@@ -218,11 +233,21 @@ def study(
     )
     with ExitStack() as stack:
         folder = Path(out) if out else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        runs = plan.runs()
+        first = plan.calibrations()
+        n = len(first) + len(plan.runs({}))
         bar = stack.enter_context(
-            progress_bar("Evaluating", total=len(runs), unit="trainings", progress=progress)
+            progress_bar("Evaluating", total=n, unit="trainings", progress=progress)
         )
-        outcomes = run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
+
+        def performed(runs: Sequence[AnyRun]) -> list[Outcome]:
+            return run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
+
+        outcomes = performed(first)
+        calibrations = {
+            (run.candidate.name, run.fold): outcome.calibration
+            for run, outcome in zip(first, outcomes, strict=True)
+        }
+        outcomes += performed(plan.runs(calibrations))
         report = Report(_joined(outcomes), plan.about(outcomes))
         if out is not None:
             report.write(folder)
@@ -255,15 +280,30 @@ class Study:
         shapes = all("geometry" in tree.data_vars for tree in trees)
         return ablations(self.options.config, children, shapes=shapes)
 
-    def runs(self) -> list[Run]:
-        """All runs; those of seed 0 first, so that an early look shows every model."""
+    def calibrations(self) -> list[CalibrationRun]:
+        """Runs that calibrate the main networks."""
+        return [
+            CalibrationRun(candidate=candidate, fold=fold)
+            for candidate in self.options.candidates()
+            if candidate.kind == "network" and candidate.config.alpha > 0
+            for fold in self.folds
+        ]
+
+    def runs(self, calibrations: Mapping[tuple[str, Fold], Calibration | None]) -> list[Run]:
+        """All other runs; those of seed 0 first, so that an early look shows every model."""
         main, kinds, curved = self.options.candidates(), self.options.kinds, self.curved
         out = []
         for seed in range(self.options.seeds):
             curves = kinds if seed < _CURVE_SEEDS else ()
             for fold in self.folds:
                 own = curves if fold in curved else ()
-                out += [Run(candidate=c, fold=fold, seed=seed, stress=own) for c in main]
+                out += [
+                    Run(
+                        candidate=candidate, fold=fold, seed=seed, stress=own,
+                        calibration=calibrations.get((candidate.name, fold)),
+                    )
+                    for candidate in main
+                ]  # fmt: skip
             if curves:
                 out += [
                     Run(candidate=main[0], fold=fold, seed=seed, n_train=n)
