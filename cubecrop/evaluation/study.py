@@ -51,8 +51,10 @@ if TYPE_CHECKING:
 __all__ = ["Study", "StudyOptions", "generalisation_report", "study"]
 
 _EARLY: Final = "until day"
-#: Seeds of stress, early seasons and learning curves: their curves hold many points.
-_CURVE_SEEDS: Final = 2
+#: Seeds of stress, early seasons, numbers of parcels and ablations: they ask for many trainings.
+_FEW_SEEDS: Final = 2
+#: Protocols that leave whole places or years out, which the further questions are about.
+_AWAY: Final = ("leave-region-out", "leave-year-out", "region-and-year", "blocked", "knndm")
 _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -252,10 +254,10 @@ class Study:
     others: xr.DataTree | None
 
     @property
-    def curved(self) -> list[Fold]:
-        """Folds of the protocol of all curves: the first that leaves places or years out."""
-        names = list(dict.fromkeys(fold.protocol for fold in self.folds))
-        chosen = next((name for name in names if name != "random"), names[0])
+    def away(self) -> list[Fold]:
+        """Folds of the protocol under which further questions are asked."""
+        names = {fold.protocol for fold in self.folds}
+        chosen = next((name for name in _AWAY if name in names), "random")
         return [fold for fold in self.folds if fold.protocol == chosen]
 
     @property
@@ -269,41 +271,44 @@ class Study:
         return ablations(self.options.config, children, shapes=shapes)
 
     def calibrations(self) -> list[CalibrationRun]:
-        """Runs that calibrate the main networks."""
+        """Runs that calibrate the first network."""
+        networks = [one for one in self.options.candidates() if one.kind == "network"]
         return [
             CalibrationRun(candidate=candidate, fold=fold)
-            for candidate in self.options.candidates()
-            if candidate.kind == "network" and candidate.config.alpha > 0
+            for candidate in networks[:1]
+            if candidate.config.alpha > 0
             for fold in self.folds
         ]
 
     def runs(self, calibrations: Mapping[tuple[str, Fold], Calibration | None]) -> list[Run]:
         """All other runs; those of seed 0 first, so that an early look shows every model."""
-        main, kinds, curved = self.options.candidates(), self.options.kinds, self.curved
+        main, kinds, away = self.options.candidates(), self.options.kinds, self.away
         out = []
         for seed in range(self.options.seeds):
-            curves = kinds if seed < _CURVE_SEEDS else ()
+            further = seed < _FEW_SEEDS
             for fold in self.folds:
-                own = curves if fold in curved else ()
+                stress = kinds if further and fold in away else ()
                 out += [
                     Run(
-                        candidate=candidate, fold=fold, seed=seed, stress=own,
+                        candidate=candidate, fold=fold, seed=seed, stress=stress,
                         calibration=calibrations.get((candidate.name, fold)),
                     )
                     for candidate in main
                 ]  # fmt: skip
-            if curves:
+            if further and kinds:
                 out += [
                     Run(candidate=main[0], fold=fold, seed=seed, n_train=n)
-                    for fold in curved
+                    for fold in away
                     for n in _SIZES
                     if n < len(fold.train)
                 ]
-            out += [
-                Run(candidate=candidate, fold=fold, seed=seed)
-                for candidate in self.ablations
-                for fold in self.folds
-            ]
+            if further:
+                out += [
+                    Run(candidate=candidate, fold=fold, seed=seed)
+                    for candidate in self.ablations
+                    for fold in self.folds
+                    if fold in away or fold.protocol == "random"
+                ]
         return out
 
     def about(self, outcomes: Sequence[Outcome]) -> About:
