@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 import cubecrop
+from cubecrop.area_command import area_estimates
 from cubecrop.checks import check_share
 from cubecrop.errors import ArgumentError, CubecropError, LabelError, SchemaError
 from cubecrop.options import (
@@ -45,6 +46,7 @@ app = App(
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
 )
+app.command(area_estimates)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cubecrop.evaluation.calibrating import calibrate_on_folds
+from cubecrop.evaluation.map_areas import MapAreas, map_areas
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
 from cubecrop.evaluation.reliability import (
@@ -13,11 +14,13 @@ from cubecrop.evaluation.reliability import (
 )
 
 __all__ = [
+    "MapAreas",
     "Population",
     "Predictions",
     "calibrate_on_folds",
     "calibration_error",
     "crop_set_scores",
     "crop_set_table",
+    "map_areas",
     "reliability_table",
 ]
