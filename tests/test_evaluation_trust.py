@@ -19,8 +19,10 @@ from cubecrop.evaluation import calibrating as under_test
 from cubecrop.evaluation.calibrating import inner_folds
 from cubecrop.evaluation.predictions import COLUMNS
 from cubecrop.metrics import wilson
+from cubecrop.model import tempered
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.training import TrainConfig, fit
+from cubecrop.training.probability_calibration import calibrate, calibrate_to_hardest
 
 QUICK = TrainConfig(epochs=2, n_pixels=4)
 
@@ -219,7 +221,7 @@ def test_inner_models_predict_only_what_they_have_not_learned(monkeypatch):
 
 
 def test_a_calibration_on_folds_fits_the_model_of_all_parcels():
-    samples, labels = make_samples(n=30)
+    samples, labels = make_samples(n=60)
     found = calibrate_on_folds(samples, labels, config=QUICK, folds="blocks", n_folds=2, seed=1)
     again = calibrate_on_folds(samples, labels, config=QUICK, folds="blocks", n_folds=2, seed=1)
     assert found == again
@@ -230,13 +232,31 @@ def test_a_calibration_on_folds_fits_the_model_of_all_parcels():
 
 
 def test_a_class_that_a_fold_cannot_know_is_left_out():
-    samples, _ = make_samples(n=30)
-    labels = ["only in the west"] * 5 + ["maize", "wheat"] * 12 + ["maize"]
+    samples, _ = make_samples(n=90)
+    labels = ["only in the west"] * 5 + ["maize", "wheat"] * 42 + ["maize"]
     found = calibrate_on_folds(samples, labels, config=QUICK, folds="blocks", n_folds=3)
-    assert found.n == 25
+    assert found.n == 85
 
 
 def test_too_few_parcels_are_an_error():
     samples, labels = make_samples(n=12)
     with pytest.raises(LabelError, match=r"12 parcels .* too few"):
         calibrate_on_folds(samples, labels, config=QUICK)
+    with pytest.raises(LabelError, match="too few"):  # ten in each block
+        calibrate_on_folds(*make_samples(n=30), config=QUICK, folds="blocks")
+
+
+def test_the_hardest_part_decides():
+    easy, hard = (drawn(600, exponent=exponent, seed=9) for exponent in (1.0, 3.0))
+    parts = [(p.astype(np.float32), truth) for p, truth in (easy, hard)]
+    found = calibrate_to_hardest(parts, alpha=0.1)
+    alone = [calibrate(*part, alpha=0.1) for part in parts]
+    assert found.temperature == max(one.temperature for one in alone) > 2
+    assert found.n == 1200
+    for probability, truth in parts:
+        sets = found.crop_sets(tempered(probability, found.temperature))
+        assert sets[np.arange(600), truth].mean() >= 0.9
+    few = (parts[1][0][:19], parts[1][1][:19])
+    assert calibrate_to_hardest([parts[0], few], alpha=0.1).n == 600
+    assert calibrate_to_hardest([few], alpha=0.1) is None
+    assert calibrate_to_hardest(parts, alpha=0) is None

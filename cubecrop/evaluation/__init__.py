@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cubecrop.evaluation.calibrating import calibrate_on_folds
+from cubecrop.evaluation.map_areas import MapAreas, map_areas
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
 from cubecrop.evaluation.protocols import Fold, Protocol, folds
@@ -15,8 +16,12 @@ from cubecrop.evaluation.reliability import (
 from cubecrop.evaluation.stress import STRESSES, stressed
 
 __all__ = [
+<<<<<<< HEAD
     "STRESSES",
     "Fold",
+=======
+    "MapAreas",
+>>>>>>> trust
     "Population",
     "Predictions",
     "Protocol",
@@ -24,7 +29,11 @@ __all__ = [
     "calibration_error",
     "crop_set_scores",
     "crop_set_table",
+<<<<<<< HEAD
     "folds",
+=======
+    "map_areas",
+>>>>>>> trust
     "reliability_table",
     "stressed",
 ]

@@ -12,7 +12,7 @@ from cubecrop.checks import brief, check_whole
 from cubecrop.errors import ArgumentError, LabelError
 from cubecrop.evaluation.population import Population
 from cubecrop.training import as_config, check_fit_options, fit
-from cubecrop.training.probability_calibration import calibrate
+from cubecrop.training.probability_calibration import calibrate, calibrate_to_hardest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,8 +44,8 @@ def calibrate_on_folds(
 
     A model that learns from few parcels cannot spare any for validation. Here, ``n_folds`` inner
     models are each trained without one fold of the parcels, and predict it. Temperature and
-    threshold are fitted to these predictions of all folds together. They suit the model of all
-    parcels: ``model.with_calibration(calibrate_on_folds(samples, labels))``. The cost is that of
+    threshold are fitted to these predictions. They suit the model of all parcels:
+    ``model.with_calibration(calibrate_on_folds(samples, labels))``. The cost is that of
     ``n_folds`` more trainings.
 
     Parameters
@@ -54,9 +54,11 @@ def calibrate_on_folds(
         Those of the call of `cubecrop.fit` that made the model. Parcels that the model must not
         have seen must not be among the samples here either.
     folds : {"groups", "blocks"}, default "groups"
-        Which parcels a fold has. ``"groups"``: random groups, as in the region and year of the
-        training parcels. ``"blocks"``: strips of the training area, which stand in for a region
-        that the model does not know: its crop sets are larger.
+        Which parcels a fold has. ``"groups"``: random groups, for use in the region and year of
+        the training parcels; the calibration is fitted to all folds together. ``"blocks"``: strips
+        of the training area, which stand in for a region that the model does not know. Since that
+        may be less alike than strips are, the calibration is fitted to the hardest strip: the
+        model becomes less confident, and its crop sets larger.
     n_folds : int, default 3
         Number of folds, 2 or more.
 
@@ -80,21 +82,22 @@ def calibrate_on_folds(
     check_fit_options(config=config, seed=seed, device=device, checkpoint=None, progress=False)
     population = Population.of(samples, labels, nomenclature=nomenclature)
     config = replace(config, validation=0.0)
-    probability, truth = [], []
+    predicted = []
     for fold in inner_folds(population, folds, n_folds=n_folds, seed=seed):
         learned = np.setdiff1d(np.arange(len(population)), fold)
         model = _trained(population, learned, config, seed, device)
         known = fold[np.isin(population.label[fold], population.label[learned])]
-        for tree, members in population.trees(known, config.n_pixels):
-            # Coverage of the season is that of the model's own training parcels.
-            predicted = model.predict_proba(tree, allow_gaps=True, device=device)
-            probability.append(predicted.to_numpy())
-            truth.append(population.label[members])
-    found = calibrate(np.concatenate(probability), np.concatenate(truth), alpha=config.alpha)
+        predicted.append(_predicted(model, population, known, config.n_pixels, device))
+    probability, truth = (np.concatenate(part) for part in zip(*predicted, strict=True))
+    found = (
+        calibrate_to_hardest(predicted, alpha=config.alpha)
+        if folds == "blocks"
+        else calibrate(probability, truth, alpha=config.alpha)
+    )
     if found is None:
         raise LabelError(
-            f"{sum(map(len, truth))} parcels with a class that other folds have are too few to "
-            "calibrate on, expected 20 or more with a prediction, and "
+            f"{len(truth)} parcels with a class that other folds have are too few to calibrate on, "
+            "expected 20 or more with a prediction (for blocks, in a block), and "
             "`TrainConfig(alpha=...)` above 0."
         )
     return found
@@ -183,6 +186,24 @@ def _strips(population: Population, group: NDArray[np.int64], n_folds: int) -> N
     middle[order] = np.cumsum(size[order]) - size[order] / 2
     strip: NDArray[np.int64] = (middle * n_folds / len(group)).astype(np.int64)[group]
     return strip
+
+
+def _predicted(
+    model: CropModel,
+    population: Population,
+    members: NDArray[np.int64],
+    n_pixels: int,
+    device: str | None,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Probabilities (parcel, class) and true classes (parcel,) of some parcels."""
+    probability = [np.empty((0, len(population.nomenclature)), dtype=np.float32)]
+    truth = [np.empty(0, dtype=np.int64)]
+    for tree, rows in population.trees(members, n_pixels):
+        # The season of these parcels is as well covered as that of the model's own.
+        predicted = model.predict_proba(tree, allow_gaps=True, device=device)
+        probability.append(predicted.to_numpy())
+        truth.append(population.label[rows])
+    return np.concatenate(probability), np.concatenate(truth)
 
 
 def _trained(
