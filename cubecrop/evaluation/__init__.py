@@ -16,12 +16,9 @@ from cubecrop.evaluation.reliability import (
 from cubecrop.evaluation.stress import STRESSES, stressed
 
 __all__ = [
-<<<<<<< HEAD
     "STRESSES",
     "Fold",
-=======
     "MapAreas",
->>>>>>> trust
     "Population",
     "Predictions",
     "Protocol",
@@ -29,11 +26,8 @@ __all__ = [
     "calibration_error",
     "crop_set_scores",
     "crop_set_table",
-<<<<<<< HEAD
     "folds",
-=======
     "map_areas",
->>>>>>> trust
     "reliability_table",
     "stressed",
 ]
