@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 import cubecrop
-from cubecrop.commands.areas import area_estimates
 from cubecrop.checks import check_share
+from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
 from cubecrop.errors import ArgumentError, CubecropError, LabelError, SchemaError
 from cubecrop.options import (
@@ -47,12 +47,9 @@ app = App(
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
 )
-<<<<<<< HEAD
 app.command(evaluate)
 app.command(report)
-=======
 app.command(area_estimates)
->>>>>>> trust
 
 
 def main() -> None:
