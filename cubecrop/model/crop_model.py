@@ -295,7 +295,8 @@ class CropModel(ModelSpec):
         if self.calibration is None:
             raise ModelMismatchError(
                 "the model has no crop sets: it was trained without validation parcels. "
-                "Train it with `TrainConfig(validation=0.15)`."
+                "Train it with `TrainConfig(validation=0.15)`, or calibrate it with "
+                "`model.with_calibration(cubecrop.evaluation.calibrate_on_folds(samples, labels))`."
             )
         probability = self.predict_proba(samples, allow_gaps=allow_gaps, device=device)
         inside = self.calibration.crop_sets(probability.to_numpy())
