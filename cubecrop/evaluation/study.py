@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -27,11 +27,7 @@ from cubecrop.evaluation.leakage import findings
 from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
-<<<<<<< HEAD
 from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
-=======
-from cubecrop.evaluation.protocols import Protocol, folds, regions_of
->>>>>>> folds
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
 from cubecrop.evaluation.stress import STRESSES
@@ -45,14 +41,10 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-<<<<<<< HEAD
     from cubecrop.evaluation.outcomes import Outcome
     from cubecrop.evaluation.protocols import Fold
     from cubecrop.evaluation.runs import AnyRun
     from cubecrop.model import Calibration
-=======
-    from cubecrop.evaluation.protocols import Fold
->>>>>>> folds
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.training.sets import Labels, Samples
 
@@ -218,11 +210,7 @@ def study(
     check_flag("progress", progress)
     check_folder("out", out)
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
-<<<<<<< HEAD
     if np.isfinite(population.lon).all() or regions is not None:
-=======
-    with suppress(ArgumentError):  # without regions, other protocols are possible
->>>>>>> folds
         population = replace(population, region=regions_of(population))
     population = replace(population, group=united_groups(population))
     plan = Study(
