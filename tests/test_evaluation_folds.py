@@ -53,7 +53,8 @@ def test_every_parcel_is_tested_once_and_no_group_is_split(many, protocol):
 @pytest.mark.parametrize("protocol", IN_FOLDS)
 def test_folds_do_not_depend_on_the_order_of_parcels(protocol):
     lon, lat = scattered(120, seed=3)
-    samples, labels = sets_at(lon, lat), np.array(crops_of(120))
+    groups = [f"g{i % 90}" for i in range(120)]  # pairs that lie apart
+    samples, labels = sets_at(lon, lat, groups=groups), np.array(crops_of(120))
     order = np.random.default_rng(1).permutation(120)
     one = Population.of(samples, labels.tolist())
     other = Population.of(samples.isel(parcel=order), labels[order].tolist())

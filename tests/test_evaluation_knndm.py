@@ -75,6 +75,13 @@ def test_knndm_takes_a_target_and_tells_what_it_chose():
     assert len({fold.note for fold in far}) == 1
 
 
+def test_no_fold_of_knndm_has_more_than_half_of_the_parcels():
+    lon, lat = clustered()
+    lon[:150], lat[:150] = 10 + (lon[:150] - 5) / 100, 50 + (lat[:150] - 50) / 100
+    far, _ = matched(lon, lat, np.array([[40.0, 50.0]]))
+    assert np.bincount(far.fold).max() <= 120
+
+
 def test_many_places_are_clustered_by_cells(monkeypatch):
     lon, lat = clustered()
     target = np.random.default_rng(1).random((300, 2)) * 4 + [3, 48]
