@@ -2,12 +2,14 @@
 
 import numpy as np
 import xarray as xr
+from pyproj import Geod
 from samples import make_samples
 
 from cubecrop.evaluation import Population
 
 #: Degrees of latitude in one metre.
 METRE = 180 / (np.pi * 6_371_008.8)
+SPHERE = Geod(a=6_371_008.8, f=0)
 
 
 def sets_at(lon, lat, *, ids=None, groups=None, year=2018, seed=0, **options):

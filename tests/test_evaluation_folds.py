@@ -5,17 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from populations import METRE, crops_of, population_at, scattered, sets_at
-from pyproj import Geod
-from scipy.stats import wasserstein_distance
+from populations import SPHERE, crops_of, population_at, scattered, sets_at
 
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation import Population, folds
-from cubecrop.evaluation.knndm import area_points, fold_distances, knndm
-from cubecrop.evaluation.places import found_regions, lattice, on_sphere, united_groups
+from cubecrop.evaluation.places import found_regions, lattice, united_groups
 from cubecrop.sample import join_stores, read_worldcereal, stored
 
-SPHERE = Geod(a=6_371_008.8, f=0)
 IN_FOLDS = ("random", "blocked", "knndm")
 CANADA = Path(__file__).parents[2] / "shared/data/points/canada-2017-monthly.parquet"
 
@@ -57,7 +53,8 @@ def test_every_parcel_is_tested_once_and_no_group_is_split(many, protocol):
 @pytest.mark.parametrize("protocol", IN_FOLDS)
 def test_folds_do_not_depend_on_the_order_of_parcels(protocol):
     lon, lat = scattered(120, seed=3)
-    samples, labels = sets_at(lon, lat), np.array(crops_of(120))
+    groups = [f"g{i % 90}" for i in range(120)]  # pairs that lie apart
+    samples, labels = sets_at(lon, lat, groups=groups), np.array(crops_of(120))
     order = np.random.default_rng(1).permutation(120)
     one = Population.of(samples, labels.tolist())
     other = Population.of(samples.isel(parcel=order), labels[order].tolist())
@@ -125,115 +122,6 @@ def test_blocks_are_never_split(many):
     frame = pd.DataFrame({"cell": cells, "fold": fold_of})[alone]
     assert frame.groupby("cell")["fold"].nunique().max() == 1
     assert frame["cell"].nunique() > 10
-
-
-def test_cells_of_the_lattice_have_their_size():
-    for lat in (0.0, 45.0, -70.0):
-        lon = np.arange(0, 0.2, 0.00002)
-        cells = lattice(lon, np.full_like(lon, lat), 300)
-        assert len(np.unique(cells[:, 0])) == 1
-        width = SPHERE.inv(0, lat, 0.2, lat)[2] / len(np.unique(cells[:, 1]))
-        assert width == pytest.approx(300, rel=0.05)
-
-
-def groups_of(*sources, labels=None):
-    population = Population.of(
-        list(sources), labels or [crops_of(tree.sizes["parcel"]) for tree in sources]
-    )
-    return united_groups(population)
-
-
-def test_parcels_of_a_group_belong_together():
-    lon, lat = scattered(4)
-    names = groups_of(sets_at(lon, lat, groups=["a", "b", "a", "c"]))
-    assert names.tolist() == ["a", "b", "a", "c"]
-
-
-def test_copies_belong_together_wherever_they_lie():
-    lon, lat = scattered(6)
-    samples = sets_at(lon, lat, cloud=0)
-    for name in ("sentinel2", "sentinel1"):
-        for values in samples[name].data_vars.values():
-            values[4] = values[1].to_numpy()[..., ::-1]  # the order of pixels does not matter
-    names = groups_of(samples)
-    assert names[1] == names[4]
-    assert len(set(names)) == 5
-    # Masked values are not part of a series.
-    samples["sentinel2"]["valid"][[1, 4], 2] = False
-    samples["sentinel2"]["reflectance"][4, 2] = 9
-    assert len(set(groups_of(samples))) == 5
-    samples["sentinel2"]["reflectance"][4, 0] += 1e-3
-    assert len(set(groups_of(samples))) == 6
-
-
-def test_parcels_without_any_observation_are_no_copies():
-    samples = sets_at(*scattered(6))
-    for name in ("sentinel2", "sentinel1"):
-        samples[name]["valid"][:] = False
-    assert len(set(groups_of(samples))) == 6
-
-
-def test_neighbours_belong_together():
-    # The middle of a cell of 300 m at the equator, and places north of it.
-    middle = 150 * METRE
-    north = np.array([0, 140, 160, 1000, 1009, 2000, 2011])
-    lon, lat = np.full(7, middle), middle + north * METRE
-    lat[3:5] = 1200 * METRE + np.array([-4, 5]) * METRE  # across the edge of two cells
-    lat[5:7] = 2100 * METRE + np.array([-5, 6]) * METRE
-    names = groups_of(sets_at(lon, lat))
-    assert names[0] == names[1]
-    assert names[1] != names[2]
-    assert names[3] == names[4]  # 9 m
-    assert names[5] != names[6]  # 11 m
-
-
-def test_ids_of_two_tables_are_not_the_same_parcels():
-    lon, lat = scattered(5)
-    here = sets_at(lon, lat)
-    there = sets_at(lon + 40, lat, seed=1)
-    assert len(set(groups_of(here, there))) == 10
-    # The same places in another year are the same parcels.
-    later = sets_at(lon, lat, seed=2, year=2019)
-    names = groups_of(here, later)
-    assert names[:5].tolist() == names[5:].tolist()
-    # Without places only names are known.
-    nowhere = [sets_at(np.full(5, np.nan), lat, year=year, seed=year) for year in (2018, 2019)]
-    assert len(set(groups_of(*nowhere))) == 5
-
-
-def test_groups_of_two_tables_are_one_if_they_lie_in_one_region():
-    lon, lat = scattered(4, width=1)
-    names = ["a", "a", "b", "b"]
-    here = sets_at(lon, lat, groups=names)
-    assert len(set(groups_of(here, sets_at(lon, lat + 0.3, groups=names, year=2019)))) == 2
-    assert len(set(groups_of(here, sets_at(lon + 40, lat, groups=names, year=2019)))) == 4
-
-
-def test_regions_are_found():
-    lon = np.r_[np.linspace(3, 8, 50), np.linspace(30, 31, 50), np.linspace(-60, -59, 50)]
-    lat = np.r_[np.full(50, 50.0), np.full(50, 50.0), np.full(50, -33.0)]
-    names = found_regions(population_at(lon, lat))
-    assert [len(set(part)) for part in np.split(names, 3)] == [1, 1, 1]
-    assert [names[0], names[50], names[100]] == ["50.0N 5.5E", "50.0N 30.5E", "33.0S 59.5W"]
-
-
-@pytest.mark.parametrize(("step", "n"), [(190e3, 1), (215e3, 2)])
-def test_regions_are_200_km_apart(step, n):
-    lat = 50 + np.array([0, 0, step, step]) * METRE
-    assert len(set(found_regions(population_at(np.full(4, 3.0), lat)))) == n
-
-
-def test_a_few_parcels_are_no_region():
-    lon, lat = np.r_[scattered(198)[0], 8.0, 9.0], np.r_[scattered(198)[1], 51.0, 51.0]
-    assert len(set(found_regions(population_at(lon, lat)))) == 1
-
-
-def test_a_region_across_the_180th_meridian():
-    lon, lat = np.array([179.5, -179.5, 179.9, -179.9]), np.full(4, -17.0)
-    assert set(found_regions(population_at(lon, lat))) <= {"17.0S 180.0E", "17.0S 180.0W"}
-    points = area_points(np.append(lon, 180), np.append(lat, -18), np.zeros(5, int))
-    assert (np.abs(points[:, 0]) >= 179.5).all()
-    assert (points[:, 1] < -17).all()
 
 
 def test_each_region_is_left_out():
@@ -361,95 +249,6 @@ def test_stored_sets_have_the_folds_of_those_in_memory(tmp_path):
     assert united_groups(disk)[3] == united_groups(disk)[7]
     for protocol in IN_FOLDS:
         assert parts_of(memory, protocol) == parts_of(disk, protocol)
-
-
-def matched(lon, lat, target, seed=0):
-    """kNNDM's folds and random ones."""
-    random = np.random.default_rng(seed).permutation(np.arange(len(lon)) % 5)
-    return knndm(lon, lat, np.arange(len(lon)), target, random), random
-
-
-def clustered(seed=0):
-    rng = np.random.default_rng(seed)
-    middles = rng.random((12, 2)) * 4 + [3, 48]
-    return (np.repeat(middles, 20, axis=0) + rng.normal(0, 0.02, (240, 2))).T
-
-
-def test_knndm_tests_far_from_training_where_the_map_is_far():
-    lon, lat = clustered()
-    target = np.random.default_rng(1).random((300, 2)) * 4 + [3, 48]
-    one, random = matched(lon, lat, target)
-    parcels = on_sphere(lon, lat)
-    near, far = (np.median(fold_distances(parcels, fold)) for fold in (random, one.fold))
-    assert far > 10 * near
-    assert one.n_clusters >= 5
-    assert one.of_folds == pytest.approx(far)
-    assert 0.5 < one.of_folds / one.of_target < 2
-    # The further the target, the further the folds, as far as the clusters allow.
-    further, _ = matched(lon, lat, target + np.array([8, 0]))
-    assert further.of_folds > one.of_folds
-    assert further.wasserstein > one.wasserstein
-    assert np.bincount(further.fold).max() <= 120
-
-
-def test_knndm_resembles_random_folds_where_samples_cover_the_map():
-    lon, lat = np.random.default_rng(0).random((2, 400)) * 2 + [[3], [48]]
-    target = np.random.default_rng(1).random((1000, 2)) * 2 + [3, 48]
-    one, random = matched(lon, lat, target)
-    of_random = np.median(fold_distances(on_sphere(lon, lat), random))
-    assert one.of_folds == pytest.approx(of_random, rel=0.15)
-
-
-def test_knndm_tells_the_difference_of_distances():
-    lon, lat = clustered(2)
-    target = np.random.default_rng(3).random((50, 2)) * 4 + [3, 48]
-    one, random = matched(lon, lat, target)
-    pairs = np.meshgrid(np.arange(240), np.arange(240), indexing="ij")
-    between = SPHERE.inv(lon[pairs[0]], lat[pairs[0]], lon[pairs[1]], lat[pairs[1]])[2]
-    pairs = np.meshgrid(np.arange(50), np.arange(240), indexing="ij")
-    to_map = SPHERE.inv(*target[pairs[0]].T.swapaxes(1, 2), lon[pairs[1]], lat[pairs[1]])[2]
-
-    def unlike(fold):
-        own = np.where(fold[:, None] == fold, np.inf, between).min(axis=1)
-        return wasserstein_distance(own, to_map.min(axis=1))
-
-    assert one.wasserstein == pytest.approx(unlike(one.fold))
-    assert one.wasserstein < unlike(random) / 2
-
-
-def test_knndm_takes_a_target_and_tells_what_it_chose():
-    lon, lat = clustered()
-    population = population_at(lon, lat)
-    near = folds(population, "knndm", target=np.stack([lon, lat], axis=-1))
-    far = folds(population, "knndm", target=[[20, 48], [20, 49]])
-    assert near[0].note.endswith("(W1) 0.948 km")
-    assert "of the target to the parcels 0 km" in near[0].note
-    assert far[0].note.startswith("5 clusters; ")
-    assert len({fold.note for fold in far}) == 1
-
-
-def test_many_places_are_clustered_by_cells(monkeypatch):
-    lon, lat = clustered()
-    target = np.random.default_rng(1).random((300, 2)) * 4 + [3, 48]
-    whole, _ = matched(lon, lat, target)
-    monkeypatch.setattr("cubecrop.evaluation.knndm._MOST_PLACES", 60)
-    coarse, _ = matched(lon, lat, target)
-    assert coarse.wasserstein < 2 * whole.wasserstein
-
-
-def test_the_target_covers_the_hull_of_each_area():
-    corners = np.array([[3, 48], [5, 48], [5, 50], [3, 50]], float)
-    lon, lat = np.r_[corners, corners / [1, 2] + [40, 0], [[80, 10]]].T
-    points = area_points(lon, lat, np.r_[np.zeros(4, int), np.ones(4, int), 2])
-    inside = [
-        ((points >= low) & (points <= high)).all(axis=1)
-        for low, high in ([[3, 48], [5, 50]], [[43, 24], [45, 25]])
-    ]
-    areas = np.diff(np.sin(np.radians([[48, 50], [24, 25]]))).ravel()
-    assert [part.sum() for part in inside] == pytest.approx(1000 * areas / areas.sum(), abs=1)
-    middles = [points[part].mean(axis=0) for part in inside]
-    np.testing.assert_allclose(middles, [[4, 48.98], [44, 24.5]], atol=0.02)
-    assert points[~inside[0] & ~inside[1]].tolist() == [[80, 10]]
 
 
 def test_canada():

@@ -6,7 +6,7 @@ from cubecrop.evaluation.calibrating import calibrate_on_folds
 from cubecrop.evaluation.map_areas import MapAreas, map_areas
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
-from cubecrop.evaluation.protocols import Fold, Protocol, folds
+from cubecrop.evaluation.protocols import PROTOCOLS, Fold, folds
 from cubecrop.evaluation.reliability import (
     calibration_error,
     crop_set_scores,
@@ -16,12 +16,12 @@ from cubecrop.evaluation.reliability import (
 from cubecrop.evaluation.stress import STRESSES, stressed
 
 __all__ = [
+    "PROTOCOLS",
     "STRESSES",
     "Fold",
     "MapAreas",
     "Population",
     "Predictions",
-    "Protocol",
     "calibrate_on_folds",
     "calibration_error",
     "crop_set_scores",

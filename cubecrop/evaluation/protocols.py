@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from sklearn.model_selection import StratifiedGroupKFold
@@ -29,11 +29,7 @@ if TYPE_CHECKING:
 
     from cubecrop.evaluation.population import Population
 
-__all__ = ["Fold", "Protocol", "folds", "regions_of"]
-
-Protocol = Literal[
-    "random", "blocked", "knndm", "leave-region-out", "leave-year-out", "region-and-year"
-]
+__all__ = ["PROTOCOLS", "Fold", "folds", "regions_of"]
 
 #: Sizes of blocks that are tried, metres.
 _BLOCKS: Final = (500e3, 200e3, 100e3, 50e3, 20e3, 10e3, 5e3, 2e3, 1e3)
@@ -91,7 +87,7 @@ _Split = tuple[str, "NDArray[np.bool_]", "NDArray[np.bool_]", str]
 
 def folds(
     population: Population,
-    protocol: Protocol,
+    protocol: str,
     *,
     n_folds: int = 5,
     seed: int = 0,
@@ -106,7 +102,7 @@ def folds(
     population : Population
         Labelled parcels.
     protocol : str
-        How parcels are split:
+        One of `PROTOCOLS`:
 
         - ``random``: parcels at random, classes balanced. Parcels that belong together (see
           `united_groups`) stay together.
@@ -147,7 +143,7 @@ def folds(
         coordinates, or enough groups.
     """
     if protocol not in _PROTOCOLS:
-        raise ArgumentError(f"protocol is {brief(protocol)}, expected one of {list(_PROTOCOLS)}.")
+        raise ArgumentError(f"protocol is {brief(protocol)}, expected one of {list(PROTOCOLS)}.")
     for name, value in (("block", block), ("buffer", buffer)):
         if value is not None and protocol != "blocked":
             raise ArgumentError(f"{name} is given for {protocol!r}, expected only for 'blocked'.")
@@ -300,7 +296,7 @@ def _by_both(task: _Task) -> Iterator[_Split]:
         )
 
 
-_PROTOCOLS: Final[dict[Protocol, Callable[[_Task], Iterator[_Split]]]] = {
+_PROTOCOLS: Final[dict[str, Callable[[_Task], Iterator[_Split]]]] = {
     "random": _random,
     "blocked": _blocked,
     "knndm": _matched,
@@ -308,6 +304,8 @@ _PROTOCOLS: Final[dict[Protocol, Callable[[_Task], Iterator[_Split]]]] = {
     "leave-year-out": _by_year,
     "region-and-year": _by_both,
 }
+#: Names of the protocols of `folds`.
+PROTOCOLS: Final = tuple(_PROTOCOLS)
 
 
 def _stratified(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from cubecrop.evaluation.leakage import findings
 from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
-from cubecrop.evaluation.protocols import Protocol, folds, regions_of
+from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
 from cubecrop.evaluation.stress import STRESSES
@@ -62,7 +62,7 @@ _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 class StudyOptions:
     """What is trained and tested; see `generalisation_report` for each option."""
 
-    protocols: Sequence[Protocol] = ("random", "blocked")
+    protocols: Sequence[str] = ("random", "blocked")
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
     seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -74,7 +74,7 @@ class StudyOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
-        check_names("protocols", self.protocols, get_args(Protocol))
+        check_names("protocols", self.protocols, PROTOCOLS)
         check_whole("seeds", self.seeds, minimum=1)
         for name in ("early", "ablation", "adaptation"):
             check_flag(name, getattr(self, name))
@@ -108,7 +108,7 @@ def generalisation_report(
     samples: Samples,
     labels: Labels,
     *,
-    protocols: Sequence[Protocol] = ("random", "blocked"),
+    protocols: Sequence[str] = ("random", "blocked"),
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST),
     seeds: int = 3,
     regions: Labels | None = None,
