@@ -1,5 +1,7 @@
 """Calibration on inner folds, calibration error, reliability table and crop sets."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -21,9 +23,11 @@ from cubecrop.evaluation.predictions import COLUMNS
 from cubecrop.metrics import wilson
 from cubecrop.model import tempered
 from cubecrop.nomenclature import Nomenclature
+from cubecrop.sample import read_worldcereal
 from cubecrop.training import TrainConfig, fit
 from cubecrop.training.probability_calibration import calibrate, calibrate_to_hardest
 
+TABLE = Path(__file__).parents[2] / "shared" / "data" / "points" / "canada-2017-monthly.parquet"
 QUICK = TrainConfig(epochs=2, n_pixels=4)
 
 
@@ -260,3 +264,30 @@ def test_the_hardest_part_decides():
     assert calibrate_to_hardest([parts[0], few], alpha=0.1).n == 600
     assert calibrate_to_hardest([few], alpha=0.1) is None
     assert calibrate_to_hardest(parts, alpha=0) is None
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not TABLE.exists(), reason=f"the real points are not at {TABLE}")
+def test_a_block_of_ontario_as_an_unknown_region():
+    samples = read_worldcereal(TABLE, label="CROPTYPE_LABEL")
+    frequent = samples["label"].to_series().value_counts().index[:9]
+    lon = samples["lon"].to_numpy()
+    kept = np.isin(samples["label"].to_numpy(), frequent) & (lon > -85) & (lon < -79)
+    samples = samples.isel(parcel=np.flatnonzero(kept))
+    labels = samples["label"].to_numpy().astype(str)
+    west = samples["lon"].to_numpy() <= np.quantile(samples["lon"], 1 / 3)
+    learned, tested = np.flatnonzero(~west), np.flatnonzero(west)
+    training = samples.isel(parcel=learned), labels[learned].tolist()
+    nomenclature = Nomenclature.from_labels(labels)
+    bare = fit(*training, nomenclature=nomenclature, seed=0, progress=False)
+    test, truth = samples.isel(parcel=tested), labels[tested]
+    calibration = calibrate_on_folds(*training, nomenclature=nomenclature, folds="blocks")
+    model = bare.with_calibration(calibration)
+    sets = model.crop_sets(test).to_numpy()
+    known = np.array([nomenclature.index(label) for label in truth])
+    assert sets[np.arange(len(truth)), known].mean() >= 0.85
+    assert sets.sum(axis=1).mean() < 4  # of nine crops
+    wrong = model.predict_proba(test).to_numpy().argmax(axis=1) != known
+    outside = model.applicability(test).to_numpy() > 1
+    assert 5 <= outside.sum() < len(outside) / 5
+    assert wrong[outside].mean() > 1.5 * wrong[~outside].mean()
