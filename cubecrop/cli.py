@@ -1,10 +1,14 @@
-"""The command line: one library call a command."""
+"""The command line: one library call a command.
+
+A long command is a function in a module of `cubecrop.commands`, which imports nothing from here;
+``app.command(function)`` adds it where it stands in the help.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
@@ -12,7 +16,9 @@ import cubecrop
 from cubecrop.checks import check_share
 from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
-from cubecrop.errors import ArgumentError, CubecropError, LabelError, SchemaError
+from cubecrop.commands.regions import map_region
+from cubecrop.commands.searching import search
+from cubecrop.errors import CubecropError, LabelError, SchemaError
 from cubecrop.options import (
     ARCHIVE_HELP,
     AllowGaps,
@@ -22,7 +28,6 @@ from cubecrop.options import (
     End,
     Memory,
     Overwrite,
-    RegionAoi,
     Start,
     Verbose,
     Weather,
@@ -32,10 +37,8 @@ from cubecrop.options import (
 )  # fmt: skip
 from cubecrop.printing import (
     demo_text,
-    found_table,
     plain_console,
     print_calibration,
-    print_rows,
 )
 from cubecrop.terminal import Terminal, lenient_streams, short_warnings
 from cubecrop.texts import printable
@@ -47,9 +50,6 @@ app = App(
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
 )
-app.command(evaluate)
-app.command(report)
-app.command(area_estimates)
 
 
 def main() -> None:
@@ -90,58 +90,7 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0, verbose: Verbose =
     console.print(f"Written to {result.folder}: see {result.folder / 'demo.png'}")
 
 
-@app.command
-def search(
-    *,
-    aoi: Aoi,
-    year: Year,
-    archive: Archive,
-    start: Start = None,
-    end: End = None,
-    weather: Weather = None,
-    low_cloud: float = 20,
-    timeline: Path | None = None,
-    cache: Path | None = None,
-) -> None:
-    """Show what an archive has for an area and a season: dates, clouds, orbits, gaps.
-
-    Parameters
-    ----------
-    low_cloud
-        Percent of cloud up to which a scene counts as one that shows the ground.
-    timeline
-        PNG to draw the dates to.
-    cache
-        Folder that keeps the answers of a STAC API for the next search.
-    """
-    from cubecrop.archive.acquisitions import check_low_cloud
-
-    check_low_cloud(low_cloud)
-    if timeline is not None:
-        from cubecrop.write.timeline import check_timeline_path
-
-        check_timeline_path(timeline)
-    scenes = cubecrop.search(
-        aoi, season_between(year, start, end) or year, archive=archive, weather=weather, cache=cache
-    )
-    found = cubecrop.availability(scenes, low_cloud=low_cloud)
-    console = plain_console()
-    if len(found):
-        console.print(found_table(scenes, found, low_cloud))
-        console.print(
-            "A gap is a run of days without an acquisition. A Sentinel-2 scene counts only if at "
-            f"most {low_cloud:g} % of it is cloud."
-        )
-    others = [f"{modality} ({len(scenes.of(modality))})" for modality in ("weather", "terrain")
-              if scenes.of(modality)]  # fmt: skip
-    console.print(f"Also: {', '.join(others) or 'neither weather nor terrain'}.")
-    if scenes.superseded:
-        console.print(f"{len(scenes.superseded)} older processings are left out.")
-    if timeline is not None:
-        from cubecrop.write import write_timeline
-
-        write_timeline(scenes, timeline, low_cloud=low_cloud)
-        console.print(f"Drawn to {timeline}")
+app.command(search)
 
 
 @app.command
@@ -383,99 +332,12 @@ def classify(
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 
-@app.command
-def map_region(
-    *,
-    out: str,
-    aoi: RegionAoi = None,
-    year: Annotated[int | None, Parameter(help="Harvest year.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
-    model: Path | None = None,
-    parcels: Path | None = None,
-    tile: float | None = None,
-    workers: int | None = None,
-    scheduler: str | None = None,
-    start: Start = None,
-    end: End = None,
-    resolution: float | None = None,
-    crs: str | None = None,
-    max_lost: float = 0,
-    clouds: Clouds = None,
-    weather: Weather = None,
-    memory: Memory = None,
-    allow_gaps: AllowGaps = False,
-    plan: Annotated[bool, Parameter(negative="")] = False,
-    replan: Annotated[bool, Parameter(negative="")] = False,
-    status: Annotated[bool, Parameter(negative="")] = False,
-    retry_failed: Annotated[bool, Parameter(negative="")] = False,
-) -> None:
-    """Map an area of any size tile by tile, here or on a Dask cluster.
+app.command(map_region)
 
-    The same command continues a run that was interrupted. Exit code 1 if a tile failed.
 
-    Parameters
-    ----------
-    out
-        Folder of the run, or an address such as s3://bucket/run.
-    model
-        Folder of a trained model.
-    parcels
-        Vector file of parcels to classify, with a unique id and a CRS.
-    tile
-        Side of a tile in metres; by default 20480, two blocks of most files.
-    workers
-        Start a Dask cluster on this machine with so many processes.
-    scheduler
-        Address of a running Dask scheduler, such as tcp://10.0.0.1:8786.
-    resolution
-        Pixel size in metres; by default that of the model's training, or 10.
-    crs
-        Projected CRS such as EPSG:3035 for the whole area; by default its UTM zones.
-    max_lost
-        Share of a tile's STAC items, 0 to 1, that may be unreadable.
-    plan
-        Make, print and draw the plan, and stop.
-    replan
-        Search the archive again and replace the plan.
-    status
-        Print the state of the run in OUT, also while another process runs it.
-    retry_failed
-        Only try the tiles that failed.
-    """
-    from cubecrop import region
-    from cubecrop.region.cluster import connected
-
-    if status:
-        print_rows(region.status(out).lines())
-        return
-    missing = [
-        name
-        for name, value in (("aoi", aoi), ("year", year), ("archive", archive), ("model", model))
-        if value is None
-    ]
-    if aoi is None or year is None or archive is None or model is None:
-        raise ArgumentError(f"map-region needs {', '.join(f'--{name}' for name in missing)} too.")
-    crop_model = cubecrop.CropModel.load(model)
-    options: dict[str, Any] = {
-        "archive": archive, "model": crop_model, "parcels": parcels,
-        "season": season_between(year, start, end, crop_model),
-        "resolution": resolution, "crs": crs, "clouds": clouds, "weather": weather,
-        "memory": memory_or_default(memory), "allow_gaps": allow_gaps, "max_lost": max_lost,
-        "replan": replan, **({} if tile is None else {"tile": tile}),
-    }  # fmt: skip
-    if plan:
-        print_rows(region.plan(aoi, year, out, **options).lines())
-        return
-    with connected(workers=workers, scheduler=scheduler) as client:
-        if client is not None:
-            plain_console(stderr=True).print(f"Dask's dashboard: {client.dashboard_link}")
-        run = cubecrop.map_region(
-            aoi, year, out, client=client, retry_failed=retry_failed, **options
-        )
-    print_calibration(plain_console(), crop_model)
-    print_rows(run.lines())
-    if not run.is_complete:
-        sys.exit(1)
+app.command(evaluate)
+app.command(report)
+app.command(area_estimates)
 
 
 @app.command

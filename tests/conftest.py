@@ -7,6 +7,7 @@ import pytest
 import xarray as xr
 from hypothesis import settings
 from postgres import Pgstac, pgstac
+from region_striped import striped_archive, striped_model, striped_parcels  # noqa: F401
 from small_region import declared, model, place, table  # noqa: F401
 
 from cubecrop.cube import open_season

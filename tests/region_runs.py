@@ -19,8 +19,8 @@ TILE = 200
 
 def mapped(place, aoi, model, out, **options):
     """The region of tests, mapped in this process unless options say otherwise."""
-    options = {"tile": TILE, "season": SEASON, "progress": False} | options
-    return cubecrop.map_region(aoi, YEAR, out, archive=place, model=model, **options)
+    options = {"year": YEAR, "tile": TILE, "season": SEASON, "progress": False} | options
+    return cubecrop.map_region(aoi, out=out, archive=place, model=model, **options)
 
 
 def whole(out, name, like):
@@ -58,27 +58,24 @@ def table_of(out):
 
 
 RUN = """
-import sys, json, datetime as dt
+import sys, json
 import cubecrop
 from cubecrop.region.cluster import connected
 options = json.loads(sys.argv[1])
-year, season = options.pop("year"), options.pop("season")
-start, end = map(dt.date.fromisoformat, season)
-options |= {"season": cubecrop.Season(year, start=start, end=end), "progress": False}
+options["progress"] = False
 workers, scheduler = options.pop("workers", None), options.pop("scheduler", None)
 if __name__ == "__main__":
     with connected(workers=workers, scheduler=scheduler) as client:
-        run = cubecrop.map_region(year=year, client=client, **options)
+        run = cubecrop.map_region(client=client, **options)
     print(run)
     sys.exit(0 if run.is_complete else 1)
 """
 
 
 def started(place, aoi, model, out, script, **options):
-    """A process that maps the region of tests; ``aoi`` and ``parcels`` are paths."""
+    """A process that maps a region; ``aoi`` and ``parcels`` are paths."""
     given = {
-        "aoi": str(aoi), "out": str(out), "archive": str(place), "model": str(model),
-        "year": YEAR, "season": [SEASON.start.isoformat(), SEASON.end.isoformat()], "tile": TILE,
+        "aoi": str(aoi), "out": str(out), "archive": str(place), "model": str(model), "tile": TILE,
     } | options  # fmt: skip
     path = Path(script)
     path.write_text(RUN)

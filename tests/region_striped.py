@@ -4,10 +4,12 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyproj
+import pytest
 import shapely
 
+import cubecrop
 from cubecrop.schema import WEATHER_UNITS
-from cubecrop.testing import Elevation, Optical, Place, Radar, Weather
+from cubecrop.testing import Elevation, Optical, Place, Radar, Weather, write_archive
 
 YEAR = 2018
 LABEL = "crop"
@@ -69,6 +71,30 @@ def squares(place, step=50, side=38):
     shapes = [shapely.box(x, y, x + side, y + side) for x, y in corners]
     table = gpd.GeoDataFrame({"id": range(100, 100 + len(shapes))}, geometry=shapes, crs=place.crs)
     return table.assign(**{LABEL: np.where(table["id"] % 2, "wheat", "maize")})
+
+
+#: A place west of the meridian between two zones.
+STRIPED = place_beside("EPSG:32631", -900, width=48)
+
+
+@pytest.fixture(scope="session")
+def striped_archive(tmp_path_factory):
+    """An archive of 480 x 600 m with four dates a satellite: its tiles are cheap to map."""
+    return write_archive(tmp_path_factory.mktemp("striped") / "archive", with_surroundings(STRIPED))
+
+
+@pytest.fixture(scope="session")
+def striped_parcels():
+    return squares(STRIPED, step=70, side=45)
+
+
+@pytest.fixture(scope="session")
+def striped_model(striped_archive, striped_parcels):
+    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
+    return cubecrop.train(
+        striped_parcels, LABEL, YEAR, archive=striped_archive, config=config, held_out=0,
+        progress=False,
+    )  # fmt: skip
 
 
 def compare(found, expected):

@@ -7,36 +7,15 @@ import geopandas as gpd
 import pytest
 import shapely
 from distributed import Client, LocalCluster
-from region_striped import LABEL, YEAR, place_beside, squares, with_surroundings
+from region_striped import STRIPED, YEAR
 
 import cubecrop
 from cubecrop.errors import ArgumentError
 from cubecrop.region import capacity
-from cubecrop.testing import write_archive
-
-PLACE = place_beside("EPSG:32631", -900, width=40)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("client") / "archive", with_surroundings(PLACE))
-
-
-@pytest.fixture(scope="module")
-def parcels():
-    return squares(PLACE, step=70, side=45)
-
-
-@pytest.fixture(scope="module")
-def model(archive, parcels):
-    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
-    return cubecrop.train(
-        parcels, LABEL, YEAR, archive=archive, config=config, held_out=0, progress=False
-    )
 
 
 def mapped(out, archive, model, **options):
-    aoi = gpd.GeoSeries([shapely.box(*PLACE.bounds).buffer(-60)], crs=PLACE.crs)
+    aoi = gpd.GeoSeries([shapely.box(*STRIPED.bounds).buffer(-60)], crs=STRIPED.crs)
     options = {"tile": 220, "progress": False} | options
     return cubecrop.map_region(aoi, YEAR, out, archive=archive, model=model, **options)
 
@@ -53,67 +32,88 @@ def n_transitions(client):
     return client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.transition_counter)
 
 
-def test_without_client_nothing_goes_to_a_cluster_that_is_active(archive, model, parcels, tmp_path):
+def test_without_client_nothing_goes_to_a_cluster_that_is_active(
+    striped_archive, striped_model, striped_parcels, tmp_path
+):
     """Dask's default client would take any graph that names no scheduler."""
     with cluster() as made, Client(made) as client:
         before = n_transitions(client)
-        run = mapped(tmp_path / "run", archive, model, parcels=parcels)
+        run = mapped(tmp_path / "run", striped_archive, striped_model, parcels=striped_parcels)
         assert run.is_complete
         assert len(run.table) >= 4
         assert n_transitions(client) == before
         assert run.table["worker"].str.startswith("process ").all()
-        again = mapped(tmp_path / "other", archive, model, parcels=parcels, client=client)
+        again = mapped(
+            tmp_path / "other",
+            striped_archive,
+            striped_model,
+            parcels=striped_parcels,
+            client=client,
+        )
         assert n_transitions(client) > before
     assert not again.table["worker"].str.startswith("process ").any()
 
 
-def test_a_worker_of_little_memory_is_refused_before_any_tile(archive, model, tmp_path):
+def test_a_worker_of_little_memory_is_refused_before_any_tile(
+    striped_archive, striped_model, tmp_path
+):
     out = tmp_path / "run"
     with cluster(memory_limit="1.2GB") as made, Client(made) as client:
         with pytest.raises(
             ArgumentError, match=r"needs 1\.3 GB: 1 thread .* has 1\.2 GB.*memory=1\.1e"
         ):
-            mapped(out, archive, model, client=client)
+            mapped(out, striped_archive, striped_model, client=client)
         assert not (out / "tiles").exists()
         # What the message advises.
-        assert mapped(out, archive, model, client=client, memory=1.1e8).is_complete
+        assert mapped(out, striped_archive, striped_model, client=client, memory=1.1e8).is_complete
 
 
-def test_workers_that_get_no_tiles_may_be_small(archive, model, tmp_path):
+def test_workers_that_get_no_tiles_may_be_small(striped_archive, striped_model, tmp_path):
     """Only the workers with the resources count."""
     small = cluster(memory_limit="0.9GB")
     with small as made, Client(made) as client:
         workers = client.run_on_scheduler(capacity._described)
         assert [memory for memory, _ in workers] == [0.9e9]
         made_plan = cubecrop.region.plan(
-            shapely.box(*PLACE.bbox), YEAR, tmp_path, archive=archive, model=model, progress=False
+            shapely.box(*STRIPED.bbox),
+            YEAR,
+            tmp_path,
+            archive=striped_archive,
+            model=striped_model,
+            progress=False,
         )
         capacity.check_capacity(made_plan, client, {"GPU": 1})
         with pytest.raises(ArgumentError, match="more memory or fewer threads"):
             capacity.check_capacity(made_plan, client)
 
 
-def test_this_process_must_have_the_memory_for_one_thread(archive, model, tmp_path, monkeypatch):
+def test_this_process_must_have_the_memory_for_one_thread(
+    striped_archive, striped_model, tmp_path, monkeypatch
+):
     out = tmp_path / "run"
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 1_100_000_000)
     with pytest.raises(ArgumentError, match=r"1 thread .* has 1\.1 GB"):
-        mapped(out, archive, model)
+        mapped(out, striped_archive, striped_model)
     assert not (out / "tiles").exists()
 
 
-def test_a_tile_uses_the_threads_that_fit_the_memory(archive, model, tmp_path, monkeypatch):
+def test_a_tile_uses_the_threads_that_fit_the_memory(
+    striped_archive, striped_model, tmp_path, monkeypatch
+):
     out = tmp_path / "run"
     monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2 * 10**9)
     with dask.config.set(num_workers=8):
-        assert mapped(out, archive, model).is_complete
+        assert mapped(out, striped_archive, striped_model).is_complete
     evidence = [json.loads(path.read_text()) for path in out.glob("tiles/*/evidence.json")]
     assert {one["threads"] for one in evidence} <= {2, 3, 4}
 
 
-def test_status_knows_parcels_that_must_be_classified_again(archive, model, parcels, tmp_path):
+def test_status_knows_parcels_that_must_be_classified_again(
+    striped_archive, striped_model, striped_parcels, tmp_path
+):
     """After a change of the model, the edges' earlier results do not count."""
     out = tmp_path / "run"
-    run = mapped(out, archive, model, parcels=parcels)
+    run = mapped(out, striped_archive, striped_model, parcels=striped_parcels)
     assert run.is_complete
     names = sorted(path.name for path in out.glob("edges/*"))
     assert names
@@ -127,19 +127,21 @@ def test_status_knows_parcels_that_must_be_classified_again(archive, model, parc
     assert found.table["predicted"].sum() < run.table["predicted"].sum()
 
 
-def test_parcels_across_edges_that_failed_are_told(archive, model, parcels, tmp_path, monkeypatch):
+def test_parcels_across_edges_that_failed_are_told(
+    striped_archive, striped_model, striped_parcels, tmp_path, monkeypatch
+):
     def fails(*_):
         raise ValueError("no such parts")
 
     out = tmp_path / "run"
     monkeypatch.setattr("cubecrop.region.tile.whole_sets", fails)
-    run = mapped(out, archive, model, parcels=parcels)
+    run = mapped(out, striped_archive, striped_model, parcels=striped_parcels)
     assert (run.table["state"] == "done").all()
     assert not run.is_complete
     assert run.edges_waiting == len(run.edges_failed) > 0
     assert "parcels across edges of 32631_" in repr(run)
     assert "no such parts" in repr(run)
     monkeypatch.undo()
-    again = mapped(out, archive, model, parcels=parcels, retry_failed=True)
+    again = mapped(out, striped_archive, striped_model, parcels=striped_parcels, retry_failed=True)
     assert again.is_complete
     assert not again.edges_failed

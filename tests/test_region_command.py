@@ -13,31 +13,23 @@ import geopandas as gpd
 import pytest
 import shapely
 from region_runs import n_done, no_half_files, wait_until
-from region_striped import LABEL, YEAR, place_beside, squares, with_surroundings
+from region_striped import STRIPED, YEAR, squares
 from servers import free_port
 
 import cubecrop
 from cubecrop import cli
 from cubecrop.errors import CubecropError
-from cubecrop.testing import write_archive
-
-PLACE = place_beside("EPSG:32631", -900, width=40)
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
+def home(striped_archive, striped_parcels, striped_model, tmp_path_factory):
     """A folder with an archive, an area, parcels and a model."""
     home = tmp_path_factory.mktemp("command")
-    write_archive(home / "archive", with_surroundings(PLACE))
-    parcels = squares(PLACE, step=70, side=45)
-    parcels.to_parquet(home / "parcels.parquet")
-    aoi = gpd.GeoSeries([shapely.box(*PLACE.bounds).buffer(-60)], crs=PLACE.crs)
+    (home / "archive").symlink_to(striped_archive)
+    striped_parcels.to_parquet(home / "parcels.parquet")
+    aoi = gpd.GeoSeries([shapely.box(*STRIPED.bounds).buffer(-60)], crs=STRIPED.crs)
     aoi.to_file(home / "aoi.gpkg")
-    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
-    model = cubecrop.train(
-        parcels, LABEL, YEAR, archive=home / "archive", config=config, held_out=0, progress=False
-    )
-    model.save(home / "model")
+    striped_model.save(home / "model")
     return home
 
 
@@ -328,7 +320,7 @@ def test_wrong_values_are_errors_at_once(home, tmp_path, options, message):
 
 
 def test_parcels_of_another_country_are_refused(home, tmp_path):
-    far = squares(PLACE, step=140, side=45).to_crs("EPSG:4326")
+    far = squares(STRIPED, step=140, side=45).to_crs("EPSG:4326")
     far["geometry"] = far.translate(8.0, -3.0)
     with pytest.raises(CubecropError, match="lies in the archive"):
         cubecrop.map_region(

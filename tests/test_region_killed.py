@@ -11,26 +11,41 @@ import sys
 import threading
 import time
 
-import geopandas as gpd
 import pytest
 import rasterio
 import rasterio.shutil
 from distributed import Client, LocalCluster
-from region_runs import (
-    mapped,
-    n_done,
-    no_half_files,
-    results,
-    started,
-    table_of,
-    wait_until,
-)
+from region_runs import mapped as mapped_of
+from region_runs import n_done, no_half_files, results, started, table_of, wait_until
+from region_striped import YEAR, scenes_of, squares
 from servers import Faulty, free_port, over_http
-from small_region import SEASON, YEAR
 
 import cubecrop
 from cubecrop import region
 from cubecrop.errors import ClusterError, OutputError
+from cubecrop.testing import Place, write_archive
+
+#: A region of 1.7 km, which has more than a hundred tiles of 160 m.
+LARGER = Place(height=170, width=170)
+
+
+def mapped(place, aoi, model, out, **options):
+    return mapped_of(place, aoi, model, out, year=YEAR, season=None, **options)
+
+
+@pytest.fixture(scope="module")
+def place(striped_archive):
+    return striped_archive
+
+
+@pytest.fixture(scope="module")
+def declared(striped_parcels):
+    return striped_parcels
+
+
+@pytest.fixture(scope="module")
+def model(striped_model):
+    return striped_model
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +66,7 @@ def undisturbed(place, declared, model, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory):
-    """An archive of 1.7 km with few dates, whose tiles of 160 m are more than a hundred."""
-    out = tmp_path_factory.mktemp("larger") / "archive"
-    return cubecrop.simulate_archive(out, years=[YEAR], size_km=1.7, seed=6, progress=False)
+    return write_archive(tmp_path_factory.mktemp("larger") / "archive", scenes_of(LARGER))
 
 
 @contextlib.contextmanager
@@ -74,19 +87,30 @@ def pids(client):
     return sorted(client.run(os.getpid).values())
 
 
-def killing(client, moments):
-    """A thread that kills a random worker at each moment, seconds from its start."""
+def killing(client, out, counts):
+    """A thread that kills a random worker each time that so many tiles are finished.
+
+    Moments by the clock would kill workers of a slow machine before they finish anything.
+    """
+    killed = []
+
+    def one_is_killed():
+        with contextlib.suppress(OSError, ValueError, IndexError, ProcessLookupError):
+            os.kill(rng.choice(pids(client)), signal.SIGKILL)
+            return True
+        return False
 
     def kill():
-        rng = random.Random(7)
-        for pause in moments:
-            time.sleep(pause)
-            with contextlib.suppress(OSError, ValueError, IndexError, ProcessLookupError):
-                os.kill(rng.choice(pids(client)), signal.SIGKILL)
+        for count in counts:
+            wait_until(lambda least=count: n_done(out) >= least, seconds=600)
+            time.sleep(rng.uniform(0, 0.5))  # while another tile is being made
+            wait_until(one_is_killed, seconds=600)
+            killed.append(count)
 
+    rng = random.Random(7)
     thread = threading.Thread(target=kill, daemon=True)
     thread.start()
-    return thread
+    return thread, killed
 
 
 def completed(place, declared, model, out, **options):
@@ -102,29 +126,36 @@ def completed(place, declared, model, out, **options):
 @pytest.mark.slow
 def test_killed_workers(place, declared, model, undisturbed, tmp_path):
     with cluster() as client:
-        thread = killing(client, [1.0, 1.5, 2.0])
+        thread, killed = killing(client, tmp_path / "run", [1, 3, 5])
         run = completed(place, declared, model, tmp_path / "run", client=client)
         thread.join()
+    assert killed == [1, 3, 5]
     assert run.is_complete
     assert no_half_files(tmp_path / "run")
     assert results(tmp_path / "run") == undisturbed
 
 
 @pytest.mark.slow
-def test_a_killed_client(inputs, place, declared, model, undisturbed, tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_a_killed_client(inputs, place, declared, model, undisturbed, tmp_path, number):
+    """The process that maps is killed, asked to end, or interrupted from the keyboard."""
     archive, parcels, folder = inputs
     out = tmp_path / "run"
     script = tmp_path / "run.py"
-    process = started(archive, parcels, folder, out, script, parcels=str(parcels))
+    process = started(archive, parcels, folder, out, script, year=YEAR, parcels=str(parcels))
     wait_until(lambda: n_done(out) >= 3, process=process)
-    process.kill()
-    process.communicate()
+    process.send_signal(number)
+    text, _ = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert ("KeyboardInterrupt" in text) == (number == signal.SIGINT)
     assert no_half_files(out)
     found = region.status(out)
     assert not found.is_complete
-    assert (found.table["state"] == "done").sum() >= 3
+    n_finished = n_done(out)
+    assert (found.table["state"] == "done").sum() == n_finished >= 3
     assert mapped(place, declared, model, out, parcels=declared).is_complete
     assert results(out) == undisturbed
+    assert f"{n_finished} are kept" in (out / "run.log").read_text()
 
 
 @pytest.mark.slow
@@ -133,7 +164,7 @@ def test_a_killed_scheduler(inputs, place, declared, model, undisturbed, tmp_pat
     out = tmp_path / "run"
     with dask_processes() as (address, scheduler):
         process = started(
-            archive, parcels, folder, out, tmp_path / "run.py",
+            archive, parcels, folder, out, tmp_path / "run.py", year=YEAR,
             parcels=str(parcels), scheduler=address,
         )  # fmt: skip
         wait_until(lambda: n_done(out) >= 2, process=process)
@@ -186,7 +217,7 @@ def test_no_scheduler_is_an_error_in_seconds(inputs, tmp_path):
 
 
 def file_in_season(archive):
-    return min(archive.glob("sentinel-2-l2a/*_202406*/B04.tif"))
+    return next(archive.glob("sentinel-2-l2a/*_20180620*/B04.tif"))
 
 
 def damage_first_block(file):
@@ -204,8 +235,8 @@ def test_a_failing_file_fails_its_tiles_only(larger, model, tmp_path):
     """A damaged file is not tried again, the other tiles are right, a mended file is read."""
     archive, out = tmp_path / "archive", tmp_path / "run"
     shutil.copytree(larger, archive)
-    parcels = gpd.read_parquet(larger / f"parcels-{YEAR}.parquet")
-    options = {"parcels": parcels, "tile": 640, "allow_gaps": True}
+    parcels = squares(LARGER, step=170, side=60)
+    options = {"parcels": parcels, "tile": 640}
     file = file_in_season(archive)
     blocked = tmp_path / "blocked.tif"
     form = {"driver": "GTiff", "tiled": True, "blockxsize": 64, "blockysize": 64}
@@ -235,11 +266,26 @@ def test_lost_files_are_tolerated_and_named(place, declared, model, tmp_path):
     broken = tmp_path / "archive"
     shutil.copytree(place, broken)
     file_in_season(broken).write_bytes(b"II*\0")
-    run = mapped(broken, declared, model, tmp_path / "run", max_lost=0.1)
+    run = mapped(broken, declared, model, tmp_path / "run", max_lost=0.2)
     assert run.is_complete
     assert (run.table["lost"] == 1).any()
     evidence = [json.loads(p.read_text()) for p in (tmp_path / "run").glob("tiles/*/evidence.json")]
     assert {loss["asset"] for one in evidence for loss in one["lost"]} == {"B04"}
+
+
+def test_a_raster_that_is_cut_is_made_again(place, declared, model, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    assert mapped(place, declared, model, out, parcels=declared).is_complete
+    raster, *others = sorted(out.glob("tiles/*/crop_type.tif"))
+    times = {path: path.stat().st_mtime_ns for path in others}
+    raster.write_bytes(raster.read_bytes()[:-100])
+    assert mapped(place, declared, model, out, parcels=declared).is_complete
+    assert results(out) == undisturbed
+    assert {path: path.stat().st_mtime_ns for path in others} == times
+    assert (
+        "1 finished tiles are made again: files are missing or damaged"
+        in (out / "run.log").read_text()
+    )
 
 
 def test_a_folder_that_cannot_be_written(place, declared, model, tmp_path):
@@ -275,9 +321,7 @@ def test_a_full_disk(place, declared, model, undisturbed, tmp_path, monkeypatch)
 
 def test_two_runs_in_one_folder_are_refused(place, declared, model, tmp_path):
     out = tmp_path / "run"
-    cubecrop.region.plan(
-        declared, YEAR, out, archive=place, model=model, season=SEASON, tile=200, progress=False
-    )
+    cubecrop.region.plan(declared, YEAR, out, archive=place, model=model, tile=200, progress=False)
     with subprocess.Popen(["sleep", "30"]) as other:
         import datetime as dt
         import platform
@@ -308,19 +352,21 @@ def test_workers_without_the_resource_are_refused(place, declared, model, tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_tiles_and_ten_kills(larger, model, tmp_path):
-    parcels = gpd.read_parquet(larger / f"parcels-{YEAR}.parquet")
-    window = {"tile": 160, "parcels": parcels, "allow_gaps": True}
-    calm, killed = tmp_path / "calm", tmp_path / "killed"
+    parcels = squares(LARGER, step=290, side=60)
+    window = {"tile": 160, "parcels": parcels}
+    calm, out = tmp_path / "calm", tmp_path / "killed"
+    counts = range(8, 98, 9)
     with cluster() as client:
         expected = completed(larger, parcels, model, calm, client=client, **window)
         assert len(expected.table) >= 100
-        rng = random.Random(1)
-        thread = killing(client, [rng.uniform(0.5, 4) for _ in range(10)])
-        assert completed(larger, parcels, model, killed, client=client, **window).is_complete
+        thread, killed = killing(client, out, counts)
+        assert completed(larger, parcels, model, out, client=client, **window).is_complete
         thread.join()
-    assert results(calm) == results(killed)
-    assert sorted(table_of(killed)["id"]) == sorted(parcels["id"])
+    assert len(killed) == 10
+    assert results(calm) == results(out)
+    assert sorted(table_of(out)["id"]) == sorted(parcels["id"])
 
 
 def test_a_server_that_is_busy_for_one_request_in_five(

@@ -10,32 +10,11 @@ import pytest
 import rasterio
 import shapely
 from distributed import Client, LocalCluster
-from region_striped import LABEL, YEAR, place_beside, squares, with_surroundings
+from region_striped import STRIPED, YEAR
 from s3 import s3
 
 import cubecrop
 from cubecrop import region
-from cubecrop.testing import write_archive
-
-PLACE = place_beside("EPSG:32631", -900, width=48)
-
-
-@pytest.fixture(scope="module")
-def archive(tmp_path_factory):
-    return write_archive(tmp_path_factory.mktemp("s3") / "archive", with_surroundings(PLACE))
-
-
-@pytest.fixture(scope="module")
-def parcels():
-    return squares(PLACE, step=70, side=45)
-
-
-@pytest.fixture(scope="module")
-def model(archive, parcels):
-    config = cubecrop.TrainConfig(epochs=1, n_pixels=8)
-    return cubecrop.train(
-        parcels, LABEL, YEAR, archive=archive, config=config, held_out=0, progress=False
-    )
 
 
 @pytest.fixture
@@ -45,7 +24,7 @@ def bucket():
 
 
 def mapped(out, archive, model, parcels, **options):
-    aoi = gpd.GeoSeries([shapely.box(*PLACE.bounds).buffer(-40)], crs=PLACE.crs)
+    aoi = gpd.GeoSeries([shapely.box(*STRIPED.bounds).buffer(-40)], crs=STRIPED.crs)
     options = {"tile": 160, "progress": False} | options
     return cubecrop.map_region(
         aoi, YEAR, out, archive=archive, model=model, parcels=parcels, **options
@@ -72,10 +51,10 @@ def kill_one(client, files, url):
 
 @pytest.mark.slow
 def test_a_killed_worker_and_the_same_results_as_in_a_folder(
-    bucket, archive, model, parcels, tmp_path
+    bucket, striped_archive, striped_model, striped_parcels, tmp_path
 ):
     url, files = bucket
-    local = mapped(tmp_path / "run", archive, model, parcels)
+    local = mapped(tmp_path / "run", striped_archive, striped_model, striped_parcels)
     assert local.is_complete
     with (
         LocalCluster(
@@ -84,9 +63,13 @@ def test_a_killed_worker_and_the_same_results_as_in_a_folder(
         Client(made) as client,
     ):
         thread = kill_one(client, files, url)
-        run = mapped(url, archive, model, parcels, client=client)
+        run = mapped(url, striped_archive, striped_model, striped_parcels, client=client)
         thread.join()
-        run = run if run.is_complete else mapped(url, archive, model, parcels, client=client)
+        run = (
+            run
+            if run.is_complete
+            else mapped(url, striped_archive, striped_model, striped_parcels, client=client)
+        )
     assert run.is_complete
     found = region.status(url)
     assert found.is_complete
@@ -112,11 +95,17 @@ def test_a_killed_worker_and_the_same_results_as_in_a_folder(
 
 
 def test_the_command_line_tells_the_state_of_a_run_elsewhere(
-    bucket, archive, model, parcels, capsys
+    bucket, striped_archive, striped_model, striped_parcels, capsys
 ):
     url, _ = bucket
     cubecrop.region.plan(
-        shapely.box(*PLACE.bbox), YEAR, url, archive=archive, model=model, tile=640, progress=False
+        shapely.box(*STRIPED.bbox),
+        YEAR,
+        url,
+        archive=striped_archive,
+        model=striped_model,
+        tile=640,
+        progress=False,
     )
     from cubecrop import cli
 

@@ -97,7 +97,10 @@ def _wrong_place(file: rasterio.DatasetReader, stated: Stated) -> str:
         return f"is in {file.crs.to_string()}, but its item says {stated.crs}."
     if stated.shape is not None and stated.shape != file.shape:
         return f"has {file.shape} rows and columns, but its item says {stated.shape}."
-    if stated.pixel is not None and not np.allclose((wide, high), stated.pixel, rtol=1e-3):
+    if stated.pixel is not None and not all(
+        math.isclose(own, said, rel_tol=1e-3)
+        for own, said in zip((wide, high), stated.pixel, strict=True)
+    ):
         return f"has pixels of {(wide, high)}, but its item says {stated.pixel}."
     if stated.bounds is not None:
         slack = wide * _SLACK, high * _SLACK, wide * _SLACK, high * _SLACK

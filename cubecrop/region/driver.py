@@ -41,6 +41,8 @@ __all__ = ["Driver"]
 _BEAT: Final = 2.0
 #: So many outputs in a row that cannot be written end a run: the next ones could not be either.
 _UNWRITABLE: Final = 3
+#: Why a tile with the planned inputs is made again.
+_INCOMPLETE: Final = "files are missing or damaged, or too many were lost"
 
 
 class Driver:
@@ -163,11 +165,11 @@ class Driver:
             if found.get("digest") == digests[name]
             and _lost_share(found) <= self.plan.options.max_lost
         ]
-        there = at_once(self.output, self.output.names, [f"{kind}/{name}" for name in same])
+        there = at_once(self.output, self.output.sizes, [f"{kind}/{name}" for name in same])
         return {
             name
-            for name, files in zip(same, there, strict=True)
-            if set(evidence[name]["files"]) <= set(files)
+            for name, sizes in zip(same, there, strict=True)
+            if _is_whole(evidence[name].get("sizes"), sizes)
         }
 
     def _job(self, kind: Any, tile: Any, inputs: Mapping[str, str]) -> Job:  # noqa: ANN401
@@ -298,7 +300,12 @@ def _difference(before: object, after: Mapping[str, str]) -> str:
     if not isinstance(before, dict):
         return "their evidence is damaged"
     names = [name for name in after if before.get(name) != after[name]]
-    return f"changed {', '.join(names)}" if names else "files are missing, or too many were lost"
+    return f"changed {', '.join(names)}" if names else _INCOMPLETE
+
+
+def _is_whole(stated: object, sizes: Mapping[str, int]) -> bool:
+    """Whether all files of a result are there, and none of them is cut."""
+    return isinstance(stated, dict) and stated.items() <= sizes.items()
 
 
 def _lost_share(evidence: Mapping[str, Any]) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["files_in", "peak_memory", "worker_name", "worker_of_task"]
+__all__ = ["files_in", "peak_memory", "sizes_in", "worker_name", "worker_of_task"]
 
 
 def files_in(folder: Path) -> dict[str, str]:
@@ -20,6 +20,11 @@ def files_in(folder: Path) -> dict[str, str]:
         with path.open("rb") as file:
             digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests
+
+
+def sizes_in(folder: Path) -> dict[str, int]:
+    """Bytes of each file of a folder, by name; a later run tells a damaged file by them."""
+    return {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
 
 
 def worker_of_task() -> Any:  # noqa: ANN401

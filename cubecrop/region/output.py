@@ -133,6 +133,23 @@ class Output:
             found -= {"", self.href(folder).rsplit("/", 1)[-1]}
         return sorted(name for name in found if not name.startswith("."))
 
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file in a folder, by name; none if it does not exist."""
+        if self.folder is not None:
+            place = Path(self.href(folder))
+            paths = place.iterdir() if place.is_dir() else ()
+            return {path.name: path.stat().st_size for path in paths if path.is_file()}
+        try:
+            with self._reached(folder):
+                found = self._files().ls(self.href(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        return {
+            str(one["name"]).rsplit("/", 1)[-1]: int(one["size"])
+            for one in found
+            if one["type"] == "file"
+        }
+
     def read_bytes(self, name: str) -> bytes:
         """Content of a file; raises FileNotFoundError if there is none."""
         if self.folder is not None:

@@ -200,7 +200,8 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         n_without_tile=0 if pairs is None else int((pairs.owner < 0).sum()),
         area=str(job.area), digest=plan_digest(options, tiles),
     )  # fmt: skip
-    _write(job, made, pairs, items, where)
+    is_drawn = earlier is not None and earlier["digest"] == made.digest and output.exists(PICTURE)
+    _write(job, made, pairs, items, where, draw=not is_drawn)
     return made
 
 
@@ -294,7 +295,13 @@ def _planned(
 
 
 def _write(
-    job: Job, made: RegionPlan, pairs: Pairs | None, items: FrozenItems, where: BaseGeometry
+    job: Job,
+    made: RegionPlan,
+    pairs: Pairs | None,
+    items: FrozenItems,
+    where: BaseGeometry,
+    *,
+    draw: bool,
 ) -> None:
     """Write all files but the items; run.json, which proves the plan, comes last."""
     output, options = made.output, made.options
@@ -310,8 +317,9 @@ def _write(
         tiles_table(made.tiles).to_parquet(
             path, index=False, compression="zstd", schema_version="1.1.0"
         )
-    with output.new_file(PICTURE) as path:
-        draw_plan(path, made, job.area, job.table)
+    if draw:
+        with output.new_file(PICTURE) as path:
+            draw_plan(path, made, job.area, job.table)
     output.write_json(
         RUN,
         {

@@ -30,6 +30,7 @@ from cubecrop.region.edges import EDGE_PIXELS, opened_parts, whole_sets, write_p
 from cubecrop.region.evidence import (
     files_in,
     peak_memory,
+    sizes_in,
     worker_name,
 )
 from cubecrop.region.failures import TransientError, is_transient_text
@@ -159,6 +160,7 @@ def _done(job: Job) -> dict[str, Any]:
             "worker": worker_name(),
             "peak_memory": peak_memory(),
             "files": files_in(folder),
+            "sizes": sizes_in(folder),
         }
         (folder / PROOF).write_text(json.dumps(evidence, indent=2) + "\n", encoding="utf-8")
     return evidence

@@ -1,7 +1,8 @@
 """Pixel sets on disk, from which any parcels are read quickly.
 
-A store is a folder. ``about.zarr`` holds everything but the pixels: dates, bands, ids, shapes and
-the weather of each cell. ``pixels.zarr`` holds the pixels as arrays (parcel, time, pixel, band) in
+A store is a folder. ``about.zarr.zip`` holds everything but the pixels: dates, bands, ids, shapes
+and the weather of each cell, as Zarr in one file, since it has dozens of small arrays.
+``pixels.zarr`` holds the pixels as arrays (parcel, time, pixel, band) in
 Zarr's format 3, with one compressed chunk a parcel and many parcels in one file (a shard).
 Reflectance is stored as 16-bit numbers, like in the files, where that gives back the same float32
 values; other values stay float32. ``seal.json`` has the SHA-256 of each file.
@@ -13,6 +14,7 @@ import hashlib
 import json
 import math
 import threading
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +26,7 @@ import xarray as xr
 import zarr
 from dask.delayed import delayed
 from zarr.codecs import BloscCodec
+from zarr.storage import MemoryStore, ZipStore
 
 from cubecrop.files import swap_folder
 from cubecrop.progress import compute
@@ -42,8 +45,8 @@ if TYPE_CHECKING:
 __all__ = ["SetStore", "cache_key", "stored", "stored_bytes"]
 
 #: Increase this number when a change alters the pixels drawn from the same input, or the storage.
-_FORMAT: Final = 3
-_ABOUT, _PIXELS, _SEAL = "about.zarr", "pixels.zarr", "seal.json"
+_FORMAT: Final = 4
+_ABOUT, _PIXELS, _SEAL = "about.zarr.zip", "pixels.zarr", "seal.json"
 #: Bytes of a shard, which is in memory while it is written.
 _SHARD: Final = 32 * 10**6
 #: Parcels of pixel sets in memory that are written at a time.
@@ -70,9 +73,15 @@ class SetStore:
     """
 
     def __init__(self, folder: Path) -> None:
-        with xr.open_datatree(
-            folder / _ABOUT, engine="zarr", consolidated=True, chunks=None
-        ) as about:
+        with (
+            ZipStore(folder / _ABOUT, mode="r") as file,
+            xr.open_datatree(
+                file,  # type: ignore[arg-type]  # xarray's types lack Zarr's stores
+                engine="zarr",
+                consolidated=True,
+                chunks=None,
+            ) as about,
+        ):
             self.about = about.load()
         self.rows: dict[str, list[ShardedRows]] = {}
         for name in self.about.children:
@@ -208,10 +217,18 @@ def _write(
     if weather is not None:
         cell, nodes["weather"] = _by_cell(nodes["weather"], np.asarray(weather))
         root = root.assign(weather_cell=("parcel", cell))
+    _write_about(folder / _ABOUT, xr.DataTree.from_dict({"/": root, **nodes}, name=samples.name))
+
+
+def _write_about(path: Path, about: xr.DataTree) -> None:
+    # Zarr writes some of its files twice, which a ZIP archive cannot replace: it takes them whole.
+    files: dict[str, Any] = {}
     # Zarr's format 2 specifies how text is stored; format 3 does not.
-    xr.DataTree.from_dict({"/": root, **nodes}, name=samples.name).to_zarr(
-        folder / _ABOUT, mode="w", zarr_format=2, consolidated=True
-    )
+    about.to_zarr(MemoryStore(files), mode="w", zarr_format=2, consolidated=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            # Without a date, so that the same content gives the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), files[name].to_bytes())
 
 
 def _blocks(array: Any, writer: _RowWriter) -> list[Delayed]:  # noqa: ANN401 (NumPy or Dask)
