@@ -264,3 +264,15 @@ def test_tables_hold_one_row_a_key():
     assert len(tables.scores) == len(RIGHT) * 3 * 3
     assert len(tables.folds) == len(RIGHT) * 3 * 3 * 2
     assert pd.api.types.is_float_dtype(tables.scores["value"])
+
+
+def test_the_benchmark_runs_and_its_page_is_small(benchmarks, monkeypatch, tmp_path):
+    suite = benchmarks("evaluation", "ReportOfPredictions", n_parcels=40, n_seeds=2)
+    monkeypatch.chdir(tmp_path)
+    one = suite()
+    one.setup()
+    one.time_scores()
+    one.time_read_and_write()
+    assert one.track_rows() == 40 * (20 * 4 * 2 + 20 * 2 * 15)
+    assert 0 < one.track_page() < 5
+    assert {"time_scores", "time_read_and_write"} < set(dir(suite))

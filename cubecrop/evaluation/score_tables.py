@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from cubecrop.evaluation.counts import Cell, Setting
     from cubecrop.evaluation.predictions import Predictions
 
-__all__ = ["FEW", "FINAL_SHARE", "RANDOM", "UNPREDICTED", "ScoreTables"]
+__all__ = ["FEW", "FINAL_SHARE", "RANDOM", "UNPREDICTED", "ScoreTables", "records"]
 
 #: The protocol that others are compared with.
 RANDOM: Final = "random"
@@ -119,6 +119,11 @@ class ScoreTables:
                 columns=["protocol", "model", "crop", "n", "final_f1", "day", "low", "high"],
             ),
         )
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table as mappings of column to value."""
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
 _SETTING: Final = ("protocol", "variant", "level")
