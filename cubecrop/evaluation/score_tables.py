@@ -52,8 +52,7 @@ class ScoreTables:
         samples as they are (on the folds and seeds of both), each with its ends. NaN where there is
         nothing to compare with.
     folds : pandas.DataFrame
-        By protocol, fold, model, variant, level and score: value, spread, low, high, n, groups,
-        seeds.
+        The same by fold, for samples as they are: value, spread, low, high, n, groups, seeds.
     differences : pandas.DataFrame
         By protocol, variant, level, model and score: difference to the main model on the
         folds and seeds that both have, low, high, n, groups, seeds.
@@ -191,6 +190,8 @@ def _fall(cell: Cell, other: Cell) -> NDArray[np.float64]:
 
 
 def _fold_rows(setting: Setting, model: str, cell: Cell) -> Iterator[_Row]:
+    if setting.variant != AS_THEY_ARE:
+        return
     values = cell.by_fold()
     draws = np.concatenate(cell.fold_draws)  # (resample, fold, score)
     for at, fold in enumerate(setting.folds):
