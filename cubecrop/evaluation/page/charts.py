@@ -265,7 +265,7 @@ def matrix(
                     f'height="{side - 1:.1f}" class="heat" fill-opacity="{part:.2f}"/>'
                 )
             if part >= 0.005 and side >= 24:
-                kind = "share dark" if part > 0.92 else "share mid" if part > 0.55 else "share"
+                kind = "share dark" if part > 0.92 else "share mid" if part > 0.66 else "share"
                 middle = (x + side / 2 - 0.5, y + side / 2 + 4)
                 parts.append(text(*middle, share(part), anchor="middle", kind=kind))
             parts.append("</g>")

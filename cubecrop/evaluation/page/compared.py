@@ -113,9 +113,9 @@ def radar_verdict(tables: ScoreTables) -> str:
     for row in _verdict_rows(tables):
         if row["model"] == "optical only":
             opening = words.get(_verdict(row), "No help of radar can be told")
-            return (
-                f"{opening} {place(row['protocol'])}: without it, macro-F1 changes by {_by(row)}."
-            )
+            where = place(row["protocol"])
+            fall = signed(row["difference"], row["low"], row["high"])
+            return f"{opening} {where}: without it, macro-F1 changes by {fall}."
     return ""
 
 
