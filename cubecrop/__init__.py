@@ -14,6 +14,7 @@ from cubecrop.proj_data import leave_unusable_proj_data
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
+    from cubecrop.evaluation import generalisation_report
     from cubecrop.model import CropModel, NetworkOptions
     from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
@@ -41,6 +42,7 @@ _HOMES = {
     "classify_parcels": "pipeline",
     "demo": "pipeline",
     "fit": "training",
+    "generalisation_report": "evaluation",
     "map_region": "region",
     "open_archive": "archive",
     "open_season": "cube",
@@ -79,6 +81,7 @@ __all__ = [
     "classify_parcels",
     "demo",
     "fit",
+    "generalisation_report",
     "map_region",
     "open_archive",
     "open_season",

@@ -10,6 +10,8 @@ from cyclopts import App, Parameter
 
 import cubecrop
 from cubecrop.checks import check_share
+from cubecrop.commands.areas import area_estimates
+from cubecrop.commands.evaluation import evaluate, report
 from cubecrop.errors import ArgumentError, CubecropError, LabelError, SchemaError
 from cubecrop.options import (
     ARCHIVE_HELP,
@@ -45,6 +47,9 @@ app = App(
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
 )
+app.command(evaluate)
+app.command(report)
+app.command(area_estimates)
 
 
 def main() -> None:

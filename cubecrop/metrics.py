@@ -1,4 +1,4 @@
-"""Confusion matrix, scores and their 95 % intervals."""
+"""Confusion matrix, scores and area estimates, with their 95 % intervals."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "SCORE_NAMES", "Interval", "ScoreName", "Scores", "accuracy_difference", "class_f1",
-    "confusion_matrix", "ends", "group_draws", "intervals", "scores", "scores_of_counts", "wilson",
+    "SCORE_NAMES", "AreaEstimates", "Interval", "ScoreName", "Scores", "accuracy_difference",
+    "area_estimates", "class_f1", "confusion_matrix", "ends", "group_draws", "intervals", "scores",
+    "scores_of_counts", "wilson",
 ]  # fmt: skip
 
 #: Low and high end of a value.
@@ -54,6 +55,48 @@ class Scores:
     per_class_n: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class AreaEstimates:
+    """Areas and accuracies estimated from a sample that is stratified by a map.
+
+    A standard error (``_se``) is that of a stratified random sample; 1.96 of them to each side
+    make a 95 % interval. A stratum in which all points are right has an error of 0, which does
+    not show that the stratum has no mistakes: it needs more points.
+
+    Parameters
+    ----------
+    n : numpy.ndarray
+        (class,) int64 reference points on the class as mapped.
+    mapped_area, area, area_se : numpy.ndarray
+        (class,) area as mapped; area adjusted for the map's errors; its standard error.
+    users, users_se : numpy.ndarray
+        (class,) user's accuracy, the share of the mapped area that is right; NaN for a class
+        that is not mapped.
+    producers, producers_se : numpy.ndarray
+        (class,) producer's accuracy, the share of the true area that is mapped as such; NaN for
+        a class that no point has.
+    accuracy, accuracy_se : float
+        Overall accuracy, the share of the whole area that is mapped right.
+    """
+
+    n: NDArray[np.int64]
+    mapped_area: NDArray[np.float64]
+    area: NDArray[np.float64]
+    area_se: NDArray[np.float64]
+    users: NDArray[np.float64]
+    users_se: NDArray[np.float64]
+    producers: NDArray[np.float64]
+    producers_se: NDArray[np.float64]
+    accuracy: float
+    accuracy_se: float
+
+    @property
+    def area_interval(self) -> NDArray[np.float64]:
+        """The 95 % interval (class, 2) of the adjusted areas; none below 0."""
+        half = _Z * self.area_se
+        return np.stack([np.maximum(self.area - half, 0), self.area + half], axis=1)
+
+
 def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> NDArray[np.int64]:
     """Count (true class, predicted class) pairs.
 
@@ -83,7 +126,13 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> 
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
 
 
-def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
+def scores(
+    truth: ArrayLike,
+    predicted: ArrayLike,
+    n_classes: int,
+    *,
+    weights: ArrayLike | None = None,
+) -> Scores:
     """Accuracy, macro-F1 and mean IoU; a parcel without prediction counts as wrong.
 
     Parameters
@@ -92,33 +141,118 @@ def scores(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> Scores:
         Class indices; predictions may hold 255 for "no prediction".
     n_classes : int
         Number of classes.
+    weights : array_like, shape (n,), optional
+        Such as the parcels' areas, so that all scores are shares of area. Counts (``n``,
+        ``per_class_n``) stay numbers of parcels.
 
     Returns
     -------
     Scores
-        All scores are NaN if ``truth`` is empty.
+        All scores are NaN if ``truth`` is empty, or all weights are 0.
+
+    Raises
+    ------
+    LabelError
+        Arrays differ in shape, a true class does not exist, or a weight is negative or not finite.
     """
     matrix = confusion_matrix(truth, predicted, n_classes)
-    size = np.bincount(np.asarray(truth, dtype=np.int64), minlength=n_classes)
-    n = int(size.sum())
-    hits = np.diag(matrix).astype(float)
-    claimed = matrix.sum(axis=0)
+    true = np.asarray(truth, dtype=np.int64)
+    count = np.bincount(true, minlength=n_classes)
+    hits, size, claimed = np.diag(matrix), count, matrix.sum(axis=0)
+    if weights is not None:
+        weight, guess = np.asarray(weights, dtype=float), np.asarray(predicted, dtype=np.int64)
+        if weight.shape != true.shape or not (np.isfinite(weight) & (weight >= 0)).all():
+            raise LabelError(
+                f"weights have shape {weight.shape}, or are negative or not finite; expected one "
+                f"area for each of {len(true)} parcels."
+            )
+        inside = (guess >= 0) & (guess < n_classes)
+        size = np.bincount(true, weights=weight, minlength=n_classes)
+        hits = np.bincount(true, weights=weight * (true == guess), minlength=n_classes)
+        claimed = np.bincount(guess[inside], weights=weight[inside], minlength=n_classes)
+    n = size.sum()
     present = size > 0
     f1 = _ratio(2 * hits, np.where(present, size + claimed, 0))
     iou = _ratio(hits, np.where(present, size + claimed - hits, 0))
     return Scores(
-        n=n,
+        n=int(count.sum()),
         accuracy=float(hits.sum() / n) if n else float("nan"),
         macro_f1=float(f1[present].mean()) if n else float("nan"),
         mean_iou=float(iou[present].mean()) if n else float("nan"),
         per_class_f1=tuple(f1.tolist()),
         per_class_precision=tuple(_ratio(hits, claimed).tolist()),
         per_class_recall=tuple(_ratio(hits, size).tolist()),
-        per_class_n=tuple(size.tolist()),
+        per_class_n=tuple(count.tolist()),
     )
 
 
-def wilson(hits: int, n: int) -> Interval:
+def area_estimates(
+    truth: ArrayLike, mapped: ArrayLike, mapped_areas: Sequence[float] | NDArray[np.floating]
+) -> AreaEstimates:
+    """Areas of the classes, adjusted for the errors of a map, from reference points.
+
+    The points must be a random sample, or one that is random within each mapped class.
+
+    Parameters
+    ----------
+    truth, mapped : array_like of int, shape (n,)
+        Class of each point on the ground, and on the map.
+    mapped_areas : array_like, shape (class,)
+        Area that is mapped as each class, in any unit: 0 for a class that the map does not have.
+
+    Returns
+    -------
+    AreaEstimates
+        Areas in the unit of ``mapped_areas``.
+
+    Raises
+    ------
+    LabelError
+        A mapped class has fewer than two points, so its errors are unknown; a point is on a
+        class without area; a class index is out of range; or areas are not positive numbers.
+
+    References
+    ----------
+    Olofsson et al. 2014, doi:10.1016/j.rse.2014.02.015, equations 4 to 11.
+    """
+    areas = np.asarray(mapped_areas, dtype=float)
+    k = len(areas)
+    if not (np.isfinite(areas).all() and (areas >= 0).all() and areas.any()):
+        raise LabelError(f"mapped areas are {areas.tolist()}, expected 0 or more, and some above.")
+    counts = confusion_matrix(mapped, truth, k).astype(float)  # rows mapped, columns true
+    n = counts.sum(axis=1)
+    if n.sum() < np.size(truth):
+        raise LabelError(f"truth holds classes outside of 0 to {k - 1}.")
+    if odd := np.flatnonzero((n > 0) & (areas == 0)).tolist():
+        raise LabelError(f"points are on the classes {odd}, whose mapped area is 0.")
+    if few := np.flatnonzero((n < 2) & (areas > 0)).tolist():
+        raise LabelError(
+            f"the mapped classes {few} have fewer than two reference points, so their errors are "
+            "unknown. Add points there, or merge classes."
+        )
+    share = counts / np.maximum(n, 1)[:, None]
+    # Variance of a share of a stratum's points, times the stratum's area squared.
+    variance = areas[:, None] ** 2 * share * (1 - share) / np.maximum(n - 1, 1)[:, None]
+    true_area = areas @ share
+    right, own = areas * np.diag(share), np.diag(variance)
+    producers = _ratio(right, true_area)
+    others = variance.sum(axis=0) - own
+    producers_variance = (1 - producers) ** 2 * own + producers**2 * others
+    return AreaEstimates(
+        n=n.astype(np.int64),
+        mapped_area=areas,
+        area=true_area,
+        area_se=np.sqrt(variance.sum(axis=0)),
+        users=_ratio(right, areas),
+        users_se=_ratio(np.sqrt(own), areas),
+        producers=producers,
+        producers_se=_ratio(np.sqrt(producers_variance), true_area),
+        accuracy=float(right.sum() / areas.sum()),
+        accuracy_se=float(np.sqrt(own.sum()) / areas.sum()),
+    )
+
+
+def wilson(hits: float, n: int) -> Interval:
     """Wilson's 95 % interval of a share; (0, 1) if nothing was counted.
 
     References

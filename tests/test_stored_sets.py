@@ -53,9 +53,9 @@ def test_a_step_reads_the_pixels_of_its_batch_only(tmp_path, monkeypatch):
     monkeypatch.setattr(type(sets), "numbers", spy)
     config = TrainConfig(epochs=2, batch_size=8, n_pixels=2)
     fit(sets, labels, config=config, device="cpu")
-    # Two sensors, 8 batches, 2 epochs; all are read once to find the valid ones, and each sensor
-    # once more for its mean.
-    assert sorted(read) == [4] * 4 + [8] * 28 + [60] * 4
+    # Two sensors, 8 batches, 2 epochs; all are read once to find the valid ones, each sensor once
+    # more for its mean, and all once to embed them.
+    assert sorted(read) == [4] * 4 + [8] * 28 + [60] * 6
 
 
 def test_memory_is_that_of_a_block_whatever_the_number_of_parcels(tmp_path, monkeypatch):

@@ -2,7 +2,32 @@
 
 from __future__ import annotations
 
+from cubecrop.evaluation.calibrating import calibrate_on_folds
+from cubecrop.evaluation.map_areas import MapAreas, map_areas
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.protocols import PROTOCOLS, Fold, folds
+from cubecrop.evaluation.reliability import (
+    calibration_error,
+    crop_set_scores,
+    crop_set_table,
+    reliability_table,
+)
+from cubecrop.evaluation.stress import STRESSES, stressed
 
-__all__ = ["Population", "Predictions"]
+__all__ = [
+    "PROTOCOLS",
+    "STRESSES",
+    "Fold",
+    "MapAreas",
+    "Population",
+    "Predictions",
+    "calibrate_on_folds",
+    "calibration_error",
+    "crop_set_scores",
+    "crop_set_table",
+    "folds",
+    "map_areas",
+    "reliability_table",
+    "stressed",
+]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cubecrop.errors import LabelError
+from cubecrop.evaluation.series import series_digests
 from cubecrop.model import season_of
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.sample import StoredSets
@@ -158,6 +160,14 @@ class Population:
                 stop = start + tree.sizes["parcel"]
                 yield tree, order[start:stop]
                 start = stop
+
+    @cached_property
+    def series(self) -> NDArray[np.object_]:
+        """Text (parcel,) that is the same for exact copies of a series; reads the pixels once.
+
+        A parcel without a valid pixel has "".
+        """
+        return series_digests(self.trees(np.arange(len(self))), len(self))
 
     def digest(self) -> str:
         """SHA-256 over labels, places and pixels; that of a store stands for its pixels."""

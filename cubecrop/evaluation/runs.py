@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import torch
 
-import cubecrop._version
-from cubecrop.errors import CubecropError, ReadError
+from cubecrop._version import __version__
+from cubecrop.errors import CubecropError
 from cubecrop.evaluation.about import Refusal
+from cubecrop.evaluation.calibrating import calibrate_on_folds
+from cubecrop.evaluation.outcomes import Outcome
 from cubecrop.evaluation.predictions import COLUMNS, Predictions
 from cubecrop.evaluation.stress import Variant, stressed, variants
-from cubecrop.files import new_file
 from cubecrop.model import CropModel
 from cubecrop.sample import hash_ids
 
@@ -33,18 +34,20 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
+    from cubecrop.evaluation.calibrating import InnerFolds
     from cubecrop.evaluation.candidates import Candidate, Predicts
-    from cubecrop.evaluation.folds import Fold
     from cubecrop.evaluation.population import Population
+    from cubecrop.evaluation.protocols import Fold
     from cubecrop.model import Calibration
     from cubecrop.progress import Bar
 
-__all__ = ["Outcome", "Run", "finished", "perform", "run_all"]
+__all__ = ["AnyRun", "CalibrationRun", "Run", "finished", "run_all"]
 
 #: Name of the variant whose level is the number of training parcels.
 TRAINING_SIZE: Final = "training parcels"
 #: Times that a run is repeated if its worker dies.
 _RETRIES: Final = 3
+_VERSIONS: Final = [__version__, str(torch.__version__)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,52 +84,68 @@ class Run:
             "stress": self.stress,
             "n_train": self.n_train,
             "calibration": self.calibration and asdict(self.calibration),
-            "versions": [cubecrop._version.__version__, str(torch.__version__)],
+            "versions": _VERSIONS,
         }
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
+        return _hashed(about)
+
+    def perform(self, population: Population, others: xr.DataTree | None = None) -> Outcome:
+        """Train and predict; reads pixels.
+
+        A candidate that cannot be trained, or does not take a variant of the samples, is recorded
+        as refused, with the reason.
+        """
+        return _train_and_test(self, population, others)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """Predictions of a run, None if it was refused; what was refused; processor seconds."""
+class CalibrationRun:
+    """The calibration of a network for a fold, from inner folds of its training parcels.
 
-    predictions: Predictions | None
-    refusals: tuple[Refusal, ...]
-    seconds: float
-
-    def write(self, folder: Path, key: str) -> None:
-        """Write the predictions, then the record that says that they are whole."""
-        if self.predictions is not None:
-            self.predictions.write(folder / f"{key}.parquet")
-        record = {
-            "predictions": self.predictions is not None,
-            "refusals": [asdict(refusal) for refusal in self.refusals],
-            "seconds": self.seconds,
-        }
-        with new_file(folder / f"{key}.json", cure=_CURE) as staging:
-            staging.write_text(json.dumps(record), "utf-8")
-
-    @classmethod
-    def read(cls, folder: Path, key: str) -> Outcome | None:
-        """Read what `write` wrote; None if it is missing or damaged."""
-        try:
-            record = json.loads((folder / f"{key}.json").read_text("utf-8"))
-            found = Predictions.read(folder / f"{key}.parquet") if record["predictions"] else None
-            refusals = tuple(Refusal(**raw) for raw in record["refusals"])
-            return cls(predictions=found, refusals=refusals, seconds=float(record["seconds"]))
-        except (OSError, ValueError, KeyError, TypeError, ReadError):
-            return None
-
-
-_CURE: Final = "Choose another folder, `out=` (`--out`)."
-
-
-def perform(run: Run, population: Population, others: xr.DataTree | None = None) -> Outcome:
-    """Train and predict; reads pixels.
-
-    A candidate that cannot be trained, or does not take a variant of the samples, is recorded as
-    refused, with the reason.
+    Under ``random`` the inner folds are random groups. Under the other protocols they are strips
+    of land: the model will be used where it knows nothing.
     """
+
+    candidate: Candidate
+    fold: Fold
+
+    def key(self, population: str) -> str:
+        """As for `Run`."""
+        about = {
+            "population": population,
+            "candidate": self.candidate.identity,
+            "train": _digest(self.fold.train),
+            "folds": self._folds,
+            "versions": _VERSIONS,
+        }
+        return _hashed(about)
+
+    @property
+    def _folds(self) -> InnerFolds:
+        return "groups" if self.fold.protocol == "random" else "blocks"
+
+    def perform(self, population: Population, _: xr.DataTree | None = None) -> Outcome:
+        """Train the inner models and calibrate."""
+        start = time.process_time()
+        samples, labels, _order = population.take(self.fold.train)
+        try:
+            found = calibrate_on_folds(
+                samples, labels, nomenclature=population.nomenclature,
+                config=self.candidate.config, folds=self._folds,
+            )  # fmt: skip
+        except CubecropError as error:
+            refusal = _refusal(self, "calibration", error)
+            return Outcome(
+                predictions=None, refusals=(refusal,), seconds=time.process_time() - start
+            )
+        return Outcome(
+            predictions=None, refusals=(), seconds=time.process_time() - start, calibration=found
+        )
+
+
+AnyRun = Run | CalibrationRun
+
+
+def _train_and_test(run: Run, population: Population, others: xr.DataTree | None) -> Outcome:
     start = time.process_time()
     members = _training_members(run, population)
     samples, labels, _ = population.take(members)
@@ -169,28 +188,30 @@ def predictions_of(
                     changed = stressed(
                         tree, variant.stress, variant.level, seed=run.seed, others=others
                     )
-                probability, dissimilarity = _predicted(model, run.candidate.select(changed))
+                chosen = run.candidate.select(changed)
+                probability = _predicted(model, chosen)
             except CubecropError as error:
                 name = variant.stress
                 refusals.setdefault(name, _refusal(run, name, error))
                 continue
             table = _table(run, variant, population, positions, n_train)
             _add_sets(table, probability, model)
-            table["dissimilarity"] = dissimilarity
+            if variant is plain:
+                table["dissimilarity"] = _dissimilarity(model, chosen)
             parts.append(
                 Predictions(table[list(COLUMNS)], probability, population.nomenclature)
             )  # fmt: skip
     return parts, list(refusals.values())
 
 
-def finished(runs: Iterable[Run], population: str, folder: Path) -> dict[str, Outcome]:
+def finished(runs: Iterable[AnyRun], population: str, folder: Path) -> dict[str, Outcome]:
     """Outcomes in a folder, by key of the run."""
     found = {key: Outcome.read(folder, key) for key in (run.key(population) for run in runs)}
     return {key: outcome for key, outcome in found.items() if outcome is not None}
 
 
 def run_all(
-    runs: Sequence[Run],
+    runs: Sequence[AnyRun],
     population: Population,
     folder: Path,
     *,
@@ -212,21 +233,28 @@ def run_all(
 
 
 def _performed(
-    runs: dict[str, Run], population: Population, others: xr.DataTree | None, client: Client | None
+    runs: dict[str, AnyRun],
+    population: Population,
+    others: xr.DataTree | None,
+    client: Client | None,
 ) -> Iterator[tuple[str, Outcome]]:
     if client is None:
         for key, run in runs.items():
-            yield key, perform(run, population, others)
+            yield key, run.perform(population, others)
         return
     from distributed import as_completed
 
     shared = client.scatter([population, others], broadcast=True)
     futures = {
-        client.submit(perform, run, *shared, pure=False, retries=_RETRIES): key
+        client.submit(_perform, run, *shared, pure=False, retries=_RETRIES): key
         for key, run in runs.items()
     }
     for future in as_completed(futures):
         yield futures[future], future.result()
+
+
+def _perform(run: AnyRun, population: Population, others: xr.DataTree | None) -> Outcome:
+    return run.perform(population, others)
 
 
 def _training_members(run: Run, population: Population) -> NDArray[np.int64]:
@@ -237,14 +265,18 @@ def _training_members(run: Run, population: Population) -> NDArray[np.int64]:
     return np.sort(run.fold.train[order[: run.n_train]])
 
 
-def _predicted(
-    model: Predicts, samples: xr.DataTree
-) -> tuple[NDArray[np.float32], NDArray[np.float64] | float]:
-    """Probabilities and the dissimilarity to the training parcels, NaN without one."""
+def _predicted(model: Predicts, samples: xr.DataTree) -> NDArray[np.float32]:
     if not isinstance(model, CropModel):
-        return model.predict_proba(samples).to_numpy(), float("nan")
+        return model.predict_proba(samples).to_numpy()
     # What a gap costs is a question of the study, so the model does not refuse it.
-    return model.predict_proba(samples, allow_gaps=True).to_numpy(), float("nan")
+    return model.predict_proba(samples, allow_gaps=True).to_numpy()
+
+
+def _dissimilarity(model: Predicts, samples: xr.DataTree) -> NDArray[np.float64] | float:
+    """How unlike the training parcels samples are, NaN if the model does not know."""
+    if not isinstance(model, CropModel) or model.training_space is None:
+        return float("nan")
+    return model.applicability(samples, allow_gaps=True).to_numpy().astype(float)
 
 
 def _table(
@@ -271,11 +303,15 @@ def _add_sets(table: pd.DataFrame, probability: NDArray[np.float32], model: Pred
     table["set_size"] = inside.sum(axis=1).astype(float)
 
 
-def _refusal(run: Run, variant: str, error: CubecropError) -> Refusal:
+def _refusal(run: AnyRun, variant: str, error: CubecropError) -> Refusal:
     return Refusal(
         model=run.candidate.name, protocol=run.fold.protocol, fold=run.fold.name,
         variant=variant, reason=str(error),
     )  # fmt: skip
+
+
+def _hashed(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _number(value: int | None) -> float:

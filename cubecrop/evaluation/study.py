@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-import cubecrop._version
+from cubecrop._version import __version__
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation.about import About, FoldFacts, SourceFacts
@@ -23,12 +23,13 @@ from cubecrop.evaluation.candidates import (
     ablations,
     main_candidates,
 )
-from cubecrop.evaluation.folds import Protocol, folds, found_regions, united_groups
 from cubecrop.evaluation.leakage import findings
+from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
 from cubecrop.evaluation.report import Report
-from cubecrop.evaluation.runs import Outcome, Run, run_all
+from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
 from cubecrop.evaluation.stress import STRESSES
 from cubecrop.progress import progress_bar
 from cubecrop.training import TrainConfig, as_config
@@ -40,15 +41,20 @@ if TYPE_CHECKING:
     import xarray as xr
     from distributed import Client
 
-    from cubecrop.evaluation.folds import Fold
+    from cubecrop.evaluation.outcomes import Outcome
+    from cubecrop.evaluation.protocols import Fold
+    from cubecrop.evaluation.runs import AnyRun
+    from cubecrop.model import Calibration
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.training.sets import Labels, Samples
 
 __all__ = ["Study", "StudyOptions", "generalisation_report", "study"]
 
 _EARLY: Final = "until day"
-#: Seeds of stress, early seasons and learning curves: their curves hold many points.
-_CURVE_SEEDS: Final = 2
+#: Seeds of stress, early seasons, numbers of parcels and ablations: they ask for many trainings.
+_FEW_SEEDS: Final = 2
+#: Protocols that leave whole places or years out, which the further questions are about.
+_AWAY: Final = ("leave-region-out", "leave-year-out", "region-and-year", "blocked", "knndm")
 _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -56,7 +62,7 @@ _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 class StudyOptions:
     """What is trained and tested; see `generalisation_report` for each option."""
 
-    protocols: Sequence[Protocol] = ("random", "blocked")
+    protocols: Sequence[str] = ("random", "blocked")
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
     seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
@@ -68,7 +74,7 @@ class StudyOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
-        check_names("protocols", self.protocols, get_args(Protocol))
+        check_names("protocols", self.protocols, PROTOCOLS)
         check_whole("seeds", self.seeds, minimum=1)
         for name in ("early", "ablation", "adaptation"):
             check_flag(name, getattr(self, name))
@@ -102,7 +108,7 @@ def generalisation_report(
     samples: Samples,
     labels: Labels,
     *,
-    protocols: Sequence[Protocol] = ("random", "blocked"),
+    protocols: Sequence[str] = ("random", "blocked"),
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST),
     seeds: int = 3,
     regions: Labels | None = None,
@@ -206,8 +212,8 @@ def study(
     check_flag("progress", progress)
     check_folder("out", out)
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
-    if regions is None:
-        population = replace(population, region=found_regions(population))
+    with suppress(ArgumentError):  # without regions, other protocols are possible
+        population = replace(population, region=regions_of(population))
     population = replace(population, group=united_groups(population))
     plan = Study(
         population=population,
@@ -217,11 +223,21 @@ def study(
     )
     with ExitStack() as stack:
         folder = Path(out) if out else Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        runs = plan.runs()
+        first = plan.calibrations()
+        n = len(first) + len(plan.runs({}))
         bar = stack.enter_context(
-            progress_bar("Evaluating", total=len(runs), unit="trainings", progress=progress)
+            progress_bar("Evaluating", total=n, unit="trainings", progress=progress)
         )
-        outcomes = run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
+
+        def performed(runs: Sequence[AnyRun]) -> list[Outcome]:
+            return run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
+
+        outcomes = performed(first)
+        calibrations = {
+            (run.candidate.name, run.fold): outcome.calibration
+            for run, outcome in zip(first, outcomes, strict=True)
+        }
+        outcomes += performed(plan.runs(calibrations))
         report = Report(_joined(outcomes), plan.about(outcomes))
         if out is not None:
             report.write(folder)
@@ -238,10 +254,10 @@ class Study:
     others: xr.DataTree | None
 
     @property
-    def curved(self) -> list[Fold]:
-        """Folds of the protocol of all curves: the first that leaves places or years out."""
-        names = list(dict.fromkeys(fold.protocol for fold in self.folds))
-        chosen = next((name for name in names if name != "random"), names[0])
+    def away(self) -> list[Fold]:
+        """Folds of the protocol under which further questions are asked."""
+        names = {fold.protocol for fold in self.folds}
+        chosen = next((name for name in _AWAY if name in names), "random")
         return [fold for fold in self.folds if fold.protocol == chosen]
 
     @property
@@ -254,27 +270,45 @@ class Study:
         shapes = all("geometry" in tree.data_vars for tree in trees)
         return ablations(self.options.config, children, shapes=shapes)
 
-    def runs(self) -> list[Run]:
-        """All runs; those of seed 0 first, so that an early look shows every model."""
-        main, kinds, curved = self.options.candidates(), self.options.kinds, self.curved
+    def calibrations(self) -> list[CalibrationRun]:
+        """Runs that calibrate the first network."""
+        networks = [one for one in self.options.candidates() if one.kind == "network"]
+        return [
+            CalibrationRun(candidate=candidate, fold=fold)
+            for candidate in networks[:1]
+            if candidate.config.alpha > 0
+            for fold in self.folds
+        ]
+
+    def runs(self, calibrations: Mapping[tuple[str, Fold], Calibration | None]) -> list[Run]:
+        """All other runs; those of seed 0 first, so that an early look shows every model."""
+        main, kinds, away = self.options.candidates(), self.options.kinds, self.away
         out = []
         for seed in range(self.options.seeds):
-            curves = kinds if seed < _CURVE_SEEDS else ()
+            further = seed < _FEW_SEEDS
             for fold in self.folds:
-                own = curves if fold in curved else ()
-                out += [Run(candidate=c, fold=fold, seed=seed, stress=own) for c in main]
-            if curves:
+                stress = kinds if further and fold in away else ()
+                out += [
+                    Run(
+                        candidate=candidate, fold=fold, seed=seed, stress=stress,
+                        calibration=calibrations.get((candidate.name, fold)),
+                    )
+                    for candidate in main
+                ]  # fmt: skip
+            if further and kinds:
                 out += [
                     Run(candidate=main[0], fold=fold, seed=seed, n_train=n)
-                    for fold in curved
+                    for fold in away
                     for n in _SIZES
                     if n < len(fold.train)
                 ]
-            out += [
-                Run(candidate=candidate, fold=fold, seed=seed)
-                for candidate in self.ablations
-                for fold in self.folds
-            ]
+            if further:
+                out += [
+                    Run(candidate=candidate, fold=fold, seed=seed)
+                    for candidate in self.ablations
+                    for fold in self.folds
+                    if fold in away or fold.protocol == "random"
+                ]
         return out
 
     def about(self, outcomes: Sequence[Outcome]) -> About:
@@ -282,7 +316,7 @@ class Study:
         candidates = [*self.options.candidates(), *self.ablations]
         return About(
             title=self.options.title,
-            version=cubecrop._version.__version__,
+            version=__version__,
             command=self.options.command,
             sources=tuple(_sources(self.population)),
             folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cubecrop.model.applicability import MOST_PARCELS, TrainingSpace
     from cubecrop.model.arrays import (
         SampleArrays,
         SensorArrays,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from cubecrop.model.config import WEATHER, NetworkConfig, NetworkOptions, SensorConfig
     from cubecrop.model.crop_model import CropModel
     from cubecrop.model.handle import ModelHandle, handle_to
+    from cubecrop.model.inspection import embedding_of
     from cubecrop.model.networks import CropNetwork, Outputs
     from cubecrop.model.predict import (
         Predictor,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "BASELINE": "scores",
     "MODEL_FILES": "spec_file",
+    "MOST_PARCELS": "applicability",
     "WEATHER": "config",
     "Batch": "series",
     "Calibration": "probability_calibration",
@@ -65,6 +68,7 @@ _HOMES = {
     "SensorConfig": "config",
     "Series": "series",
     "TrainingRecord": "record",
+    "TrainingSpace": "applicability",
     "WeatherArrays": "arrays",
     "all_finite": "arrays",
     "as_batch": "predict",
@@ -74,6 +78,7 @@ _HOMES = {
     "check_device_name": "predict",
     "days_since_start": "arrays",
     "difference": "scores",
+    "embedding_of": "inspection",
     "in_bands": "arrays",
     "in_window": "arrays",
     "keep_freed_memory": "predict",
@@ -96,6 +101,7 @@ _HOMES = {
 __all__ = [
     "BASELINE",
     "MODEL_FILES",
+    "MOST_PARCELS",
     "WEATHER",
     "Batch",
     "Calibration",
@@ -113,6 +119,7 @@ __all__ = [
     "SensorConfig",
     "Series",
     "TrainingRecord",
+    "TrainingSpace",
     "WeatherArrays",
     "all_finite",
     "as_batch",
@@ -122,6 +129,7 @@ __all__ = [
     "check_device_name",
     "days_since_start",
     "difference",
+    "embedding_of",
     "handle_to",
     "in_bands",
     "in_window",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cubecrop.model.applicability import TrainingSpace
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.probability_calibration import Calibration
@@ -49,6 +50,9 @@ class CropModel(ModelSpec):
         Part ("train", "held out") to sorted fingerprints (parcel,) uint64 of its parcels, by
         id and place. A user who has the parcels can find those that were used in training.
         Empty if they were not recorded.
+    training_space : TrainingSpace, optional
+        Embeddings of training parcels, for `applicability`. They are the given network's: a
+        model with other weights needs other embeddings, or None.
     nomenclature, season_window and so on
         As for `ModelSpec`.
     """
@@ -56,6 +60,7 @@ class CropModel(ModelSpec):
     config: NetworkConfig = field(init=False)
     network: CropNetwork
     parcels_seen: Mapping[str, NDArray[np.uint64]] = field(default_factory=dict)
+    training_space: TrainingSpace | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", self.network.config)
@@ -73,15 +78,18 @@ class CropModel(ModelSpec):
         spec: ModelSpec,
         network: CropNetwork,
         parcels_seen: Mapping[str, NDArray[np.uint64]],
+        training_space: TrainingSpace | None,
     ) -> CropModel:
         """Join a specification and a network to a model."""
         values = {f.name: getattr(spec, f.name) for f in fields(ModelSpec) if f.name != "config"}
-        return cls(network=network, parcels_seen=parcels_seen, **values)
+        return cls(
+            network=network, parcels_seen=parcels_seen, training_space=training_space, **values
+        )
 
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over weights and metadata, which identifies the model."""
-        return digest_with(self, self.network, self.parcels_seen)
+        return digest_with(self, self.network, self.parcels_seen, self.training_space)
 
     def check(self, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
         """Raise unless a season cube or pixel sets are data that the model can take.
@@ -178,6 +186,44 @@ class CropModel(ModelSpec):
             name="embedding",
         )
 
+    def applicability(
+        self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
+    ) -> xr.DataArray:
+        """How unlike the training parcels each parcel is; reads the pixel sets.
+
+        Outside of the area of applicability the model's scores promise nothing. Inside, its
+        errors may still be more frequent than at home.
+
+        Parameters and errors as for `predict_proba`.
+
+        Returns
+        -------
+        xarray.DataArray
+            ``dissimilarity (parcel)`` float32, in thresholds: above 1 is outside of the area of
+            applicability. NaN for a parcel that cannot be predicted.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model does not know its training parcels' embeddings.
+
+        References
+        ----------
+        Meyer & Pebesma 2021, doi:10.1111/2041-210X.13650.
+        """
+        if self.training_space is None:
+            raise ModelMismatchError(
+                "the model has no embeddings of its training parcels, so its area of "
+                "applicability is unknown. Train it again with `fit`, on 20 parcels or more of "
+                "two groups or more."
+            )
+        embedding = self.embed(samples, allow_gaps=allow_gaps, device=device)
+        values = self.training_space.dissimilarity(embedding.to_numpy())
+        return xr.DataArray(
+            values, dims="parcel", coords=embedding.coords, name="dissimilarity",
+            attrs={"units": "1"},
+        )  # fmt: skip
+
     def attention(
         self, samples: xr.DataTree, *, allow_gaps: bool = False, device: str | None = None
     ) -> xr.DataTree:
@@ -249,7 +295,8 @@ class CropModel(ModelSpec):
         if self.calibration is None:
             raise ModelMismatchError(
                 "the model has no crop sets: it was trained without validation parcels. "
-                "Train it with `TrainConfig(validation=0.15)`."
+                "Train it with `TrainConfig(validation=0.15)`, or calibrate it with "
+                "`model.with_calibration(cubecrop.evaluation.calibrate_on_folds(samples, labels))`."
             )
         probability = self.predict_proba(samples, allow_gaps=allow_gaps, device=device)
         inside = self.calibration.crop_sets(probability.to_numpy())
@@ -278,7 +325,8 @@ class CropModel(ModelSpec):
         folder = check_path("path", path)
         check_free(folder, files=MODEL_FILES, overwrite=overwrite)
         with new_folder(folder, files=MODEL_FILES, overwrite=overwrite) as staging:
-            for name, content in packed(self, self.network, self.parcels_seen).items():
+            files = packed(self, self.network, self.parcels_seen, self.training_space)
+            for name, content in files.items():
                 (staging / name).write_bytes(content)
         return folder
 

@@ -14,22 +14,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.model.arrays import SampleArrays
+    from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.series import Batch
 
-__all__ = ["attention_of", "embedding_of"]
+__all__ = ["attention_of", "embedding_of", "embedding_width"]
 
 
 def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDArray[np.float32]:
     """Embedding (parcel, feature) of parcels; NaN for parcels that cannot be predicted."""
     predictor = Predictor(network, device)
-    config = network.config
-    width = config.summary_width
-    if config.fusion in {"late", "decision"}:
-        width *= len(config.series)
     return predictor.each(
-        arrays, lambda batch: predictor.network.forward_all(batch).embedding, width
+        arrays,
+        lambda batch: predictor.network.forward_all(batch).embedding,
+        embedding_width(network.config),
     )
+
+
+def embedding_width(config: NetworkConfig) -> int:
+    """Number of features of an embedding."""
+    apart = config.fusion in {"late", "decision"}
+    return config.summary_width * (len(config.series) if apart else 1)
 
 
 def attention_of(

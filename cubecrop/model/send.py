@@ -37,9 +37,8 @@ def send_model(model: CropModel, client: Client) -> None:
         Client of the cluster; an asynchronous one does not work.
     """
     name = f"cubecrop model {model.digest}"
-    client.register_plugin(
-        _SentModel(model.digest, packed(model, model.network, model.parcels_seen)), name=name
-    )
+    files = packed(model, model.network, model.parcels_seen, model.training_space)
+    client.register_plugin(_SentModel(model.digest, files), name=name)
 
 
 class _SentModel(WorkerPlugin):

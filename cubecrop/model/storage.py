@@ -11,6 +11,8 @@ import torch
 from safetensors import SafetensorError
 
 from cubecrop.errors import ModelFormatError
+from cubecrop.model.applicability import TrainingSpace
+from cubecrop.model.inspection import embedding_width
 from cubecrop.model.mlm import NetworkFacts, mlm_item
 from cubecrop.model.networks import CropNetwork
 from cubecrop.model.spec_file import (
@@ -33,24 +35,33 @@ __all__ = ["digest_with", "packed", "unpacked"]
 
 #: Prefix of the names of tensors that hold fingerprints of parcels and not weights.
 _PARCELS = "cubecrop:parcels:"
+#: The same for the embeddings of training parcels.
+_SPACE = "cubecrop:training_space:"
 
 
 def digest_with(
-    spec: ModelSpec, network: CropNetwork, parcels_seen: Mapping[str, NDArray[np.uint64]]
+    spec: ModelSpec,
+    network: CropNetwork,
+    parcels_seen: Mapping[str, NDArray[np.uint64]],
+    training_space: TrainingSpace | None,
 ) -> str:
     """SHA-256 over weights and metadata of a model."""
-    return digest_of(_tensors(network, parcels_seen), metadata_of(spec))
+    return digest_of(_tensors(network, parcels_seen, training_space), metadata_of(spec))
 
 
 def packed(
-    spec: ModelSpec, network: CropNetwork, parcels_seen: Mapping[str, NDArray[np.uint64]]
+    spec: ModelSpec,
+    network: CropNetwork,
+    parcels_seen: Mapping[str, NDArray[np.uint64]],
+    training_space: TrainingSpace | None,
 ) -> dict[str, bytes]:
     """Contents of a model's files, by the names of `MODEL_FILES`.
 
     ``model.json`` is a STAC item with the machine learning model (MLM) extension. `unpacked`
     reads its properties.
     """
-    weights, metadata = _tensors(network, parcels_seen), metadata_of(spec)
+    weights = _tensors(network, parcels_seen, training_space)
+    metadata = metadata_of(spec)
     digest = digest_of(weights, metadata)
     item = mlm_item(spec, digest, _facts(spec, network))
     item["properties"]["cubecrop:model"] = metadata
@@ -61,8 +72,8 @@ def packed(
 
 def unpacked(
     files: Mapping[str, bytes], source: object
-) -> tuple[ModelSpec, CropNetwork, dict[str, NDArray[np.uint64]]]:
-    """Specification, network and fingerprints of parcels from the contents of `MODEL_FILES`.
+) -> tuple[ModelSpec, CropNetwork, dict[str, NDArray[np.uint64]], TrainingSpace | None]:
+    """Read a model from the contents of `MODEL_FILES`.
 
     Parameters
     ----------
@@ -70,6 +81,12 @@ def unpacked(
         Name to content, as from `packed`.
     source : object
         Where the files come from, for messages.
+
+    Returns
+    -------
+    tuple
+        Specification, network, fingerprints of parcels, and embeddings of training parcels, which
+        a file may lack.
 
     Raises
     ------
@@ -82,7 +99,8 @@ def unpacked(
     except (ValueError, SafetensorError) as error:
         raise ModelFormatError(f"{source} is not a model: {error!r}.") from error
     parcels_seen = _parcels_seen(tensors)
-    return spec, _network(spec.config, tensors), parcels_seen
+    space = _training_space(tensors, spec.config)
+    return spec, _network(spec.config, tensors), parcels_seen, space
 
 
 def _facts(spec: ModelSpec, network: CropNetwork) -> NetworkFacts:
@@ -97,13 +115,20 @@ def _facts(spec: ModelSpec, network: CropNetwork) -> NetworkFacts:
     )
 
 
-def _tensors(network: CropNetwork, parcels_seen: Mapping[str, NDArray[np.uint64]]) -> bytes:
-    """Weights, and the fingerprints of parcels: 8 bytes each, too many for JSON."""
+def _tensors(
+    network: CropNetwork,
+    parcels_seen: Mapping[str, NDArray[np.uint64]],
+    training_space: TrainingSpace | None,
+) -> bytes:
+    """Weights, and numbers of parcels that are too many for JSON."""
     state = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     for part, prints in parcels_seen.items():
         # As int64, since torch supports few operations on uint64.
         numbers = np.ascontiguousarray(prints, dtype=np.uint64).view(np.int64)
         state[_PARCELS + part] = torch.from_numpy(numbers.copy())
+    if training_space is not None:
+        for name, values in training_space.arrays().items():
+            state[_SPACE + name] = torch.from_numpy(values.copy())
     return safetensors.torch.save(state)
 
 
@@ -118,6 +143,27 @@ def _parcels_seen(tensors: dict[str, torch.Tensor]) -> dict[str, NDArray[np.uint
                 f"{tuple(tensor.shape)}, expected one row of int64."
             )
     return {part: tensor.numpy().view(np.uint64) for part, tensor in prints.items()}
+
+
+def _training_space(
+    tensors: dict[str, torch.Tensor], config: NetworkConfig
+) -> TrainingSpace | None:
+    """Remove the embeddings of training parcels from a file's tensors, and return them."""
+    names = [name for name in tensors if name.startswith(_SPACE)]
+    if not names:
+        return None
+    found = {name.removeprefix(_SPACE): tensors.pop(name) for name in names}
+    try:
+        arrays = {name: tensor.numpy() for name, tensor in found.items()}
+    except TypeError as error:  # a type that NumPy lacks
+        raise ModelFormatError(f"embeddings of training parcels: {error}") from error
+    space = TrainingSpace.from_arrays(arrays)
+    if space.n_features != (width := embedding_width(config)):
+        raise ModelFormatError(
+            f"embeddings of training parcels have {space.n_features} features, those of the "
+            f"network have {width}."
+        )
+    return space
 
 
 def _network(config: NetworkConfig, weights: Mapping[str, torch.Tensor]) -> CropNetwork:

@@ -3,8 +3,18 @@
 from __future__ import annotations
 
 from cubecrop.pipeline.demonstration import DemoResult, demo
+from cubecrop.pipeline.evaluations import evaluate, evaluate_table
 from cubecrop.pipeline.learn import train
 from cubecrop.pipeline.run import classify, classify_parcels
 from cubecrop.pipeline.table import train_table
 
-__all__ = ["DemoResult", "classify", "classify_parcels", "demo", "train", "train_table"]
+__all__ = [
+    "DemoResult",
+    "classify",
+    "classify_parcels",
+    "demo",
+    "evaluate",
+    "evaluate_table",
+    "train",
+    "train_table",
+]

@@ -28,6 +28,7 @@ from cubecrop.model import (
 )
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.texts import place_name
+from cubecrop.training.applicability import training_space
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
@@ -150,8 +151,9 @@ def fit(
             progress=progress,
         )
         predicted = predict(network, validation, device) if validation else None
+        space = training_space(network, sets, n_pixels=config.n_pixels, seed=seed, device=device)
     model = _as_model(network, trees, sets, validation, nomenclature, config, seed, history)
-    model = replace(_with_windows(model, given), coverage=coverage)
+    model = replace(_with_windows(model, given), coverage=coverage, training_space=space)
     if predicted is None:
         return model
     return model.with_calibration(calibrate(*predicted, alpha=config.alpha))

@@ -155,10 +155,8 @@ def _stress(tables: ScoreTables, variants: tuple[str, ...]) -> tuple[str, list[s
                 )
                 out.append(_stressed(variant, model, protocol, own))
                 if not verdict:
-                    level = level_text(variant, own[0]["level"])
-                    verdict = (
-                        f"{', '.join(filter(None, (upper(variant), level)))}: {_changed(own[0])}."
-                    )
+                    at = filter(None, (upper(variant), level_text(variant, own[0]["level"])))
+                    verdict = f"{', '.join(at)}: {_changed(own[0])} {place(protocol)}."
     return verdict, out
 
 

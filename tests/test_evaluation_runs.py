@@ -1,0 +1,212 @@
+"""Runs: what is trained and predicted, and what a second call does again."""
+
+import contextlib
+
+import numpy as np
+import pytest
+
+from cubecrop import TrainConfig
+from cubecrop.evaluation import Population, Predictions, runs
+from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
+from cubecrop.evaluation.protocols import Fold
+from cubecrop.evaluation.runs import Run, run_all
+from cubecrop.progress import progress_bar
+from tests.samples import make_samples
+
+QUICK = TrainConfig(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def population():
+    samples, labels = make_samples(n=45, n_pixels=3)
+    return Population.of(samples, labels)
+
+
+@pytest.fixture(scope="module")
+def fold():
+    return Fold(
+        protocol="random", name="1 of 1", train=np.arange(0, 30), test=np.arange(44, 29, -1)
+    )
+
+
+def candidate(name, config=QUICK):
+    return main_candidates([name], config)[0]
+
+
+def run_of(name, fold, **options):
+    return Run(candidate=candidate(name), fold=fold, seed=0, **options)
+
+
+def test_a_population_leaves_out_parcels_without_a_label():
+    samples, labels = make_samples(n=9)
+    labels[4] = None
+    found = Population.of([samples, samples], [labels, labels], regions=[["a"] * 9, ["b"] * 9])
+    assert len(found) == 16
+    assert found.ids.tolist() == [f"p{i}" for i in (0, 1, 2, 3, 5, 6, 7, 8)] * 2
+    assert found.region.tolist() == ["a"] * 8 + ["b"] * 8
+    chosen, texts, order = found.take(np.array([9, 3, 12]))
+    assert [tree["parcel"].to_numpy().tolist() for tree in chosen] == [["p3"], ["p1", "p5"]]
+    assert order.tolist() == [3, 9, 12]
+    assert texts == [[labels[3]], [labels[1], labels[5]]]
+
+
+def test_digest_of_a_population_depends_on_pixels():
+    samples, labels = make_samples(n=6)
+    first = Population.of(samples, labels).digest()
+    assert Population.of(samples.copy(deep=True), labels).digest() == first
+    other = samples.copy(deep=True)
+    other["sentinel1"]["backscatter"][0, 0, 0, 0] = -1
+    assert Population.of(other, labels).digest() != first
+
+
+def test_all_test_parcels_are_predicted_once(population, fold):
+    found = run_of(FOREST, fold).perform(population).predictions
+    assert sorted(found.table["parcel"]) == sorted(population.ids[fold.test])
+    by_id = dict(zip(population.ids, population.label, strict=True))
+    assert found.truth.tolist() == [by_id[parcel] for parcel in found.table["parcel"]]
+    np.testing.assert_allclose(found.probability.sum(axis=1), 1, rtol=1e-5)
+    assert set(found.table["n_train"]) == {30}
+    assert (found.predicted == found.truth).mean() > 0.8  # classes of these samples are easy
+
+
+def test_predictions_survive_a_file(population, fold, tmp_path):
+    found = run_of(FOREST, fold, stress=("no radar", "until day")).perform(population).predictions
+    found.write(tmp_path / "predictions.parquet")
+    again = Predictions.read(tmp_path / "predictions.parquet")
+    assert again.table.astype(str).equals(found.table.astype(str))
+    np.testing.assert_array_equal(again.probability, found.probability)
+    assert again.nomenclature == found.nomenclature
+
+
+def test_test_labels_change_no_prediction(population, fold):
+    shuffled = population.label.copy()
+    shuffled[fold.test] = np.roll(shuffled[fold.test], 1)
+    other = Population.of(
+        population.sources[0], [population.nomenclature.names[i] for i in shuffled],
+        nomenclature=population.nomenclature,
+    )  # fmt: skip
+    for name in (NETWORK, FOREST):
+        run = run_of(name, fold)
+        first, second = (run.perform(p).predictions for p in (population, other))
+        np.testing.assert_array_equal(first.probability, second.probability)
+        assert (first.truth != second.truth).any()
+
+
+def test_a_network_that_needs_a_sensor_is_refused_and_said_so(population, fold):
+    refused = run_of(NETWORK, fold, stress=("no radar",)).perform(population)
+    assert [(r.model, r.variant) for r in refused.refusals] == [(NETWORK, "no radar")]
+    assert "no 'sentinel1'" in refused.refusals[0].reason
+    assert set(refused.predictions.table["variant"]) == {""}
+    taken = run_of(TOLERANT, fold, stress=("no radar",)).perform(population)
+    assert taken.refusals == ()
+    assert set(taken.predictions.table["variant"]) == {"", "no radar"}
+
+
+def test_fewer_training_parcels(population, fold):
+    run = run_of(FOREST, fold, n_train=12)
+    found = run.perform(population).predictions
+    assert set(found.table["n_train"]) == {12}
+    assert set(found.table["variant"]) == {"training parcels"}
+    assert set(found.table["level"]) == {12.0}
+
+
+def test_the_same_call_goes_on(population, fold, tmp_path, monkeypatch):
+    wanted = [run_of(FOREST, fold), run_of(FOREST, fold, n_train=12), run_of(NETWORK, fold)]
+    performed = []
+
+    def counted(run, *rest):
+        if len(performed) == 2:
+            raise KeyboardInterrupt
+        performed.append(run)
+        return train_and_test(run, *rest)
+
+    def call():
+        with progress_bar("Evaluating", progress=False) as bar:
+            return run_all(wanted, population, tmp_path, others=None, client=None, bar=bar)
+
+    train_and_test = runs._train_and_test
+    monkeypatch.setattr(runs, "_train_and_test", counted)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert performed == wanted[:2]
+    performed.append(None)  # the count has passed the interruption
+    first = call()
+    assert performed == [*wanted[:2], None, wanted[2]]
+    again = call()
+    assert len(performed) == 4
+    for one, two in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)
+
+
+def test_a_damaged_result_is_made_again(population, fold, tmp_path):
+    run = run_of(FOREST, fold)
+    with progress_bar("Evaluating", progress=False) as bar:
+        (first,) = run_all([run], population, tmp_path, others=None, client=None, bar=bar)
+        file = next(tmp_path.glob("*.parquet"))
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+        (second,) = run_all([run], population, tmp_path, others=None, client=None, bar=bar)
+    np.testing.assert_array_equal(first.predictions.probability, second.predictions.probability)
+    assert file.read_bytes() == content
+
+
+def test_what_changes_a_result_changes_its_key(population, fold):
+    key = run_of(NETWORK, fold).key("p")
+    other_fold = Fold(protocol="random", name="2", train=fold.train[1:], test=fold.test)
+    other = Run(candidate=candidate(NETWORK, TrainConfig(epochs=3)), fold=fold, seed=0)
+    keys = [
+        run_of(NETWORK, fold).key("q"),
+        run_of(FOREST, fold).key("p"),
+        run_of(NETWORK, other_fold).key("p"),
+        run_of(NETWORK, fold, n_train=5).key("p"),
+        run_of(NETWORK, fold, stress=("no radar",)).key("p"),
+        other.key("p"),
+    ]
+    assert len({key, *keys}) == 7
+    assert run_of(NETWORK, fold).key("p") == key
+
+
+def test_ablations_change_one_choice_each():
+    found = ablations(QUICK, ["sentinel2", "sentinel1", "weather", "terrain"], shapes=True)
+    names = [one.name for one in found]
+    assert len(set(names)) == len(names)
+    for name in ("optical only", "radar only", "early fusion", "mid fusion", "decision fusion",
+                 "temporal encoder tae", "temporal encoder tempcnn", "temporal encoder gru",
+                 "temporal encoder transformer", "weather", "thermal time", "thermal sampling",
+                 "terrain", "shape of parcels", "random forest, weather and terrain"):  # fmt: skip
+        assert name in names
+    alone = [one.name for one in ablations(QUICK, ["sentinel2"], shapes=False)]
+    assert "early fusion" not in alone
+    assert "weather" not in alone
+    assert "radar only" not in alone
+
+
+@pytest.mark.parametrize("name", ["optical only", "radar only", "shape of parcels", "no dates"])
+def test_ablations_train(population, fold, name):
+    chosen = {one.name: one for one in ablations(QUICK, ["sentinel2", "sentinel1"], shapes=True)}
+    found = Run(candidate=chosen[name], fold=fold, seed=0).perform(population)
+    assert found.refusals == ()
+    assert len(found.predictions) == len(fold.test)
+
+
+def test_the_order_of_dask_does_not_matter(population, fold, tmp_path):
+    from distributed import Client, LocalCluster
+
+    wanted = [run_of(FOREST, fold, n_train=n) for n in (10, 15, 20)]
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=1,
+                threads_per_worker=2,
+                processes=False,
+                protocol="tcp",
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+            )
+        )
+        client = stack.enter_context(Client(cluster))
+        bar = stack.enter_context(progress_bar("Evaluating", progress=False))
+        found = run_all(wanted, population, tmp_path / "a", others=None, client=client, bar=bar)
+        alone = run_all(wanted, population, tmp_path / "b", others=None, client=None, bar=bar)
+    for one, two in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)

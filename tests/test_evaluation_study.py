@@ -1,0 +1,198 @@
+"""The whole study: from samples to a report, in Python and on the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cubecrop
+from cubecrop import TrainConfig, generalisation_report
+from cubecrop.errors import ArgumentError
+from cubecrop.evaluation import Predictions, Report
+from tests.samples import make_samples
+
+POINTS = Path(__file__).parents[2] / "shared/data/points"
+QUICK = TrainConfig(epochs=2)
+
+
+def places(samples, lon, lat, *, spread=0.5, seed=0):
+    """The samples scattered around a place."""
+    rng = np.random.default_rng(seed)
+    n = samples.sizes["parcel"]
+    moved = samples.to_dataset().assign_coords(
+        lon=("parcel", lon + spread * rng.random(n)), lat=("parcel", lat + spread * rng.random(n))
+    )
+    nodes = {name: node.to_dataset(inherit=False) for name, node in samples.children.items()}
+    return type(samples).from_dict({"/": moved, **nodes})
+
+
+def renamed(samples, prefix):
+    ids = [f"{prefix}{i}" for i in range(samples.sizes["parcel"])]
+    nodes = {name: node.to_dataset(inherit=False) for name, node in samples.children.items()}
+    root = samples.to_dataset().assign_coords(parcel=ids)
+    return type(samples).from_dict({"/": root, **nodes})
+
+
+@pytest.fixture(scope="module")
+def two_regions():
+    """Two regions far apart, 36 parcels each, of easy classes."""
+    first, labels = make_samples(n=36, seed=1)
+    second, _ = make_samples(n=36, seed=2)
+    return (
+        [renamed(places(first, 3, 50, seed=1), "a"), renamed(places(second, 20, 50, seed=2), "b")],
+        [labels, labels],
+    )
+
+
+def test_a_report_of_two_regions(two_regions, tmp_path):
+    samples, labels = two_regions
+    report = generalisation_report(
+        samples, labels, protocols=("random", "leave-region-out"), seeds=2, config=QUICK,
+        out=tmp_path / "out", progress=False,
+    )  # fmt: skip
+    table = report.predictions.table
+    counted = table.groupby(["protocol", "model", "seed"], observed=True)["parcel"]
+    assert set(counted.nunique()) == {72}
+    assert set(counted.size()) == {72}
+    assert set(table["region"]) == set(table.query("protocol == 'leave-region-out'")["fold"])
+    assert table["region"].nunique() == 2
+    away = table[table["protocol"] == "leave-region-out"]
+    assert (away["region"].astype(str) == away["fold"].astype(str)).all()
+    for name in ("report.html", "report.md", "scores.parquet", "about.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 0
+    assert Report.read(tmp_path / "out").predictions.table.astype(str).equals(table.astype(str))
+
+
+def test_the_same_call_gives_the_same_report(two_regions, tmp_path):
+    samples, labels = two_regions
+    options = {"protocols": ("random",), "seeds": 1, "config": QUICK, "progress": False}
+    generalisation_report(samples, labels, out=tmp_path / "a", **options)
+    generalisation_report(samples, labels, out=tmp_path / "b", **options)
+    files = [folder / "scores.parquet" for folder in (tmp_path / "a", tmp_path / "b")]
+    first, second = (Predictions.read(file) for file in files)
+    np.testing.assert_array_equal(first.probability, second.probability)
+    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "a" / "runs").iterdir()}
+    again = generalisation_report(samples, labels, out=tmp_path / "a", **options)
+    assert {f: f.stat().st_mtime_ns for f in (tmp_path / "a" / "runs").iterdir()} == before
+    np.testing.assert_array_equal(again.predictions.probability, first.probability)
+
+
+def test_stress_and_early_seasons(two_regions):
+    samples, labels = two_regions
+    report = generalisation_report(
+        samples, labels, protocols=("random", "leave-region-out"), seeds=1, config=QUICK,
+        stress=("optical dates kept", "no radar"), early=True, progress=False,
+    )  # fmt: skip
+    table = report.predictions.table
+    changed = table[table["variant"] != ""]
+    assert set(changed["protocol"]) == {"leave-region-out"}
+    assert set(changed["variant"]) == {
+        "optical dates kept", "no radar", "until day", "training parcels",
+    }  # fmt: skip
+    assert {refusal.variant for refusal in report.about.refusals} == {"no radar"}
+    assert set(changed[changed["variant"] == "no radar"]["model"]) == {
+        "network for missing sensors"
+    }
+
+
+def test_ablations_are_rows(two_regions):
+    samples, labels = two_regions
+    report = generalisation_report(
+        samples, labels, protocols=("leave-region-out",), models=("network",), seeds=1,
+        config=TrainConfig(epochs=1), ablation=True, progress=False,
+    )  # fmt: skip
+    models = set(report.predictions.table["model"])
+    assert {"network", "optical only", "early fusion", "temporal encoder gru"} <= models
+    assert set(report.about.models) == models
+
+
+def test_what_the_samples_do_not_allow_is_said(two_regions):
+    samples, labels = two_regions
+    with pytest.raises(ArgumentError, match="year"):
+        generalisation_report(samples, labels, protocols=("leave-year-out",), progress=False)
+    with pytest.raises(ArgumentError, match="region"):
+        generalisation_report(
+            samples[0], labels[0], protocols=("leave-region-out",), progress=False
+        )
+    with pytest.raises(ArgumentError, match=r"models \['tree'\] are unknown"):
+        generalisation_report(samples, labels, models=("tree",), progress=False)
+    with pytest.raises(ArgumentError, match="protocols"):
+        generalisation_report(samples, labels, protocols=("hope",), progress=False)
+
+
+needs_points = pytest.mark.skipif(not POINTS.exists(), reason=f"no real points in {POINTS}")
+
+
+def command(*words):
+    return [sys.executable, "-m", "cubecrop", "evaluate", *map(str, words)]
+
+
+def france(out):
+    return command(
+        POINTS / "france-2023-dekad.parquet", "--label", "ewoc_code", "--most-frequent", 4,
+        "--protocol", "random", "blocked", "--models", "random forest", "network", "--seeds", 1,
+        "--epochs", 3, "--out", out,
+    )  # fmt: skip
+
+
+@needs_points
+@pytest.mark.slow
+def test_a_killed_command_goes_on_and_ends_with_the_same_report(tmp_path):
+    def finished(out):
+        return len(list((out / "runs").glob("*.json"))) if (out / "runs").exists() else 0
+
+    done = subprocess.run(france(tmp_path / "calm"), capture_output=True, text=True, check=True)
+    assert "report.html" in done.stdout
+    killed = tmp_path / "killed"
+    process = subprocess.Popen(france(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while finished(killed) < 3 and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    n = finished(killed)
+    assert 3 <= n < 20
+    assert not (killed / "report.html").exists()
+    kept = {f.name: f.stat().st_mtime_ns for f in (killed / "runs").glob("*.json")}
+    subprocess.run(france(killed), capture_output=True, check=True)
+    again = {f.name: f.stat().st_mtime_ns for f in (killed / "runs").glob("*.json")}
+    assert kept.items() <= again.items()
+    first, second = (Predictions.read(f / "scores.parquet") for f in (tmp_path / "calm", killed))
+    pd.testing.assert_frame_equal(first.table, second.table)
+    np.testing.assert_array_equal(first.probability, second.probability)
+    facts = [json.loads((f / "about.json").read_text()) for f in (tmp_path / "calm", killed)]
+    for one in facts:
+        del one["seconds"], one["command"]
+    assert facts[0] == facts[1]
+
+
+@needs_points
+def test_the_report_is_drawn_again_without_training(tmp_path):
+    table = POINTS / "france-2023-dekad.parquet"
+    cubecrop.pipeline.evaluate_table(
+        table, "ewoc_code", most_frequent=3, out=tmp_path, progress=False,
+        options=cubecrop.evaluation.StudyOptions(
+            protocols=("random",), models=("random forest",), seeds=1
+        ),
+    )  # fmt: skip
+    page = (tmp_path / "report.html").read_text("utf-8")
+    for path in (tmp_path / "runs").iterdir():
+        path.unlink()
+    (tmp_path / "report.html").unlink()
+    subprocess.run(
+        [sys.executable, "-m", "cubecrop", "report", tmp_path], check=True, capture_output=True
+    )
+    assert (tmp_path / "report.html").read_text("utf-8") == page
+
+
+def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):
+    words = command("table.parquet", "--label", "crop", "--out", tmp_path / "o", "--year", 2020)
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "--year are for parcels in an archive, but --archive is missing" in done.stderr
