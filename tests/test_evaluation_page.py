@@ -41,24 +41,17 @@ EVIL = (
 )  # fmt: skip
 
 
-def trust_of(protocols=("random", "leave-region-out"), models=("network",)):
-    key = [{"protocol": p, "model": m, "n": 40} for p in protocols for m in models]
-    bins = [
-        row | {"confidence": c, "accuracy": c, "accuracy_low": c - 0.1, "accuracy_high": c + 0.1}
-        for row in key
-        for c in (0.3, 0.6, 0.9)
-    ]
-    value = {"value": 0.88, "low": 0.85, "high": 0.91}
-    return {
-        "reliability": pd.DataFrame(bins),
-        "calibration": pd.DataFrame([row | value for row in key]),
-        "coverage": pd.DataFrame([row | value | {"mean_size": 1.6} for row in key]),
-        "applicability": pd.DataFrame([row | value | {"part": "inside"} for row in key]),
-    }
+def trusted(predictions):
+    """With crop sets of two crops that hold the predicted one, and every second parcel outside."""
+    table = predictions.table.assign(
+        in_set=(predictions.predicted == predictions.truth).astype(float), set_size=2.0,
+        dissimilarity=np.where(np.arange(len(predictions)) % 2, 0.5, 1.5),
+    )  # fmt: skip
+    return Predictions(table, predictions.probability, predictions.nomenclature)
 
 
-def report_of(predictions, *, trust=None, **facts):
-    return Report(predictions, about_of(predictions, **facts), trust or {})
+def report_of(predictions, **facts):
+    return Report(predictions, about_of(predictions, **facts))
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +59,7 @@ def whole():
     """A report with everything that a report can have."""
     fine = Finding(protocol="leave-region-out", level="fine", text="no duplicate across folds.")
     return report_of(
-        known(right=RIGHT, variants=VARIANTS, seeds=2), trust=trust_of(), findings=[fine, LEAK],
+        trusted(known(right=RIGHT, variants=VARIANTS, seeds=2)), findings=[fine, LEAK],
         refusals=[REFUSED],
     )  # fmt: skip
 
@@ -164,12 +157,20 @@ def test_each_answer_has_its_numbers(whole):
     assert "From 50 on" in found["How many labelled parcels are enough?"]
     assert "4 of 4 crops" in found["How early in the season are crops known?"]
     assert "on day 200" in found["How early in the season are crops known?"]
-    assert "1.6 crops a set (n = 40)" in found["Can its confidence be believed?"]
+    trust = found["Can its confidence be believed?"]
+    assert "under random folds .80 " in trust
+    assert "2.0 crops a set (n = 400)" in trust
+    assert "Expected calibration error: under random folds .10 " in trust
+    assert "outside of the known range" in trust
 
 
 def test_an_answer_needs_data():
     found = answered(report_of(known(right={HOME: 0.8})))
-    assert set(found) == {"How good is the model where it was trained?", "Which crops are hard?"}
+    assert set(found) == {
+        "How good is the model where it was trained?", "Which crops are hard?",
+        "Can its confidence be believed?",
+    }  # fmt: skip
+    assert "crop set" not in found["Can its confidence be believed?"]
 
 
 def test_no_difference_is_said_where_none_can_be_told():
@@ -213,9 +214,7 @@ def test_a_report_is_written_and_read_again(whole, tmp_path):
     again = Report.read(tmp_path)
     assert again.about == whole.about
     pd.testing.assert_frame_equal(again.tables.scores, whole.tables.scores)
-    assert Report(again.predictions, again.about, whole.trust).to_html() == (
-        tmp_path / "report.html"
-    ).read_text("utf-8")
+    assert again.to_html() == (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_a_folder_without_a_report_is_refused(tmp_path, whole):
@@ -328,11 +327,10 @@ def test_names_from_strangers_are_text(tmp_path):
     refusal = replace(REFUSED, model=EVIL[1], reason=EVIL[2], fold=EVIL[0])
     report = report_of(
         made, findings=findings, refusals=[refusal], title=EVIL[2],
-        trust=trust_of(protocols=EVIL[:1], models=EVIL),
         models=dict.fromkeys(("network", *EVIL), EVIL[1]),
     )  # fmt: skip
     about = replace(report.about, command=EVIL[0], version=EVIL[1])
-    report = Report(made, about, report.trust)
+    report = Report(made, about)
     html = report.to_html()
     tags = _Tags(html)
     assert len(tags.named("script")) == 1
@@ -507,7 +505,7 @@ def test_many_rows_make_a_small_page(tmp_path):
     assert len(report.predictions) == 80 * 600
     assert len(text.encode()) < 5e6
     assert "all other classes" in text
-    assert text.count("<figure") == 3 + 1 + 4
+    assert text.count("<figure") == 3 + 1 + 4 + 2
 
 
 def test_a_table_of_very_many_rows_is_cut_with_a_word():

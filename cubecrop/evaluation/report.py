@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -15,11 +15,10 @@ from cubecrop.evaluation.page.numbers import named, protocol_title, scored, sign
 from cubecrop.evaluation.page.told import LEVELS, finding_text, sorted_findings
 from cubecrop.evaluation.predictions import Predictions
 from cubecrop.evaluation.score_tables import ScoreTables, records
+from cubecrop.evaluation.trust_tables import trust_tables
 from cubecrop.files import new_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
 
 __all__ = ["Report"]
@@ -41,22 +40,20 @@ class Report:
         What every model said of every test parcel.
     about : About
         What was evaluated and how.
-    trust : mapping of str to pandas.DataFrame, optional
-        Tables on trust; each is shown if it is given. All have the columns protocol, model and n.
-        ``reliability`` has one row a bin: confidence, accuracy, accuracy_low, accuracy_high.
-        ``calibration`` (expected calibration error), ``coverage`` (of crop sets, with mean_size)
-        and ``applicability`` (accuracy by ``part``, such as "inside of the known range") have
-        value, low and high.
     """
 
     predictions: Predictions
     about: About
-    trust: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
     @cached_property
     def tables(self) -> ScoreTables:
         """All scores, with intervals; computed once, in seconds for a million predictions."""
         return ScoreTables.of(self.predictions, self.about.folds)
+
+    @cached_property
+    def trust(self) -> dict[str, pd.DataFrame]:
+        """Tables on calibration, crop sets and applicability; see `trust_tables`."""
+        return trust_tables(self.predictions)
 
     @classmethod
     def read(cls, folder: str | Path) -> Report:

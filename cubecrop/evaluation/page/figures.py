@@ -345,7 +345,7 @@ def _reliability(trust: Mapping[str, pd.DataFrame]) -> list[str]:
         curves(
             "reliability", "Reliability: is confidence accuracy?",
             "Accuracy of parcels by their confidence, with 95 % intervals. On the dotted line, "
-            "confidence is accuracy; below it, the model is too sure.",
+            "confidence is accuracy; below it, the model is too sure. First seed.",
             panels, y_axis="accuracy", diagonal=True,
         )
     ]  # fmt: skip

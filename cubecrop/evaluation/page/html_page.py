@@ -40,7 +40,7 @@ def html_page(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFram
     about : About
         All that is said besides scores.
     trust : mapping of str to pandas.DataFrame
-        Tables on trust, as for `cubecrop.evaluation.report.Report`.
+        Tables on trust, of `cubecrop.evaluation.trust_tables`.
 
     Returns
     -------
