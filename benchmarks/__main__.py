@@ -10,6 +10,7 @@ from rich.table import Table
 
 from benchmarks.demonstration import Demo
 from benchmarks.end_to_end import EndToEnd, EndToEndOpenEo, EndToEndTwoSatellites
+from benchmarks.evaluation import ReportOfPredictions
 from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
@@ -48,6 +49,7 @@ SUITES = (
     NetworksOnACard,
     TrainingStep,
     TrainingCost,
+    ReportOfPredictions,
 )
 #: Suites that take many minutes each; they run only if named.
 LONG = (
@@ -125,6 +127,8 @@ TARGETS = {
     ("RegionMemory", "track_of_bound"): 1,
     ("RegionMemory", "track_growth"): 1.1,
     ("RegionTile", "track_of_bound"): 1,
+    ("ReportOfPredictions", "time_read_and_write"): 60,
+    ("ReportOfPredictions", "track_page"): 5,
 }
 #: Lower bounds by suite and benchmark, in the benchmark's unit.
 LEAST = {

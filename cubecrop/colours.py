@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["colours_of"]
+__all__ = ["SERIES_COLOURS", "colours_of"]
+
+#: Colours of lines and marks on white and on black that colour-blind people can tell apart, in the
+#: order of use (Okabe & Ito 2008, "Color universal design", lightened for black).
+SERIES_COLOURS: Final = (
+    ("#0072B2", "#56B4E9"), ("#D55E00", "#FF8A3D"), ("#009E73", "#3DD6A6"),
+    ("#CC79A7", "#E8A3C8"), ("#8A6D00", "#F0E442"), ("#555555", "#BBBBBB"),
+)  # fmt: skip
 
 #: Colours and their names in English, German, French and Dutch, with those of the WorldCereal and
 #: HCAT lists. Order and case of words do not matter. Crops of one genus have similar hues.

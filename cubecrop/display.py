@@ -14,11 +14,11 @@ from cubecrop.texts import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Safe", "block", "day_text", "html_table", "listed", "plain", "swatches"]
+__all__ = ["MONTHS", "Safe", "block", "day_text", "html_table", "listed", "plain", "swatches"]
 
 _LONGEST: Final = 60
 _MOST: Final = 12
-_MONTHS: Final = (
+MONTHS: Final = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September",
     "October", "November", "December",
 )  # fmt: skip
@@ -44,7 +44,7 @@ def listed(names: Iterable[object], *, most: int = _MOST) -> str:
 
 def day_text(month: int, day: int) -> str:
     """A day of the year in words: "1 September"."""
-    return f"{day} {_MONTHS[month - 1]}"
+    return f"{day} {MONTHS[month - 1]}"
 
 
 def block(title: str, rows: Iterable[tuple[str, str]]) -> str:

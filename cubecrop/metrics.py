@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORE_NAMES", "AreaEstimates", "Interval", "ScoreName", "Scores", "accuracy_difference",
-    "area_estimates", "confusion_matrix", "intervals", "scores", "wilson",
+    "area_estimates", "class_f1", "confusion_matrix", "ends", "group_draws", "intervals", "scores",
+    "scores_of_counts", "wilson",
 ]  # fmt: skip
 
 #: Low and high end of a value.
@@ -30,6 +31,8 @@ _ENDS: Final = (2.5, 97.5)
 _RESAMPLES: Final = 2000
 #: Resamples that are scored together; their counts share the memory.
 _AT_ONCE: Final = 200
+#: Greatest number of counts of groups in memory.
+_CELLS: Final = 20_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,7 +313,7 @@ def intervals(
     hits = size * claimed
 
     def scored(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        return _three(counts @ size, counts @ claimed, counts @ hits)
+        return scores_of_counts(counts @ size, counts @ claimed, counts @ hits)
 
     low, high = _ends(pair, len(pairs), groups, seed, scored)
     # A resample without a rare class is averaged over the other classes, so all resamples may
@@ -367,20 +370,64 @@ def accuracy_difference(
 def _ratio(part: NDArray[Any], whole: NDArray[Any]) -> NDArray[np.float64]:
     """A quotient; NaN if the divisor is zero."""
     out: NDArray[np.float64] = np.full(np.shape(part), np.nan)
-    np.divide(part, whole, out=out, where=whole > 0)
+    np.divide(part, whole, out=out, where=whole > 0, dtype=np.float64)
     return out
 
 
-def _three(
-    size: NDArray[np.float64], claimed: NDArray[np.float64], hits: NDArray[np.float64]
+def class_f1(
+    size: NDArray[np.floating], claimed: NDArray[np.floating], hits: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """The scores of `SCORE_NAMES` (resample, score) from counts (resample, class)."""
+    """F1 (…, class) from counts (…, class); NaN for a class without a true member.
+
+    Parameters
+    ----------
+    size, claimed, hits : numpy.ndarray
+        Parcels that are of a class, that were predicted as it, and both.
+    """
+    return _ratio(2 * hits, np.where(size > 0, size + claimed, 0))
+
+
+def scores_of_counts(
+    size: NDArray[np.floating], claimed: NDArray[np.floating], hits: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """The scores of `SCORE_NAMES` (…, score) from counts (…, class); NaN without a parcel.
+
+    Parameters
+    ----------
+    size, claimed, hits
+        As for `class_f1`.
+    """
     present = size > 0
-    f1 = _ratio(2 * hits, np.where(present, size + claimed, 0))
+    n_present = present.sum(axis=-1)
     iou = _ratio(hits, np.where(present, size + claimed - hits, 0))
-    accuracy = hits.sum(axis=1) / size.sum(axis=1)
-    means = [accuracy, np.nanmean(f1, axis=1), np.nanmean(iou, axis=1)]
-    return np.asarray(np.stack(means, axis=1))
+    means = [
+        _ratio(hits.sum(axis=-1), size.sum(axis=-1)),
+        _ratio(np.nansum(class_f1(size, claimed, hits), axis=-1), n_present),
+        _ratio(np.nansum(iou, axis=-1), n_present),
+    ]
+    return np.asarray(np.stack(means, axis=-1))
+
+
+def group_draws(rng: np.random.Generator, n_groups: int) -> Iterator[NDArray[np.float32]]:
+    """How often each of some resamples (resample, group) holds a group; 2,000 resamples in all."""
+    at_once = max(1, min(_AT_ONCE, _CELLS // n_groups))
+    for start in range(0, _RESAMPLES, at_once):
+        counts = np.empty((min(at_once, _RESAMPLES - start), n_groups), dtype=np.float32)
+        for row in counts:
+            row[:] = np.bincount(rng.integers(n_groups, size=n_groups), minlength=n_groups)
+        yield counts
+
+
+def ends(draws: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Low and high end (2, …) of the 95 % interval of resampled values (resample, …).
+
+    Resamples with NaN do not count; both ends are NaN if none is left.
+    """
+    known = np.isfinite(draws)
+    if known.all():
+        return np.asarray(np.percentile(draws, _ENDS, axis=0))
+    empty = ~known.any(axis=0)
+    return np.where(empty, np.nan, np.nanpercentile(np.where(empty, 0, draws), _ENDS, axis=0))
 
 
 def _ends(
@@ -397,7 +444,7 @@ def _ends(
         if groups is None
         else _groups_drawn(rng, kind, n_kinds, groups)
     )
-    return np.asarray(np.percentile(np.concatenate([scored(one) for one in draws]), _ENDS, axis=0))
+    return ends(np.concatenate([scored(one) for one in draws]))
 
 
 def _parcels_drawn(
@@ -414,9 +461,6 @@ def _groups_drawn(
 ) -> Iterator[NDArray[np.float64]]:
     """Counts (resample, kind) of parcels whose groups are drawn with replacement."""
     names, group = np.unique(np.array([str(one) for one in groups]), return_inverse=True)
-    for _ in range(0, _RESAMPLES, _AT_ONCE):
-        counts = np.empty((_AT_ONCE, n_kinds))
-        for row in counts:
-            drawn = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-            row[:] = np.bincount(kind, weights=drawn[group], minlength=n_kinds)
-        yield counts
+    for drawn in group_draws(rng, len(names)):
+        counts = [np.bincount(kind, weights=row[group], minlength=n_kinds) for row in drawn]
+        yield np.asarray(counts, dtype=float)

@@ -13,7 +13,9 @@ from cubecrop.evaluation.reliability import (
     crop_set_table,
     reliability_table,
 )
+from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.stress import STRESSES, stressed
+from cubecrop.evaluation.study import StudyOptions, generalisation_report
 
 __all__ = [
     "PROTOCOLS",
@@ -22,11 +24,14 @@ __all__ = [
     "MapAreas",
     "Population",
     "Predictions",
+    "Report",
+    "StudyOptions",
     "calibrate_on_folds",
     "calibration_error",
     "crop_set_scores",
     "crop_set_table",
     "folds",
+    "generalisation_report",
     "map_areas",
     "reliability_table",
     "stressed",

@@ -1,0 +1,118 @@
+"""The report as Markdown: findings, answers and the main tables."""
+
+from __future__ import annotations
+
+import html
+import re
+from typing import TYPE_CHECKING
+
+from cubecrop.evaluation.page.answers import answers
+from cubecrop.evaluation.page.numbers import (
+    counted,
+    named,
+    protocol_title,
+    scored,
+    share,
+    signed,
+    spanned,
+)
+from cubecrop.evaluation.page.sheets import FEW_MARK
+from cubecrop.evaluation.page.told import LEVELS, facts, finding_text, reading, sorted_findings
+from cubecrop.evaluation.score_tables import records
+from cubecrop.texts import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pandas as pd
+
+    from cubecrop.evaluation.about import About
+    from cubecrop.evaluation.score_tables import ScoreTables
+
+__all__ = ["markdown"]
+
+
+def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame]) -> str:
+    """Write the report as Markdown; see `html_page` for the parameters."""
+    lines = [f"# {_safe(named(about.title))}", ""]
+    lines += [f"{_safe(line)}  " for line in facts(about)]
+    lines += ["", "## Can the scores be believed?", ""]
+    lines += [
+        f"- **{LEVELS[one.level]}** {_safe(finding_text(one))}" for one in sorted_findings(about)
+    ] or ["- No check of the folds is recorded, so it is not known whether they leak."]
+    lines += ["", "## Answers", ""]
+    for answer in answers(tables, about, trust):
+        lines += [f"### {_safe(answer.question)}", ""]
+        lines += [f"**{_safe(answer.verdict)}**", ""] if answer.verdict else []
+        lines += [*(f"- {_safe(sentence)}" for sentence in answer.sentences), ""]
+    lines += ["## Scores", "", *_scores(tables), ""]
+    if len(tables.differences):
+        lines += ["## Paired differences in macro-F1", "", *_differences(tables), ""]
+    if len(tables.classes):
+        lines += [f"## Scores by crop of {_safe(named(tables.main))}", "", *_classes(tables), ""]
+    if about.refusals:
+        lines += ["## Refused", ""]
+        lines += [
+            f"- {_safe(named(one.model))}, {_safe(protocol_title(one.protocol))}, "
+            f"{_safe(named(one.fold))}: {_safe(one_line(one.reason))}"
+            for one in about.refusals
+        ]
+        lines.append("")
+    lines += ["## How to read the numbers", ""]
+    lines += [f"{_safe(line)}\n" for line in reading(tables.main)]
+    made = one_line(about.command or "generalisation_report").replace("`", "'")
+    lines.append(f"Made by `{made}`, cubecrop {_safe(about.version)}.")
+    return "\n".join(lines) + "\n"
+
+
+def _scores(tables: ScoreTables) -> list[str]:
+    plain = tables.scores[tables.scores["variant"] == ""]
+    by_score = {name: records(part) for name, part in plain.groupby("score", sort=False)}
+    rows = [
+        (
+            protocol_title(f1["protocol"]), named(f1["model"]),
+            scored(f1) + (FEW_MARK if f1["few"] else ""), scored(accuracy),
+            signed(f1["gap"], f1["gap_low"], f1["gap_high"]), counted(f1).removeprefix("n = "),
+        )
+        for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
+    ]  # fmt: skip
+    heads = ("protocol", "model", "macro-F1", "accuracy", "F1 less random folds", "n")
+    return [*_table(heads, rows), "", f"{FEW_MARK} a class has fewer than 10 test parcels."]
+
+
+def _differences(tables: ScoreTables) -> list[str]:
+    chosen = (tables.differences["variant"] == "") & (tables.differences["score"] == "macro_f1")
+    rows = [
+        (
+            protocol_title(row["protocol"]), named(row["model"]),
+            signed(row["difference"], row["low"], row["high"]), counted(row).removeprefix("n = "),
+        )
+        for row in records(tables.differences[chosen])
+    ]  # fmt: skip
+    return _table(("protocol", "model", f"less {named(tables.main)}", "n"), rows)
+
+
+def _classes(tables: ScoreTables) -> list[str]:
+    rows = [
+        (
+            protocol_title(row["protocol"]), named(row["crop"]), f"{row['n']:,}",
+            share(row["precision"]), share(row["recall"]),
+            f"{share(row['f1'])} ({spanned(row['low'], row['high'])})"
+            f"{FEW_MARK if row['few'] else ''}",
+        )
+        for row in records(tables.classes[tables.classes["model"] == tables.main])
+    ]  # fmt: skip
+    return _table(("protocol", "crop", "n", "precision", "recall", "F1"), rows)
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return [
+        f"| {' | '.join(text if text == '---' else _safe(text) for text in line)} |"
+        for line in lines
+    ]
+
+
+def _safe(text: str) -> str:
+    """Text in which no character is markup."""
+    return html.escape(re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text), quote=False)

@@ -1,0 +1,524 @@
+"""The report: its words, its files, and its page in a real browser."""
+
+import json
+import re
+import threading
+from dataclasses import replace
+from html.parser import HTMLParser
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pytest
+from chromium import look, needs_chromium
+from made_predictions import LEAK, REFUSED, about_of, known, predictions_of
+
+from cubecrop.errors import OutputError, ReadError, SchemaError
+from cubecrop.evaluation.about import Finding, FoldFacts
+from cubecrop.evaluation.page.answers import answers
+from cubecrop.evaluation.page.numbers import level_text, scored, share, signed
+from cubecrop.evaluation.page.svg import Scale, nice_range, ticks
+from cubecrop.evaluation.predictions import Predictions
+from cubecrop.evaluation.report import Report
+
+HOME, AWAY = ("random", "network"), ("leave-region-out", "network")
+RIGHT = {
+    HOME: 0.8, AWAY: 0.5,
+    ("random", "optical only"): 0.8, ("leave-region-out", "optical only"): 0.3,
+    ("leave-region-out", "thermal sampling"): 0.7,
+    ("leave-region-out", "random forest, weather"): 0.4,
+}  # fmt: skip
+NAN = float("nan")
+VARIANTS = {
+    ("optical dates kept", 0.2): 0.4, ("optical dates kept", 0.8): 1.0,
+    ("optical month lost", 6.0): 0.8, ("no radar", NAN): 0.8,
+    ("training parcels", 25.0): 0.5, ("training parcels", 50.0): 1.0,
+    ("until day", 100.0): 0.2, ("until day", 200.0): 1.0,
+}  # fmt: skip
+EVIL = (
+    "<script>console.log('in')</script>", "\"'><img src=x onerror=alert(1)>",
+    "a & b</title></svg>", "x | y ` [z](javascript:alert(1))",
+)  # fmt: skip
+
+
+def trusted(predictions):
+    """With crop sets of two crops that hold the predicted one, and every second parcel outside."""
+    table = predictions.table.assign(
+        in_set=(predictions.predicted == predictions.truth).astype(float), set_size=2.0,
+        dissimilarity=np.where(np.arange(len(predictions)) % 2, 0.5, 1.5),
+    )  # fmt: skip
+    return Predictions(table, predictions.probability, predictions.nomenclature)
+
+
+def report_of(predictions, **facts):
+    return Report(predictions, about_of(predictions, **facts))
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """A report with everything that a report can have."""
+    fine = Finding(protocol="leave-region-out", level="fine", text="no duplicate across folds.")
+    return report_of(
+        trusted(known(right=RIGHT, variants=VARIANTS, seeds=2)), findings=[fine, LEAK],
+        refusals=[REFUSED],
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(whole, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    whole.write(folder)
+    return folder / "report.html"
+
+
+class _Tags(HTMLParser):
+    """All tags, with their attributes, and texts by the id of a table."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def named(self, tag):
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+# Numbers and scales
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.5, ".50"), (1, "1.00"), (0, ".00"), (-0.05, "−.05"), (-0.001, ".00"), (NAN, "–")],  # noqa: RUF001
+)
+def test_a_share_has_two_digits(value, text):
+    assert share(value) == text
+
+
+def test_a_score_and_a_difference():
+    row = {"value": 0.5, "spread": 0.02, "low": 0.45, "high": 0.55}
+    assert scored(row) == ".50 ± .02 (.45–.55)"  # noqa: RUF001
+    assert scored(row | {"spread": NAN}) == ".50 (.45–.55)"  # noqa: RUF001
+    assert signed(-0.05, -0.08, 0.02) == "−.05 (−.08 to +.02)"  # noqa: RUF001
+
+
+@pytest.mark.parametrize(
+    ("variant", "level", "text"),
+    [
+        ("optical dates kept", 0.1, "10 %"), ("optical month lost", 6.0, "June"),
+        ("no radar", NAN, ""), ("pixels", 16.0, "16"),
+    ],
+)  # fmt: skip
+def test_a_level_in_words(variant, level, text):
+    assert level_text(variant, level) == text
+
+
+def test_scales_and_ticks():
+    assert Scale(low=0, high=2, start=10, stop=30)(1) == 20
+    assert Scale(low=1, high=100, start=0, stop=2, log=True)(10) == pytest.approx(1)
+    assert nice_range([0.31, NAN, 0.58]) == pytest.approx((0.3, 0.6))
+    assert nice_range([0.3, 0.3]) == pytest.approx((0.3, 0.4))
+    assert nice_range([]) == (0, 1)
+    assert ticks(0.3, 0.6, most=3) == pytest.approx([0.3, 0.4, 0.5, 0.6])
+    assert ticks(-0.2, 0.1, most=3) == pytest.approx([-0.2, -0.1, 0, 0.1])
+
+
+# Words
+
+
+def answered(report):
+    found = answers(report.tables, report.about, report.trust)
+    assert len({one.question for one in found}) == len(found)
+    return {one.question: " ".join([one.verdict, *one.sentences]) for one in found}
+
+
+def test_each_answer_has_its_numbers(whole):
+    found = answered(whole)
+    assert "macro-F1 .80 ± .00" in found["How good is the model where it was trained?"]
+    region = found["What does a new region cost?"]
+    assert "Macro-F1 is .30 less than under random folds" in region
+    assert "n = 400 parcels in 200 groups, 2 seeds" in region
+    assert "“east”" in region
+    assert "“west”" in region
+    radar = found["Does radar help?"]
+    assert "Radar helps in a new region: without it, macro-F1 changes by −.20" in radar  # noqa: RUF001
+    assert "not distinguishable under random folds .00" in radar
+    assert "No radar" in radar
+    weather = found["Do weather and terrain help, and how should they enter?"]
+    assert "“thermal sampling” (+.20, " in weather
+    assert "forest" not in weather
+    assert "random forest, weather" in found["How do other models compare?"]
+    cloud = found["What does cloud cost?"]
+    assert "Optical dates kept, 20 %: macro-F1 falls by .48" in cloud
+    assert "80 %: not distinguishable" in cloud
+    assert "June: lower" in cloud
+    assert "From 50 on" in found["How many labelled parcels are enough?"]
+    assert "4 of 4 crops" in found["How early in the season are crops known?"]
+    assert "on day 200" in found["How early in the season are crops known?"]
+    trust = found["Can its confidence be believed?"]
+    assert "under random folds .80 " in trust
+    assert "2.0 crops a set (n = 400)" in trust
+    assert "Expected calibration error: under random folds .10 " in trust
+    assert "outside of the known range" in trust
+
+
+def test_an_answer_needs_data():
+    found = answered(report_of(known(right={HOME: 0.8})))
+    assert set(found) == {
+        "How good is the model where it was trained?", "Which crops are hard?",
+        "Can its confidence be believed?",
+    }  # fmt: skip
+    assert "crop set" not in found["Can its confidence be believed?"]
+
+
+def test_no_difference_is_said_where_none_can_be_told():
+    found = answered(report_of(known(right={HOME: 0.6, AWAY: 0.6, ("random", "terrain"): 0.6})))
+    assert "No difference to random folds can be told" in found["What does a new region cost?"]
+    terrain = found["Do weather and terrain help, and how should they enter?"]
+    assert "“terrain” is not distinguishable" in terrain
+    for word in ("higher", "lower"):
+        assert word not in terrain
+
+
+def test_a_crop_without_training_and_a_rare_one_are_named():
+    rows = [{"truth": 0, "guess": 0}] * 30 + [{"truth": 1, "guess": 0}] * 9
+    made = predictions_of(rows, ["maize", "flax"])
+    report = report_of(made)
+    fold = FoldFacts(protocol="random", name="1 of 5", n_train=3, n_test=39, only_in_test=("flax",))
+    report = Report(made, replace(report.about, folds=(fold,)))
+    text = answered(report)["Which crops are hard?"]
+    assert "“flax” has fewer than 10 test parcels" in text
+    assert "“flax” is absent from the training parts of 1 of 5" in text
+    for rendered in (report.to_html(), markdown_of(report)):
+        assert ".00 (.00–.00)†" in rendered  # noqa: RUF001
+
+
+def markdown_of(report):
+    from cubecrop.evaluation.page import markdown
+
+    return markdown(report.tables, report.about, report.trust)
+
+
+# Files
+
+
+def test_a_report_is_written_and_read_again(whole, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "kept").write_text("a run")
+    whole.write(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"about.json", "report.html", "report.md", "runs", "scores.parquet"}
+    assert (tmp_path / "runs" / "kept").read_text() == "a run"
+    again = Report.read(tmp_path)
+    assert again.about == whole.about
+    pd.testing.assert_frame_equal(again.tables.scores, whole.tables.scores)
+    assert again.to_html() == (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_folder_without_a_report_is_refused(tmp_path, whole):
+    with pytest.raises(ReadError, match=r"about\.json"):
+        Report.read(tmp_path)
+    (tmp_path / "about.json").write_text("{}")
+    with pytest.raises(ReadError, match=r"scores\.parquet"):
+        Report.read(tmp_path)
+    whole.predictions.write(tmp_path / "scores.parquet")
+    with pytest.raises(SchemaError, match="does not describe"):
+        Report.read(tmp_path)
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path, whole):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError):
+        whole.write(tmp_path / "file")
+
+
+def test_repr_names_leaks_and_scores(whole):
+    text = repr(whole)
+    assert text.startswith("<Report 'Made points' of ")
+    assert "Leak: Random folds: 12 parcels are in both parts." in text
+    assert "Random folds, network: macro-F1 .80 ± .00" in text
+    assert "no duplicate" not in text
+    html = whole._repr_html_()
+    assert html.index("12 parcels") < html.index("<td") or "Leak" in html
+    assert html.count("<tr>") == 1 + 1 + len(RIGHT)
+
+
+def test_long_reports_have_short_reprs():
+    right = {("random", f"model {n}"): 0.5 for n in range(15)}
+    report = report_of(known(right=right, per_class=2, seeds=1))
+    assert "and: 3 more" in repr(report)
+    assert "12 of 15 rows" in report._repr_html_()
+
+
+# The page as text
+
+
+def test_leaks_come_first_and_all_findings_are_there(page):
+    text = page.read_text("utf-8")
+    leak, fine = text.index("12 parcels are in both"), text.index("no duplicate across folds")
+    assert (
+        text.index("<h1>") < leak < fine < text.index('id="answers"') < text.index('id="figures"')
+    )
+    assert 'class="finding leak" role="alert"' in text
+
+
+def test_folds_without_a_check_are_called_unchecked():
+    report = report_of(known(right={HOME: 0.8}))
+    assert "not known whether they leak" in report.to_html()
+    assert "not known whether they leak" in markdown_of(report)
+
+
+def test_every_figure_has_a_title_and_a_description(page):
+    text = page.read_text("utf-8")
+    tags = _Tags(text)
+    figures = [one["id"] for one in tags.named("figure")]
+    assert figures == [
+        "figure-scores", "figure-gap", "figure-differences", "figure-parts", "figure-stress",
+        "figure-sensors", "figure-early", "figure-days", "figure-sizes", "figure-reliability",
+        "figure-coverage", "figure-calibration", "figure-applicability", "figure-confusion-0",
+        "figure-confusion-1",
+    ]  # fmt: skip
+    ids = [one["id"] for _, one in tags.tags if "id" in one]
+    assert len(set(ids)) == len(ids)
+    for one in tags.named("svg"):
+        assert one["role"] == "img"
+        assert set(one["aria-labelledby"].split()) <= set(ids)
+    links = [one["href"].removeprefix("#") for one in tags.named("a")]
+    assert set(links) <= set(ids)
+    assert len(links) == 6
+
+
+def test_the_page_requests_nothing(page):
+    text = page.read_text("utf-8")
+    tags = _Tags(text)
+    kinds = {tag for tag, _ in tags.tags}
+    assert not kinds & {
+        "img",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "video",
+        "audio",
+        "base",
+        "form",
+    }
+    assert [one for one in tags.named("script") if "src" in one] == []
+    assert not re.search(r"url\(|@import|https?:", text)
+    assert not any(name.startswith("on") for _, one in tags.tags for name in one)
+
+
+def test_numbers_of_the_page_are_in_its_tables(whole, page):
+    text = page.read_text("utf-8")
+    for row in whole.tables.scores.query("variant == '' and score == 'macro_f1'").to_dict(
+        "records"
+    ):
+        assert scored(row) in text
+    assert "95 % interval" in text
+
+
+def test_names_from_strangers_are_text(tmp_path):
+    right = {(p, m): 0.5 for p in ("random", EVIL[0]) for m in ("network", *EVIL)}
+    variants = {(EVIL[1], 0.5): 0.5, (EVIL[2], NAN): 0.5}
+    made = known(right=right, names=EVIL, regions=EVIL[:2], per_class=4, seeds=1, variants=variants)
+    findings = [Finding(protocol=EVIL[0], level="leak", text=EVIL[0])]
+    refusal = replace(REFUSED, model=EVIL[1], reason=EVIL[2], fold=EVIL[0])
+    report = report_of(
+        made, findings=findings, refusals=[refusal], title=EVIL[2],
+        models=dict.fromkeys(("network", *EVIL), EVIL[1]),
+    )  # fmt: skip
+    about = replace(report.about, command=EVIL[0], version=EVIL[1])
+    report = Report(made, about)
+    html = report.to_html()
+    tags = _Tags(html)
+    assert len(tags.named("script")) == 1
+    assert "img" not in {tag for tag, _ in tags.tags}
+    assert "onerror" not in {name for _, one in tags.tags for name in one}
+    text = re.sub(r"(?<!\\)`[^`]*`", "", markdown_of(report))  # a code span holds no markup
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "[z](" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5, 7}
+    assert "<script" not in report._repr_html_()
+
+
+# The page in a browser
+
+
+@needs_chromium
+def test_every_figure_is_drawn_and_the_console_is_empty(whole, page, tmp_path):
+    seen = look(page.as_uri(), tmp_path)
+    assert seen.console == []
+    document = _Tags(seen.document)
+    assert len(document.named("svg")) == len(document.named("figure")) == 15
+    assert len(document.named("polyline")) > 10
+    tips = [one["data-tip"] for _, one in document.tags if "data-tip" in one]
+    assert any("macro-F1 .80 ± .00" in tip and "n = 400" in tip for tip in tips)
+    assert len(document.named("title")) == 1 + 15, "the details of marks are the script's by now"
+
+
+_HOOK = """
+const report = {};
+const column = (table, n) => [...document.querySelector(table).tBodies[0].rows].map(
+  (row) => row.cells[n].dataset.v ?? row.cells[n].textContent);
+const click = (table, n) => document.querySelectorAll(`${table} th button`)[n].click();
+click("#table-all-scores", 6); report.up = column("#table-all-scores", 6);
+report.sorted = document.querySelector("#table-all-scores th[aria-sort]").getAttribute("aria-sort");
+click("#table-all-scores", 6); report.down = column("#table-all-scores", 6);
+click("#table-all-scores", 1); report.names = column("#table-all-scores", 1);
+click("#table-all-scores", 8); report.gaps = column("#table-all-scores", 8);
+const filter = document.querySelector("input[data-table=table-all-changed]");
+filter.value = "JUNE optical"; filter.dispatchEvent(new Event("input"));
+const rows = [...document.querySelector("#table-all-changed").tBodies[0].rows];
+report.left = rows.filter((row) => !row.hidden).length;
+const marks = [...document.querySelectorAll("#figure-scores [data-tip]")];
+const at = { bubbles: true, clientX: 50, clientY: 50 };
+marks[0].dispatchEvent(new PointerEvent("pointermove", at));
+const tip = document.getElementById("tip");
+report.tip = tip.hidden ? null : tip.textContent;
+document.body.dispatchEvent(new PointerEvent("pointermove", { bubbles: true }));
+report.gone = tip.hidden;
+const boxes = [...document.querySelectorAll("svg")].map((figure) => figure.getBBox());
+report.boxes = boxes.map((box) => [box.width, box.height]);
+report.wide = document.documentElement.scrollWidth - innerWidth;
+const out = document.createElement("pre");
+out.id = "hook"; out.textContent = JSON.stringify(report); document.body.append(out);
+"""
+
+
+def hooked(page, tmp_path, script=_HOOK, *options):
+    """What a script reports that runs after the page's own, without the page's policy."""
+    text, n = re.subn(r"<meta http-equiv[^>]*>", "", page.read_text("utf-8"))
+    assert n == 1
+    other = tmp_path / "hooked.html"
+    other.write_text(text.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
+    seen = look(other.as_uri(), tmp_path / "profile", "--dump-dom", *options)
+    assert seen.console == []
+    return json.loads(re.search(r'<pre id="hook">(.*?)</pre>', seen.document)[1])
+
+
+@needs_chromium
+def test_tables_sort_and_filter_and_marks_tell_details(whole, page, tmp_path):
+    found = hooked(page, tmp_path)
+    plain = whole.tables.scores.query("variant == '' and score == 'macro_f1'")
+    up = [float(value) for value in found["up"]]
+    assert up == pytest.approx(sorted(plain["value"]), abs=1e-5)
+    assert len(up) == len(RIGHT)
+    assert found["sorted"] == "ascending"
+    assert found["down"] == found["up"][::-1]
+    assert found["names"] == sorted(plain["model"])
+    gaps = [float(value) for value in found["gaps"]]
+    known_gaps = [value for value in gaps if np.isfinite(value)]
+    assert known_gaps == sorted(known_gaps)
+    assert len(known_gaps) == 2
+    assert all(np.isnan(gaps[2:])), "missing values come last"
+    assert found["left"] == len(RIGHT)
+    assert found["tip"].startswith("network, Random folds\nmacro-F1 .80 ± .00")
+    assert found["gone"]
+    assert all(width > 100 and height > 40 for width, height in found["boxes"])
+    assert found["wide"] <= 0
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [500, 1280])
+def test_the_page_is_no_wider_than_its_window(page, tmp_path, width):
+    assert hooked(page, tmp_path, _HOOK, f"--window-size={width},900")["wide"] <= 0
+
+
+@needs_chromium
+def test_one_request_is_made(page, tmp_path):
+    asked = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def __init__(self, *positional, **named):
+            super().__init__(*positional, directory=page.parent, **named)
+
+        def log_message(self, *_):
+            asked.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        seen = look(f"http://127.0.0.1:{server.server_port}/report.html", tmp_path)
+        server.shutdown()
+    assert seen.console == []
+    assert asked == ["/report.html"]
+
+
+@needs_chromium
+def test_the_browser_would_show_a_request_a_script_and_an_error(page, tmp_path):
+    """The tests above can fail: the policy refuses what is added, and the console says so."""
+    bad = '<img src="http://127.0.0.1:9/x.png"><script>console.log("in")</script></body>'
+    other = tmp_path / "bad.html"
+    other.write_text(page.read_text("utf-8").replace("</body>", bad), "utf-8")
+    console = look(other.as_uri(), tmp_path / "one").console
+    assert len(console) == 2
+    assert all("Content Security Policy" in line for line in console)
+    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text("utf-8"))
+    other.write_text(text.replace("</body>", "<script>nothing()</script></body>"), "utf-8")
+    (line,) = look(other.as_uri(), tmp_path / "two").console
+    assert "nothing is not defined" in line
+
+
+@needs_chromium
+def test_strange_names_run_nothing_in_a_browser(tmp_path):
+    made = known(
+        right={("random", m): 0.5 for m in ("network", *EVIL)}, names=EVIL, regions=EVIL[:2],
+        per_class=4, seeds=1,
+    )  # fmt: skip
+    findings = [Finding(protocol="random", level="leak", text=EVIL[0])]
+    report = report_of(made, title=EVIL[2], findings=findings)
+    # Without the policy, so that escaping alone protects.
+    text = re.sub(r"<meta http-equiv[^>]*>", "", report.to_html())
+    (tmp_path / "evil.html").write_text(text, "utf-8")
+    seen = look((tmp_path / "evil.html").as_uri(), tmp_path / "profile")
+    assert seen.console == []
+    assert "&lt;script&gt;console.log" in seen.document
+
+
+@needs_chromium
+def test_it_prints(page, tmp_path):
+    out = tmp_path / "report.pdf"
+    seen = look(page.as_uri(), tmp_path / "profile", f"--print-to-pdf={out}")
+    assert seen.console == []
+    assert out.read_bytes().count(b"/Type /Page\n") > 3
+
+
+# Size
+
+
+def test_many_rows_make_a_small_page(tmp_path):
+    """All models, protocols and crops of a large study, with few parcels of each crop."""
+    right = {
+        (protocol, model): 0.5
+        for protocol in ("random", "blocked", "leave-region-out", "leave-year-out")
+        for model in ("network", *(f"model {n}" for n in range(19)))
+    }
+    names = [f"crop {n}" for n in range(60)]
+    made = known(
+        right=right, names=names, regions=[f"r{n}" for n in range(10)], per_class=1, seeds=1
+    )
+    report = report_of(made)
+    text = report.to_html()
+    assert len(report.predictions) == 80 * 600
+    assert len(text.encode()) < 5e6
+    assert "all other classes" in text
+    assert text.count("<figure") == 3 + 1 + 4 + 2
+
+
+def test_a_table_of_very_many_rows_is_cut_with_a_word():
+    right = {("leave-region-out", f"model {n}"): 0.5 for n in range(101)}
+    made = known(right=right, regions=[f"r{n}" for n in range(10)], per_class=1, seeds=1)
+    html = report_of(made).to_html()
+    assert "The first 1,000 of 1,010 rows" in html
+
+
+def test_predictions_that_are_all_missing_still_make_a_report():
+    rows = [{"truth": i % 2, "guess": 0} for i in range(20)]
+    made = predictions_of(rows, ["a", "b"], lost=range(20))
+    report = report_of(made)
+    assert "20 of these parcels have no prediction" in report.to_html()
+    assert "no prediction" in report.to_html()
+    assert isinstance(report.predictions, Predictions)
