@@ -99,9 +99,14 @@ class StudyOptions:
                 for name, own in self.models.items()
             ]
         names = [self.models] if isinstance(self.models, str) else list(self.models)
-        if self.kinds and NETWORK in names and TOLERANT not in names:
-            names.append(TOLERANT)
         return main_candidates(names, self.config)
+
+    @property
+    def tolerant(self) -> list[Candidate]:
+        """The network for missing sensors, if only a stress asks for it."""
+        names = [candidate.name for candidate in self.candidates()]
+        wanted = self.kinds and NETWORK in names and TOLERANT not in names
+        return main_candidates([TOLERANT], self.config) if wanted else []
 
 
 def generalisation_report(
@@ -288,12 +293,13 @@ class Study:
             further = seed < _FEW_SEEDS
             for fold in self.folds:
                 stress = kinds if further and fold in away else ()
+                tolerant = self.options.tolerant if stress else []
                 out += [
                     Run(
                         candidate=candidate, fold=fold, seed=seed, stress=stress,
                         calibration=calibrations.get((candidate.name, fold)),
                     )
-                    for candidate in main
+                    for candidate in (*main, *tolerant)
                 ]  # fmt: skip
             if further and kinds:
                 out += [
@@ -306,14 +312,14 @@ class Study:
                 out += [
                     Run(candidate=candidate, fold=fold, seed=seed)
                     for candidate in self.ablations
-                    for fold in self.folds
-                    if fold in away or fold.protocol == "random"
+                    for fold in away
                 ]
         return out
 
     def about(self, outcomes: Sequence[Outcome]) -> About:
         """The facts beside the scores."""
-        candidates = [*self.options.candidates(), *self.ablations]
+        options = self.options
+        candidates = [*options.candidates(), *options.tolerant, *self.ablations]
         return About(
             title=self.options.title,
             version=__version__,
