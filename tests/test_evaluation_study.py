@@ -96,7 +96,8 @@ def test_stress_and_early_seasons(two_regions):
     assert set(changed["variant"]) == {
         "optical dates kept", "no radar", "until day", "training parcels",
     }  # fmt: skip
-    assert {refusal.variant for refusal in report.about.refusals} == {"no radar"}
+    # 36 parcels are too few for inner folds, so the network stays without a calibration.
+    assert {refusal.variant for refusal in report.about.refusals} == {"no radar", "calibration"}
     assert set(changed[changed["variant"] == "no radar"]["model"]) == {
         "network for missing sensors"
     }

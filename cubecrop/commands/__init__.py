@@ -1,1 +1,1 @@
-"""Commands with a module of their own; `cubecrop.cli` registers them."""
+"""Commands with a module of their own; the command line registers them."""
