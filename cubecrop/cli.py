@@ -1,6 +1,6 @@
 """The command line: one library call a command.
 
-A long command is a function in a module of `cubecrop.commands`, which imports nothing from here;
+A long command is a function in a module of the folder ``commands``. It imports nothing from here:
 ``app.command(function)`` adds it where it stands in the help.
 """
 
