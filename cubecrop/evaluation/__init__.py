@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from cubecrop.evaluation.adaptation import adapt, fine_tune
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
 
-__all__ = ["Population", "Predictions"]
+__all__ = ["Population", "Predictions", "adapt", "fine_tune"]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         usable_device,
     )
     from cubecrop.model.probability_calibration import Calibration, calibration_text, tempered
-    from cubecrop.model.record import TrainingRecord, window_text
+    from cubecrop.model.record import AdaptationRecord, TrainingRecord, window_text
     from cubecrop.model.scores import BASELINE, PartScores, difference, part_scores
     from cubecrop.model.series import Batch, Series
     from cubecrop.model.spec import ModelSpec, beside_satellites
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from cubecrop.model.thermal import thermal_source
 
 _HOMES = {
+    "AdaptationRecord": "record",
     "BASELINE": "scores",
     "MODEL_FILES": "spec_file",
     "WEATHER": "config",
@@ -97,6 +98,7 @@ __all__ = [
     "BASELINE",
     "MODEL_FILES",
     "WEATHER",
+    "AdaptationRecord",
     "Batch",
     "Calibration",
     "CropModel",
