@@ -66,7 +66,8 @@ def adapt(
         method is first tried on the source: up to three parts of it take the place of the target
         in turn. If it does harm there, the model comes back with its own network. Harm is a mean
         difference of macro-F1 that is negative by more than its standard error. Without a source
-        the network learns its own predictions, and nothing is checked.
+        the network goes on from the model's weights by the surer half of its own predictions of
+        each class, which helps little or not at all, and nothing is checked.
     seed : int, default 0
         The same model, samples, source and seed give the same model on the CPU.
     device : str, optional
@@ -157,7 +158,7 @@ def fine_tune(
         mean predictions of three networks for the target's other parcels; and the method is first
         tried on the source as in `adapt`, with as many labels. Without them the network goes on
         from the model's weights at a third of the learning rate, by the labels and by its own
-        predictions for the other parcels. Give it many of these: labels alone make it worse.
+        predictions for the other parcels. Give it many of these: few labels alone make it worse.
     config : TrainConfig, optional
         Settings; by default those of the model's training. The network is always the model's.
     seed, device, progress

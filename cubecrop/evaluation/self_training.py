@@ -25,6 +25,8 @@ __all__ = ["TEACHERS", "Labelled", "Work"]
 
 #: Samples with a label or None for each parcel.
 Labelled = tuple[Source, list[str | None]]
+#: Samples with probabilities (parcel, class).
+Predicted = tuple[Source, "NDArray[np.float32]"]
 
 #: Networks whose mean probabilities teach the adapted one.
 TEACHERS: Final = 3
@@ -80,26 +82,48 @@ class Work:
         The mean of a first model and of others that learn the same labels predicts the target.
         """
         teachers = [first, *(self.fitted(labelled, i) for i in range(1, TEACHERS))]
-        return self.fitted([*labelled, *self._lessons(teachers, targets)])
+        few = [part for part in targets if any(part[1])] * _REPEATS
+        return self.fitted([*labelled, *few, *self._predictions(teachers, targets)])
 
     def from_weights(self, targets: Sequence[Labelled]) -> CropModel:
         """Teach the model's own network what is known of the target, or predicted by itself.
 
         Without its predictions for parcels without a label it would forget most of the source:
-        from 5 to 20 labels alone it becomes worse.
+        from 5 to 20 labels alone it becomes worse. Without any label it learns its surest
+        predictions: from all of them it would learn nothing.
         """
         rate = self.config.learning_rate * _SLOWER
         slow = replace(self, config=replace(self.config, learning_rate=rate))
-        return slow.fitted(self._lessons([self.model], targets), from_weights=True)
+        predicted = self._predictions([self.model], targets)
+        if few := [part for part in targets if any(part[1])] * _REPEATS:
+            return slow.fitted([*few, *predicted], from_weights=True)
+        return slow.fitted(_surest(predicted), from_weights=True)
 
-    def _lessons(self, teachers: Sequence[CropModel], targets: Sequence[Labelled]) -> list[Taught]:
-        """Labels of the target, and the teachers' mean probabilities for its other parcels."""
+    def _predictions(
+        self, teachers: Sequence[CropModel], targets: Sequence[Labelled]
+    ) -> list[Predicted]:
+        """Mean probabilities of the targets' parcels, certain for those with a label."""
         sources = [source for source, _ in targets]
         mean = np.mean([self.predicted(one, sources) for one in teachers], axis=0)
         nomenclature = self.model.nomenclature
         index = np.array([nomenclature.index(text) for _, part in targets for text in part])
         known = index != NODATA
         mean[known] = np.eye(len(nomenclature), dtype=mean.dtype)[index[known]]
-        few = [part for part in targets if any(part[1])]
         ends = np.cumsum([tree_of(source).sizes["parcel"] for source in sources])
-        return [*(few * _REPEATS), *zip(sources, np.split(mean, ends[:-1]), strict=True)]
+        return list(zip(sources, np.split(mean, ends[:-1]), strict=True))
+
+
+def _surest(predicted: Sequence[Predicted]) -> list[Predicted]:
+    """The surer half of the predictions of each class, as certain ones; NaN for the others."""
+    probability = np.concatenate([part for _, part in predicted])
+    known = np.isfinite(probability).all(axis=1)
+    best = np.nan_to_num(probability).argmax(axis=1)
+    certain = np.full_like(probability, np.nan)
+    for name in range(probability.shape[1]):
+        members = np.flatnonzero(known & (best == name))
+        order = np.argsort(-probability[members, name], kind="stable")
+        chosen = members[order[: -(-len(members) // 2)]]
+        certain[chosen] = np.eye(probability.shape[1])[name]
+    ends = np.cumsum([len(part) for _, part in predicted])
+    parts = np.split(certain, ends[:-1])
+    return [(source, part) for (source, _), part in zip(predicted, parts, strict=True)]
