@@ -195,6 +195,17 @@ def test_without_a_source_the_warning_names_the_cure(model, target):
     assert not same_weights(changed, model)
 
 
+def test_a_source_without_places_cannot_be_checked(model, source, target):
+    samples, labels = source
+    nodes = {name: samples[name].to_dataset(inherit=False) for name in samples.children}
+    root = samples.to_dataset().drop_vars(["lon", "lat"])
+    placeless = xr.DataTree.from_dict({"/": root, **nodes})
+    with pytest.warns(UserWarning, match="no part of the source can be held out"):
+        changed = adapt(model, target[0], source=(placeless, labels), progress=False)
+    assert changed.adaptation.applied
+    assert changed.adaptation.blocks == ()
+
+
 def test_too_few_parcels_and_other_bands_are_refused(model, source):
     few, _ = region(n=21)
     with pytest.raises(SchemaError, match=r"21 of the parcels.*30 or more.*Sample more parcels"):
@@ -205,8 +216,9 @@ def test_too_few_parcels_and_other_bands_are_refused(model, source):
     other = xr.DataTree.from_dict({"/": samples.to_dataset(), **nodes})
     with pytest.raises(ModelMismatchError, match="sentinel2 has bands"):
         adapt(model, other, source=source, progress=False)
-    with pytest.raises(SchemaError, match="expected pixel sets"):
-        adapt(model, "table.parquet", source=source)
+    for wrong in ("table.parquet", 3):
+        with pytest.raises(SchemaError, match="expected pixel sets"):
+            adapt(model, wrong, source=source)
 
 
 def test_a_source_that_the_model_does_not_know_is_refused(model, source, target):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -22,7 +23,7 @@ from cubecrop.training.fitting import bboxes
 from cubecrop.training.sets import Source, as_lists, tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -226,9 +227,12 @@ def _hidden(sources: Iterable[Source]) -> list[Labelled]:
 
 def _targets(model: CropModel, samples: Samples) -> list[Labelled]:
     """The samples without labels, if they fit the model."""
-    given = [samples] if isinstance(samples, Source) else samples
-    empty = [part for _, part in _hidden(one for one in given if isinstance(one, Source))]
-    targets, _ = as_lists(samples, empty[0] if isinstance(samples, Source) else empty)
+    if isinstance(samples, Source):
+        targets, _ = as_lists(samples, _hidden([samples])[0][1])
+    else:
+        several = samples if isinstance(samples, Iterable) else []
+        given = [one for one in several if isinstance(one, Source)]
+        targets, _ = as_lists(samples, [part for _, part in _hidden(given)])
     for target in targets:
         model.check(tree_of(target))
     return _hidden(targets)
@@ -287,7 +291,7 @@ def _checked(
 ) -> AdaptationRecord:
     """The record with the result of the check."""
     if not blocks:
-        _warn_unchecked("no part of the source can be held out")
+        _warn_unchecked("no part of the source can be held out", level=4)
         return record
     check = check_change(known, blocks, trial, seed=seed)
     return replace(
@@ -296,11 +300,11 @@ def _checked(
     )  # fmt: skip
 
 
-def _warn_unchecked(why: str) -> None:
+def _warn_unchecked(why: str, *, level: int = 3) -> None:
     warnings.warn(
         f"{why}, so nothing checks whether the change does harm. Pass the samples and labels "
         "that the model was trained on, `source=(samples, labels)`, with lon and lat.",
-        stacklevel=3,
+        stacklevel=level,
     )
 
 
