@@ -14,7 +14,7 @@ from cubecrop.proj_data import leave_unusable_proj_data
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
-    from cubecrop.evaluation import generalisation_report
+    from cubecrop.evaluation import adapt, fine_tune, generalisation_report
     from cubecrop.model import CropModel, NetworkOptions
     from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
@@ -37,10 +37,12 @@ _HOMES = {
     "Scenes": "archive",
     "Season": "season",
     "TrainConfig": "training",
+    "adapt": "evaluation",
     "availability": "archive",
     "classify": "pipeline",
     "classify_parcels": "pipeline",
     "demo": "pipeline",
+    "fine_tune": "evaluation",
     "fit": "training",
     "generalisation_report": "evaluation",
     "map_region": "region",
@@ -76,10 +78,12 @@ __all__ = [
     "Scenes",
     "Season",
     "TrainConfig",
+    "adapt",
     "availability",
     "classify",
     "classify_parcels",
     "demo",
+    "fine_tune",
     "fit",
     "generalisation_report",
     "map_region",

@@ -123,6 +123,21 @@ def test_canada(benchmarks, tmp_path, capsys):
     assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 
+@pytest.mark.filterwarnings("ignore:no part of the source can be held out")
+def test_adaptation(benchmarks, tmp_path, capsys):
+    adaptation = importlib.import_module("benchmarks.adaptation")
+    out = tmp_path / "adaptation.csv"
+    arguments = ["--table", _points(tmp_path / "table.parquet"), "--out", out, "--seeds", 1]
+    arguments += ["--protocols", "MA→ON", "--epochs", 1, "--labels", 0, 9]
+    adaptation.main([str(one) for one in arguments])
+    assert "MA→ON" in capsys.readouterr().out
+    found = adaptation.read_rows(out)
+    assert [(row.labels, row.n_test) for row in found] == [(0, 45), (9, 36)]
+    lines = out.read_text("utf-8")
+    adaptation.main([str(one) for one in arguments])
+    assert out.read_text("utf-8") == lines, "what is done is not done again"
+
+
 def test_network_sizes(benchmarks, tmp_path, capsys):
     lean = importlib.import_module("benchmarks.network_sizes")
     table, out = _points(tmp_path / "table.parquet"), tmp_path / "lean.csv"

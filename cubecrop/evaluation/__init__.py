@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cubecrop.evaluation.adaptation import adapt, fine_tune
 from cubecrop.evaluation.calibrating import calibrate_on_folds
 from cubecrop.evaluation.map_areas import MapAreas, map_areas
 from cubecrop.evaluation.population import Population
@@ -26,10 +27,12 @@ __all__ = [
     "Predictions",
     "Report",
     "StudyOptions",
+    "adapt",
     "calibrate_on_folds",
     "calibration_error",
     "crop_set_scores",
     "crop_set_table",
+    "fine_tune",
     "folds",
     "generalisation_report",
     "map_areas",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         usable_device,
     )
     from cubecrop.model.probability_calibration import Calibration, calibration_text, tempered
-    from cubecrop.model.record import TrainingRecord, window_text
+    from cubecrop.model.record import AdaptationRecord, TrainingRecord, window_text
     from cubecrop.model.scores import BASELINE, PartScores, difference, part_scores
     from cubecrop.model.series import Batch, Series
     from cubecrop.model.spec import ModelSpec, beside_satellites
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from cubecrop.model.thermal import thermal_source
 
 _HOMES = {
+    "AdaptationRecord": "record",
     "BASELINE": "scores",
     "MODEL_FILES": "spec_file",
     "MOST_PARCELS": "applicability",
@@ -103,6 +104,7 @@ __all__ = [
     "MODEL_FILES",
     "MOST_PARCELS",
     "WEATHER",
+    "AdaptationRecord",
     "Batch",
     "Calibration",
     "CropModel",

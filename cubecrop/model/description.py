@@ -12,11 +12,19 @@ from cubecrop.model.scores import BASELINE
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cubecrop.model.record import Window
+    from cubecrop.model.record import AdaptationRecord, Window
     from cubecrop.model.scores import PartScores
     from cubecrop.model.spec import ModelSpec
 
-__all__ = ["SCORE_TITLES", "describe", "describe_html", "score_notes", "score_text", "share_text"]
+__all__ = [
+    "SCORE_TITLES",
+    "adaptation_text",
+    "describe",
+    "describe_html",
+    "score_notes",
+    "score_text",
+    "share_text",
+]
 
 SCORE_TITLES: Final[Mapping[ScoreName, str]] = {
     "accuracy": "accuracy",
@@ -133,11 +141,29 @@ def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
         years = ", ".join(map(str, record.years))
         where = f" in {listed(record.archives, most=3)}" if any(record.archives) else ""
         rows.append(("trained on", f"{n} parcels of {years}{where}"))
+    if model.adaptation is not None:
+        rows.append(("adapted", adaptation_text(model.adaptation)))
     calibration = model.calibration
     text = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
     rows.append(("confidence", text))
     rows.append(("digest", digest[:12]))
     return rows
+
+
+def adaptation_text(record: AdaptationRecord) -> str:
+    """What was done to a model after its training, and what the check of it showed."""
+    what = f"{record.method} on {record.parcels} parcels"
+    if record.labelled:
+        what += f", {record.labelled} of them labelled"
+    if not record.applied:
+        what = f"no: {what} did harm in the check"
+    if not record.blocks:
+        return f"{what}; not checked"
+    scores = (
+        f"{plain(block)} {share_text(before, digits=2)} to {share_text(after, digits=2)}"
+        for block, before, after in zip(record.blocks, record.before, record.after, strict=True)
+    )
+    return f"{what}; macro-F1 on held-out parts of the source: {', '.join(scores)}"
 
 
 def _sensor(model: ModelSpec, name: str, bands: tuple[str, ...]) -> str:

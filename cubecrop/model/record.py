@@ -11,7 +11,7 @@ from cubecrop.season import Window
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["TrainingRecord", "Window", "read_window", "window_text"]
+__all__ = ["AdaptationRecord", "TrainingRecord", "Window", "read_window", "window_text"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +49,44 @@ class TrainingRecord:
             (float(west), float(south), float(east), float(north))
             for west, south, east, north in values["bboxes"]
         )
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptationRecord:
+    """How a model was changed for a place and year, or why it was not.
+
+    Parameters
+    ----------
+    method : str
+        ``"self-training"`` or ``"fine-tuning"``.
+    applied : bool
+        False if the check showed harm, so that the network is that of the model before.
+    parcels : int
+        Parcels of the place and year whose pixels were used.
+    labelled : int
+        How many of these had a label.
+    blocks : tuple of str
+        Parts of the source that took the place of the target in the check; empty if none was made.
+    before, after : tuple of float
+        Macro-F1 (block,) without and with the method.
+    """
+
+    method: str
+    applied: bool
+    parcels: int
+    labelled: int = 0
+    blocks: tuple[str, ...] = ()
+    before: tuple[float, ...] = ()
+    after: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> AdaptationRecord:
+        """Read a record from JSON types."""
+        values = dict(raw)
+        values["blocks"] = tuple(map(str, values["blocks"]))
+        for key in ("before", "after"):
+            values[key] = tuple(map(float, values[key]))
         return cls(**values)
 
 

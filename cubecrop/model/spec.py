@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from cubecrop.errors import ModelFormatError, ModelMismatchError
-from cubecrop.model.record import TrainingRecord, window_text
+from cubecrop.model.record import AdaptationRecord, TrainingRecord, window_text
 from cubecrop.schema import SERIES
 from cubecrop.season import Season, windows_alike
 
@@ -64,6 +64,8 @@ class ModelSpec:
         Part ("train", "held out") to its `PartScores`.
     calibration : Calibration, optional
         Temperature of the probabilities, and the threshold of crop sets.
+    adaptation : AdaptationRecord, optional
+        How the model was changed for a place and year after its training.
     name, licence : str
         Text for users.
 
@@ -86,6 +88,7 @@ class ModelSpec:
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, PartScores] = field(default_factory=dict)
     calibration: Calibration | None = None
+    adaptation: AdaptationRecord | None = None
     name: str = "crop model"
     licence: str = "unspecified"
 

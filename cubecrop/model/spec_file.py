@@ -12,7 +12,7 @@ from cubecrop.coverage import Coverage
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.config import NetworkConfig
 from cubecrop.model.probability_calibration import Calibration
-from cubecrop.model.record import TrainingRecord, read_window
+from cubecrop.model.record import AdaptationRecord, TrainingRecord, read_window
 from cubecrop.model.scores import read_part_scores
 from cubecrop.model.spec import ModelSpec
 from cubecrop.nomenclature import Nomenclature
@@ -118,6 +118,7 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "clouds": spec.clouds,
         "resolution": spec.resolution,
         "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
+        "adaptation": asdict(spec.adaptation) if spec.adaptation else None,
     }
     raw |= {key: value for key, value in known.items() if value}  # files may lack these
     plain: dict[str, Any] = json.loads(json.dumps(raw))
@@ -158,6 +159,9 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         n_pixels=int(metadata["n_pixels"]),
         calibration=Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
         training=training,
+        adaptation=AdaptationRecord.from_dict(kept)
+        if (kept := metadata.get("adaptation"))
+        else None,
         coverage={
             str(name): Coverage.from_dict(values)
             for name, values in metadata.get("coverage", {}).items()

@@ -5,5 +5,7 @@ from __future__ import annotations
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.fitting import check_fit_options, fit
 from cubecrop.training.forest import Forest, fit_forest
+from cubecrop.training.refitting import Taught, refit, settings_of
 
-__all__ = ["Forest", "TrainConfig", "as_config", "check_fit_options", "fit", "fit_forest"]
+__all__ = ["Forest", "Taught", "TrainConfig", "as_config", "check_fit_options", "fit", "fit_forest",
+           "refit", "settings_of"]  # fmt: skip

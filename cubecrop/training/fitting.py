@@ -48,12 +48,12 @@ from cubecrop.training.together import as_one_season, sensors_together
 from cubecrop.training.validation import split_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     import xarray as xr
 
-__all__ = ["check_fit_options", "fit"]
+__all__ = ["bboxes", "check_fit_options", "fit", "seeded"]
 
 
 def fit(
@@ -138,7 +138,7 @@ def fit(
     if checkpoint is not None:
         state = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
     sets, validation = _split(sets, config, seed)
-    with _seeded(seed), one_thread():
+    with seeded(seed), one_thread():
         network = _new_network(network_config, sets)
         history = run_epochs(
             network,
@@ -306,7 +306,7 @@ def _as_model(
     record = TrainingRecord(
         archives=tuple(dict.fromkeys(place_name(tree.attrs.get("archive", "")) for tree in trees)),
         years=tuple(sorted({season_of(tree).year for tree in trees})),
-        bboxes=_bboxes(trees, [*sets, *validation]),
+        bboxes=bboxes(trees, {parcel for part in [*sets, *validation] for parcel in part.ids}),
         parcels=_counts(sets, nomenclature),
         validation=_counts(validation, nomenclature) if validation else {},
         epochs=history.epoch,
@@ -354,14 +354,13 @@ def _counts(sets: Sequence[AnySet], nomenclature: Nomenclature) -> dict[str, int
     return dict(zip(nomenclature.names, counts.tolist(), strict=True))
 
 
-def _bboxes(
-    trees: Sequence[xr.DataTree], sets: Sequence[AnySet]
+def bboxes(
+    trees: Sequence[xr.DataTree], used: Collection[object]
 ) -> tuple[tuple[float, float, float, float], ...]:
-    """(west, south, east, north) in degrees of each tree's parcels in training and validation.
+    """(west, south, east, north) in degrees of those of each tree's parcels that are in use.
 
     A box across the 180th meridian has west > east.
     """
-    used = {parcel for part in sets for parcel in part.ids}
     boxes = []
     for tree in trees:
         if "lon" not in tree.coords:
@@ -379,7 +378,7 @@ def _bboxes(
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(seed: int) -> Iterator[None]:
     """Seed torch inside, and restore the caller's random state afterwards."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)

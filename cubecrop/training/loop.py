@@ -111,7 +111,8 @@ def run_epochs(
         fused=True,  # one pass over the weights: a fifth of a small network's step
     )
     schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
-    labels = np.concatenate([part.labels for part in sets])
+    labelled = [part.labels for part in sets if part.labels.ndim == 1]  # others: probabilities
+    labels = np.concatenate(labelled or [np.arange(network.config.n_classes)])
     loss_of = CropLoss(
         class_weights(labels, network.config.n_classes, config.class_balance),
         smoothing=config.label_smoothing,

@@ -40,7 +40,14 @@ class CropLoss(nn.Module):
         self.smoothing, self.focal = smoothing, focal
 
     def forward(self, logits: Tensor, truth: Tensor) -> Tensor:
-        """Mean loss of a batch: logits (batch, class) and class indices (batch,) to ()."""
+        """Mean loss of a batch: logits (batch, class) and the truth to ().
+
+        The truth is class indices (batch,), or probabilities (batch, class), which give the plain
+        cross-entropy: classes that a model predicts rarely are not rare errors to be magnified.
+        """
+        if truth.ndim == 2:
+            plain: Tensor = functional.cross_entropy(logits.float(), truth)
+            return plain
         loss = functional.cross_entropy(
             logits.float(),
             truth,

@@ -48,7 +48,8 @@ class TrainingSet:
 
     ``arrays`` holds the network's inputs. ``drawn`` (parcel,) is the number of stored pixels that
     are not padding. ``groups`` has one name per parcel; parcels with the same name stay together.
-    A parcel without a group has its id as name.
+    A parcel without a group has its id as name. For a training by probabilities, ``labels`` holds
+    these, (parcel, class) float32.
     """
 
     arrays: SampleArrays
