@@ -7,6 +7,7 @@ import pytest
 
 from cubecrop import TrainConfig
 from cubecrop.evaluation import Population, Predictions, runs
+from cubecrop.evaluation.adaptation_runs import AdaptationRun
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
 from cubecrop.evaluation.protocols import Fold
 from cubecrop.evaluation.runs import Run, run_all
@@ -210,3 +211,38 @@ def test_the_order_of_dask_does_not_matter(population, fold, tmp_path):
         alone = run_all(wanted, population, tmp_path / "b", others=None, client=None, bar=bar)
     for one, two in zip(found, alone, strict=True):
         np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)
+
+
+def test_a_network_adapts_to_the_test_part(fold):
+    samples, labels = make_samples(n=120, n_pixels=2)
+    population = Population.of(samples, labels)
+    whole = Fold(protocol="random", name="1", train=np.arange(60), test=np.arange(60, 120))
+    run = AdaptationRun(candidate=candidate(NETWORK), fold=whole, seed=0)
+    found = run.perform(population)
+    assert found.refusals == ()
+    assert set(found.predictions.table["model"]) == {"network, adapted without labels"}
+    assert len(found.predictions) == 60
+
+
+def test_labels_that_are_given_are_not_tested():
+    samples, labels = make_samples(n=120, n_pixels=2)
+    population = Population.of(samples, labels)
+    whole = Fold(protocol="random", name="1", train=np.arange(60), test=np.arange(60, 120))
+    few, more = (
+        AdaptationRun(candidate=candidate(NETWORK), fold=whole, seed=0, n_labels=n) for n in (6, 20)
+    )
+    given = [set(run._drawn(population)[0]) for run in (few, more)]
+    assert given[0] < given[1]
+    assert given[1] <= set(whole.test)
+    found = few.perform(population).predictions
+    tested = np.array([i for i in whole.test if i not in given[0]])
+    assert set(found.table["parcel"]) == set(population.ids[tested])
+    # Labels of tested parcels are not seen: without them the result is the same.
+    hidden = population.label.copy()
+    hidden[tested] = np.roll(hidden[tested], 1)
+    other = Population.of(
+        samples, [population.nomenclature.names[i] for i in hidden],
+        nomenclature=population.nomenclature,
+    )  # fmt: skip
+    again = few.perform(other).predictions
+    np.testing.assert_array_equal(again.probability, found.probability)

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 import pandas as pd
@@ -41,13 +41,17 @@ if TYPE_CHECKING:
     from cubecrop.model import Calibration
     from cubecrop.progress import Bar
 
-__all__ = ["AnyRun", "CalibrationRun", "Run", "finished", "run_all"]
+__all__ = [
+    "TRAINING_SIZE", "VERSIONS", "AnyRun", "CalibrationRun", "Run", "digest_of", "finished",
+    "hashed", "predictions_of", "refusal_of", "run_all",
+]  # fmt: skip
 
 #: Name of the variant whose level is the number of training parcels.
 TRAINING_SIZE: Final = "training parcels"
+#: Versions of which a result may depend.
+VERSIONS: Final = [__version__, str(torch.__version__)]
 #: Times that a run is repeated if its worker dies.
 _RETRIES: Final = 3
-_VERSIONS: Final = [__version__, str(torch.__version__)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +82,15 @@ class Run:
         about = {
             "population": population,
             "candidate": self.candidate.identity,
-            "train": _digest(self.fold.train),
-            "test": _digest(self.fold.test),
+            "train": digest_of(self.fold.train),
+            "test": digest_of(self.fold.test),
             "seed": self.seed,
             "stress": self.stress,
             "n_train": self.n_train,
             "calibration": self.calibration and asdict(self.calibration),
-            "versions": _VERSIONS,
+            "versions": VERSIONS,
         }
-        return _hashed(about)
+        return hashed(about)
 
     def perform(self, population: Population, others: xr.DataTree | None = None) -> Outcome:
         """Train and predict; reads pixels.
@@ -113,11 +117,11 @@ class CalibrationRun:
         about = {
             "population": population,
             "candidate": self.candidate.identity,
-            "train": _digest(self.fold.train),
+            "train": digest_of(self.fold.train),
             "folds": self._folds,
-            "versions": _VERSIONS,
+            "versions": VERSIONS,
         }
-        return _hashed(about)
+        return hashed(about)
 
     @property
     def _folds(self) -> InnerFolds:
@@ -133,7 +137,7 @@ class CalibrationRun:
                 config=self.candidate.config, folds=self._folds,
             )  # fmt: skip
         except CubecropError as error:
-            refusal = _refusal(self, "calibration", error)
+            refusal = refusal_of(self, "calibration", error)
             return Outcome(
                 predictions=None, refusals=(refusal,), seconds=time.process_time() - start
             )
@@ -142,7 +146,16 @@ class CalibrationRun:
         )
 
 
-AnyRun = Run | CalibrationRun
+class AnyRun(Protocol):
+    """What is done once, and found again by its key."""
+
+    def key(self, population: str) -> str:
+        """Digest of all that determines the result."""
+        ...
+
+    def perform(self, population: Population, others: xr.DataTree | None = None, /) -> Outcome:
+        """Do it; reads pixels."""
+        ...
 
 
 def _train_and_test(run: Run, population: Population, others: xr.DataTree | None) -> Outcome:
@@ -154,7 +167,7 @@ def _train_and_test(run: Run, population: Population, others: xr.DataTree | None
             samples, labels, nomenclature=population.nomenclature, seed=run.seed
         )
     except CubecropError as error:
-        refusal = _refusal(run, "", error)
+        refusal = refusal_of(run, "", error)
         seconds = time.process_time() - start
         return Outcome(predictions=None, refusals=(refusal,), seconds=seconds)
     if isinstance(model, CropModel) and run.calibration is not None:
@@ -192,7 +205,7 @@ def predictions_of(
                 probability = _predicted(model, chosen)
             except CubecropError as error:
                 name = variant.stress
-                refusals.setdefault(name, _refusal(run, name, error))
+                refusals.setdefault(name, refusal_of(run, name, error))
                 continue
             table = _table(run, variant, population, positions, n_train)
             _add_sets(table, probability, model)
@@ -303,14 +316,16 @@ def _add_sets(table: pd.DataFrame, probability: NDArray[np.float32], model: Pred
     table["set_size"] = inside.sum(axis=1).astype(float)
 
 
-def _refusal(run: AnyRun, variant: str, error: CubecropError) -> Refusal:
+def refusal_of(run: Run | CalibrationRun, variant: str, error: CubecropError) -> Refusal:
+    """The record of an error."""
     return Refusal(
         model=run.candidate.name, protocol=run.fold.protocol, fold=run.fold.name,
         variant=variant, reason=str(error),
     )  # fmt: skip
 
 
-def _hashed(about: dict[str, Any]) -> str:
+def hashed(about: dict[str, Any]) -> str:
+    """Digest of plain types."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -318,5 +333,6 @@ def _number(value: int | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _digest(positions: NDArray[np.int64]) -> str:
+def digest_of(positions: NDArray[np.int64]) -> str:
+    """Digest of positions in a population."""
     return hashlib.sha256(np.ascontiguousarray(positions, dtype=np.int64).tobytes()).hexdigest()

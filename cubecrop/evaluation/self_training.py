@@ -60,7 +60,8 @@ class Work:
         )  # fmt: skip
         if self.bar is not None:
             self.bar.advance()
-        return replace(self.model, network=network)
+        # Embeddings of the training parcels were those of another network.
+        return replace(self.model, network=network, training_space=None)
 
     def predicted(self, model: CropModel, targets: Sequence[Source]) -> NDArray[np.float32]:
         """Probabilities (parcel, class) of all parcels, in the order of the targets."""

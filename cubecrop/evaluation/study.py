@@ -15,6 +15,7 @@ from cubecrop._version import __version__
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation.about import About, FoldFacts, SourceFacts
+from cubecrop.evaluation.adaptation_runs import AdaptationRun, adapted_name
 from cubecrop.evaluation.candidates import (
     FOREST,
     NETWORK,
@@ -55,6 +56,8 @@ _EARLY: Final = "until day"
 _FEW_SEEDS: Final = 2
 #: Protocols that leave whole places or years out, which the further questions are about.
 _AWAY: Final = ("leave-region-out", "leave-year-out", "region-and-year", "blocked", "knndm")
+#: Labelled parcels of the test part that are given to fine-tuning.
+_LABELS: Final = (5, 20, 50, 100)
 _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -229,7 +232,7 @@ def study(
     with ExitStack() as stack:
         folder = Path(out) if out else Path(stack.enter_context(tempfile.TemporaryDirectory()))
         first = plan.calibrations()
-        n = len(first) + len(plan.runs({}))
+        n = len(first) + len(plan.runs({})) + len(plan.adaptations())
         bar = stack.enter_context(
             progress_bar("Evaluating", total=n, unit="trainings", progress=progress)
         )
@@ -243,6 +246,7 @@ def study(
             for run, outcome in zip(first, outcomes, strict=True)
         }
         outcomes += performed(plan.runs(calibrations))
+        outcomes += performed(plan.adaptations())
         report = Report(_joined(outcomes), plan.about(outcomes))
         if out is not None:
             report.write(folder)
@@ -283,6 +287,19 @@ class Study:
             for candidate in networks[:1]
             if candidate.config.alpha > 0
             for fold in self.folds
+        ]
+
+    def adaptations(self) -> list[AdaptationRun]:
+        """Runs that adapt the first network to the test part."""
+        networks = [one for one in self.options.candidates() if one.kind == "network"]
+        if not self.options.adaptation or not networks:
+            return []
+        return [
+            AdaptationRun(candidate=networks[0], fold=fold, seed=seed, n_labels=n)
+            for seed in range(self.options.seeds)
+            for n in ((0, *_LABELS) if seed < _FEW_SEEDS else (0,))
+            for fold in self.away
+            if 2 * n <= len(fold.test)
         ]
 
     def runs(self, calibrations: Mapping[tuple[str, Fold], Calibration | None]) -> list[Run]:
@@ -327,12 +344,25 @@ class Study:
             sources=tuple(_sources(self.population)),
             folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),
             findings=findings(self.population, self.folds),
-            models={candidate.name: candidate.text for candidate in candidates},
+            models={
+                **{candidate.name: candidate.text for candidate in candidates},
+                **{
+                    adapted_name(run.candidate.name, run.n_labels): _ADAPTED[run.n_labels > 0]
+                    for run in self.adaptations()
+                },
+            },
             refusals=tuple(
                 dict.fromkeys(refusal for outcome in outcomes for refusal in outcome.refusals)
             ),
             seconds=sum(outcome.seconds for outcome in outcomes),
         )
+
+
+_ADAPTED: Final = (
+    "the network, then `cubecrop.adapt` with the test parcels without their labels",
+    "the network, then `cubecrop.fine_tune` with few labels of the test part, drawn at random; the "
+    "other parcels are tested",
+)
 
 
 def _joined(outcomes: Sequence[Outcome]) -> Predictions:
