@@ -4,7 +4,7 @@
 that `cubecrop.train` compares it with to growing numbers of parcels, and tests both on the same
 other parcels:
 
-- ``canada``: the real points of `benchmarks.canada` (monthly, one pixel each, nine classes). Seed
+- ``canada``: the real points of `benchmarks.blocks` (monthly, one pixel each, nine classes). Seed
   0 is tested on the first of the five folds, which keep places together, seed 1 on the second, and
   so on; the training parcels are drawn at random from the other four.
 - ``simulated``: parcels of a simulated region of 5 km with every date, another region for each seed
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +30,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
+from sklearn.model_selection import StratifiedGroupKFold
 
 import cubecrop
-from benchmarks.canada import TABLE, Row, append, most_frequent, read_rows, splits
-from benchmarks.canada_methods import Method, methods
-from cubecrop.metrics import scores
-from cubecrop.nomenclature import decide
-from cubecrop.sample import read_worldcereal
+from benchmarks.blocks import TABLE, Row, append, measure, read_points, read_rows
+from cubecrop.evaluation.candidates import FOREST, NETWORK, main_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,12 +42,15 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
+    from cubecrop.evaluation.candidates import Candidate
+
 SOURCES = ("canada", "simulated")
 SIZES = (50, 100, 200, 500, 1000, 2000)
 #: First seed of the simulator: the demo uses 0, and its settings were chosen on other seeds.
 _FIRST_SEED = 20
 _YEAR, _LABEL = 2024, "crop:name"
 _HELD_OUT = 0.3
+_FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +66,13 @@ class Pool:
 
 def canada(table: Path, seed: int) -> Pool:
     """Read real points and choose one fold for the test."""
-    samples = most_frequent(read_worldcereal(table, label="CROPTYPE_LABEL"))
-    labels = samples["label"].to_numpy().tolist()
-    folds = list(splits(samples, "5-fold"))
-    learned, tested = folds[seed % len(folds)]
+    samples = read_points(table)
+    labels, groups = samples["label"].to_numpy().astype(str), samples["group"].to_numpy()
+    folds = StratifiedGroupKFold(_FOLDS, shuffle=True, random_state=0)
+    learned, tested = list(folds.split(labels, labels, groups))[seed % _FOLDS]
     order = np.random.default_rng(seed).permutation(learned)
-    return Pool(samples=samples, declared=labels, truth=labels, learned=order, tested=tested)
+    texts = labels.tolist()
+    return Pool(samples=samples, declared=texts, truth=texts, learned=order, tested=tested)
 
 
 def simulated(size_km: float, seed: int) -> Pool:
@@ -98,41 +99,24 @@ def simulated(size_km: float, seed: int) -> Pool:
     )
 
 
-def measure(
+def curve(
     pool: Pool,
     *,
     source: str,
     seed: int,
     sizes: Iterable[int],
-    chosen: Iterable[Method],
+    chosen: Sequence[Candidate],
     done: set[tuple[str, int, int, str]],
 ) -> Iterator[Row]:
     """Fit and score each case that is not in ``done``; sizes beyond the pool use all of it."""
-    nomenclature = cubecrop.Nomenclature.from_labels([*pool.declared, *pool.truth])
-    truth = np.array([nomenclature.index(pool.truth[i]) for i in pool.tested])
     for size in sorted({min(size, len(pool.learned)) for size in sizes}):
-        learned = pool.learned[:size]
-        for method in chosen:
-            ((name, _),) = method.tests.items()
-            if (source, seed, size, name) in done:
-                continue
-            start = time.process_time()
-            labels = [pool.declared[i] for i in learned]
-            model = method.train(pool.samples.isel(parcel=learned), labels, nomenclature, seed)
-            seconds = time.process_time() - start
-            probability = model.predict_proba(pool.samples.isel(parcel=pool.tested)).to_numpy()
-            score = scores(truth, decide(probability), len(nomenclature))
-            yield Row(
-                protocol=source,
-                fold=0,
-                seed=seed,
-                method=name,
-                n_train=size,
-                n_test=score.n,
-                accuracy=score.accuracy,
-                macro_f1=score.macro_f1,
-                seconds=seconds,
-            )
+        for candidate in chosen:
+            if (source, seed, size, candidate.name) not in done:
+                yield measure(
+                    candidate, pool.samples, pool.learned[:size], pool.tested,
+                    declared=pool.declared, truth=pool.truth,
+                    protocol=source, fold=0, seed=seed,
+                )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +205,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--figure", type=Path, help="file for a figure of all results in the CSV")
     options = parser.parse_args(arguments)
-    available = methods(options.epochs)
-    chosen = [available["network"][0], available["forest"][0]]
+    chosen = main_candidates([NETWORK, FOREST], cubecrop.TrainConfig(epochs=options.epochs))
     rows = read_rows(options.out)
     for source in options.sources:
         for seed in range(options.seeds):
@@ -232,7 +215,7 @@ def main(arguments: list[str] | None = None) -> None:
                 else simulated(options.size_km, seed)
             )
             done = {(row.protocol, row.seed, row.n_train, row.method) for row in rows}
-            for row in measure(
+            for row in curve(
                 pool, source=source, seed=seed, sizes=options.sizes, chosen=chosen, done=done
             ):
                 append(options.out, row)

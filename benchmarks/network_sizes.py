@@ -1,11 +1,11 @@
 """Whether the default network scores as well as the published sizes, and with how much less work.
 
-``python -m benchmarks.network_sizes DATA`` fits both to the real points of `benchmarks.canada`
+``python -m benchmarks.network_sizes DATA`` fits both to the real points of `benchmarks.blocks`
 (DATA is their table) and to simulated points with every date, and counts the floating-point
 operations of their predictions:
 
 - ``ON blocks``, ``MA blocks``: three times, a third of a region is tested after training on the
-  rest, as in `benchmarks.canada`. The sizes were chosen on these and on simulated points;
+  rest, as `benchmarks.blocks` explains. The sizes were chosen on these and on simulated points;
 - ``simulated``: training on 400 points of a simulated region and testing on 600 others, in three
   regions with about 85 optical and 70 radar dates.
 
@@ -17,7 +17,7 @@ run that was stopped can continue. Seconds are processor seconds of training alo
 from __future__ import annotations
 
 import argparse
-import time
+import itertools
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,24 +28,22 @@ from rich.console import Console
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.canada import BLOCKS, Row, append, measure, most_frequent, read_rows, summary
-from benchmarks.canada_methods import Method, methods
+from benchmarks.blocks import BLOCKS, Row, append, blocks, measure, read_points, read_rows, summary
 from benchmarks.points import simulate_points
-from cubecrop import Nomenclature
-from cubecrop.metrics import scores
+from cubecrop import TrainConfig
+from cubecrop.evaluation.candidates import Candidate
 from cubecrop.model import Batch, CropNetwork, NetworkConfig, NetworkOptions, SensorConfig, Series
 from cubecrop.model.fast.folding import fold
-from cubecrop.nomenclature import decide
-from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    import xarray as xr
 
 __all__ = ["flops_a_date"]
 
-GROUPS = ("network", "published")
-#: The networks that the groups fit.
+#: The networks that are compared, by name.
 OPTIONS = {"network": NetworkOptions(), "published sizes": NetworkOptions.published()}
 SIMULATED = "simulated"
 _REGIONS = ("flanders", "ontario", "bavaria")
@@ -82,12 +80,31 @@ def flops_a_date(options: NetworkOptions, n_pixels: int) -> dict[str, float]:
     }
 
 
+#: Protocol, fold, seed and method of a row.
+Key = tuple[str, int, int, str]
+
+
+def real(
+    samples: xr.DataTree, *, seeds: Iterable[int], chosen: Sequence[Candidate], done: set[Key]
+) -> Iterator[Row]:
+    """Fit and score each case on blocks of Canada that is not in ``done``."""
+    labels = samples["label"].to_numpy().tolist()
+    for seed, protocol in itertools.product(seeds, BLOCKS):
+        for fold_number, (learned, tested) in enumerate(blocks(samples, protocol)):
+            for candidate in chosen:
+                if (protocol, fold_number, seed, candidate.name) not in done:
+                    yield measure(
+                        candidate, samples, learned, tested, declared=labels, truth=labels,
+                        protocol=protocol, fold=fold_number, seed=seed,
+                    )  # fmt: skip
+
+
 def simulated(
     *,
     n: tuple[int, int],
     seeds: Iterable[int],
-    chosen: Iterable[Method],
-    done: set[tuple[str, int, int, str]],
+    chosen: Sequence[Candidate],
+    done: set[Key],
 ) -> Iterator[Row]:
     """Fit and score each case that is not in ``done``; ``n`` points to train on and to test."""
     for fold_number, region in enumerate(_REGIONS):
@@ -95,32 +112,14 @@ def simulated(
             region, _YEAR, n=sum(n), composite=None, cloudiness=_CLOUDINESS, seed=_WORLD
         )
         labels = samples["label"].to_numpy().tolist()
-        nomenclature = Nomenclature.from_labels(labels)
         order = np.random.default_rng(fold_number).permutation(len(labels))
         learned, tested = order[: n[0]], order[n[0] :]
-        truth = np.array([nomenclature.index(labels[i]) for i in tested])
-        for seed in seeds:
-            for method in chosen:
-                ((name, _),) = method.tests.items()
-                if (SIMULATED, fold_number, seed, name) in done:
-                    continue
-                start = time.process_time()
-                part = samples.isel(parcel=learned)
-                model = method.train(part, [labels[i] for i in learned], nomenclature, seed)
-                seconds = time.process_time() - start
-                probability = model.predict_proba(samples.isel(parcel=tested)).to_numpy()
-                score = scores(truth, decide(probability), len(nomenclature))
-                yield Row(
-                    protocol=SIMULATED,
-                    fold=fold_number,
-                    seed=seed,
-                    method=name,
-                    n_train=len(learned),
-                    n_test=score.n,
-                    accuracy=score.accuracy,
-                    macro_f1=score.macro_f1,
-                    seconds=seconds,
-                )
+        for seed, candidate in itertools.product(seeds, chosen):
+            if (SIMULATED, fold_number, seed, candidate.name) not in done:
+                yield measure(
+                    candidate, samples, learned, tested, declared=labels, truth=labels,
+                    protocol=SIMULATED, fold=fold_number, seed=seed,
+                )  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -141,18 +140,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     rows = read_rows(options.out)
     done = {(row.protocol, row.fold, row.seed, row.method) for row in rows}
-    available, seeds = methods(options.epochs), range(options.seeds)
-    chosen = [method for group in GROUPS for method in available[group]]
-    samples = most_frequent(read_worldcereal(options.data, label="CROPTYPE_LABEL"))
+    seeds = range(options.seeds)
+    chosen = [
+        Candidate(name=name, text="", config=TrainConfig(epochs=options.epochs, network=network))
+        for name, network in OPTIONS.items()
+    ]
     parts = (
-        measure(
-            samples,
-            seeds=seeds,
-            protocols=BLOCKS,
-            groups=GROUPS,
-            epochs=options.epochs,
-            done=done,
-        ),
+        real(read_points(options.data), seeds=seeds, chosen=chosen, done=done),
         simulated(n=tuple(options.points), seeds=seeds, chosen=chosen, done=done),
     )
     for part in parts:

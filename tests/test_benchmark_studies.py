@@ -55,7 +55,7 @@ def test_the_demo_is_measured_at_the_size_that_it_has():
 
 
 def test_blocks_of_canada_stay_within_their_region():
-    canada = importlib.import_module("benchmarks.canada")
+    module = importlib.import_module("benchmarks.blocks")
     lon = np.r_[np.linspace(-84, -80, 30), np.linspace(-70, -60, 30)]
     weather = xr.DataArray(np.arange(60.0)[:, None, None], dims=("parcel", "time", "variable"))
     weather = weather.assign_coords(variable=["temperature_mean"])
@@ -65,8 +65,8 @@ def test_blocks_of_canada_stay_within_their_region():
             "weather": xr.Dataset({"weather": weather}),
         }
     )
-    for protocol, region in zip(canada.BLOCKS, (range(30), range(30, 60)), strict=True):
-        west, east, cool = canada.splits(samples, protocol)
+    for protocol, region in zip(module.BLOCKS, (range(30), range(30, 60)), strict=True):
+        west, east, cool = module.blocks(samples, protocol)
         for learned, tested in (west, east, cool):
             assert sorted([*learned, *tested]) == list(region)
             assert len(tested) == 10
@@ -100,42 +100,6 @@ def _points(path: Path) -> Path:
     ]
     pd.DataFrame(rows).to_parquet(path)
     return path
-
-
-def test_canada(benchmarks, tmp_path, capsys):
-    canada = importlib.import_module("benchmarks.canada")
-    table = _points(tmp_path / "table.parquet")
-    out = tmp_path / "canada.csv"
-    figure = tmp_path / "canada.png"
-    arguments = ["--table", table, "--out", out, "--seeds", 1, "--epochs", 1]
-    arguments += ["--protocols", "MA→ON", "--figure", figure]
-    canada.main([str(one) for one in arguments])
-    told = capsys.readouterr().out
-    assert "random forest" in told
-    assert "minutes" in told
-    assert figure.read_bytes().startswith(b"\x89PNG")
-    found = canada.read_rows(out)
-    tests = [name for group in canada.methods(1).values() for one in group for name in one.tests]
-    assert [row.method for row in found if row.protocol == "MA→ON"] == tests
-    assert {row.n_test for row in found if row.protocol == "MA→ON"} == {45}
-    lines = out.read_text("utf-8")
-    canada.main([str(one) for one in arguments])
-    assert out.read_text("utf-8") == lines, "what is done is not done again"
-
-
-@pytest.mark.filterwarnings("ignore:no part of the source can be held out")
-def test_adaptation(benchmarks, tmp_path, capsys):
-    adaptation = importlib.import_module("benchmarks.adaptation")
-    out = tmp_path / "adaptation.csv"
-    arguments = ["--table", _points(tmp_path / "table.parquet"), "--out", out, "--seeds", 1]
-    arguments += ["--protocols", "MA→ON", "--epochs", 1, "--labels", 0, 9]
-    adaptation.main([str(one) for one in arguments])
-    assert "MA→ON" in capsys.readouterr().out
-    found = adaptation.read_rows(out)
-    assert [(row.labels, row.n_test) for row in found] == [(0, 45), (9, 36)]
-    lines = out.read_text("utf-8")
-    adaptation.main([str(one) for one in arguments])
-    assert out.read_text("utf-8") == lines, "what is done is not done again"
 
 
 def test_network_sizes(benchmarks, tmp_path, capsys):
@@ -194,11 +158,11 @@ def test_learning(benchmarks, tiny_region, tmp_path, capsys):
 
 
 def test_points_of_a_curve_count_seeds_whose_pools_end_at_different_sizes_together():
-    canada = importlib.import_module("benchmarks.canada")
+    blocks = importlib.import_module("benchmarks.blocks")
     learning = importlib.import_module("benchmarks.learning")
     common = {"protocol": "canada", "fold": 0, "method": "network", "n_test": 5}
     rows = [
-        canada.Row(n_train=n, seed=seed, accuracy=0.5, macro_f1=f1, seconds=1.0, **common)
+        blocks.Row(n_train=n, seed=seed, accuracy=0.5, macro_f1=f1, seconds=1.0, **common)
         for n, seed, f1 in ((50, 0, 0.2), (50, 1, 0.4), (71, 0, 0.6), (73, 1, 0.8))
     ]
     small, large = learning.curves(rows, (50, 100))["canada", "network"]
