@@ -14,7 +14,7 @@ from cubecrop.proj_data import leave_unusable_proj_data
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
     from cubecrop.cube import CloudMask, open_season, valid_share
-    from cubecrop.evaluation import adapt, fine_tune, generalisation_report
+    from cubecrop.evaluation import adapt, fine_tune, generalisation_report, stress_curve
     from cubecrop.model import CropModel, NetworkOptions
     from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
@@ -55,6 +55,7 @@ _HOMES = {
     "send_model": "model.send",
     "simulate_archive": "simulate",
     "split_parcels": "sample",
+    "stress_curve": "evaluation",
     "train": "pipeline",
     "train_table": "pipeline",
     "valid_share": "cube",
@@ -96,6 +97,7 @@ __all__ = [
     "send_model",
     "simulate_archive",
     "split_parcels",
+    "stress_curve",
     "train",
     "train_table",
     "valid_share",

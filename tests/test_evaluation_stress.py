@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from cubecrop.errors import ArgumentError
+from cubecrop import TrainConfig, fit, stress_curve
+from cubecrop.errors import ArgumentError, LabelError, ModelMismatchError
 from cubecrop.evaluation.stress import STRESSES, stressed, variants
 from cubecrop.schema import SERIES
 from tests.samples import make_samples
@@ -139,3 +140,35 @@ def test_only_what_the_samples_have(samples):
         stressed(optical, "radar noise", 1.0)
     with pytest.raises(ArgumentError, match="stress is 'fog', expected one of"):
         stressed(samples, "fog", 1.0)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A network on easy classes, and other samples of them."""
+    samples, labels = make_samples(n=60, n_pixels=3, cloud=0.1)
+    model = fit(samples, labels, config=TrainConfig(epochs=15), progress=False)
+    return model, make_samples(n=60, n_pixels=3, cloud=0.1, seed=5)
+
+
+def test_a_stress_curve_falls(trained):
+    model, (samples, labels) = trained
+    curve = stress_curve(model, samples, labels, "until day", [430, 60])
+    assert curve["stress"].tolist() == ["", "until day", "until day"]
+    assert set(curve["n"]) == {60}
+    plain, same, early = curve["macro_f1"]
+    assert plain == same > 0.8
+    assert early < plain - 0.2
+    assert ((curve["macro_f1_low"] <= curve["macro_f1"]) &
+            (curve["macro_f1"] <= curve["macro_f1_high"])).all()  # fmt: skip
+    usual = stress_curve(model, samples, labels, "optical dates kept")
+    assert usual["level"].tolist()[1:] == [0.1, 0.2, 0.4, 0.6, 0.8]
+
+
+def test_what_a_curve_cannot_have_is_said(trained):
+    model, (samples, labels) = trained
+    with pytest.raises(ModelMismatchError, match="no 'sentinel1'"):
+        stress_curve(model, samples, labels, "no radar")
+    with pytest.raises(ArgumentError, match="stress is 'fog'"):
+        stress_curve(model, samples, labels, "fog")
+    with pytest.raises(LabelError, match="rye"):
+        stress_curve(model, samples, ["rye"] * len(labels), "optical noise")

@@ -16,6 +16,7 @@ from cubecrop.evaluation.reliability import (
 )
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.stress import STRESSES, stressed
+from cubecrop.evaluation.stress_curves import stress_curve
 from cubecrop.evaluation.study import StudyOptions, generalisation_report
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "generalisation_report",
     "map_areas",
     "reliability_table",
+    "stress_curve",
     "stressed",
 ]

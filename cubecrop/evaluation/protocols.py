@@ -235,7 +235,6 @@ def _blocked(task: _Task) -> Iterator[_Split]:
             "Choose the protocol 'random', a smaller `n_folds`, or a smaller `block` in metres."
         )
     buffer = _BUFFER * size if task.buffer is None else task.buffer
-    buffer = _BUFFER * size if task.buffer is None else task.buffer
     places = on_sphere(task.lon, task.lat)
     splits = []
     for name, test, train, _ in _numbered(fold, n_folds, ""):
