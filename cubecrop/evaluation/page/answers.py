@@ -177,13 +177,18 @@ def _stressed(variant: str, model: str, protocol: str, rows: list[dict[str, Any]
         shown, extra = [rows[0], *middle, *rows[1:][-1:]], ""
     parts = [
         f"{text + ': ' if (text := level_text(variant, row['level'])) else ''}"
-        f"{told(row['change'], row['change_low'], row['change_high'])}"
+        f"{told(row['change'], row['change_low'], row['change_high'])}{_unpredicted(row)}"
         for row in shown
     ]
     return (
         f"{upper(variant)} ({cited(model)}, {place(protocol)}): {'; '.join(parts)}; "
         f"{counted(rows[0])}.{extra}"
     )
+
+
+def _unpredicted(row: dict[str, Any]) -> str:
+    """Parcels without a prediction, which count as wrong."""
+    return f" ({row['unpredicted']:,.0f} without a prediction)" if row["unpredicted"] else ""
 
 
 def _sizes(tables: ScoreTables) -> list[str]:

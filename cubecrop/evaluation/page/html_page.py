@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from cubecrop.evaluation.about import About
+    from cubecrop.evaluation.about import About, Finding
     from cubecrop.evaluation.page.answers import Answer
     from cubecrop.evaluation.score_tables import ScoreTables
 
@@ -105,17 +105,24 @@ def _contents() -> str:
 
 
 def _findings(about: About) -> str:
-    boxes = [
-        f'<div class="finding {one.level}"{_alert(one.level)}><strong>{LEVELS[one.level]}</strong>'
-        f"{escaped(finding_text(one))}</div>"
-        for one in sorted_findings(about)
-    ]
+    found = sorted_findings(about)
+    boxes = [_finding(one) for one in found if one.level != "fine"]
+    if fine := [_finding(one) for one in found if one.level == "fine"]:
+        passed = "1 check found nothing" if len(fine) == 1 else f"{len(fine)} checks found nothing"
+        boxes.append(f"<details><summary>{passed}</summary>{''.join(fine)}</details>")
     if not boxes:
         boxes = [
             '<div class="finding"><strong>Unchecked</strong>No check of the folds is recorded, so '
             "it is not known whether they leak.</div>"
         ]
     return f'<h2 id="findings">Can the scores be believed?</h2>{"".join(boxes)}'
+
+
+def _finding(one: Finding) -> str:
+    return (
+        f'<div class="finding {one.level}"{_alert(one.level)}><strong>{LEVELS[one.level]}</strong>'
+        f"{escaped(finding_text(one))}</div>"
+    )
 
 
 def _alert(level: str) -> str:
