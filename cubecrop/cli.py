@@ -14,6 +14,7 @@ from cyclopts import App, Parameter
 
 import cubecrop
 from cubecrop.checks import check_share
+from cubecrop.commands.adaptation import adapt
 from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
 from cubecrop.commands.regions import map_region
@@ -211,6 +212,9 @@ def train(
         )
     print_calibration(console, model)
     console.print(f"Model {model.digest[:12]} written to {out}")
+
+
+app.command(adapt)
 
 
 @app.command

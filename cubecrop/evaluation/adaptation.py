@@ -33,12 +33,13 @@ if TYPE_CHECKING:
     from cubecrop.training import TrainConfig
     from cubecrop.training.sets import Labels, Samples
 
-__all__ = ["adapt", "fine_tune"]
+__all__ = ["FEWEST_LABELS", "adapt", "fine_tune"]
 
 
 #: With fewer parcels of the target, its share of the training is too small to change much.
 _FEWEST: Final = 30
-_FEWEST_LABELS: Final = 5
+#: Labelled parcels of the target that `fine_tune` needs.
+FEWEST_LABELS: Final = 5
 
 
 def adapt(
@@ -249,9 +250,9 @@ def _with_labels(model: CropModel, samples: Samples, labels: Labels) -> list[Lab
             f"labels have the classes {unknown}, which the model lacks: it has {names}. Rename "
             "them, pass None for their parcels, or train a model on both with `cubecrop.fit`."
         )
-    if (n := sum(text is not None for part in texts for text in part)) < _FEWEST_LABELS:
+    if (n := sum(text is not None for part in texts for text in part)) < FEWEST_LABELS:
         raise LabelError(
-            f"labels hold {n} labelled parcels, expected {_FEWEST_LABELS} or more. Label more "
+            f"labels hold {n} labelled parcels, expected {FEWEST_LABELS} or more. Label more "
             "parcels, or use `adapt`, which needs none."
         )
     # A single one would be learned as the look of the whole place.
@@ -303,7 +304,8 @@ def _checked(
 def _warn_unchecked(why: str, *, level: int = 3) -> None:
     warnings.warn(
         f"{why}, so nothing checks whether the change does harm. Pass the samples and labels "
-        "that the model was trained on, `source=(samples, labels)`, with lon and lat.",
+        "that the model was trained on, `source=(samples, labels)` (`--source`, `--source-label`), "
+        "with lon and lat.",
         stacklevel=level,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cubecrop.pipeline.adapting import adapt_model
 from cubecrop.pipeline.demonstration import DemoResult, demo
 from cubecrop.pipeline.evaluations import evaluate, evaluate_table
 from cubecrop.pipeline.learn import train
@@ -10,6 +11,7 @@ from cubecrop.pipeline.table import train_table
 
 __all__ = [
     "DemoResult",
+    "adapt_model",
     "classify",
     "classify_parcels",
     "demo",

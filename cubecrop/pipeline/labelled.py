@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from cubecrop.progress import Scheduler
     from cubecrop.training import TrainConfig
 
-__all__ = ["Labelled", "labelled_samples", "modalities"]
+__all__ = ["STORED_PIXELS", "Labelled", "labelled_samples", "modalities", "sets_folder"]
 
 #: Number of pixels stored per training parcel; every epoch draws from them again.
-_STORED_PIXELS: Final = 256
+STORED_PIXELS: Final = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,12 +89,12 @@ def labelled_samples(
     declared = [_within(one, source) for one, source in zip(declared, archives, strict=True)]
     names = ", ".join(dict.fromkeys(source.name for source in archives))
     classes = _classes(declared, label, f" within archive {names}", listed)
-    with _folder(cache) as folder:
+    with sets_folder(cache) as folder:
         samples, chosen = [], []
         for one, request in zip(declared, requests, strict=True):
             for sets, members in sample_tiles(
                 one.table, request, folder, config=config,
-                n_pixels=max(_STORED_PIXELS, config.n_pixels), progress=progress,
+                n_pixels=max(STORED_PIXELS, config.n_pixels), progress=progress,
                 scheduler=scheduler,
             ):  # fmt: skip
                 chosen.append(one.take(members))
@@ -108,7 +108,7 @@ def _regions(table: gpd.GeoDataFrame, by: str) -> NDArray[np.object_]:
 
 
 @contextmanager
-def _folder(cache: str | Path | None) -> Iterator[Path]:
+def sets_folder(cache: str | Path | None) -> Iterator[Path]:
     """The folder of the stores; without a cache a temporary one, removed afterwards."""
     if cache is not None:
         yield Path(cache)

@@ -102,8 +102,8 @@ def train_table(
     )
 
 
-def read_samples(table: str | Path, label: str) -> xr.DataTree:
-    """Read a table of samples, a Parquet file or a folder, into memory."""
+def read_samples(table: str | Path, label: str | None) -> xr.DataTree:
+    """Read a table of samples, a Parquet file or a folder, into memory; None reads no labels."""
     path = check_path("table", table, error=ReadError)
     if path.is_dir():
         return read_pixel_set_folder(path, label=label)

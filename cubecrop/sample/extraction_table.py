@@ -86,13 +86,13 @@ class ExtractionTable:
         )
 
 
-def read_table(path: Path, label: str) -> ExtractionTable:
+def read_table(path: Path, label: str | None) -> ExtractionTable:
     """Read a table into memory and pivot it; see `cubecrop.sample.read_worldcereal`."""
     name, columns = path.name, _columns(path)
     wide = any(_WIDE_COLUMN.fullmatch(column) for column in columns)
     series = _series(name, columns, wide=wide)
     others = [c for c in columns if c not in {*series, *TERRAIN_COLUMNS, "timestamp"}]
-    if label not in others:
+    if label is not None and label not in others:
         raise LabelError(f"{name} has no label {label!r}; choose among the columns {others}.")
     about = [c for c in columns if c in {*_ABOUT, *TERRAIN_COLUMNS, label}]
     if twice := sorted({c for c in [*series, *about] if columns.count(c) > 1}):
@@ -165,7 +165,7 @@ def _series(name: str, columns: Sequence[str], *, wide: bool) -> dict[str, tuple
 
 
 def _pivot_long(
-    name: str, table: pd.DataFrame, series: Mapping[str, tuple[str, int]], label: str
+    name: str, table: pd.DataFrame, series: Mapping[str, tuple[str, int]], label: str | None
 ) -> ExtractionTable:
     parcel, ids = pd.factorize(_ids(name, table))
     day = days_of(name, table["timestamp"])
@@ -180,7 +180,7 @@ def _pivot_long(
             "Drop the copies with `table.drop_duplicates(['sample_id', 'timestamp'])`."
         )
     _, first = np.unique(parcel, return_index=True)
-    _check_constant(name, table, parcel, first, (label, "lon", "lat"))
+    _check_constant(name, table, parcel, first, (*([label] if label else []), "lon", "lat"))
     numbers = {}
     for column, (what, _) in series.items():
         numbers[what] = np.full((len(ids), len(start)), np.nan)

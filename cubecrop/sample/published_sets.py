@@ -52,7 +52,7 @@ _Days = dict[str, "NDArray[np.datetime64]"]
 def read_pixel_set_folder(
     path: str | Path,
     *,
-    label: str,
+    label: str | None,
     sensor: Literal["sentinel2", "sentinel1"] = "sentinel2",
     bands: Sequence[str] | None = None,
     season: Season | None = None,
@@ -67,8 +67,8 @@ def read_pixel_set_folder(
     path : path
         Folder with ``DATA`` and ``META``. Files outside of it and pickles are not read; pass
         normalisation values that are stored as a pickle as ``normalisation``.
-    label : str
-        A nomenclature of ``META/labels.json``.
+    label : str or None
+        A nomenclature of ``META/labels.json``; None reads no labels.
     sensor : {"sentinel2", "sentinel1"}
         The sensor of the channels.
     bands : sequence of str, optional
@@ -92,7 +92,8 @@ def read_pixel_set_folder(
         Pixel sets (see `cubecrop.schema`): ``SENSOR/… (parcel, time, band, pixel)`` float32 on
         all dates of all parcels. ``valid`` is False on dates that a parcel lacks, where a number
         is not finite or all channels are 0, and for padding. Root: ``label (parcel)`` text or
-        None; ``geometry (parcel, feature)``, if ``geomfeat.json`` exists; coord ``pixel_count``.
+        None, if labels are read; ``geometry (parcel, feature)``, if ``geomfeat.json`` exists; coord
+        ``pixel_count``.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def read_pixel_set_folder(
         raise SeasonError(f"season is {brief(season)}, expected a Season, as in `Season(2018)`.")
     files = _files(folder)
     ids = list(files)
-    labels = _labels(folder, label, ids)
+    labels = None if label is None else _labels(folder, label, ids)
     dates = _dates(folder, ids)
     names = _BANDS[sensor] if bands is None else _names(bands)
     counts = _pixel_counts(files, dates, names)
@@ -138,7 +139,6 @@ def read_pixel_set_folder(
         coords={"time": time.astype("datetime64[ns]"), "band": list(names)},
     )
     root = xr.Dataset(
-        {"label": ("parcel", np.array(labels, dtype=object), {"long_name": label})},
         coords={"parcel": np.array(ids, dtype=object), "pixel_count": ("parcel", counts)},
         attrs={
             **season.attrs,
@@ -149,6 +149,9 @@ def read_pixel_set_folder(
             "seed": 0,
         },
     )
+    if labels is not None:
+        text = np.array(labels, dtype=object)
+        root = root.assign(label=("parcel", text, {"long_name": label}))
     if (features := _features(folder, ids)) is not None:
         root = root.assign(geometry=features)
     return xr.DataTree.from_dict({"/": root, sensor: node}, name="pixel_sets")

@@ -71,7 +71,7 @@ _RESOLUTIONS: Final = (
 )
 
 
-def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
+def read_worldcereal(path: str | Path, *, label: str | None) -> xr.DataTree:
     """Read a WorldCereal extraction table, long or wide, into memory.
 
     All parcels share the table's steps; steps that a parcel lacks are masked. ``time`` is the
@@ -89,9 +89,9 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
     ----------
     path : path
         A Parquet file of one harvest year.
-    label : str
+    label : str or None
         The label column, such as ``"ewoc_code"`` or ``"CROPTYPE_LABEL"``. Null means no label;
-        0 is the class ``"0"``.
+        0 is the class ``"0"``. With None no labels are read.
 
     Returns
     -------
@@ -102,10 +102,10 @@ def read_worldcereal(path: str | Path, *, label: str) -> xr.DataTree:
         time, pixel)``, True where all bands have values; ``weather/weather (parcel, time,
         variable)`` in K and mm d-1, with coord ``step_days (time)``; ``terrain/terrain
         (parcel, variable, pixel)`` elevation and slope (no aspect, which is unknown). Bands and
-        children without any value are absent. Root: ``label (parcel)`` text or None; coords
-        ``parcel`` (the sample id, or the row number in tables without ids), ``lon``, ``lat``,
-        ``pixel_count``, and ``group`` from ``location_id``: parcels of a group belong in the
-        same fold.
+        children without any value are absent. Root: ``label (parcel)`` text or None, if
+        labels are read; coords ``parcel`` (the sample id, or the row number in tables without
+        ids), ``lon``, ``lat``, ``pixel_count``, and ``group`` from ``location_id``: parcels of a
+        group belong in the same fold.
 
     Raises
     ------
@@ -279,7 +279,7 @@ def _within(numbers: NDArray[np.float64], minimum: float, maximum: float) -> NDA
     return np.where((numbers >= minimum) & (numbers <= maximum), numbers, np.nan)
 
 
-def _root(name: str, table: ExtractionTable, label: str, year: int) -> xr.Dataset:
+def _root(name: str, table: ExtractionTable, label: str | None, year: int) -> xr.Dataset:
     about, n = table.about, len(table.ids)
     first, _ = periods(table.time[:1], table.step)
     _, end = periods(table.time[-1:], table.step)
@@ -294,9 +294,12 @@ def _root(name: str, table: ExtractionTable, label: str, year: int) -> xr.Datase
         known = about["location_id"].notna().to_numpy()
         group = np.where(known, about["location_id"].astype(str), table.ids.astype(str))
         coords["group"] = ("parcel", group.astype(object))
-    text = np.array([label_text(value) for value in about[label]], dtype=object)
+    labels = {}
+    if label is not None:
+        text = np.array([label_text(value) for value in about[label]], dtype=object)
+        labels["label"] = ("parcel", text, {"long_name": label})
     return xr.Dataset(
-        {"label": ("parcel", text, {"long_name": label})},
+        labels,
         coords=coords,
         attrs={
             "season_year": year,
