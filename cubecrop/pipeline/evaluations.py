@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from cubecrop.season import Season
 
 __all__ = ["evaluate", "evaluate_table"]
-
-#: A column of all tables, for one whose labels do not matter.
-_EVERY_TABLE: Final = "start_date"
 
 
 def evaluate(
@@ -178,7 +175,7 @@ def evaluate_table(
         regions = [[label_text(value) for value in tree["label"].to_numpy()] for tree in trees]
     others: xr.DataTree | None = None
     if clouds_from is not None:
-        others = read_samples(clouds_from, _EVERY_TABLE)
+        others = read_samples(clouds_from, None)
     return study(
         samples, texts, options or StudyOptions(), nomenclature=classes, regions=regions,
         others=others, out=out, client=client, progress=progress,

@@ -32,9 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["train"]
 
-#: Number of pixels stored per training parcel; every epoch draws from them again.
-_STORED_PIXELS = 256
-
 
 def train(
     parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
