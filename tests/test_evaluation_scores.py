@@ -103,12 +103,29 @@ def test_resampled_macro_f1_is_the_mean_over_seeds_and_differences_are_paired():
                 scores(truth[chosen], guesses[model, seed][chosen], 3).macro_f1 for seed in range(2)
             ]
             found.append(np.mean(one))
+    by_seed = {
+        model: [scores(truth, guesses[model, seed], 3).macro_f1 for seed in range(2)]
+        for model in f1
+    }
+    variance = {model: np.var(found, ddof=1) / 2 for model, found in by_seed.items()}
+
+    def wider(value, draws, error):
+        """Distances of parcels and of seeds add as those of independent errors."""
+        low, high = np.percentile(draws, (2.5, 97.5))
+        seeds = 1.959963984540054**2 * error
+        return value - np.sqrt((value - low) ** 2 + seeds), value + np.sqrt(
+            (high - value) ** 2 + seeds
+        )
+
     for model, found in f1.items():
         row = only(tables.scores, model=model, score="macro_f1")
-        assert (row["low"], row["high"]) == pytest.approx(np.percentile(found, (2.5, 97.5)))
+        expected = wider(np.mean(by_seed[model]), found, variance[model])
+        assert (row["low"], row["high"]) == pytest.approx(np.clip(expected, 0, 1))
     row = only(tables.differences, score="macro_f1")
     lead = np.array(f1["other"]) - np.array(f1["network"])
-    assert (row["low"], row["high"]) == pytest.approx(np.percentile(lead, (2.5, 97.5)))
+    fall = np.mean(by_seed["other"]) - np.mean(by_seed["network"])
+    expected = wider(fall, lead, sum(variance.values()))
+    assert (row["low"], row["high"]) == pytest.approx(expected)
     assert row["model"] == "other"
     assert row["high"] < 0
 

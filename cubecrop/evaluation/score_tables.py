@@ -30,6 +30,8 @@ FEW: Final = 10
 FINAL_SHARE: Final = 0.95
 #: Column of a confusion matrix for parcels without prediction.
 UNPREDICTED: Final = "no prediction"
+#: The normal distribution's quantile of 97.5 %.
+_Z: Final = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -37,9 +39,10 @@ class ScoreTables:
     """Score tables of an evaluation; each has one row a key.
 
     A score is pooled over the folds of a protocol and averaged over seeds; ``spread`` is its
-    standard deviation over seeds (NaN for one seed), and ``low`` and ``high`` are its 95 % interval
-    over 2,000 resamples of groups, which all rows share. ``n`` counts test parcels and ``groups``
-    their groups, in one seed.
+    standard deviation over seeds (NaN for one seed), and ``low`` and ``high`` are the ends of its
+    95 % interval: over 2,000 resamples of groups, which all rows share, and over seeds, if there
+    are several. The interval of ``change`` has no part of the seeds, as both scores are of the same
+    trainings. ``n`` counts test parcels and ``groups`` their groups, in one seed.
 
     Parameters
     ----------
@@ -157,31 +160,34 @@ def _score_rows(
     low, high = _interval(values, draws, common["groups"])
     for i, score in enumerate(SCORE_NAMES):
         row = {**common, "score": score, **_value(values[:, i]), "low": low[i], "high": high[i]}
-        for name, (fall, fall_draws) in compared.items():
-            at = ends(fall_draws[:, i]) if fall_draws is not None else (np.nan, np.nan)
-            row |= {name: fall[i], f"{name}_low": at[0], f"{name}_high": at[1]}
+        for name, (fall, fall_low, fall_high) in compared.items():
+            row |= {name: fall[i], f"{name}_low": fall_low[i], f"{name}_high": fall_high[i]}
         yield row
 
 
-_NONE: Final = np.full(len(SCORE_NAMES), np.nan)
-_Fall = tuple["NDArray[np.float64]", "NDArray[np.float64] | None"]
+_NONE: Final = (np.full(len(SCORE_NAMES), np.nan),) * 3
+#: A difference (score,) with its low and its high end.
+_Fall = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]"]
 
 
 def _gap(setting: Setting, model: str, cell: Cell, settings: list[Setting]) -> _Fall:
-    """Scores less those of the protocol "random", and the same of each resample."""
+    """Scores less those of the protocol "random"."""
     home = _cell_of(settings, RANDOM, AS_THEY_ARE, model)
     if home is None or home is cell or setting.variant != AS_THEY_ARE:
-        return _NONE, None
-    fall = mean_of_seeds(cell.pooled(), axis=0) - mean_of_seeds(home.pooled(), axis=0)
-    return fall, np.concatenate(cell.draws) - np.concatenate(home.draws)
+        return _NONE
+    own, at_home = cell.pooled(), home.pooled()
+    fall = mean_of_seeds(own, axis=0) - mean_of_seeds(at_home, axis=0)
+    draws = np.concatenate(cell.draws) - np.concatenate(home.draws)
+    return fall, *_widened(fall, ends(draws), _variance(own) + _variance(at_home))
 
 
 def _change(setting: Setting, model: str, cell: Cell, settings: list[Setting]) -> _Fall:
     """Scores less those of samples as they are, on the folds and seeds of both."""
     whole = _cell_of(settings, setting.protocol, AS_THEY_ARE, model)
     if whole is None or not cell.change_draws:
-        return _NONE, None
-    return _fall(cell, whole), np.concatenate(cell.change_draws)
+        return _NONE
+    low, high = ends(np.concatenate(cell.change_draws))
+    return _fall(cell, whole), low, high
 
 
 def _fall(cell: Cell, other: Cell) -> NDArray[np.float64]:
@@ -215,7 +221,8 @@ def _difference_rows(setting: Setting, main: str) -> Iterator[_Row]:
             continue
         both = cell.exists & of_main.exists
         fall = _fall(cell, of_main)
-        low, high = ends(np.concatenate(cell.lead_draws))
+        variance = _variance(cell.pooled(both)) + _variance(of_main.pooled(both))
+        low, high = _widened(fall, ends(np.concatenate(cell.lead_draws)), variance)
         for i, score in enumerate(SCORE_NAMES):
             yield {
                 **_key(setting, model), "score": score, "difference": fall[i], "low": low[i],
@@ -369,7 +376,29 @@ def _interval(
     """
     value = mean_of_seeds(values, axis=0)
     if value[0] in (0, 1):
-        low, high = wilson(n_groups if value[0] else 0, n_groups)
-        return np.full(len(value), low), np.full(len(value), high)
-    low_high = ends(draws)
-    return np.fmin(low_high[0], value), np.fmax(low_high[1], value)
+        certain = wilson(n_groups if value[0] else 0, n_groups)
+        return np.full(len(value), certain[0]), np.full(len(value), certain[1])
+    low, high = _widened(value, ends(draws), _variance(values))
+    return np.clip(low, 0, value), np.clip(high, value, 1)
+
+
+def _variance(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance (score,) of the mean over seeds of (seed, score); 0 for a single seed."""
+    known = values[np.isfinite(values).all(axis=1)]
+    if len(known) < 2:
+        return np.zeros(values.shape[1])
+    return np.asarray(known.var(axis=0, ddof=1) / len(known))
+
+
+def _widened(
+    value: NDArray[np.float64], low_high: NDArray[np.float64], variance: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of an interval over parcels, made wider for the variance over seeds.
+
+    Resamples of parcels keep the trainings, so they do not show how much another training differs.
+    """
+    low, high = low_high
+    return (
+        value - np.hypot(value - np.fmin(low, value), _Z * np.sqrt(variance)),
+        value + np.hypot(np.fmax(high, value) - value, _Z * np.sqrt(variance)),
+    )

@@ -57,8 +57,9 @@ def reading(main: str) -> list[str]:
     return [
         f"A number such as .50 ± .02 ({spanned(0.45, 0.55)}) is the mean over seeds of a score of "
         "all test parcels of a protocol together, its standard deviation over seeds, and its 95 % "
-        "interval over 2,000 resamples of groups. Parcels of one group are not independent, so "
-        "groups are drawn, and not parcels. All models share the resamples. The interval holds for "
+        "interval over 2,000 resamples of groups and over seeds. Parcels of one group are not "
+        "independent, so groups are drawn, and not parcels. All models share the resamples. With "
+        "one seed, the interval does not say how much another training would differ. It holds for "
         "other parcels of the same places and years; it does not cover the choice of regions.",
         "Macro-F1 and mean IoU are means over the classes that have a test parcel, with equal "
         "weight. A parcel without prediction counts as wrong.",
