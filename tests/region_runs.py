@@ -1,6 +1,7 @@
 """Runs of a small region: what they are compared by, and processes that run them."""
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -81,8 +82,13 @@ def started(place, aoi, model, out, script, **options):
     path.write_text(RUN)
     return subprocess.Popen(
         [sys.executable, str(path), json.dumps(given)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=interruptible,
     )  # fmt: skip
+
+
+def interruptible():
+    """Let a new process take SIGINT, also if this one was started to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(condition, seconds=60.0, process=None):

@@ -150,7 +150,8 @@ def test_a_killed_command_goes_on_and_ends_with_the_same_report(tmp_path):
         return len(list((out / "runs").glob("*.json"))) if (out / "runs").exists() else 0
 
     done = subprocess.run(france(tmp_path / "calm"), capture_output=True, text=True, check=True)
-    assert "report.html" in done.stdout
+    assert "Random folds, network: macro-F1" in done.stdout
+    assert (tmp_path / "calm" / "report.html").exists()
     killed = tmp_path / "killed"
     process = subprocess.Popen(france(killed), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     while finished(killed) < 3 and process.poll() is None:

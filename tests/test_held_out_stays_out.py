@@ -16,7 +16,7 @@ from test_train_table import extraction
 import cubecrop
 from cubecrop.evaluation import Population, folds
 from cubecrop.evaluation.candidates import NETWORK, Candidate, main_candidates
-from cubecrop.evaluation.runs import Run, perform
+from cubecrop.evaluation.runs import Run
 from cubecrop.pipeline.score import BASELINE, fit_and_score
 from cubecrop.sample import read_worldcereal, split_groups
 from cubecrop.testing import Optical, write_archive
@@ -116,7 +116,7 @@ def test_a_run_of_an_evaluation_is_the_same_however_test_labels_are_shuffled(mon
 
     monkeypatch.setattr(Candidate, "train", kept)
     (network,) = main_candidates([NETWORK], CHOOSES)
-    found = [perform(Run(candidate=network, fold=fold, seed=0), each) for each in (one, other)]
+    found = [Run(candidate=network, fold=fold, seed=0).perform(each) for each in (one, other)]
     first, second = (outcome.predictions for outcome in found)
     np.testing.assert_array_equal(first.probability, second.probability)
     assert len(trained) == 2

@@ -113,7 +113,7 @@ def test_two_folders_of_one_name_are_two_in_the_cache(folder, tmp_path, monkeypa
 
     def stop(_folder, key, _make, **_options):
         keys.append(key)
-        raise StopIteration
+        raise InterruptedError
 
     monkeypatch.setattr(tiled_samples, "stored", stop)
     (tmp_path / "other").mkdir()
@@ -121,7 +121,7 @@ def test_two_folders_of_one_name_are_two_in_the_cache(folder, tmp_path, monkeypa
     monkeypatch.chdir(folder)
     # A folder has one place, however it is named.
     for archive in (folder / "images", "images", twin):
-        with pytest.raises(StopIteration):
+        with pytest.raises(InterruptedError):
             cubecrop.train(
                 folder / "parcels.parquet", "crop", 2024, archive=archive, cache=tmp_path / "cache"
             )

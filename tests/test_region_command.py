@@ -12,7 +12,7 @@ from pathlib import Path
 import geopandas as gpd
 import pytest
 import shapely
-from region_runs import n_done, no_half_files, wait_until
+from region_runs import interruptible, n_done, no_half_files, wait_until
 from region_striped import STRIPED, YEAR, squares
 from servers import free_port
 
@@ -132,8 +132,9 @@ def test_an_interrupted_run_ends_quietly_and_keeps_its_tiles(home, tmp_path, cap
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cubecrop", *arguments(home, out, "--workers", "2", tile=160)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        preexec_fn=interruptible,
+    )  # fmt: skip
     wait_until(lambda: n_done(out) > 0, process=process)
     os.killpg(process.pid, signal.SIGINT)
     text, _ = process.communicate(timeout=60)

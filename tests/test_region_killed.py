@@ -23,6 +23,7 @@ from servers import Faulty, free_port, over_http
 import cubecrop
 from cubecrop import region
 from cubecrop.errors import ClusterError, OutputError
+from cubecrop.region import engine
 from cubecrop.testing import Place, write_archive
 
 #: A region of 1.7 km, which has more than a hundred tiles of 160 m.
@@ -351,10 +352,29 @@ def test_workers_without_the_resource_are_refused(place, declared, model, tmp_pa
         mapped(place, declared, model, tmp_path / "run", client=client, resources={"GPU": 1})
 
 
+def test_a_result_that_was_lost_with_its_worker(place, declared, model, undisturbed, tmp_path,
+                                                monkeypatch):  # fmt: skip
+    """The scheduler has forgotten the job; the tile is made again."""
+    asked = []
+
+    def lost_once(future, one, fetch=engine._result):
+        asked.append(one.job.tile.tile.id)
+        if len(asked) == 1:
+            raise TimeoutError
+        return fetch(future, one)
+
+    monkeypatch.setattr(engine, "_result", lost_once)
+    with cluster(1) as client:
+        run = mapped(place, declared, model, tmp_path / "run", parcels=declared, client=client)
+    assert run.is_complete
+    assert asked.count(asked[0]) == 2
+    assert results(tmp_path / "run") == undisturbed
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_tiles_and_ten_kills(larger, model, tmp_path):
-    parcels = squares(LARGER, step=290, side=60)
+    parcels = squares(LARGER, step=320, side=60)
     window = {"tile": 160, "parcels": parcels}
     calm, out = tmp_path / "calm", tmp_path / "killed"
     counts = range(8, 98, 9)

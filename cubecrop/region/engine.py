@@ -27,6 +27,8 @@ _PAUSE: Final = 2.0
 _LOOK: Final = 1.0
 #: Seconds without a scheduler, or without any worker, after which a run ends.
 _PATIENCE: Final = 60.0
+#: Seconds in which the small record of a finished job must arrive.
+_FETCH: Final = 30.0
 #: States of a client that may be running again in a moment.
 _COMING: Final = {"running", "connecting", "newly-created"}
 
@@ -179,6 +181,10 @@ class _Queue:
         self._later.append((time.monotonic() + _pause(job.attempt), later, address))
         return True
 
+    def back(self, job: Job) -> None:
+        """Queue a job whose result was lost; that is no attempt."""
+        self._later.append((time.monotonic(), job, ""))
+
     def next_for(self, address: str, *, is_only: bool) -> Job | None:
         """The next job for a worker: first those whose pause is over."""
         for entry in self._later:
@@ -220,7 +226,14 @@ def _on_cluster(
                 if future.status == "lost":
                     continue  # its worker died with the result: another one does the job again
                 one = running.pop(future)
-                result = _result(future, one)
+                try:
+                    result = _result(future, one)
+                except TimeoutError:
+                    # The result was lost with its worker. The scheduler should have the job done
+                    # again, but a death between two messages can make it forget to.
+                    client.cancel([future])
+                    queue.back(one.job)
+                    continue
                 if "error" in result and result["transient"] and queue.again(one.job, one.address):
                     continue
                 yield _outcome(one.job, result)
@@ -265,7 +278,7 @@ def _result(future: Future[Any], one: _Running) -> Mapping[str, Any]:
 
     error = future.exception() if future.status == "error" else None
     if error is None:
-        result: dict[str, Any] = future.result()
+        result: dict[str, Any] = future.result(timeout=_FETCH)
         return result
     if isinstance(error, KilledWorker):
         memory = one.job.tile.memory / 1e9
