@@ -56,8 +56,8 @@ _EARLY: Final = "until day"
 _FEW_SEEDS: Final = 2
 #: Protocols that leave whole places or years out, which the further questions are about.
 _AWAY: Final = ("leave-region-out", "leave-year-out", "region-and-year", "blocked", "knndm")
-#: Labelled parcels of the test part that are given to fine-tuning.
-_LABELS: Final = (5, 20, 50, 100)
+#: Labelled parcels of the test part that are given to fine-tuning; the widest change comes first.
+_LABELS: Final = (100, 20, 50, 5)
 _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 
@@ -296,8 +296,8 @@ class Study:
             return []
         return [
             AdaptationRun(candidate=networks[0], fold=fold, seed=seed, n_labels=n)
-            for seed in range(self.options.seeds)
-            for n in ((0, *_LABELS) if seed < _FEW_SEEDS else (0,))
+            for n in (0, *_LABELS)
+            for seed in range(self.options.seeds if n == 0 else min(self.options.seeds, _FEW_SEEDS))
             for fold in self.away
             if 2 * n <= len(fold.test)
         ]
