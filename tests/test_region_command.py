@@ -132,8 +132,8 @@ def test_an_interrupted_run_ends_quietly_and_keeps_its_tiles(home, tmp_path, cap
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cubecrop", *arguments(home, out, "--workers", "2", tile=160)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        preexec_fn=interruptible,
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        start_new_session=True, preexec_fn=interruptible,
     )  # fmt: skip
     wait_until(lambda: n_done(out) > 0, process=process)
     os.killpg(process.pid, signal.SIGINT)
