@@ -374,7 +374,7 @@ def test_a_result_that_was_lost_with_its_worker(place, declared, model, undistur
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_tiles_and_ten_kills(larger, model, tmp_path):
-    parcels = squares(LARGER, step=320, side=60)
+    parcels = squares(LARGER, step=240, side=60)
     window = {"tile": 160, "parcels": parcels}
     calm, out = tmp_path / "calm", tmp_path / "killed"
     counts = range(8, 98, 9)
