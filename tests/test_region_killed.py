@@ -372,6 +372,27 @@ def test_a_result_that_was_lost_with_its_worker(place, declared, model, undistur
 
 
 @pytest.mark.slow
+def test_all_workers_die_at_once(place, declared, model, undisturbed, tmp_path):
+    out = tmp_path / "run"
+    killed = []
+
+    def kill_all(client):
+        wait_until(lambda: n_done(out) >= 2, seconds=300)
+        for pid in pids(client):
+            os.kill(pid, signal.SIGKILL)
+            killed.append(pid)
+
+    with cluster() as client:
+        thread = threading.Thread(target=kill_all, args=(client,), daemon=True)
+        thread.start()
+        run = mapped(place, declared, model, out, parcels=declared, client=client)
+        thread.join()
+    assert len(killed) == 2
+    assert run.is_complete
+    assert results(out) == undisturbed
+
+
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_hundred_tiles_and_ten_kills(larger, model, tmp_path):
     parcels = squares(LARGER, step=240, side=60)

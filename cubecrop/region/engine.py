@@ -29,6 +29,8 @@ _LOOK: Final = 1.0
 _PATIENCE: Final = 60.0
 #: Seconds in which the small record of a finished job must arrive.
 _FETCH: Final = 30.0
+#: Seconds without a worker after which a job is given to another one.
+_ORPHANED: Final = 5.0
 #: States of a client that may be running again in a moment.
 _COMING: Final = {"running", "connecting", "newly-created"}
 
@@ -46,9 +48,12 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Running:
+    """A job, the worker that does it, and since when no worker is known to do it."""
+
     job: Job
     address: str
     since: float = field(default_factory=time.time)
+    orphaned: float | None = None
 
 
 def run_jobs(
@@ -213,6 +218,11 @@ def _on_cluster(
                 seen = time.monotonic()
             elif time.monotonic() - seen > _PATIENCE or client.status not in _COMING:
                 raise ClusterError(_gone(client, workers))
+            for future in _orphans(client, running, workers or {}):
+                one = running.pop(future)
+                client.cancel([future])
+                if not queue.again(one.job, one.address):
+                    yield _outcome(one.job, _killed(one, attempts))
             _submit(client, queue, running, workers or {}, resources)
             watch({one.job.tile.tile.id: one.address for one in running.values()})
             if not running:
@@ -245,6 +255,35 @@ def _on_cluster(
         if running and client.status == "running":
             with suppress(OSError):
                 client.cancel(list(running))
+
+
+def _orphans(
+    client: Client, running: Mapping[Any, _Running], workers: Mapping[str, int]
+) -> list[Any]:
+    """Jobs whose worker died and that no other worker does.
+
+    If all workers die at once, the scheduler does not give their jobs to those that come later.
+    Jobs that it gave to another worker get the address of that one.
+    """
+    lost = {future: one for future, one in running.items() if one.address not in workers}
+    if not lost or not workers:
+        return []
+    try:
+        processing = client.processing()
+    except (OSError, TimeoutError, RuntimeError, ValueError):
+        return []
+    doing = {key: address for address, keys in processing.items() for key in keys}
+    found = []
+    for future, one in lost.items():
+        if future.status != "pending":
+            continue
+        if (address := doing.get(future.key)) is not None:
+            one.address, one.orphaned = address, None
+        elif one.orphaned is None:
+            one.orphaned = time.monotonic()
+        elif time.monotonic() - one.orphaned > _ORPHANED:
+            found.append(future)
+    return found
 
 
 def _submit(
@@ -281,17 +320,21 @@ def _result(future: Future[Any], one: _Running) -> Mapping[str, Any]:
         result: dict[str, Any] = future.result(timeout=_FETCH)
         return result
     if isinstance(error, KilledWorker):
-        memory = one.job.tile.memory / 1e9
-        text = (
-            f"{error.allowed_failures + 1} workers died while they worked on it. It is planned to "
-            f"take {memory:.1f} GB of memory: give workers more, or plan with less `memory` or a "
-            "smaller `tile`."
-        )
-        return {"error": text, "kind": "KilledWorker", "transient": False, "worker": one.address}
+        return _killed(one, error.allowed_failures + 1)
     return {
         "error": error_text(error), "kind": type(error).__name__,
         "transient": is_transient(error), "worker": one.address,
     }  # fmt: skip
+
+
+def _killed(one: _Running, times: int) -> dict[str, Any]:
+    """The record of a job on which workers died."""
+    memory = one.job.tile.memory / 1e9
+    text = (
+        f"{times} workers died while they worked on it. It is planned to take {memory:.1f} GB of "
+        "memory: give workers more, or plan with less `memory` or a smaller `tile`."
+    )
+    return {"error": text, "kind": "KilledWorker", "transient": False, "worker": one.address}
 
 
 def _workers(client: Client, resources: Mapping[str, float] | None) -> dict[str, int] | None:
