@@ -153,17 +153,19 @@ def test_a_damaged_result_is_made_again(population, fold, tmp_path):
 
 def test_what_changes_a_result_changes_its_key(population, fold):
     key = run_of(NETWORK, fold).key("p")
-    other_fold = Fold(protocol="random", name="2", train=fold.train[1:], test=fold.test)
+    other_fold = Fold(protocol="random", name="1 of 1", train=fold.train[1:], test=fold.test)
+    same_parts = Fold(protocol="blocked", name="1 of 1", train=fold.train, test=fold.test)
     other = Run(candidate=candidate(NETWORK, TrainConfig(epochs=3)), fold=fold, seed=0)
     keys = [
         run_of(NETWORK, fold).key("q"),
         run_of(FOREST, fold).key("p"),
         run_of(NETWORK, other_fold).key("p"),
+        run_of(NETWORK, same_parts).key("p"),
         run_of(NETWORK, fold, n_train=5).key("p"),
         run_of(NETWORK, fold, stress=("no radar",)).key("p"),
         other.key("p"),
     ]
-    assert len({key, *keys}) == 7
+    assert len({key, *keys}) == 8
     assert run_of(NETWORK, fold).key("p") == key
 
 
@@ -246,3 +248,16 @@ def test_labels_that_are_given_are_not_tested():
     )  # fmt: skip
     again = few.perform(other).predictions
     np.testing.assert_array_equal(again.probability, found.probability)
+
+
+def test_other_clouds_are_another_result(population, fold, tmp_path):
+    run = run_of(TOLERANT, fold, stress=("clouds of another place",))
+    found = []
+    for cloud in (0.0, 0.9):
+        others, _ = make_samples(n=9, n_pixels=1, cloud=cloud)
+        with progress_bar("Evaluating", progress=False) as bar:
+            (one,) = run_all([run], population, tmp_path, others=others, client=None, bar=bar)
+        changed = one.predictions.where(variant="clouds of another place")
+        assert len(changed) == len(fold.test)
+        found.append(changed.probability)
+    assert (found[0] != found[1]).any()

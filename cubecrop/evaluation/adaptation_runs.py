@@ -13,7 +13,7 @@ from cubecrop.errors import CubecropError
 from cubecrop.evaluation.adaptation import adapt, fine_tune
 from cubecrop.evaluation.outcomes import Outcome
 from cubecrop.evaluation.predictions import Predictions
-from cubecrop.evaluation.runs import VERSIONS, Run, digest_of, hashed, predictions_of, refusal_of
+from cubecrop.evaluation.runs import VERSIONS, Run, hashed, predictions_of, refusal_of
 from cubecrop.model import CropModel
 from cubecrop.sample import hash_ids
 
@@ -51,8 +51,7 @@ class AdaptationRun:
         about = {
             "population": population,
             "candidate": self.candidate.identity,
-            "train": digest_of(self.fold.train),
-            "test": digest_of(self.fold.test),
+            "fold": self.fold.identity,
             "seed": self.seed,
             "adapted with": self.n_labels,
             "versions": VERSIONS,

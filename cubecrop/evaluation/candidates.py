@@ -66,8 +66,11 @@ class Candidate:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that determines its training, as plain types."""
-        return {"kind": self.kind, "config": asdict(self.config), "children": self.children}
+        """Its name, and all that determines its training, as plain types."""
+        return {
+            "name": self.name, "kind": self.kind, "config": asdict(self.config),
+            "children": self.children,
+        }  # fmt: skip
 
     def select(self, samples: xr.DataTree) -> xr.DataTree:
         """The samples with only the sensors that it takes."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from cubecrop.training.sets import Labels, Samples, Source
 
-__all__ = ["Population"]
+__all__ = ["Population", "digest_of_tree"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -205,8 +205,13 @@ def _identity(source: Source) -> str:
     """Text that differs between samples with different pixels."""
     if isinstance(source, StoredSets):
         return repr((source.digests, source.pieces.tolist()))
+    return digest_of_tree(source)
+
+
+def digest_of_tree(samples: xr.DataTree) -> str:
+    """SHA-256 over all values of pixel sets in memory."""
     hashed = hashlib.sha256()
-    for node in source.subtree:
+    for node in samples.subtree:
         for name, values in sorted(node.to_dataset(inherit=False).variables.items()):
             hashed.update(f"{node.path} {name} {values.dims} {values.dtype}".encode())
             array = np.asarray(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -62,6 +63,13 @@ class Fold:
     train: NDArray[np.int64]
     test: NDArray[np.int64]
     note: str = ""
+
+    @property
+    def identity(self) -> list[str]:
+        """Its name, and digests of its parts."""
+        parts = (np.ascontiguousarray(part, dtype=np.int64) for part in (self.train, self.test))
+        digests = [hashlib.sha256(part.tobytes()).hexdigest() for part in parts]
+        return [self.protocol, self.name, *digests]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -21,6 +21,7 @@ from cubecrop.errors import CubecropError
 from cubecrop.evaluation.about import Refusal
 from cubecrop.evaluation.calibrating import calibrate_on_folds
 from cubecrop.evaluation.outcomes import Outcome
+from cubecrop.evaluation.population import digest_of_tree
 from cubecrop.evaluation.predictions import COLUMNS, Predictions
 from cubecrop.evaluation.stress import Variant, stressed, variants
 from cubecrop.model import CropModel
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from cubecrop.progress import Bar
 
 __all__ = [
-    "TRAINING_SIZE", "VERSIONS", "AnyRun", "CalibrationRun", "Run", "digest_of", "finished",
+    "TRAINING_SIZE", "VERSIONS", "AnyRun", "CalibrationRun", "Run", "finished",
     "hashed", "predictions_of", "refusal_of", "run_all",
 ]  # fmt: skip
 
@@ -78,12 +79,14 @@ class Run:
     calibration: Calibration | None = None
 
     def key(self, population: str) -> str:
-        """Digest of all that determines the result; ``population`` is the population's digest."""
+        """Digest of all that determines the result.
+
+        ``population`` is a digest of the population and of the samples whose clouds are laid over.
+        """
         about = {
             "population": population,
             "candidate": self.candidate.identity,
-            "train": digest_of(self.fold.train),
-            "test": digest_of(self.fold.test),
+            "fold": self.fold.identity,
             "seed": self.seed,
             "stress": self.stress,
             "n_train": self.n_train,
@@ -117,7 +120,7 @@ class CalibrationRun:
         about = {
             "population": population,
             "candidate": self.candidate.identity,
-            "train": digest_of(self.fold.train),
+            "fold": self.fold.identity,
             "folds": self._folds,
             "versions": VERSIONS,
         }
@@ -233,7 +236,7 @@ def run_all(
     bar: Bar,
 ) -> list[Outcome]:
     """Perform the runs that have no outcome in a folder; the outcomes of all, in order."""
-    digest = population.digest()
+    digest = hashed([population.digest(), None if others is None else digest_of_tree(others)])
     keys = [run.key(digest) for run in runs]
     found = finished(runs, digest, folder)
     bar.update(completed=bar.completed + len(found))
@@ -324,15 +327,10 @@ def refusal_of(run: Run | CalibrationRun, variant: str, error: CubecropError) ->
     )  # fmt: skip
 
 
-def hashed(about: dict[str, Any]) -> str:
+def hashed(about: object) -> str:
     """Digest of plain types."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _number(value: int | None) -> float:
     return float("nan") if value is None else float(value)
-
-
-def digest_of(positions: NDArray[np.int64]) -> str:
-    """Digest of positions in a population."""
-    return hashlib.sha256(np.ascontiguousarray(positions, dtype=np.int64).tobytes()).hexdigest()
