@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from cubecrop import TrainConfig
+from cubecrop.errors import ReadError
 from cubecrop.evaluation import Population, Predictions, runs
 from cubecrop.evaluation.adaptation_runs import AdaptationRun
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
 from cubecrop.evaluation.protocols import Fold
 from cubecrop.evaluation.runs import Run, run_all
+from cubecrop.model import Calibration
 from cubecrop.progress import progress_bar
 from tests.samples import make_samples
 
@@ -261,3 +263,73 @@ def test_other_clouds_are_another_result(population, fold, tmp_path):
         assert len(changed) == len(fold.test)
         found.append(changed.probability)
     assert (found[0] != found[1]).any()
+
+
+def test_a_parcel_without_a_prediction_has_no_crop_set(population, fold):
+    calibration = Calibration(temperature=1.0, alpha=0.1, threshold=0.2, n=50)
+    run = run_of(NETWORK, fold, stress=("optical dates kept",), calibration=calibration)
+    table = run.perform(population).predictions
+    known = np.isfinite(table.probability).all(axis=1)
+    assert 0 < known.sum() < len(known)
+    assert table.table["in_set"].isna().to_numpy().tolist() == (~known).tolist()
+    assert (table.table["set_size"][known] >= 1).all()
+
+
+def test_parcels_beside_those_whose_labels_are_given_are_not_tested():
+    samples, labels = make_samples(n=120, n_pixels=2)
+    pairs = [f"pair {i // 2}" for i in range(120)]
+    samples.dataset = samples.to_dataset().assign_coords(group=("parcel", pairs))
+    population = Population.of(samples, labels)
+    whole = Fold(protocol="random", name="1", train=np.arange(60), test=np.arange(60, 120))
+    run = AdaptationRun(candidate=candidate(NETWORK), fold=whole, seed=0, n_labels=20)
+    labelled, others = run._drawn(population)
+    assert len(labelled) == 20
+    assert not set(population.group[labelled]) & set(population.group[others])
+
+
+def test_a_variant_that_one_source_lacks_is_no_variant(fold):
+    samples, labels = make_samples(n=30, n_pixels=2)
+    other, _ = make_samples(n=30, n_pixels=2, dates=(3, 7))
+    population = Population.of([samples, other], [labels, labels])
+    whole = Fold(protocol="random", name="1", train=np.r_[0:20, 30:50], test=np.r_[20:30, 50:60])
+    found = Run(
+        candidate=candidate(FOREST), fold=whole, seed=0, stress=("optical month lost",)
+    ).perform(population)
+    table = found.predictions.table
+    counts = table.groupby(["variant", "level"], dropna=False, observed=True).size()
+    assert set(counts) == {20}
+    assert len(counts) > 1
+
+
+def test_networks_on_threads_of_a_cluster_are_those_of_this_process(population, fold, tmp_path):
+    from distributed import Client, LocalCluster
+
+    wanted = [run_of(NETWORK, fold), Run(candidate=candidate(NETWORK), fold=fold, seed=1)]
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=1,
+                threads_per_worker=2,
+                processes=False,
+                protocol="tcp",
+                host="127.0.0.1",
+                dashboard_address="127.0.0.1:0",
+            )
+        )
+        client = stack.enter_context(Client(cluster))
+        bar = stack.enter_context(progress_bar("Evaluating", progress=False))
+        found = run_all(wanted, population, tmp_path / "a", others=None, client=client, bar=bar)
+        alone = run_all(wanted, population, tmp_path / "b", others=None, client=None, bar=bar)
+    for one, two in zip(found, alone, strict=True):
+        np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)
+
+
+def test_a_fault_of_the_disk_is_no_result(population, fold, tmp_path, monkeypatch):
+    def unreadable(self, members):
+        raise ReadError("the disk is not there")
+
+    run = run_of(FOREST, fold)
+    monkeypatch.setattr(type(run.candidate), "train", lambda *_, **__: unreadable(None, None))
+    with pytest.raises(ReadError), progress_bar("Evaluating", progress=False) as bar:
+        run_all([run], population, tmp_path, others=None, client=None, bar=bar)
+    assert not list(tmp_path.glob("*.json"))

@@ -198,3 +198,22 @@ def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "--year are for parcels in an archive, but --archive is missing" in done.stderr
+
+
+def test_names_that_are_given_twice_count_once():
+    options = cubecrop.evaluation.StudyOptions(
+        protocols=("random", "random"), models=("network", "network")
+    )
+    assert list(options.protocols) == ["random"]
+    assert [one.name for one in options.candidates()] == ["network"]
+    with pytest.raises(ArgumentError, match="models is"):
+        cubecrop.evaluation.StudyOptions(models=())
+    with pytest.raises(ArgumentError, match="stress"):
+        cubecrop.evaluation.StudyOptions(stress=("fog",))
+
+
+def test_clouds_and_the_stress_belong_together(two_regions):
+    samples, labels = two_regions
+    for options in ({"others": samples[0]}, {"stress": ["clouds of another place"]}):
+        with pytest.raises(ArgumentError, match="belong together"):
+            generalisation_report(samples, labels, progress=False, **options)

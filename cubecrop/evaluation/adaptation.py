@@ -207,6 +207,7 @@ def fine_tune(
         def trial(train: NDArray[np.int64], part: NDArray[np.int64]) -> Tried:
             few = np.sort(rng.permutation(part)[: min(n, len(part) // 2)])
             rest = np.setdiff1d(part, few)
+            rest = rest[~np.isin(known.group[rest], known.group[few])]
             labelled, (unlabelled, _, order) = _labelled(known, train), known.take(rest)
             first = work.fitted(labelled)
             both = [*_labelled(known, few), *_hidden(unlabelled)]

@@ -13,7 +13,7 @@ from cubecrop.errors import CubecropError
 from cubecrop.evaluation.adaptation import adapt, fine_tune
 from cubecrop.evaluation.outcomes import Outcome
 from cubecrop.evaluation.predictions import Predictions
-from cubecrop.evaluation.runs import VERSIONS, Run, hashed, predictions_of, refusal_of
+from cubecrop.evaluation.runs import FAULTS, VERSIONS, Run, hashed, predictions_of, refusal_of
 from cubecrop.model import CropModel
 from cubecrop.sample import hash_ids
 
@@ -66,6 +66,8 @@ class AdaptationRun:
         labelled, others = self._drawn(population)
         try:
             model = self._adapted(population, labelled, others)
+        except FAULTS:
+            raise
         except CubecropError as error:
             refusals = (refusal_of(run, "", error),)
             seconds = time.process_time() - start
@@ -106,11 +108,16 @@ class AdaptationRun:
             )
 
     def _drawn(self, population: Population) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Test parcels whose labels are given, and the others; more labels contain fewer."""
+        """Test parcels whose labels are given, and the others; more labels contain fewer.
+
+        Parcels of a group whose label is given are not tested.
+        """
         ids = population.ids[self.fold.test].tolist()
         order = np.argsort(hash_ids(ids, "labels of the target", self.seed), kind="stable")
         drawn = self.fold.test[order]
-        return np.sort(drawn[: self.n_labels]), np.sort(drawn[self.n_labels :])
+        labelled, others = drawn[: self.n_labels], drawn[self.n_labels :]
+        known = np.isin(population.group[others], population.group[labelled])
+        return np.sort(labelled), np.sort(others[~known])
 
 
 def adapted_name(name: str, n_labels: int) -> str:

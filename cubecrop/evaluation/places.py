@@ -176,7 +176,10 @@ def _group_keys(population: Population) -> NDArray[np.str_]:
         where[placed] = areas_apart(population.lon[placed], population.lat[placed])
     # A parcel without a group has its id as its name, which only counts among its own source:
     # two tables may both number their parcels. Without places, names are all there is.
-    alone = placed & (names == np.array([str(name) for name in population.ids]))
+    own = np.array([f"{n} {name}" for n, name in zip(population.source, names, strict=True)])
+    _, which, size = np.unique(own, return_inverse=True, return_counts=True)
+    is_id = names == np.array([str(name) for name in population.ids])
+    alone = placed & is_id & (size[which] == 1)
     where[alone] = [f"source {number}" for number in population.source[alone]]
     return np.array([f"{name}\n{place}" for name, place in zip(names, where, strict=True)])
 

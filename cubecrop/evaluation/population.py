@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -138,9 +138,15 @@ class Population:
             if len(own) == 0:
                 continue
             rows = self.row[own]
-            samples.append(
-                source.take(rows) if isinstance(source, StoredSets) else source.isel(parcel=rows)
-            )
+            # The population's groups hold more than the samples know, such as neighbours.
+            group = ("parcel", self.group[own])
+            if isinstance(source, StoredSets):
+                stored = source.take(rows)
+                samples.append(replace(stored, root=stored.root.assign_coords(group=group)))
+            else:
+                tree = source.isel(parcel=rows)
+                tree.dataset = tree.to_dataset().assign_coords(group=group)
+                samples.append(tree)
             labels.append([self.nomenclature.names[i] for i in self.label[own]])
             order.append(own)
         return samples, labels, np.concatenate(order) if order else np.zeros(0, dtype=np.int64)

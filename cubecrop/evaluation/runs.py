@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
@@ -17,18 +18,19 @@ import pandas as pd
 import torch
 
 from cubecrop._version import __version__
-from cubecrop.errors import CubecropError
+from cubecrop.errors import ClusterError, CubecropError, DeviceError, OutputError, ReadError
 from cubecrop.evaluation.about import Refusal
 from cubecrop.evaluation.calibrating import calibrate_on_folds
 from cubecrop.evaluation.outcomes import Outcome
 from cubecrop.evaluation.population import digest_of_tree
 from cubecrop.evaluation.predictions import COLUMNS, Predictions
-from cubecrop.evaluation.stress import Variant, stressed, variants
+from cubecrop.evaluation.stress import OTHER_CLOUDS, Variant, stressed, variants
 from cubecrop.model import CropModel
 from cubecrop.sample import hash_ids
+from cubecrop.training.sets import tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     import xarray as xr
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
     from cubecrop.progress import Bar
 
 __all__ = [
-    "TRAINING_SIZE", "VERSIONS", "AnyRun", "CalibrationRun", "Run", "finished",
+    "FAULTS", "TRAINING_SIZE", "VERSIONS", "AnyRun", "CalibrationRun", "Run",
     "hashed", "predictions_of", "refusal_of", "run_all",
 ]  # fmt: skip
 
@@ -51,8 +53,10 @@ __all__ = [
 TRAINING_SIZE: Final = "training parcels"
 #: Versions of which a result may depend.
 VERSIONS: Final = [__version__, str(torch.__version__)]
-#: Times that a run is repeated if its worker dies.
-_RETRIES: Final = 3
+#: Trainings seed torch's generator, of which a process has one: threads of a worker take turns.
+_ONE_AT_A_TIME: Final = threading.Lock()
+#: Faults of a disk, a device or a cluster may pass, so they are no result.
+FAULTS: Final = (ReadError, OutputError, DeviceError, ClusterError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +143,8 @@ class CalibrationRun:
                 samples, labels, nomenclature=population.nomenclature,
                 config=self.candidate.config, folds=self._folds,
             )  # fmt: skip
+        except FAULTS:
+            raise
         except CubecropError as error:
             refusal = refusal_of(self, "calibration", error)
             return Outcome(
@@ -169,6 +175,8 @@ def _train_and_test(run: Run, population: Population, others: xr.DataTree | None
         model = run.candidate.train(
             samples, labels, nomenclature=population.nomenclature, seed=run.seed
         )
+    except FAULTS:
+        raise
     except CubecropError as error:
         refusal = refusal_of(run, "", error)
         seconds = time.process_time() - start
@@ -193,19 +201,22 @@ def predictions_of(
 ) -> tuple[list[Predictions], list[Refusal]]:
     """Predictions of a trained model on some parcels, as they are and under stress."""
     n_pixels = model.n_pixels if isinstance(model, CropModel) else None
-    parts: list[Predictions] = []
+    plain = Variant("" if run.n_train is None else TRAINING_SIZE, _number(run.n_train))
+    chosen = (plain, *_shared_variants(population, members, run.stress, others))
+    parts: list[tuple[Variant, Predictions]] = []
     refusals: dict[str, Refusal] = {}
     for tree, positions in population.trees(members, n_pixels):
-        plain = Variant("" if run.n_train is None else TRAINING_SIZE, _number(run.n_train))
-        for variant in (plain, *variants(tree, run.stress, others=others)):
+        for variant in chosen:
             changed = tree
             try:
                 if variant is not plain:
                     changed = stressed(
                         tree, variant.stress, variant.level, seed=run.seed, others=others
                     )
-                chosen = run.candidate.select(changed)
-                probability = _predicted(model, chosen)
+                changed = run.candidate.select(changed)
+                probability = _predicted(model, changed)
+            except FAULTS:
+                raise
             except CubecropError as error:
                 name = variant.stress
                 refusals.setdefault(name, refusal_of(run, name, error))
@@ -213,17 +224,23 @@ def predictions_of(
             table = _table(run, variant, population, positions, n_train)
             _add_sets(table, probability, model)
             if variant is plain:
-                table["dissimilarity"] = _dissimilarity(model, chosen)
-            parts.append(
-                Predictions(table[list(COLUMNS)], probability, population.nomenclature)
-            )  # fmt: skip
-    return parts, list(refusals.values())
+                table["dissimilarity"] = _dissimilarity(model, changed)
+            columns = table[list(COLUMNS)]
+            parts.append((variant, Predictions(columns, probability, population.nomenclature)))
+    # A variant that one source refuses has no score: it would be one of other parcels.
+    return [one for variant, one in parts if variant.stress not in refusals], [*refusals.values()]
 
 
-def finished(runs: Iterable[AnyRun], population: str, folder: Path) -> dict[str, Outcome]:
-    """Outcomes in a folder, by key of the run."""
-    found = {key: Outcome.read(folder, key) for key in (run.key(population) for run in runs)}
-    return {key: outcome for key, outcome in found.items() if outcome is not None}
+def _shared_variants(
+    population: Population,
+    members: NDArray[np.int64],
+    kinds: Sequence[str],
+    others: xr.DataTree | None,
+) -> list[Variant]:
+    """The variants that all sources of some parcels have; of others, scores would differ."""
+    samples, _, _ = population.take(members)
+    first, *rest = [variants(tree_of(source), kinds, others=others) for source in samples]
+    return [one for one in first if all(one in own for own in rest)]
 
 
 def run_all(
@@ -236,9 +253,13 @@ def run_all(
     bar: Bar,
 ) -> list[Outcome]:
     """Perform the runs that have no outcome in a folder; the outcomes of all, in order."""
-    digest = hashed([population.digest(), None if others is None else digest_of_tree(others)])
-    keys = [run.key(digest) for run in runs]
-    found = finished(runs, digest, folder)
+    digest = population.digest()
+    clouds = "" if others is None else digest_of_tree(others)
+    keys = [
+        run.key(f"{digest} {clouds}" if OTHER_CLOUDS in getattr(run, "stress", ()) else digest)
+        for run in runs
+    ]
+    found = {key: outcome for key in keys if (outcome := Outcome.read(folder, key)) is not None}
     bar.update(completed=bar.completed + len(found))
     waiting = {key: run for key, run in zip(keys, runs, strict=True) if key not in found}
     for key, outcome in _performed(waiting, population, others, client):
@@ -258,19 +279,24 @@ def _performed(
         for key, run in runs.items():
             yield key, run.perform(population, others)
         return
-    from distributed import as_completed
+    from distributed import KilledWorker, as_completed
 
     shared = client.scatter([population, others], broadcast=True)
-    futures = {
-        client.submit(_perform, run, *shared, pure=False, retries=_RETRIES): key
-        for key, run in runs.items()
-    }
+    futures = {client.submit(_perform, run, *shared, pure=False): key for key, run in runs.items()}
     for future in as_completed(futures):
-        yield futures[future], future.result()
+        try:
+            outcome = future.result()
+        except KilledWorker as error:
+            raise ClusterError(
+                f"workers died during a training, perhaps for want of memory: {error}. Finished "
+                "trainings are kept: run the same command with fewer workers or more memory."
+            ) from error
+        yield futures[future], outcome
 
 
 def _perform(run: AnyRun, population: Population, others: xr.DataTree | None) -> Outcome:
-    return run.perform(population, others)
+    with _ONE_AT_A_TIME:
+        return run.perform(population, others)
 
 
 def _training_members(run: Run, population: Population) -> NDArray[np.int64]:
@@ -315,8 +341,10 @@ def _add_sets(table: pd.DataFrame, probability: NDArray[np.float32], model: Pred
     if not isinstance(model, CropModel) or model.calibration is None:
         return
     inside = model.calibration.crop_sets(probability)
-    table["in_set"] = inside[np.arange(len(table)), table["truth"]].astype(float)
-    table["set_size"] = inside.sum(axis=1).astype(float)
+    known = np.isfinite(probability).all(axis=1)
+    holds = inside[np.arange(len(table)), table["truth"]]
+    table["in_set"] = np.where(known, holds, np.nan)
+    table["set_size"] = np.where(known, inside.sum(axis=1), np.nan)
 
 
 def refusal_of(run: Run | CalibrationRun, variant: str, error: CubecropError) -> Refusal:

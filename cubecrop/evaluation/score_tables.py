@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -244,7 +245,12 @@ def _class_rows(
         precision = mean_of_seeds(hits / claimed, axis=0)
         recall = mean_of_seeds(hits / size, axis=0)
     f1 = mean_of_seeds(cell.f1(), axis=0)
-    low, high = ends(np.concatenate(cell.f1_draws))
+    by_seed = cell.f1()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a class without a test parcel
+        variance = np.nan_to_num(np.nanvar(by_seed, axis=0, ddof=1)) / len(by_seed)
+    low, high = _widened(f1, ends(np.concatenate(cell.f1_draws)), variance)
+    low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     for i, crop in enumerate(names):
         n = int(size[:, i].max())
         if n == 0:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["STRESSES", "Stress", "Variant", "stressed", "variants"]
+__all__ = ["OTHER_CLOUDS", "STRESSES", "Stress", "Variant", "stressed", "variants"]
 
 #: Days between the ends of early seasons.
 _EARLY: Final = 30
@@ -261,6 +261,8 @@ def _ends(samples: xr.DataTree) -> tuple[float, ...]:
     return tuple(float(day) for day in range(2 * _EARLY, season_of(samples).n_days, _EARLY))
 
 
+#: The stress that needs samples of another place.
+OTHER_CLOUDS: Final = "clouds of another place"
 _SHARES: Final = (0.1, 0.2, 0.4, 0.6, 0.8)
 
 #: All kinds of stress by name.
@@ -277,7 +279,7 @@ STRESSES: Final[Mapping[str, Stress]] = {
         change=_without_month, levels=_months, child="sentinel2",
         axis="month without optical dates",
     ),
-    "clouds of another place": Stress(
+    OTHER_CLOUDS: Stress(
         change=_clouds_of_others, levels=(float("nan"),), child="sentinel2", needs_others=True,
         axis="clouds of another place laid over",
     ),

@@ -14,7 +14,7 @@ import numpy as np
 from cubecrop._version import __version__
 from cubecrop.checks import check_flag, check_folder, check_names, check_whole
 from cubecrop.errors import ArgumentError
-from cubecrop.evaluation.about import About, FoldFacts, SourceFacts
+from cubecrop.evaluation.about import About, Finding, FoldFacts, SourceFacts
 from cubecrop.evaluation.adaptation_runs import AdaptationRun, adapted_name
 from cubecrop.evaluation.candidates import (
     FOREST,
@@ -31,7 +31,7 @@ from cubecrop.evaluation.predictions import Predictions
 from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
-from cubecrop.evaluation.stress import STRESSES
+from cubecrop.evaluation.stress import OTHER_CLOUDS, STRESSES
 from cubecrop.progress import progress_bar
 from cubecrop.training import TrainConfig, as_config
 from cubecrop.training.sets import tree_of
@@ -77,12 +77,15 @@ class StudyOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
-        check_names("protocols", self.protocols, PROTOCOLS)
+        names = check_names("protocols", self.protocols, PROTOCOLS)
+        object.__setattr__(self, "protocols", tuple(dict.fromkeys(names)))
         check_whole("seeds", self.seeds, minimum=1)
         for name in ("early", "ablation", "adaptation"):
             check_flag(name, getattr(self, name))
         as_config(self.config)
-        self.candidates()
+        if not self.candidates():
+            raise ArgumentError(f"models is {self.models!r}, expected one name or more.")
+        _ = self.kinds  # raises for an unknown kind of stress
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -101,7 +104,7 @@ class StudyOptions:
                 Candidate(name=str(name), text="settings of the user", config=as_config(own))
                 for name, own in self.models.items()
             ]
-        names = [self.models] if isinstance(self.models, str) else list(self.models)
+        names = [self.models] if isinstance(self.models, str) else [*dict.fromkeys(self.models)]
         return main_candidates(names, self.config)
 
     @property
@@ -219,8 +222,17 @@ def study(
     """`generalisation_report` with its options as one value."""
     check_flag("progress", progress)
     check_folder("out", out)
+    wanted = OTHER_CLOUDS in options.kinds
+    if (others is not None and not wanted) or (
+        others is None and wanted and not isinstance(options.stress, bool)
+    ):
+        raise ArgumentError(
+            f"the stress {OTHER_CLOUDS!r} and samples of another place (`others=`, "
+            "`--clouds-from`) belong together: give both or neither."
+        )
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
-    with suppress(ArgumentError):  # without regions, other protocols are possible
+    # Regions that are given must be right; without any, other protocols are possible.
+    with suppress(*([ArgumentError] if regions is None else [])):
         population = replace(population, region=regions_of(population))
     population = replace(population, group=united_groups(population))
     plan = Study(
@@ -240,6 +252,7 @@ def study(
         def performed(runs: Sequence[AnyRun]) -> list[Outcome]:
             return run_all(runs, population, folder / "runs", others=others, client=client, bar=bar)
 
+        found = findings(population, plan.folds)
         outcomes = performed(first)
         calibrations = {
             (run.candidate.name, run.fold): outcome.calibration
@@ -247,7 +260,7 @@ def study(
         }
         outcomes += performed(plan.runs(calibrations))
         outcomes += performed(plan.adaptations())
-        report = Report(_joined(outcomes), plan.about(outcomes))
+        report = Report(_joined(outcomes), plan.about(outcomes, found))
         if out is not None:
             report.write(folder)
     return report
@@ -333,7 +346,7 @@ class Study:
                 ]
         return out
 
-    def about(self, outcomes: Sequence[Outcome]) -> About:
+    def about(self, outcomes: Sequence[Outcome], found: tuple[Finding, ...]) -> About:
         """The facts beside the scores."""
         options = self.options
         candidates = [*options.candidates(), *options.tolerant, *self.ablations]
@@ -343,7 +356,7 @@ class Study:
             command=self.options.command,
             sources=tuple(_sources(self.population)),
             folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),
-            findings=findings(self.population, self.folds),
+            findings=found,
             models={
                 **{candidate.name: candidate.text for candidate in candidates},
                 **{

@@ -103,7 +103,7 @@ def labelled_samples(
 
 
 def _regions(table: gpd.GeoDataFrame, by: str) -> NDArray[np.object_]:
-    """Names (parcel,) of the regions in a column; raises if a parcel has none."""
+    """Names (parcel,) of the regions in a column, "" for a parcel without one."""
     return np.array([text or "" for text in labels_of(table, by)], dtype=object)
 
 
