@@ -194,29 +194,6 @@ def test_ablations_train(population, fold, name):
     assert len(found.predictions) == len(fold.test)
 
 
-def test_the_order_of_dask_does_not_matter(population, fold, tmp_path):
-    from distributed import Client, LocalCluster
-
-    wanted = [run_of(FOREST, fold, n_train=n) for n in (10, 15, 20)]
-    with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(
-            LocalCluster(
-                n_workers=1,
-                threads_per_worker=2,
-                processes=False,
-                protocol="tcp",
-                host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",
-            )
-        )
-        client = stack.enter_context(Client(cluster))
-        bar = stack.enter_context(progress_bar("Evaluating", progress=False))
-        found = run_all(wanted, population, tmp_path / "a", others=None, client=client, bar=bar)
-        alone = run_all(wanted, population, tmp_path / "b", others=None, client=None, bar=bar)
-    for one, two in zip(found, alone, strict=True):
-        np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)
-
-
 def test_a_network_adapts_to_the_test_part(fold):
     samples, labels = make_samples(n=120, n_pixels=2)
     population = Population.of(samples, labels)
@@ -301,10 +278,14 @@ def test_a_variant_that_one_source_lacks_is_no_variant(fold):
     assert len(counts) > 1
 
 
-def test_networks_on_threads_of_a_cluster_are_those_of_this_process(population, fold, tmp_path):
+def test_models_on_threads_of_a_cluster_are_those_of_this_process(population, fold, tmp_path):
     from distributed import Client, LocalCluster
 
-    wanted = [run_of(NETWORK, fold), Run(candidate=candidate(NETWORK), fold=fold, seed=1)]
+    wanted = [
+        run_of(FOREST, fold, n_train=10),
+        run_of(NETWORK, fold),
+        Run(candidate=candidate(NETWORK), fold=fold, seed=1),
+    ]
     with contextlib.ExitStack() as stack:
         cluster = stack.enter_context(
             LocalCluster(

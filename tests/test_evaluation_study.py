@@ -17,6 +17,7 @@ from cubecrop import TrainConfig, generalisation_report
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation import Predictions, Report
 from tests.samples import make_samples
+from tests.small_region import LABEL, SEASON, YEAR
 
 POINTS = Path(__file__).parents[2] / "shared/data/points"
 QUICK = TrainConfig(epochs=2)
@@ -217,3 +218,23 @@ def test_clouds_and_the_stress_belong_together(two_regions):
     for options in ({"others": samples[0]}, {"stress": ["clouds of another place"]}):
         with pytest.raises(ArgumentError, match="belong together"):
             generalisation_report(samples, labels, progress=False, **options)
+
+
+def test_parcels_of_an_archive(place, declared, tmp_path):
+    """Pixel sets that lie on disk are split, trained on and tested like those in memory."""
+    options = cubecrop.evaluation.StudyOptions(
+        protocols=("random",), models=("network", "random forest"), seeds=1, config=QUICK,
+        stress=("optical dates kept",),
+    )  # fmt: skip
+    report = cubecrop.pipeline.evaluate(
+        declared, LABEL, YEAR, archive=place, options=options, season=SEASON, progress=False
+    )
+    table = report.predictions.table
+    plain = table[table["variant"] == ""]
+    for model in ("network", "random forest"):
+        tested = plain[plain["model"] == model]["parcel"]
+        assert tested.is_unique
+        assert set(tested) == set(declared["id"].astype(str))
+    (source, *_) = report.about.sources
+    assert source.dates["sentinel2"] > 10
+    assert report.about.sources[0].year == YEAR
