@@ -357,7 +357,7 @@ def test_every_figure_is_drawn_and_the_console_is_empty(whole, page, tmp_path):
     assert len(document.named("polyline")) > 10
     tips = [one["data-tip"] for _, one in document.tags if "data-tip" in one]
     assert any("macro-F1 .80 ± .00" in tip and "n = 400" in tip for tip in tips)
-    assert len(document.named("title")) == 1 + 15, "the details of marks are the script's by now"
+    assert len(document.named("title")) == 1 + 15, "the script has taken the details of the marks"
 
 
 _HOOK = """
