@@ -162,7 +162,7 @@ def hierarchy_rows(name: str) -> list[ClassRow]:
     names = {one: {row["code"]: row["name"] for row in _rows(one)} for one in CODE_LISTS}
     lines: dict[str, tuple[str, ...]] = {}
     if about.target is not None:
-        above, coarse = {row["code"]: row["parent"] for row in _rows(about.target)}, _classes(name)
+        above = {row["code"]: row["parent"] for row in _rows(about.target)}
         for code in above:
             line, upper = [], code
             while upper:
