@@ -15,7 +15,7 @@ from benchmarks.graph import ClassifyGraph
 from benchmarks.loading import LoadFromDisk, LoadOverHttp, OpenSeason
 from benchmarks.networks import MaskedNetworks, Networks, NetworksOnACard, PixelMap
 from benchmarks.reading import ReadSeason
-from benchmarks.region import RegionBytes, RegionBytes1024, RegionWorkers
+from benchmarks.region import RegionBytes, RegionBytes1024, RegionWorkers, RegionWorkersSeason
 from benchmarks.region_memory import RegionMemory, RegionTile
 from benchmarks.region_plan import RegionPlan, RegionPlanSmallTiles
 from benchmarks.runner import measure
@@ -58,6 +58,7 @@ LONG = (
     RegionBytes,
     RegionBytes1024,
     RegionWorkers,
+    RegionWorkersSeason,
     RegionMemory,
     RegionTile,
     WholeSeason,
@@ -124,6 +125,7 @@ TARGETS = {
         for name in ("track_map", "track_parcels")
     },
     ("RegionWorkers", "track_engine"): 5,
+    ("RegionWorkersSeason", "track_engine"): 5,
     ("RegionMemory", "track_of_bound"): 1,
     ("RegionMemory", "track_growth"): 1.1,
     ("RegionTile", "track_of_bound"): 1,
@@ -135,6 +137,7 @@ LEAST = {
     ("ParcelStatistics", "track_faster"): 15,
     ("TrainingFromDisk", "track_speed"): 0.8,
     ("RegionWorkers", "track_faster"): 1.8,
+    ("RegionWorkersSeason", "track_faster"): 1.8,
     **{
         ("Networks", f"track_{network}_{sets}"): 3
         for network in ("tae", "ltae")

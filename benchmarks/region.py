@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from cubecrop.region.planned import RegionPlan
 
 __all__ = [
-    "RegionBytes", "RegionBytes1024", "RegionFiles", "RegionWorkers", "workers",
+    "RegionBytes", "RegionBytes1024", "RegionFiles", "RegionWorkers",
+    "RegionWorkersSeason", "workers",
 ]  # fmt: skip
 
 
@@ -244,6 +245,13 @@ class RegionWorkers(RegionFiles):
             for tile in plan.tiles
         ]  # fmt: skip
         return float(client.submit(_seconds_of, jobs, pure=False).result())
+
+
+class RegionWorkersSeason(RegionWorkers):
+    """The same with the dates of a whole season, each run once."""
+
+    n_optical = 70
+    repeat = 1
 
 
 @contextmanager

@@ -82,6 +82,16 @@ def reference_state(*, light, geometry=4, mlp1=(32, 64), mlp2=(128,), mlp3=None,
     return {k: torch.tensor(np.asarray(v), dtype=torch.float32) for k, v in state.items()}
 
 
+def without_normalisation(state):
+    """The weights of the version that does not normalise what it widened, nor store positions."""
+    left_out = ("temporal_encoder.inconv.1.", "temporal_encoder.position_enc.")
+    return {
+        key.replace("inconv.0.", "inconv."): value
+        for key, value in state.items()
+        if not key.startswith(left_out)
+    }
+
+
 def write_folder(path, state, *, light, fold=1, **options):
     (path / f"Fold_{fold}").mkdir(parents=True, exist_ok=True)
     torch.save(
@@ -142,6 +152,8 @@ def reference_logits(state, x, geometry, *, light, positions=DAYS):
     heads = len(state[f"{t}.attention_heads.Q"]) if light else 4
     if not light:  # positions before widening, where there is any
         x = x + table(positions, x.shape[-1])
+    if f"{t}.inconv.weight" in state:
+        x = linear(x, state, f"{t}.inconv")
     if f"{t}.inconv.0.weight" in state:
         x = linear(x, state, f"{t}.inconv.0").transpose(1, 2)
         x = layer_norm(x, state, f"{t}.inconv.1", (1, 2)).transpose(1, 2)
@@ -217,6 +229,18 @@ def test_logits_are_those_of_the_published_code(tmp_path, light, geometry, sizes
     np.testing.assert_allclose(logits.to_numpy(), wanted, atol=1e-5, rtol=0)
     again = CropModel.load(model.save(tmp_path / "saved")).logits(samples)
     np.testing.assert_array_equal(again, logits)
+
+
+def test_weights_without_normalisation_take_any_number_of_dates(tmp_path):
+    state = without_normalisation(reference_state(light=True))
+    model = CropModel.from_reference(write_folder(tmp_path, state, light=True))
+    samples = make_samples()
+    wanted = expected(state, samples, light=True)
+    np.testing.assert_allclose(model.logits(samples), wanted, atol=1e-5, rtol=0)
+    few = make_samples(dates=DAYS[:12])
+    again = CropModel.load(model.save(tmp_path / "saved")).logits(few)
+    np.testing.assert_array_equal(again, model.logits(few))
+    assert np.isfinite(again).all()
 
 
 @pytest.mark.parametrize("light", [True, False], ids=["ltae", "tae"])

@@ -245,6 +245,8 @@ class NetworkConfig(NetworkOptions):
     n_dates : int
         Number of dates for which a normalisation over channels and dates was trained, as in
         the published L-TAE. 0 normalises channels only, and takes any number of dates.
+    normalises_widened : bool
+        Whether widened embeddings are normalised. Some published weights of L-TAE do not.
     """
 
     sensors: tuple[SensorConfig, ...]
@@ -256,6 +258,7 @@ class NetworkConfig(NetworkOptions):
     thermal_source: str = ""
     start_day: int = 244
     n_dates: int = 0
+    normalises_widened: bool = True
 
     def __post_init__(self) -> None:
         super(NetworkConfig, self).__post_init__()
@@ -337,7 +340,10 @@ class NetworkConfig(NetworkOptions):
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types."""
-        return asdict(self)
+        values = asdict(self)
+        if self.normalises_widened:  # files of other models lack this setting
+            del values["normalises_widened"]
+        return values
 
     @classmethod
     def from_dict(cls, raw: dict[str, Any]) -> NetworkConfig:

@@ -13,6 +13,7 @@ published code                                    cubecrop
 ``temporal_encoder.inlayernorm``                  ``temporal.S.norm_in``
 ``temporal_encoder.inconv.0``, a convolution      ``temporal.S.widen.linear``
 ``temporal_encoder.inconv.1``, (channel, date)    ``temporal.S.widen.norm``, (date, channel)
+``temporal_encoder.inconv``, in some versions     ``temporal.S.widen.linear``, without a norm
 ``temporal_encoder.attention_heads.Q``            ``temporal.S.query``
 ``temporal_encoder.attention_heads.fc1_q``        ``temporal.S.queries``
 ``temporal_encoder.attention_heads.fc1_k``        ``temporal.S.keys``
@@ -62,6 +63,7 @@ _RENAMED: Final = (
     (r"temporal_encoder\.inlayernorm\.", "temporal.sentinel2.norm_in.", 0),
     (r"temporal_encoder\.inconv\.0\.", "temporal.sentinel2.widen.linear.", 0),
     (r"temporal_encoder\.inconv\.1\.", "temporal.sentinel2.widen.norm.", 0),
+    (r"temporal_encoder\.inconv\.(?=weight$|bias$)", "temporal.sentinel2.widen.linear.", 0),
     (r"temporal_encoder\.attention_heads\.Q$", "temporal.sentinel2.query", 0),
     (r"temporal_encoder\.attention_heads\.fc1_q\.", "temporal.sentinel2.queries.", 0),
     (r"temporal_encoder\.attention_heads\.fc1_k\.", "temporal.sentinel2.keys.", 0),
@@ -70,6 +72,7 @@ _RENAMED: Final = (
     (r"temporal_encoder\.outlayernorm\.", "temporal.sentinel2.norm_out.", 0),
     (r"decoder\.", "decoders.fused.", 0),
 )
+_WIDENING: Final = re.compile(r"temporal_encoder\.inconv\.")
 _TABLE: Final = "temporal_encoder.position_enc.weight"
 _CHECKPOINT: Final = "model.pth.tar"
 
@@ -202,8 +205,9 @@ def _config(options: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Networ
         pixel_mlp=pixel[1:],
         set_mlp=sets[1:-1],
         embedding=sets[-1],
-        attention_width=0 if norm is None else width,
+        attention_width=width if any(map(_WIDENING.match, weights)) else 0,
         n_dates=norm.shape[1] if norm is not None and norm.ndim == 2 else 0,
+        normalises_widened=norm is not None or not any(map(_WIDENING.match, weights)),
         heads=heads,
         key_width=inner // heads,
         temporal_mlp=summary[1:],

@@ -151,13 +151,14 @@ class TemporalAttention(nn.Module):
 
 
 class _Widening(nn.Module):
-    """A linear layer and a normalisation of channels, or of channels and dates together."""
+    """A linear layer and a normalisation of channels, of channels and dates together, or none."""
 
-    def __init__(self, n_in: int, n_out: int, n_dates: int) -> None:
+    def __init__(self, n_in: int, n_out: int, n_dates: int, *, normalises: bool) -> None:
         super().__init__()
         self.linear: nn.Module = nn.Linear(n_in, n_out)
-        self.n_dates = n_dates
-        self.norm = nn.LayerNorm((n_dates, n_out) if n_dates else n_out)
+        self.n_dates = n_dates if normalises else 0
+        shape = (n_dates, n_out) if n_dates else n_out
+        self.norm = nn.LayerNorm(shape) if normalises else nn.Identity()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         x = self.linear(x)
@@ -174,7 +175,12 @@ class _Widening(nn.Module):
 def _widening(config: NetworkConfig) -> _Widening | None:
     if not config.attention_width:
         return None
-    return _Widening(config.date_width, config.attention_width, config.n_dates)
+    return _Widening(
+        config.date_width,
+        config.attention_width,
+        config.n_dates,
+        normalises=config.normalises_widened,
+    )
 
 
 def _summary_layers(width: int, config: NetworkConfig) -> nn.Sequential:

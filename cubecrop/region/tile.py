@@ -34,6 +34,7 @@ from cubecrop.region.evidence import (
     worker_name,
 )
 from cubecrop.region.failures import TransientError, is_transient_text
+from cubecrop.region.heap import heap_kept
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import PROOF
 from cubecrop.region.planned import RUN, RegionPlan
@@ -126,7 +127,7 @@ def do(job: Job) -> dict[str, Any]:
     TransientError, ReadError, ModelMismatchError, OutputError
         The tile cannot be made; nothing is written.
     """
-    with _ONE:
+    with _ONE, heap_kept():
         try:
             return _done(job)
         except OutputError:
