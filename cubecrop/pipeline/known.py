@@ -14,14 +14,15 @@ from cubecrop.sample import hash_ids
 from cubecrop.sample.draw import mix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     import geopandas as gpd
     from numpy.typing import NDArray
 
     from cubecrop.model import CropModel
+    from cubecrop.pipeline.declared import Declared
 
-__all__ = ["fingerprints", "parts_known"]
+__all__ = ["fingerprints", "parts_known", "seen"]
 
 #: Cell size in degrees. A fingerprint includes the cell of the parcel's centroid, since many
 #: tables number their parcels from 1.
@@ -45,6 +46,16 @@ def fingerprints(
     (prints,) = _prints(parcels, ((0, 0),))
     names = ("train", "held out")
     return {name: np.unique(prints[part == name]) for name in names if (part == name).any()}
+
+
+def seen(declared: Sequence[Declared]) -> dict[str, NDArray[np.uint64]]:
+    """Fingerprints of the parcels of each part, in all years."""
+    prints = [fingerprints(one.table, one.part) for one in declared]
+    names = dict.fromkeys(name for own in prints for name in own)
+    return {
+        name: np.unique(np.concatenate([own[name] for own in prints if name in own]))
+        for name in names
+    }
 
 
 def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:

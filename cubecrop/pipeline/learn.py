@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from cubecrop.checks import check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.model import usable_device
-from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in
-from cubecrop.pipeline.known import fingerprints
+from cubecrop.pipeline.declared import Parcels, as_sources, season_in
+from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
@@ -20,8 +18,6 @@ from cubecrop.training import TrainConfig, as_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from cubecrop.archive import Archive
     from cubecrop.cube import Clouds, Composite
@@ -161,14 +157,4 @@ def train(
             checkpoint=checkpoint, progress=progress,
             groups=[group for one in found.declared if (group := one.group) is not None] or None,
         )  # fmt: skip
-    return replace(model, parcels_seen=_seen(found.declared))
-
-
-def _seen(declared: Sequence[Declared]) -> dict[str, NDArray[np.uint64]]:
-    """Fingerprints of the parcels of each part, in all years."""
-    prints = [fingerprints(one.table, one.part) for one in declared]
-    names = dict.fromkeys(name for own in prints for name in own)
-    return {
-        name: np.unique(np.concatenate([own[name] for own in prints if name in own]))
-        for name in names
-    }
+    return replace(model, parcels_seen=seen(found.declared))

@@ -40,6 +40,7 @@ def fit_and_score(
     checkpoint: str | Path | None,
     progress: bool,
     groups: Sequence[NDArray[np.object_]] | None = None,
+    places: Sequence[NDArray[np.object_]] | None = None,
 ) -> CropModel:
     """Fit a model to the training parcels, and score it on training and held-out parcels.
 
@@ -56,6 +57,9 @@ def fit_and_score(
         As for `cubecrop.fit`.
     groups : sequence of numpy.ndarray, optional
         (parcel,) names; parcels of a group are similar, so the scores' intervals become wider.
+    places : sequence of numpy.ndarray, optional
+        (parcel,) names; the held-out parcels of each place are also scored on their own, as
+        "held out, NAME".
 
     Returns
     -------
@@ -107,6 +111,13 @@ def fit_and_score(
         )
         row = part_scores(index[held_out], baseline, names, groups=own_groups)
         results[BASELINE] = {**row, "difference": difference(*lead)}
+    if places is not None:
+        place = np.concatenate(places)
+        for name in sorted({str(one) for one in place[held_out]}):
+            chosen = held_out[place[held_out] == name]
+            results[f"held out, {name}"] = part_scores(
+                index[chosen], predicted[chosen], names, groups=groups_of(chosen)
+            )
     counts = np.bincount(index[held_out], minlength=len(names)).tolist()
     record = replace(
         model.training,

@@ -1,0 +1,220 @@
+"""`train_recipe`: from a recipe to a model, its scores on what was held out, and a report."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+
+from cubecrop.checks import check_path
+from cubecrop.class_lists import map_codes
+from cubecrop.cube import CubeRequest
+from cubecrop.errors import ArgumentError, CubecropError, LabelError
+from cubecrop.evaluation.study import StudyOptions, study
+from cubecrop.files import check_free
+from cubecrop.model import MODEL_FILES, usable_device
+from cubecrop.nomenclature import Nomenclature
+from cubecrop.pipeline.known import seen
+from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.recipe_file import Recipe
+from cubecrop.pipeline.score import fit_and_score
+from cubecrop.sample import check_parcels, labels_of
+from cubecrop.sample.draw import hash_ids
+from cubecrop.training import TrainConfig
+from cubecrop.vector import read_part
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from distributed import Client
+    from numpy.typing import NDArray
+
+    from cubecrop.model import CropModel
+    from cubecrop.pipeline.declared import Declared
+    from cubecrop.pipeline.recipe_file import RecipeSource
+
+__all__ = ["MODEL", "REPORT", "train_recipe"]
+
+#: Folders of the model and of its report.
+MODEL, REPORT = "model", "report"
+#: Columns of the tables that sources become.
+_LABEL, _SOURCE = "crop", "source"
+
+
+def train_recipe(
+    recipe: Recipe | str | Path,
+    out: str | Path,
+    *,
+    device: str | None = None,
+    cache: str | Path | None = None,
+    client: Client | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> CropModel:
+    """Train a model on declared parcels of many regions and years; reads their pixels.
+
+    Parcels are read from files or addresses, sampled tile by tile, and mapped to common classes.
+    Regions and years that the recipe holds out are only scored.
+
+    Parameters
+    ----------
+    recipe : Recipe or path
+        The recipe, or the TOML file that holds it.
+    out : path
+        Folder for the model, in ``model``, and for the report, in ``report``. An interrupted
+        report is continued.
+    device, cache
+        As for `cubecrop.train`.
+    client : distributed.Client, optional
+        Cluster that makes the report's trainings.
+    overwrite : bool, default False
+        Replace a model that is there.
+    progress : bool, default True
+        Show progress bars on a terminal or in a notebook.
+
+    Returns
+    -------
+    CropModel
+        With scores on "train" and "held out" parcels, on each region and year that was held out,
+        and of a random forest on the same parcels.
+
+    Raises
+    ------
+    ArgumentError
+        The recipe is wrong; the message names the entry.
+    AoiError, ParcelError, LabelError, ReadError, NoScenesError
+        As for `cubecrop.train`; the message names the source.
+    OutputError
+        The model is there already, or the folder cannot be written.
+    """
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
+    out = check_path("out", out)
+    check_free(out / MODEL, files=MODEL_FILES, overwrite=overwrite)
+    usable_device(device)
+    config = TrainConfig(epochs=recipe.epochs, may_be_missing=recipe.may_be_missing)
+    tables = [_named_table(source, recipe) for source in recipe.sources]
+    _check_apart(tables, recipe)
+    requests = [
+        CubeRequest(
+            season=source.year, archive=source.archive,
+            modalities=modalities(recipe.sensors, config), composite=recipe.composite,
+            weather=recipe.weather,
+        )  # type: ignore[arg-type]
+        for source in recipe.sources
+    ]  # fmt: skip
+    sources = [
+        (table, source.year, source.archive)
+        for table, source in zip(tables, recipe.sources, strict=True)
+    ]
+    share = 0.0 if recipe.holds_out_sources else recipe.held_out.share
+    with labelled_samples(
+        sources, requests, _LABEL, nomenclature=_classes(recipe), held_out=share,  # type: ignore[arg-type]
+        seed=recipe.seed, config=config, cache=cache, progress=progress, scheduler=None,
+        by=_SOURCE,
+    ) as found:  # fmt: skip
+        declared = [_parted(one, recipe) for one in found.declared]
+        model = fit_and_score(
+            found.samples,
+            [one.texts for one in declared],
+            [one.part for one in declared],
+            nomenclature=found.classes, config=config, seed=recipe.seed, device=device,
+            checkpoint=None, progress=progress,
+            groups=[group for one in declared if (group := one.group) is not None] or None,
+            places=[one.region for one in declared] if recipe.holds_out_sources else None,  # type: ignore[misc]
+        )  # fmt: skip
+        model = replace(
+            model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence
+        )
+        model.save(out / MODEL, overwrite=overwrite)
+        regions = {source.name: source.region for source in recipe.sources}
+        options = StudyOptions(
+            protocols=recipe.protocols, seeds=recipe.report.seeds, config=config,
+            title=f"How far {recipe.name} carries",
+        )  # fmt: skip
+        study(
+            found.samples,
+            [one.texts for one in declared],
+            options,
+            nomenclature=found.classes,
+            regions=[[regions[str(name)] for name in _regions(one)] for one in declared],
+            out=out / REPORT, client=client, progress=progress,
+        )  # fmt: skip
+    return model
+
+
+def _named_table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
+    """The parcels of a source; errors name it."""
+    try:
+        return _table(source, recipe)
+    except CubecropError as error:
+        raise type(error)(f"source {source.name}: {error}") from error
+
+
+def _table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
+    """The parcels of a source with the columns ``id``, ``crop`` and ``source``."""
+    label = source.label or ""
+    found = read_part(source.parcels, bbox=source.bbox, columns=[source.id, label])
+    table = found.rename(columns={source.id: "id"})
+    check_parcels(table)
+    if len(table) == 0:
+        raise LabelError(f"{source.parcels} has no parcels within bbox {source.bbox}.")
+    texts = labels_of(table, label)
+    if source.codes is not None:
+        texts = map_codes(texts, source.codes)
+    table = gpd.GeoDataFrame(
+        {"id": table["id"], _LABEL: texts, _SOURCE: source.name}, geometry=table.geometry
+    )
+    table = table[pd.notna(table[_LABEL]).to_numpy()]
+    if recipe.most is None:
+        return table.reset_index(drop=True)
+    rank = pd.Series(hash_ids(table["id"].tolist(), "recipe", recipe.seed), index=table.index)
+    order = rank.groupby(table[_LABEL]).rank(method="first")
+    return table[(order <= recipe.most).to_numpy()].reset_index(drop=True)
+
+
+def _classes(recipe: Recipe) -> Nomenclature | str | None:
+    """Classes of the labels: those of the default model where sources have codes of a list."""
+    if recipe.sources[0].codes is not None:
+        return Nomenclature.from_hierarchy("coarse")
+    return recipe.nomenclature
+
+
+def _parted(declared: Declared, recipe: Recipe) -> Declared:
+    """Parcels whose whole source is held out, where the recipe says so."""
+    if not recipe.holds_out_sources:
+        return declared
+    held = {source.name for source in recipe.sources if recipe.is_held_out(source)}
+    is_held = np.isin(_regions(declared).astype(str), sorted(held))
+    return replace(declared, part=np.where(is_held, "held out", "train").astype(object))
+
+
+def _regions(declared: Declared) -> NDArray[np.object_]:
+    assert declared.region is not None  # noqa: S101 (for type checkers)
+    return declared.region
+
+
+def _check_apart(tables: Sequence[gpd.GeoDataFrame], recipe: Recipe) -> None:
+    """Raise if parcels of a region that is held out lie in another one that is trained on."""
+    if not recipe.holds_out_sources:
+        return
+    found = list(zip(recipe.sources, tables, strict=True))
+    shapes = {source.name: table.geometry.to_crs("EPSG:4326") for source, table in found}
+    for source, table in found:
+        if not recipe.is_held_out(source):
+            continue
+        points = shapes[source.name].representative_point().to_numpy()
+        for other, _ in found:
+            if other.region == source.region or recipe.is_held_out(other):
+                continue
+            inside, _ = shapes[other.name].sindex.query(points, predicate="intersects")
+            if n := len(set(inside.tolist())):
+                names = ", ".join(repr(one) for one in table["id"].iloc[inside[:3]])
+                raise ArgumentError(
+                    f"{n:,} parcels of source {source.name}, which is held out, lie in parcels of "
+                    f"source {other.name}, which is trained on; among them {names}. Give the "
+                    "regions a `bbox` that keeps them apart."
+                )

@@ -1,0 +1,206 @@
+"""Recipes: several simulated countries over HTTP become a model with a report."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import shapely
+from servers import Faulty, over_http
+
+import cubecrop
+from cubecrop.errors import AoiError, ArgumentError, LabelError, ReadError
+from cubecrop.pipeline.recipe_file import Recipe
+from cubecrop.pipeline.recipes import train_recipe
+from cubecrop.vector import read_part
+
+TOP = """
+name = "two countries"
+licence = "CC-BY-4.0"
+label = "crop:code"
+codes = "rpg"
+composite = "month"
+most = 6
+epochs = 2
+"""
+SOURCE = """
+[[source]]
+region = "{region}"
+year = {year}
+parcels = "{parcels}"
+archive = "{archive}"
+bbox = {bbox}
+"""
+BOXES = {"flanders": [2.0, 50.0, 4.0, 51.5], "aquitaine": [-1.0, 43.0, 1.0, 45.0]}
+
+
+@pytest.fixture(scope="module")
+def countries(tmp_path_factory):
+    """Two regions and two years, with parcels as GeoParquet with a covering of boxes."""
+    root = tmp_path_factory.mktemp("countries")
+    place = cubecrop.simulate_archive(
+        root / "archive", regions=list(BOXES), years=[2023, 2024], size_km=0.5, seed=4,
+        progress=False,
+    )  # fmt: skip
+    for year in (2023, 2024):
+        declared = gpd.read_parquet(place / f"parcels-{year}.parquet").to_crs("EPSG:3035")
+        declared.rename(columns={"id": "field"}).to_parquet(
+            root / f"parcels-{year}.parquet", write_covering_bbox=True
+        )
+    return root
+
+
+@pytest.fixture(scope="module")
+def running(countries):
+    with Faulty(countries) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def archive(running, countries):
+    """Items whose files the server gives."""
+    return over_http(countries / "archive", countries, f"{running.url}/archive")
+
+
+@pytest.fixture
+def server(running):
+    running.asked.clear()
+    return running
+
+
+def written(folder, server, archive, *, top=TOP, years=(2023, 2024), end=""):
+    text = top + "".join(
+        SOURCE.format(
+            region=region, year=year, parcels=f"{server.url}/parcels-{year}.parquet",
+            archive=archive, bbox=BOXES[region],
+        ) + 'id = "field"\n'
+        for region in BOXES for year in years
+    )  # fmt: skip
+    path = folder / "recipe.toml"
+    path.write_text(text + end)
+    return path
+
+
+def test_countries_over_http_become_a_model_and_a_report(tmp_path, server, archive):
+    end = (
+        '[held_out]\nregions = ["aquitaine"]\n'
+        '[report]\nseeds = 1\nprotocols = ["leave-region-out"]\n'
+    )
+    recipe = written(tmp_path, server, archive, end=end)
+    model = train_recipe(recipe, tmp_path / "out", progress=False)
+    assert model.name == "two countries"
+    assert model.licence == "CC-BY-4.0"
+    assert set(model.nomenclature.codes) <= set(
+        cubecrop.Nomenclature.from_hierarchy("coarse").codes
+    )
+    own = {part: values["n"] for part, values in model.scores.items() if "forest" not in part}
+    assert own["held out"] == own["held out, aquitaine 2023"] + own["held out, aquitaine 2024"] > 0
+    assert not any("flanders" in part for part in own)
+    assert model.training.years == (2023, 2024)
+    assert all(south > 50 for _, south, _, _ in model.training.bboxes)  # nothing of Aquitaine
+    loaded = cubecrop.CropModel.load(tmp_path / "out/model")
+    assert loaded.digest == model.digest
+    text = (tmp_path / "out/report/report.md").read_text()
+    assert "aquitaine" in text
+    assert (tmp_path / "out/report/report.html").stat().st_size > 10_000
+
+
+def test_a_part_of_a_file_is_fetched_by_its_boxes(server, countries):
+    x, y = np.random.default_rng(0).uniform(0, 1, (2, 20_000))
+    east = np.arange(20_000) >= 10_000
+    shapes = shapely.buffer(shapely.points(x + 10 * east, y + 45), 0.001)
+    fields = gpd.GeoDataFrame({"field": range(20_000)}, geometry=shapes, crs="EPSG:4326")
+    fields.to_crs("EPSG:3035").to_parquet(
+        countries / "fields.parquet", write_covering_bbox=True, row_group_size=5000
+    )
+    found = read_part(f"{server.url}/fields.parquet", bbox=(0, 44, 2, 47), columns=["field"])
+    assert found["field"].tolist() == list(range(10_000))
+    assert found.crs == "EPSG:3035"
+    sent = 0
+    for method, path, asked in server.asked:
+        assert path == "/fields.parquet"
+        if method == "GET":
+            first, last = asked.removeprefix("bytes=").split("-")
+            sent += int(last) - int(first) + 1
+    assert sent < 0.8 * (countries / "fields.parquet").stat().st_size
+
+
+def test_a_parcel_belongs_to_the_part_with_its_inner_point(tmp_path):
+    boxes = [shapely.box(0.0, 0.0, 0.2, 0.1), shapely.box(0.8, 0.0, 1.6, 0.1)]
+    table = gpd.GeoDataFrame({"id": [1, 2]}, geometry=boxes, crs="EPSG:4326")
+    table.to_file(tmp_path / "parcels.gpkg")
+    assert read_part(tmp_path / "parcels.gpkg", bbox=(0, 0, 1, 1))["id"].tolist() == [1]
+    with pytest.raises(AoiError, match=r"lacks the columns \['crop'\]"):
+        read_part(tmp_path / "parcels.gpkg", columns=["crop"])
+
+
+def test_addresses_that_give_no_parcels_say_so(server, countries):
+    with pytest.raises(ReadError, match=r"does not answer.*download"):
+        read_part(f"{server.url}/absent.parquet")
+    (countries / "fields.gpkg").write_bytes(b"SQLite format 3\0" * 100)
+    with pytest.raises(AoiError, match="cannot be read as GeoParquet"):
+        read_part(f"{server.url}/fields.gpkg")
+    with pytest.raises(AoiError, match=r"lacks the columns \['crop'\]"):
+        read_part(f"{server.url}/parcels-2024.parquet", columns=["crop"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("most = 6", 'most = "6"'), "most = '6', expected a whole number"),
+        (("most = 6", "moste = 6"), r"unknown entries \['moste'\]"),
+        (('label = "crop:code"\n', ""), "no `label`"),
+        (('codes = "rpg"', 'codes = "hcat9"'), "codes 'hcat9', expected one of"),
+        (('"month"', '"week"'), "composite is 'week'"),
+        (("year = 2024\n", ""), r"\[\[source\]\] 2 lacks \['year'\]"),
+        (("year = 2024", "year = 2023"), "several sources are aquitaine 2023"),
+        (("[2.0,", "["), "expected a list of 4 numbers"),
+        (("END", "[held_out]\nregions = ['gascony']"), "names the regions"),
+        (("END", "[held_out]\nyears = [2023, 2024]"), "leaves no source to train on"),
+        (("END", "[report]\nprotocols = ['best']"), "expected some of"),
+        (("END", "[repot]"), r"unknown entries \['repot'\]"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_named(tmp_path, change, says):
+    sources = [("aquitaine", 2023), ("aquitaine", 2024), ("flanders", 2024)]
+    text = TOP + "".join(
+        SOURCE.format(region=r, year=y, parcels="p.parquet", archive="a", bbox=BOXES[r])
+        for r, y in sources
+    )
+    changed = (text + "\nEND").replace(*change, 1).removesuffix("END")
+    assert changed != text + "\n"
+    (tmp_path / "recipe.toml").write_text(changed)
+    with pytest.raises(ArgumentError, match=says) as caught:
+        Recipe.read(tmp_path / "recipe.toml")
+    assert str(tmp_path / "recipe.toml") in str(caught.value)
+
+
+def test_errors_name_the_source(tmp_path, server, archive):
+    recipe = written(tmp_path, server, archive, top=TOP.replace('"rpg"', '"lbg"'))
+    with pytest.raises(LabelError, match=r"source flanders 2023: .*not in the list 'lbg'"):
+        train_recipe(recipe, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_parcels_of_overlapping_regions_are_not_held_out_and_trained_on(tmp_path, server, archive):
+    recipe = written(tmp_path, server, archive, end='[held_out]\nregions = ["aquitaine"]\n')
+    text = recipe.read_text().replace(str(BOXES["flanders"]), "[-2.0, 40.0, 4.0, 52.0]")
+    recipe.write_text(text)
+    with pytest.raises(ArgumentError, match=r"source aquitaine 2023, which is held out, lie in"):
+        train_recipe(recipe, tmp_path / "out", progress=False)
+
+
+def test_paths_are_relative_to_the_recipe_and_names_of_archives_stay(tmp_path):
+    text = TOP + SOURCE.format(
+        region="a", year=2024, parcels="p.gpkg", archive="planetary-computer", bbox=[0, 0, 1, 1]
+    )
+    (tmp_path / "recipe.toml").write_text(text)
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    (source,) = recipe.sources
+    assert source.parcels == str(tmp_path / "p.gpkg")
+    assert source.archive == "planetary-computer"
+    assert recipe.protocols == ("random", "blocked")
+    later = SOURCE.format(
+        region="b", year=2023, parcels="q.gpkg", archive="planetary-computer", bbox=[2, 0, 3, 1]
+    )
+    (tmp_path / "recipe.toml").write_text(text + later)
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    assert recipe.protocols == ("random", "leave-region-out", "leave-year-out")
