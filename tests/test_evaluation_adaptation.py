@@ -97,6 +97,7 @@ def test_the_record_is_saved_and_shown(adapted, tmp_path):
     assert again.digest == adapted.digest
     assert "self-training on 90 parcels" in repr(again)
     assert "western third" in repr(again)
+    assert f"± .{round(1000 * again.adaptation.error):03d}" in repr(again)
     assert "western third" in again._repr_html_()
 
 
@@ -146,6 +147,9 @@ def test_harm_is_a_loss_beyond_the_standard_error(source):
     assert not losing(0).harms
     assert losing(0).before == losing(0).after == (1, 1, 1)
     assert losing(10).harms
+    assert losing(10).tested == tuple(len(block) for _, block in blocks)
+    # Errors of parcels that the change alone gets wrong: a tenth of a third of 30 to 40 parcels.
+    assert 0.02 < losing(10).error < 0.06
 
     def even(train, target):
         """Each side gets two other parcels wrong."""

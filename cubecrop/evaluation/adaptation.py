@@ -297,8 +297,8 @@ def _checked(
         return record
     check = check_change(known, blocks, trial, seed=seed)
     return replace(
-        record, applied=not check.harms, blocks=check.blocks, before=check.before,
-        after=check.after,
+        record, applied=not check.harms, blocks=check.blocks, tested=check.tested,
+        before=check.before, after=check.after, error=check.error,
     )  # fmt: skip
 
 

@@ -331,7 +331,7 @@ def _table(
     own = {
         "parcel": population.ids[rows].astype(str), "region": population.region[rows],
         "year": population.year[rows], "group": population.group[rows].astype(str),
-        "truth": population.label[rows],
+        "area": population.area[rows], "truth": population.label[rows],
     }  # fmt: skip
     empty = {"in_set": np.nan, "set_size": np.nan, "dissimilarity": np.nan}
     return pd.DataFrame({**own, **constant, **empty})[list(COLUMNS)].astype(COLUMNS)
