@@ -31,7 +31,7 @@ EVIL = (
 
 
 def trusted(predictions):
-    """With crop sets of two crops that hold the predicted one, and every second outside; 1 to 3 ha."""
+    """With crop sets of two crops, every second parcel outside, and areas of 1 to 3 ha."""
     table = predictions.table.assign(
         in_set=(predictions.predicted == predictions.truth).astype(float), set_size=2.0,
         dissimilarity=np.where(np.arange(len(predictions)) % 2, 0.5, 1.5),

@@ -213,10 +213,9 @@ def _columns(tree: xr.DataTree, number: int) -> dict[str, NDArray[Any]]:
 
 def _areas(tree: xr.DataTree) -> NDArray[np.float64]:
     """Area (parcel,) in square metres; NaN without a shape."""
-    shapes = tree.get("geometry")
-    if shapes is None or "area" not in shapes.get("feature", ()):
+    if "geometry" not in tree or "area" not in tree["geometry"].coords.get("feature", ()):
         return np.full(tree.sizes["parcel"], np.nan)
-    area = np.asarray(shapes.sel(feature="area"), dtype=float)
+    area = np.asarray(tree["geometry"].sel(feature="area"), dtype=float)
     return np.where(area > 0, area, np.nan)
 
 
