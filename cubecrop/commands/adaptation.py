@@ -117,7 +117,7 @@ def _sources(
 def _print_adaptation(console: Console, model: CropModel, *, checkable: bool) -> None:
     """Print what was done, and what the check showed."""
     from cubecrop.display import plain
-    from cubecrop.model.description import share_text
+    from cubecrop.model.description import difference_text, share_text
 
     record = model.adaptation
     if record is None:
@@ -127,13 +127,15 @@ def _print_adaptation(console: Console, model: CropModel, *, checkable: bool) ->
     if record.blocks:
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("held-out part of the source")
-        table.add_column("before", justify="right")
-        table.add_column("after", justify="right")
-        rows = zip(record.blocks, record.before, record.after, strict=True)
-        for block, *scores in [*rows, ("mean", fmean(record.before), fmean(record.after))]:
-            table.add_row(plain(block), *map(share_text, scores))
+        for name in ("parcels", "before", "after"):
+            table.add_column(name, justify="right")
+        rows = zip(record.blocks, record.tested, record.before, record.after, strict=True)
+        for block, n, *scores in rows:
+            table.add_row(plain(block), str(n), *map(share_text, scores))
+        table.add_row("mean", "", share_text(fmean(record.before)), share_text(fmean(record.after)))
         console.print("Check: macro-F1 without and with the method")
         console.print(table)
+        console.print(f"Mean difference {difference_text(record)} (standard error over parcels).")
         if record.applied:
             console.print("Passed: the mean is not lower by more than its standard error.")
         else:

@@ -159,11 +159,25 @@ def adaptation_text(record: AdaptationRecord) -> str:
         what = f"no: {what} did harm in the check"
     if not record.blocks:
         return f"{what}; not checked"
+    tested = record.tested or (None,) * len(record.blocks)
     scores = (
         f"{plain(block)} {share_text(before, digits=2)} to {share_text(after, digits=2)}"
-        for block, before, after in zip(record.blocks, record.before, record.after, strict=True)
+        + ("" if n is None else f" (n = {n})")
+        for block, n, before, after in zip(
+            record.blocks, tested, record.before, record.after, strict=True
+        )
     )
-    return f"{what}; macro-F1 on held-out parts of the source: {', '.join(scores)}"
+    return (
+        f"{what}; macro-F1 on held-out parts of the source: {', '.join(scores)}; mean difference "
+        f"{difference_text(record)}"
+    )
+
+
+def difference_text(record: AdaptationRecord) -> str:
+    """Mean difference in the check, and its standard error: "+.023 ± .010"."""
+    sign = "-" if record.difference < 0 else "+"
+    size = share_text(abs(record.difference))
+    return f"{sign}{size} ± {share_text(record.error)}" if record.tested else f"{sign}{size}"
 
 
 def _sensor(model: ModelSpec, name: str, bands: tuple[str, ...]) -> str:

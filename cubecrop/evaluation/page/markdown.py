@@ -50,6 +50,8 @@ def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame
         lines += ["## Paired differences in macro-F1", "", *_differences(tables), ""]
     if len(tables.classes):
         lines += [f"## Scores by crop of {_safe(named(tables.main))}", "", *_classes(tables), ""]
+    if len(tables.areas):
+        lines += ["## Scores by area", "", *_areas(tables), ""]
     if about.refusals:
         lines += ["## Refused", ""]
         lines += [
@@ -103,6 +105,18 @@ def _classes(tables: ScoreTables) -> list[str]:
         for row in records(tables.classes[tables.classes["model"] == tables.main])
     ]  # fmt: skip
     return _table(("protocol", "crop", "n", "precision", "recall", "F1"), rows)
+
+
+def _areas(tables: ScoreTables) -> list[str]:
+    by_score = {name: records(part) for name, part in tables.areas.groupby("score", sort=False)}
+    rows = [
+        (
+            protocol_title(f1["protocol"]), named(f1["model"]), scored(f1), scored(accuracy),
+            f"{f1['hectares']:,.0f}", counted(f1).removeprefix("n = "),
+        )
+        for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
+    ]  # fmt: skip
+    return _table(("protocol", "model", "macro-F1", "accuracy", "hectares", "n"), rows)
 
 
 def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
