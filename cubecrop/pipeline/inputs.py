@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,7 @@ __all__ = [
     "as_nomenclature",
     "as_season",
     "check_reach",
+    "opened_for",
     "request_for",
     "season_of_model",
     "where_they_are",
@@ -114,7 +116,7 @@ def request_for(
     model: ModelSpec,
     season: Season | int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None,
     resolution: float | None,
     crs: str | int | None,
     chunks: int | None,
@@ -134,7 +136,48 @@ def request_for(
         composite=model.composite or None,  # type: ignore[arg-type]
         clouds=model.cloud_mask if clouds is None else clouds,  # type: ignore[arg-type]
         weather=weather,
+        needed=tuple(n for n in model.modalities if n not in model.config.may_be_missing),
     )
+
+
+def opened_for(
+    request: CubeRequest, parcels: gpd.GeoDataFrame, model: ModelSpec | None = None
+) -> CubeRequest:
+    """The request with its archive opened; one that is not named is chosen by a parcel's place.
+
+    Where a season was not passed, the chosen archive must have images of the model's.
+
+    Raises
+    ------
+    ParcelError
+        No archive is named, and no parcel has coordinates on the globe.
+    ArchiveError, NoScenesError
+        As for `CubeRequest.opened`.
+    """
+    if request.archive is not None:
+        return request.opened()
+    area, season = _middle(parcels), request.season
+    if model is not None and not isinstance(season, Season):
+        season = season_of_model(season, None, model, area)
+    return replace(replace(request, season=season).opened(area), season=request.season)
+
+
+def _middle(parcels: gpd.GeoDataFrame) -> Aoi:
+    """The parcel nearest the median: others may have wrong coordinates, far from all images."""
+    lonlat = parcels.geometry[has_place(parcels.geometry)].to_crs("EPSG:4326")
+    bounds = bounds_of(lonlat.to_numpy())
+    on_globe = np.isfinite(bounds).all(axis=1) & (np.abs(bounds[:, 1::2]) <= 90).all(axis=1)
+    if not on_globe.any():
+        raise ParcelError(
+            "no archive is named, and no parcel has a geometry on the globe to choose one by. "
+            "Check the parcels' CRS and coordinates, or name an archive with `archive=...` "
+            "(`--archive`)."
+        )
+    west, south, east, north = bounds[on_globe].T
+    x, y = (west + east) / 2, (south + north) / 2
+    x = x[0] + wrap(x - x[0])
+    distance = np.hypot((x - np.median(x)) * np.cos(np.radians(y)), y - np.median(y))
+    return parse_aoi(lonlat[on_globe].iloc[[int(distance.argmin())]])
 
 
 def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:

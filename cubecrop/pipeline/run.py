@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.aoi import has_place, parse_aoi
 from cubecrop.checks import check_flag
 from cubecrop.classification import (
     classify_pixel_sets,
@@ -22,6 +21,7 @@ from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
     check_reach,
+    opened_for,
     request_for,
     season_of_model,
     within_archive,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import Clouds
     from cubecrop.model import CropModel
     from cubecrop.season import Season
@@ -47,7 +48,7 @@ def classify(
     aoi: object,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -70,8 +71,10 @@ def classify(
         east, north) in degrees.
     year : int
         Harvest year.
-    archive : str, Path or Archive
-        Archive of the images; see `open_archive`.
+    archive : str, Path or Archive, optional
+        Archive of the images; see `open_archive`. By default your own, or else the first public
+        one that answers and has images of the season for all inputs that the model needs; see
+        `cubecrop.archive.PUBLIC_ARCHIVES`. The attribute ``archive`` names the one that was taken.
     model : CropModel or path
         The model that classifies; see `train`.
     season : Season, optional
@@ -92,6 +95,7 @@ def classify(
         with your own function, pass it again.
     weather : str, Path or Archive, optional
         Archive of the weather, if it is not in ``archive`` and the model needs it; see `search`.
+        If neither is named and the chosen public archive has none, it is ``arco-era5``.
     allow_gaps : bool, default False
         Accept an archive that covers less of the season than the training data: it starts later,
         ends earlier, has a longer gap or fewer dates of a sensor.
@@ -105,6 +109,8 @@ def classify(
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be opened, or none was named and no public one answers.
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
@@ -128,7 +134,7 @@ def classify_parcels(
     parcels: gpd.GeoDataFrame | str | Path,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -169,7 +175,8 @@ def classify_parcels(
         "unknown" if the model has no record of its parcels. A parcel has no prediction (None and
         NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
         valid dates than the model needs. A table of only such parcels, or an empty one, is
-        returned without an error.
+        returned without an error. ``attrs`` name the archive, the model and its probability
+        calibration.
 
     Raises
     ------
@@ -191,8 +198,11 @@ def classify_parcels(
     check_scheduler(scheduler)
     table = read_parcels(parcels)
     places = plain_parcels(table)
-    request = request.opened()
-    within = within_archive(places, open_archive(request.archive))
+    if request.archive is None and not has_place(places.geometry).any():
+        within = np.zeros(len(places), dtype=bool)
+    else:
+        request = opened_for(request, places, crop_model)
+        within = within_archive(places, request.source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
@@ -214,10 +224,12 @@ def classify_parcels(
         found, description="Classifying parcels", progress=progress, scheduler=scheduler
     )
     table_order = np.argsort(order)
-    return parcel_table(
+    classified = parcel_table(
         table,
         found.isel(parcel=table_order),
         crop_model,
         within=within,
         part=parts_known(crop_model, places),
     )
+    classified.attrs["archive"] = cube.attrs["archive"]
+    return classified
