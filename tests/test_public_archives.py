@@ -176,16 +176,16 @@ def test_parcels_are_learnt_and_classified_without_an_archive(public, model):
     )
     assert learnt.training.archives == (url,)
     # A parcel far from the others does not decide which archive is taken.
-    table.loc[6] = [6, "maize", shapely.box(900_000, 100, 900_100, 200)]
-    nowhere = table.assign(geometry=[None] * len(table)).set_crs(PLACE.crs)
+    far = table.geometry.where(table["id"] != 3, shapely.box(900_000, 100, 900_100, 200))
+    nowhere = table.assign(geometry=gpd.GeoSeries([None] * len(table), crs=PLACE.crs))
     assert (
         cubecrop.classify_parcels(nowhere, 2018, model=model, progress=False)["status"]
         .eq("no geometry")
         .all()
     )
     with pytest.raises(cubecrop.errors.ParcelError, match="too far apart"):
-        cubecrop.classify_parcels(table, 2018, model=model, progress=False)
-    found = cubecrop.classify_parcels(table.iloc[:6], 2018, model=model, progress=False)
+        cubecrop.classify_parcels(table.assign(geometry=far), 2018, model=model, progress=False)
+    found = cubecrop.classify_parcels(table, 2018, model=model, progress=False)
     assert set(found["status"]) == {"predicted"}
 
 

@@ -113,7 +113,8 @@ def _sources(
             "archive each or none, as often and in the same order; tables of samples need --source "
             "alone."
         )
-    return list(zip(paths, years, named or [None] * len(paths), strict=True))
+    places: list[str | None] = [*named] or [None] * len(paths)
+    return list(zip(paths, years, places, strict=True))
 
 
 def _print_adaptation(console: Console, model: CropModel, *, checkable: bool) -> None:
