@@ -17,6 +17,7 @@ from cubecrop.classification import (
 )
 from cubecrop.cube import MEMORY
 from cubecrop.model import check_device_name
+from cubecrop.model.data_check import season_gaps
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
@@ -176,7 +177,7 @@ def classify_parcels(
         NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
         valid dates than the model needs. A table of only such parcels, or an empty one, is
         returned without an error. ``attrs`` name the archive, the model and its probability
-        calibration.
+        calibration, and the gaps of the season, if they were accepted.
 
     Raises
     ------
@@ -212,7 +213,7 @@ def classify_parcels(
     area = parse_aoi(places[within])
     request = replace(request, season=season_of_model(year, season, crop_model, area))
     cube = request.open(area)
-    crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
+    present = crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
     # A parcel outside the archive may have wrong coordinates, and more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
     # In reading order, blocks are classified one by one; in the table's order, all pixel sets
@@ -232,4 +233,5 @@ def classify_parcels(
         part=parts_known(crop_model, places),
     )
     classified.attrs["archive"] = cube.attrs["archive"]
+    classified.attrs["season_gaps"] = " ".join(season_gaps(crop_model, cube, present))
     return classified
