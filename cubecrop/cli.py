@@ -308,7 +308,7 @@ def classify(
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
-    from cubecrop.write.shares import mapped_text
+    from cubecrop.write.shares import archive_of, mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
@@ -331,7 +331,7 @@ def classify(
     print_calibration(console, crop_model)
     for line in mapped_text(out / "item.json"):
         console.print(line)
-    print_archive(console, crop_map.attrs["archive"])
+    print_archive(console, archive_of(out / "item.json"))
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 

@@ -20,6 +20,7 @@ from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
     opened_for,
+    read_parcels_of_a_year,
     request_for,
     season_of_model,
     where_they_are,
@@ -30,7 +31,7 @@ from cubecrop.pipeline.labelled import STORED_PIXELS, sets_folder
 from cubecrop.pipeline.table import read_samples
 from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.progress import check_scheduler
-from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
+from cubecrop.sample import StoredSets, labels_of, plain_parcels
 from cubecrop.training import check_fit_options, settings_of
 
 if TYPE_CHECKING:
@@ -265,7 +266,7 @@ def _in_archive(
 ) -> _Parcels:
     """Parcels within an archive; raises if there are none."""
     what, year, archive = given
-    table = read_parcels(what)
+    table = read_parcels_of_a_year(what)
     texts = [None] * len(table) if label is None else labels_of(table, label)
     request = request_for(
         model, as_season(year, None), archive=archive, resolution=None, crs=None, chunks=None,

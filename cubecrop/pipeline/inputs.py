@@ -24,6 +24,7 @@ from cubecrop.errors import (
 )
 from cubecrop.model import CropModel, ModelSpec
 from cubecrop.nomenclature import Nomenclature
+from cubecrop.sample import read_parcels
 from cubecrop.schema import SERIES
 from cubecrop.season import Season
 from cubecrop.shapes import has_place
@@ -44,6 +45,7 @@ __all__ = [
     "as_season",
     "check_reach",
     "opened_for",
+    "read_parcels_of_a_year",
     "request_for",
     "season_of_model",
     "where_they_are",
@@ -138,6 +140,16 @@ def request_for(
         weather=weather,
         needed=tuple(n for n in model.modalities if n not in model.config.may_be_missing),
     )
+
+
+def read_parcels_of_a_year(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
+    """As `read_parcels`; the error about another file names the other way to call."""
+    try:
+        return read_parcels(parcels)
+    except AoiError as error:
+        raise AoiError(
+            f"{error} For a table of samples, leave out the year (`--year`), which is for parcels."
+        ) from error
 
 
 def opened_for(

@@ -15,9 +15,15 @@ from cubecrop.errors import LabelError, NoScenesError, SchemaError
 from cubecrop.model import beside_satellites
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.declared import Declared, Parcels, split_declared
-from cubecrop.pipeline.inputs import as_nomenclature, opened_for, where_they_are, within_archive
+from cubecrop.pipeline.inputs import (
+    as_nomenclature,
+    opened_for,
+    read_parcels_of_a_year,
+    where_they_are,
+    within_archive,
+)
 from cubecrop.pipeline.tiled_samples import sample_tiles
-from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
+from cubecrop.sample import StoredSets, labels_of, plain_parcels
 from cubecrop.schema import SERIES, Modality
 
 if TYPE_CHECKING:
@@ -74,7 +80,7 @@ def labelled_samples(
     label, nomenclature, held_out, seed, config, cache, progress, scheduler
         As for `cubecrop.train`, which also lists the errors.
     """
-    tables = [read_parcels(table) for table, *_ in sources]
+    tables = [read_parcels_of_a_year(table) for table, *_ in sources]
     texts = [labels_of(table, label) for table in tables]
     regions = None if by is None else [_regions(table, by) for table in tables]
     listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
