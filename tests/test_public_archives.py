@@ -3,6 +3,7 @@
 The public names lead to STAC APIs on loopback, whose items have the providers' forms.
 """
 
+import datetime as dt
 import functools
 import json
 import re
@@ -21,6 +22,7 @@ import shapely
 from catalogues import C1, PC, PLACE, in_form_of, made_archive, write_catalogue
 from samples import make_samples
 from servers import Faulty, free_port, stac_api
+from test_providers import ITEMS, load
 
 import cubecrop
 from cubecrop import cli, region
@@ -308,12 +310,24 @@ def test_weather_is_public_only_for_a_model_that_needs_it(public, settings_folde
     asked = {"area": parse_aoi(AOI), "season": season, "modalities": ("sentinel2", "weather")}
     source, weather = chosen(None, None, **asked)
     assert (source.name, weather) == (url, None)
-    with pytest.warns(UserWarning, match=r"has no weather.*arco-era5 is used.*--weather"):
+    with pytest.warns(UserWarning, match=r"no weather of the whole.*arco-era5 is used.*--weather"):
         source, weather = chosen(None, None, needed=("sentinel2", "weather"), **asked)
     assert (source.name, weather) == (url, "arco-era5")
     (settings_folder / "cubecrop.toml").write_text('weather = "earth-data-hub"\n')
     assert chosen(None, None, **asked)[1] == "earth-data-hub"
     assert chosen(None, "arco-era5", **asked)[1] == "arco-era5"
+
+
+def test_weather_that_ends_in_the_season_is_not_enough(public):
+    items = [load(path) for path in sorted(ITEMS.glob("pc__era5-pds/*.json"))]
+    if not items:
+        pytest.skip(f"no real items at {ITEMS}")
+    public.up("planetary-computer", [one | {"links": []} for one in items])
+    asked = {"area": parse_aoi(AOI), "modalities": ("weather",), "needed": ("weather",)}
+    december = cubecrop.Season(2021, start=dt.date(2020, 12, 1), end=dt.date(2020, 12, 31))
+    assert chosen(None, None, season=december, **asked)[1] is None
+    with pytest.warns(UserWarning, match="no weather of the whole season"):
+        assert chosen(None, None, season=cubecrop.Season(2021), **asked)[1] == "arco-era5"
 
 
 def test_a_region_keeps_the_archive_of_its_plan(public, model, monkeypatch, tmp_path, folder):

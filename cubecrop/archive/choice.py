@@ -64,6 +64,9 @@ def chosen(
     answers and has an image of the area in the season of each needed modality, and of one
     satellite at least. A warning says why another one was passed over.
 
+    Weather that is not named is that of ``cubecrop.toml``, unless an archive is named; or that of
+    the archive. A public archive without weather of the whole season gives way to ``arco-era5``.
+
     Parameters
     ----------
     archive, weather
@@ -71,8 +74,7 @@ def chosen(
     area, season, modalities
         What is searched for.
     needed : tuple of str
-        The modalities without which the archive is of no use. If weather is one of them and
-        neither named nor in a public archive, it is the public store ``arco-era5``.
+        The modalities without which the archive is of no use.
     cache : path, optional
         Folder of the answers; see `open_archive`. The answers to these questions are kept too.
 
@@ -98,12 +100,12 @@ def chosen(
         needed=tuple(name for name in needed if name != "weather"),
     )  # fmt: skip
     source = _first_public(wanted, cache)
-    if weather is None and "weather" in needed and not _has(source, "weather", wanted):
+    if weather is None and "weather" in needed and not _has_weather(source, wanted):
         weather = _PUBLIC_WEATHER
         warnings.warn(
-            f"{source.name} has no weather of the season {season}, so that of {weather} is used. "
-            "Each of its hours is a file of the whole globe, which takes long for a small area. "
-            "Name another source with `weather=...` (`--weather`).",
+            f"{source.name} has no weather of the whole season {season}, so that of {weather} is "
+            "used. Each of its hours is a file of the whole globe, which takes long for a small "
+            "area. Name another source with `weather=...` (`--weather`).",
             stacklevel=3,
         )
     return source, weather
@@ -183,6 +185,14 @@ def _has(source: Archive, modality: Modality, wanted: _Wanted) -> bool:
     """Whether an archive has one scene; its first answers are enough."""
     found = items_with_scenes(source, modality, wanted.area.lonlat, wanted.season)
     return next(found, None) is not None
+
+
+def _has_weather(source: Archive, wanted: _Wanted) -> bool:
+    """Whether an archive has weather from the first to the last day of the season."""
+    area, season = wanted.area.lonlat, wanted.season
+    scenes = [scene for _, scene in items_with_scenes(source, "weather", area, season)]
+    starts, ends = [one.start.date() for one in scenes], [one.end.date() for one in scenes]
+    return bool(scenes) and min(starts) <= season.start and max(ends) >= season.end
 
 
 def _reason(error: ArchiveError) -> str:

@@ -24,6 +24,8 @@ from cubecrop.schema import SERIES
 from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cubecrop.model.config import NetworkConfig, SensorConfig
     from cubecrop.model.spec import ModelSpec
     from cubecrop.season import Season
@@ -101,7 +103,7 @@ def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
         )
 
 
-def season_gaps(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -> tuple[str, ...]:
+def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> tuple[str, ...]:
     """Describe the sensors that cover less of the season than the model needs.
 
     Data that does not list its acquisitions has no known gap: all parcels of a table may be cloudy
@@ -113,7 +115,7 @@ def season_gaps(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -
         States the coverage of its training.
     data : xarray.DataTree
         A season cube or pixel sets that `check_data` accepts.
-    present : tuple of str
+    present : sequence of str
         The model's sensors that the data has.
 
     Returns
