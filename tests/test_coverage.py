@@ -305,6 +305,14 @@ def test_with_allow_gaps_the_status_gives_too_few_observations(place, model, tmp
     assert (entry["name"], entry["count"]) == ("too_few_observations", 256)
 
 
+def test_a_region_says_that_its_season_has_gaps(place, model, tmp_path):
+    out = tmp_path / "region"
+    options = {"archive": place, "model": model, "tile": 1280, "progress": False}
+    assert cubecrop.map_region(declared(), 2020, out, allow_gaps=True, **options).is_complete
+    title = json.loads((out / "collection.json").read_text())["title"]
+    assert title.startswith("Crop types 2020, season with gaps")
+
+
 def test_the_table_has_the_dates_of_each_parcel(place, model):
     table = classify_parcels(place, 2019, model)
     assert (table["status"] == "predicted").all()

@@ -99,7 +99,7 @@ def test_an_archive_needs_a_year(tmp_path):
     from cubecrop import cli
 
     arguments = ["train", "t.parquet", "--label", "crop", "--out", str(tmp_path / "model")]
-    with pytest.raises(LabelError, match="--archive.*--year is missing"):
+    with pytest.raises(LabelError, match=r"--archive.*--year is missing"):
         cli.app([*arguments, "--archive", "somewhere"], exit_on_error=False)
 
 
