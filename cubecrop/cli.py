@@ -21,7 +21,6 @@ from cubecrop.commands.regions import map_region
 from cubecrop.commands.searching import search
 from cubecrop.errors import CubecropError, LabelError, SchemaError
 from cubecrop.options import (
-    ARCHIVE_HELP,
     AllowGaps,
     Aoi,
     Archive,
@@ -39,6 +38,7 @@ from cubecrop.options import (
 from cubecrop.printing import (
     demo_text,
     plain_console,
+    print_archive,
     print_calibration,
 )
 from cubecrop.terminal import Terminal, lenient_streams, short_warnings
@@ -100,8 +100,8 @@ def train(
     *,
     label: str,
     out: Path,
-    year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    year: Annotated[int | None, Parameter(help="Harvest year of parcels.")] = None,
+    archive: Archive = None,
     more: Annotated[
         list[tuple[Path, int, str]] | None,
         Parameter(negative="", help="Other PARCELS YEAR ARCHIVE to train on too; may be repeated."),
@@ -134,9 +134,8 @@ def train(
     Parameters
     ----------
     parcels
-        With --archive and --year, a vector file with a unique id, a CRS and the label. Without
-        them, a table of samples: a Parquet file in a WorldCereal format, or a folder with DATA
-        and META.
+        With --year, a vector file with a unique id, a CRS and the label. Without it, a table of
+        samples: a Parquet file in a WorldCereal format, or a folder with DATA and META.
     label
         Column that holds the crop; for a folder, the name of the nomenclature.
     out
@@ -167,13 +166,13 @@ def train(
     check_free(out, files=MODEL_FILES, overwrite=overwrite)
     network = NetworkOptions(weather=weather is not None)
     config = cubecrop.TrainConfig(network=network, epochs=epochs, may_be_missing=may_be_missing)
-    if archive is None:
-        of_archive = (year, more, start, end, composite, cache, clouds, weather, memory)
+    if year is None:
+        of_archive = (archive, more, start, end, composite, cache, clouds, weather, memory)
         if any(option is not None for option in of_archive):
             raise LabelError(
-                "--year, --more, --start, --end, --composite, --clouds, --weather, --memory and "
-                "--cache are for parcels in an archive, but --archive is missing. Add it, or leave "
-                "these options out to train on a table of samples."
+                "--archive, --more, --start, --end, --composite, --clouds, --weather, --memory and "
+                "--cache are for parcels in an archive, but --year is missing: add the harvest "
+                "year of the labels, or leave these options out to train on a table of samples."
             )
         model = cubecrop.train_table(
             parcels,
@@ -184,8 +183,6 @@ def train(
             seed=seed,
             checkpoint=checkpoint,
         )
-    elif year is None:
-        raise LabelError("--archive needs --year: add the harvest year of the labels.")
     else:
         model = cubecrop.train(
             [(parcels, year, archive), *(more or [])],
@@ -222,7 +219,7 @@ def classify_parcels(
     parcels: Path,
     *,
     year: Year,
-    archive: Archive,
+    archive: Archive = None,
     model: Path,
     out: Path,
     start: Start = None,
@@ -271,6 +268,7 @@ def classify_parcels(
     print_calibration(console, crop_model)
     for line in predicted_text(table["status"].tolist()):
         console.print(line)
+    print_archive(console, table.attrs.get("archive"))
     console.print(f"Written to {out}")
 
 
@@ -279,7 +277,7 @@ def classify(
     *,
     aoi: Aoi,
     year: Year,
-    archive: Archive,
+    archive: Archive = None,
     model: Path,
     out: Path,
     start: Start = None,
@@ -310,7 +308,7 @@ def classify(
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
-    from cubecrop.write.shares import mapped_text
+    from cubecrop.write.shares import archive_of, mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
@@ -333,6 +331,7 @@ def classify(
     print_calibration(console, crop_model)
     for line in mapped_text(out / "item.json"):
         console.print(line)
+    print_archive(console, archive_of(out / "item.json"))
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 

@@ -32,9 +32,10 @@ RegionAoi = Annotated[
 ]
 ARCHIVE_HELP = (
     "planetary-computer, earth-search or cdse, a folder with a STAC catalog, an ItemCollection "
-    "file, or a STAC API's URL."
+    "file, or a STAC API's URL. By default your own (CUBECROP_ARCHIVE, cubecrop.toml), or else the "
+    "first of planetary-computer and earth-search that has the season."
 )
-Archive = Annotated[str, Parameter(help=ARCHIVE_HELP)]
+Archive = Annotated[str | None, Parameter(help=ARCHIVE_HELP)]
 Year = Annotated[int, Parameter(help="Harvest year.")]
 Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
 End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]

@@ -14,6 +14,7 @@ from test_worldcereal import real
 
 import cubecrop
 from cubecrop.errors import (
+    AoiError,
     ArgumentError,
     CubecropError,
     LabelError,
@@ -184,13 +185,13 @@ def test_a_source_without_places_is_told_apart_from_none(tables, tmp_path, capsy
     [
         (["--source", "SOURCE"], ArgumentError, r"`--source-label`.*Add it"),
         (["--source-label", "crop"], ArgumentError, r"without source \(`--source`\). Add it"),
-        (["--year", "2021"], ArgumentError, r"`--year`.*without archive.*Add it"),
+        (["--year", "2021"], AoiError, r"For a table of samples, leave out the year \(`--year`\)"),
         (["--archive", "somewhere"], ArgumentError, r"without year \(`--year`\). Add it, or"),
         (["--source-year", "2021"], ArgumentError, "are for --source, which is missing"),
         (
-            ["--source", "SOURCE", "--source-label", "crop", "--source-year", "2021"],
+            ["--source", "SOURCE", "--source-label", "crop", "--source-archive", "there"],
             ArgumentError,
-            r"--source is given 1 times, --source-year 1 and --source-archive 0 times.*all three",
+            r"--source is given 1 times, --source-year 0 and --source-archive 1 times.*a year each",
         ),
         (["--label", "crops"], LabelError, r"samples target.parquet: .*no label 'crops'"),
         (

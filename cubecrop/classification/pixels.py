@@ -17,6 +17,7 @@ from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
+from cubecrop.model.data_check import season_gaps
 from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
@@ -60,7 +61,8 @@ def classify_pixels(
         (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
         float32, coord ``crop`` = class names, both NaN for a pixel without a class;
         ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
-        ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.
+        ``coverage`` is JSON: first and last image, longest gap and dates of each sensor. If
+        gaps of the season were accepted, ``season_gaps`` describes them.
 
     Raises
     ------
@@ -146,7 +148,11 @@ def _as_map(
                 {"long_name": "dates with a valid observation", "units": "1", **grid},
             ),
         },
-        attrs={**map_attrs(season, model), "coverage": _coverage_text(season, present)},
+        attrs={
+            **map_attrs(season, model),
+            "coverage": _coverage_text(season, present),
+            "season_gaps": " ".join(season_gaps(model, season, present)),
+        },
     )
     dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(

@@ -11,8 +11,8 @@ from cyclopts import Parameter
 import cubecrop
 from cubecrop.errors import ArgumentError
 from cubecrop.options import (
-    ARCHIVE_HELP,
     AllowGaps,
+    Archive,
     Clouds,
     End,
     Memory,
@@ -32,7 +32,7 @@ def map_region(
     out: str,
     aoi: RegionAoi = None,
     year: Annotated[int | None, Parameter(help="Harvest year.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    archive: Archive = None,
     model: Path | None = None,
     parcels: Path | None = None,
     tile: float | None = None,
@@ -92,11 +92,9 @@ def map_region(
         print_rows(region.status(out).lines())
         return
     missing = [
-        name
-        for name, value in (("aoi", aoi), ("year", year), ("archive", archive), ("model", model))
-        if value is None
+        name for name, value in (("aoi", aoi), ("year", year), ("model", model)) if value is None
     ]
-    if aoi is None or year is None or archive is None or model is None:
+    if aoi is None or year is None or model is None:
         raise ArgumentError(f"map-region needs {', '.join(f'--{name}' for name in missing)} too.")
     crop_model = cubecrop.CropModel.load(model)
     options: dict[str, Any] = {

@@ -24,11 +24,13 @@ from cubecrop.schema import SERIES
 from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cubecrop.model.config import NetworkConfig, SensorConfig
     from cubecrop.model.spec import ModelSpec
     from cubecrop.season import Season
 
-__all__ = ["arrays_for", "check_data", "select_bands"]
+__all__ = ["arrays_for", "check_data", "season_gaps", "select_bands"]
 
 
 def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
@@ -68,8 +70,15 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
         if sensor.name in present:
             _check_sensor(model, data.children[sensor.name], sensor)
     _check_features(model.config, data)
-    if not allow_gaps:
-        _check_coverage(model, data, present)
+    if not allow_gaps and (gaps := season_gaps(model, data, present)):
+        season = season_of(data).with_window(model.season_window)  # type: ignore[arg-type]
+        raise ModelMismatchError(
+            f"too little of the season {season} is covered.\n  " + "\n  ".join(gaps) + "\n"
+            f"List the images: `cubecrop search --aoi AOI --year {season.year} --archive ARCHIVE "
+            "--timeline seen.png`. Choose another year or archive, or accept the gaps with "
+            "`allow_gaps=True` (`--allow-gaps`): pixels and parcels with too few observations get "
+            "no class."
+        )
     return present
 
 
@@ -94,14 +103,28 @@ def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
         )
 
 
-def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -> None:
-    """Raise if sensors cover less of the season than in training.
+def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> tuple[str, ...]:
+    """Describe the sensors that cover less of the season than the model needs.
 
-    Data that does not list its acquisitions is not checked: all parcels of a table may be cloudy
+    Data that does not list its acquisitions has no known gap: all parcels of a table may be cloudy
     on a date. A sensor that may be missing may also cover little if another one covers enough.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        States the coverage of its training.
+    data : xarray.DataTree
+        A season cube or pixel sets that `check_data` accepts.
+    present : sequence of str
+        The model's sensors that the data has.
+
+    Returns
+    -------
+    tuple of str
+        One sentence a sensor; empty if enough of the season is covered.
     """
     if model.season_window is None:
-        return
+        return ()
     season = season_of(data).with_window(model.season_window)
     descriptions, lacking = [], []
     for name in present:
@@ -113,15 +136,9 @@ def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...
             lacking.append(name)
             descriptions.append(_coverage_text(name, observed, trained, season, missing))
     covered = set(present) - set(lacking)
-    if lacking and not (covered and set(lacking) <= set(model.config.may_be_missing)):
-        year = season.year
-        raise ModelMismatchError(
-            f"too little of the season {season} is covered.\n  " + "\n  ".join(descriptions) + "\n"
-            f"List the images: `cubecrop search --aoi AOI --year {year} --archive ARCHIVE "
-            "--timeline seen.png`. Choose another year or archive, or accept the gaps with "
-            "`allow_gaps=True` (`--allow-gaps`): pixels and parcels with too few observations get "
-            "no class."
-        )
+    if covered and set(lacking) <= set(model.config.may_be_missing):
+        return ()
+    return tuple(descriptions)
 
 
 def _coverage_text(

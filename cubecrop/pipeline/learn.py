@@ -12,7 +12,7 @@ from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.model import usable_device
 from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in
 from cubecrop.pipeline.known import fingerprints
-from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
 from cubecrop.training import TrainConfig, as_config
@@ -34,7 +34,7 @@ __all__ = ["train"]
 
 
 def train(
-    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive | None]],
     label: str,
     year: int | None = None,
     *,
@@ -69,11 +69,11 @@ def train(
         Columns ``id`` (unique), ``geometry`` and the label; any CRS. Parcels with a null
         label, without geometry, or outside the archive are left out. For several years, regions
         or archives, a list of (parcels, year, archive), without ``year`` and ``archive``; ids may
-        repeat between its tables.
+        repeat between its tables. An archive of None is chosen as without ``archive``.
     label : str
         Column that holds the crop.
     year, archive, chunks, memory, device, weather
-        As for `classify`.
+        As for `classify`. A public archive is chosen by the parcel in the middle.
     season : Season, optional
         Season to use instead of the default one of the harvest year; with several years, its
         window is used in each of them.
@@ -127,7 +127,7 @@ def train(
         The label column is missing, has fewer than two classes within the archive, or has labels
         that the nomenclature lacks.
     ArgumentError
-        Year or archive is missing, or given beside a list.
+        The year is missing, or year or archive are given beside a list.
     OutputError
         The disk is full, or the folder cannot be written.
     ParcelError, NoScenesError, ReadError
@@ -140,6 +140,7 @@ def train(
             season=season_in(when, season, several=len(sources) > 1), archive=where,
             modalities=modalities(sensors, config), resolution=resolution, crs=crs, chunks=chunks,
             memory=memory, composite=composite, clouds=clouds, weather=weather,
+            needed=needed_by(config),
         )
         for _, when, where in sources
     ]  # fmt: skip

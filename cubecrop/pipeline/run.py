@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.aoi import has_place, parse_aoi
 from cubecrop.checks import check_flag
 from cubecrop.classification import (
     classify_pixel_sets,
@@ -18,10 +17,12 @@ from cubecrop.classification import (
 )
 from cubecrop.cube import MEMORY
 from cubecrop.model import check_device_name
+from cubecrop.model.data_check import season_gaps
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
     check_reach,
+    opened_for,
     request_for,
     season_of_model,
     within_archive,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import Clouds
     from cubecrop.model import CropModel
     from cubecrop.season import Season
@@ -47,7 +49,7 @@ def classify(
     aoi: object,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -70,8 +72,10 @@ def classify(
         east, north) in degrees.
     year : int
         Harvest year.
-    archive : str, Path or Archive
-        Archive of the images; see `open_archive`.
+    archive : str, Path or Archive, optional
+        Archive of the images; see `open_archive`. By default your own, or else the first public
+        one that answers and has images of the season for all inputs that the model needs; see
+        `cubecrop.archive.PUBLIC_ARCHIVES`. The attribute ``archive`` names the one that was taken.
     model : CropModel or path
         The model that classifies; see `train`.
     season : Season, optional
@@ -92,6 +96,7 @@ def classify(
         with your own function, pass it again.
     weather : str, Path or Archive, optional
         Archive of the weather, if it is not in ``archive`` and the model needs it; see `search`.
+        If neither is named and the chosen public archive has none, it is ``arco-era5``.
     allow_gaps : bool, default False
         Accept an archive that covers less of the season than the training data: it starts later,
         ends earlier, has a longer gap or fewer dates of a sensor.
@@ -105,6 +110,8 @@ def classify(
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be opened, or none was named and no public one answers.
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
@@ -128,7 +135,7 @@ def classify_parcels(
     parcels: gpd.GeoDataFrame | str | Path,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -169,7 +176,8 @@ def classify_parcels(
         "unknown" if the model has no record of its parcels. A parcel has no prediction (None and
         NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
         valid dates than the model needs. A table of only such parcels, or an empty one, is
-        returned without an error.
+        returned without an error. ``attrs`` name the archive, the model and its probability
+        calibration, and the gaps of the season, if they were accepted.
 
     Raises
     ------
@@ -191,8 +199,11 @@ def classify_parcels(
     check_scheduler(scheduler)
     table = read_parcels(parcels)
     places = plain_parcels(table)
-    request = request.opened()
-    within = within_archive(places, open_archive(request.archive))
+    if request.archive is None and not has_place(places.geometry).any():
+        within = np.zeros(len(places), dtype=bool)
+    else:
+        request = opened_for(request, places, crop_model)
+        within = within_archive(places, request.source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
@@ -202,7 +213,7 @@ def classify_parcels(
     area = parse_aoi(places[within])
     request = replace(request, season=season_of_model(year, season, crop_model, area))
     cube = request.open(area)
-    crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
+    present = crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
     # A parcel outside the archive may have wrong coordinates, and more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
     # In reading order, blocks are classified one by one; in the table's order, all pixel sets
@@ -214,10 +225,13 @@ def classify_parcels(
         found, description="Classifying parcels", progress=progress, scheduler=scheduler
     )
     table_order = np.argsort(order)
-    return parcel_table(
+    classified = parcel_table(
         table,
         found.isel(parcel=table_order),
         crop_model,
         within=within,
         part=parts_known(crop_model, places),
     )
+    classified.attrs["archive"] = cube.attrs["archive"]
+    classified.attrs["season_gaps"] = " ".join(season_gaps(crop_model, cube, present))
+    return classified

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pyproj
 import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.archive import Archive
 from cubecrop.checks import check_flag, check_number, check_share
 from cubecrop.cube.grid import LONGEST_SIDE
 from cubecrop.cube.tiles import SIDE
@@ -64,7 +64,7 @@ def checked(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None,
     model: CropModel | str | Path | None,
     parcels: gpd.GeoDataFrame | str | Path | None,
     season: Season | None,
@@ -108,10 +108,10 @@ def checked(
     table = None if parcels is None else read_parcels(parcels)
     if table is not None:
         check_table(table)
-    request = request.opened()
-    source = open_archive(request.archive)
-    others = request.weather if isinstance(request.weather, Archive) else None
     chosen = season_of_model(year, season, crop_model, area)
+    request = replace(request, season=chosen).opened(area)
+    source = request.source
+    others = request.weather if isinstance(request.weather, Archive) else None
     options = _options(request, source, others, chosen, crop_model, tile, allow_gaps, max_lost)
     return Job(
         output=output, area=area, model=crop_model, source=source, weather=others, table=table,

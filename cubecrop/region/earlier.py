@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import shapely
 
+from cubecrop.archive import StacApiArchive, open_archive
 from cubecrop.display import listed, plain
 from cubecrop.errors import OutputError
 from cubecrop.region.items import FrozenItems
-from cubecrop.region.options import full_path
+from cubecrop.region.options import RunOptions, full_path, provider_from
 from cubecrop.region.planned import ITEMS, RUN, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+    from typing import TypeAlias
 
     from shapely.geometry.base import BaseGeometry
 
-    from cubecrop.region.options import RunOptions
+    from cubecrop.archive import Archive
     from cubecrop.region.output import Output
 
-__all__ = ["check_output", "check_same", "frozen_before"]
+    Source: TypeAlias = str | Path | Archive | None
+
+__all__ = ["check_output", "check_same", "frozen_before", "sources_before"]
 
 _CURE = (
     "Name another folder for this run, or pass `replan=True` (`--replan`) to plan this folder "
@@ -57,6 +63,31 @@ def check_output(output: Output, *, replan: bool) -> dict[str, Any] | None:
             "away, or name another folder."
         )
     return None
+
+
+def sources_before(
+    output: Output, archive: Source, weather: Source, *, replan: bool
+) -> tuple[Source, Source]:
+    """Archive and weather; where no archive is named, those of an earlier plan, if there is one.
+
+    A run that goes on must not change to another archive because the first does not answer.
+    """
+    content = None if archive is not None or replan else output.read_json(RUN)
+    if not isinstance(content, dict) or "format" not in content:
+        return archive, weather
+    check_version(output, content)
+    before = RunOptions.from_json(content["options"])
+    archive = _opened_before(before.archive, before.provider)
+    if weather is None and before.weather is not None:
+        kind = before.weather_provider
+        weather = before.weather if kind is None else _opened_before(before.weather, kind)
+    return archive, weather
+
+
+def _opened_before(name: str, provider: Mapping[str, Any]) -> Archive:
+    if urlsplit(name).scheme in {"http", "https"}:
+        return StacApiArchive(name, provider_from(provider))
+    return open_archive(name)
 
 
 def check_same(

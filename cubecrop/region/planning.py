@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import shapely
 
-from cubecrop.archive.search import items_with_scenes, no_weather, why_nothing
+from cubecrop.archive.finding import items_with_scenes, no_weather, why_nothing
 from cubecrop.checks import check_flag
 from cubecrop.cube import MEMORY
 from cubecrop.cube.tiles import SIDE, lands_of
@@ -21,10 +21,11 @@ from cubecrop.pipeline.inputs import (
 )
 from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
-from cubecrop.region.earlier import check_output, check_same, frozen_before
+from cubecrop.region.earlier import check_output, check_same, frozen_before, sources_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
+from cubecrop.region.output import Output
 from cubecrop.region.parcels import (
     digests_of,
     owned,
@@ -78,7 +79,7 @@ def plan(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     season: Season | None = None,
@@ -110,8 +111,9 @@ def plan(
     out : path or URL
         Folder of the run, local or such as ``s3://bucket/run``: missing, empty, or of an earlier
         plan.
-    archive : str, Path or Archive
-        Archive of the images; see `open_archive`.
+    archive : str, Path or Archive, optional
+        Archive of the images. By default that of an earlier plan in ``out``, or else as for
+        `classify`.
     model : CropModel or path
         The model that will classify.
     parcels : geopandas.GeoDataFrame or path, optional
@@ -153,12 +155,13 @@ def plan(
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
         An argument has a wrong type or is out of its range; the message names it.
     """
+    check_flag("replan", replan)
+    archive, weather = sources_before(Output.at(out), archive, weather, replan=replan)
     job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
         allow_gaps=allow_gaps, max_lost=max_lost,
     )  # fmt: skip
-    check_flag("replan", replan)
     check_flag("progress", progress)
     earlier = check_output(job.output, replan=replan)
     check_alone(job.output)

@@ -34,7 +34,7 @@ def map_region(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     client: Client | None = None,
@@ -64,7 +64,8 @@ def map_region(
     ----------
     aoi, year, archive, model, season, resolution, crs, memory, device, weather, allow_gaps
         As for `cubecrop.classify`. Without ``crs``, an area over several UTM zones is mapped in
-        each of them, up to the meridians between them.
+        each of them, up to the meridians between them. Without ``archive``, an earlier plan in
+        ``out`` keeps its own, whatever the environment names since.
     out : path or URL
         Folder of the run, or an address such as ``s3://bucket/run`` that fsspec can write to. All
         workers must be able to read and write it.

@@ -109,6 +109,7 @@ class MapFacts(Provenance):
             calibration=str(attrs.get("model_calibration", "")),
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
             coverage=read_coverage(attrs.get("coverage", "{}")),
+            gaps=str(attrs.get("season_gaps", "")),
         )
 
     @property

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["classes_text", "mapped_text", "predicted_text"]
+__all__ = ["archive_of", "classes_text", "mapped_text", "predicted_text"]
 
 #: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
@@ -35,6 +35,14 @@ def mapped_text(item: Path) -> list[str]:
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
     return classes_text(content["assets"]["crop_type"]["classification:classes"])
+
+
+def archive_of(item: Path) -> str | None:
+    """The archive that a map's ``item.json`` names; None without such a file."""
+    if not item.is_file():
+        return None
+    content = json.loads(item.read_text(encoding="utf-8"))
+    return str(content["properties"]["cubecrop:archive"])
 
 
 def classes_text(classes: Iterable[Mapping[str, Any]]) -> list[str]:

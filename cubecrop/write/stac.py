@@ -191,6 +191,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:model_name": facts.model_name,
         "cubecrop:model_digest": facts.model_digest,
         **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
+        **({"cubecrop:season_gaps": facts.gaps} if facts.gaps else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,
         "cubecrop:coverage": {name: dict(one) for name, one in facts.coverage.items()},
         "cubecrop:items": list(facts.items),
