@@ -25,15 +25,17 @@ if TYPE_CHECKING:
     from cubecrop.class_table import ClassRow
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group", "Mark", "Nomenclature",
-    "decide",
+    "MAX_CLASSES", "NODATA", "OUTSIDE", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group", "Mark",
+    "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
 NODATA = 255
 #: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
-#: Indices from here on are not classes; 252 and 253 are reserved for other reasons.
+#: Class index of a pixel that is unlike all that the model learned from.
+OUTSIDE = 253
+#: Indices from here on are not classes; 252 is reserved for another reason.
 MAX_CLASSES = 252
 
 
@@ -51,6 +53,12 @@ class Mark:
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
+        Mark(
+            value=OUTSIDE,
+            slug="outside_what_the_model_knows",
+            title="Outside what the model knows",
+            colour="#C77CFF",
+        ),
         Mark(
             value=TOO_FEW,
             slug="too_few_observations",
