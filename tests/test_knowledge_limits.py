@@ -1,13 +1,16 @@
 """What a model does not know: coarser classes, crop sets, and code 253 of maps."""
 
+import json
 from dataclasses import replace
 
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 import shapely
 from samples import make_samples
 
+import cubecrop
 from cubecrop.classification import classify_pixel_sets, nothing_found, parcel_table
 from cubecrop.classification.kernels import (
     decide_pixels,
@@ -17,9 +20,11 @@ from cubecrop.classification.kernels import (
 )
 from cubecrop.errors import LabelError, ModelFormatError, ModelMismatchError
 from cubecrop.model import Calibration, CropModel, KnowledgeLimits, Limit
-from cubecrop.nomenclature import Crop, Group, Nomenclature
+from cubecrop.nomenclature import NODATA, OUTSIDE, WITHOUT_CLASS, Crop, Group, Nomenclature
+from cubecrop.testing import forbid_compute, write_archive
 from cubecrop.training import TrainConfig, fit, fit_limits
 
+AOI = gpd.GeoSeries([shapely.box(500_050, 5_629_750, 500_250, 5_629_950)], crs=32631)
 QUICK = TrainConfig(epochs=20, n_pixels=4)
 #: Grass and maize are green in the same months, more or less; wheat is not.
 TREE = Nomenclature(
@@ -173,3 +178,54 @@ def test_fit_finds_limits_where_it_has_validation_parcels():
     model = fit(samples, labels, config=replace(QUICK, epochs=3, validation=0.2))
     assert model.limits is not None
     assert model.limits.n == model.calibration.n
+
+
+@pytest.fixture(scope="module")
+def limited():
+    samples, labels = make_samples(n=60)
+    model = fit(samples, labels, nomenclature=TREE, config=replace(QUICK, epochs=1))
+    # Of another season's dates: what the archive covers is not what is tested here.
+    model = replace(model, coverage={}).with_calibration(
+        Calibration(temperature=1, alpha=0.1, threshold=0.3, n=50)
+    )
+    return model.with_limits(LIMITS)
+
+
+def test_a_map_shows_what_the_model_does_not_know(limited, tmp_path):
+    archive = write_archive(tmp_path / "archive")  # its pixels are alike
+    cube = cubecrop.open_season(AOI, 2018, archive=archive).load()
+    parcel = gpd.GeoDataFrame({"id": ["one"]}, geometry=AOI.buffer(-99).envelope)
+    far = limited.applicability(cubecrop.sample_pixel_sets(cube, parcel, n_pixels=1)).item()
+
+    def mapped(model):
+        with forbid_compute():
+            return cubecrop.classify(AOI, 2018, archive=archive, model=model)
+
+    near = Limit(probability=0.5, dissimilarity=far / 2)
+    found = mapped(limited.with_limits(replace(LIMITS, pixel=near)))
+    out = cubecrop.write_map(found, tmp_path / "map", progress=False)
+    with rasterio.open(out / "crop_type.tif") as raster:
+        assert (raster.read(1) == OUTSIDE).all()
+    item = json.loads((out / "item.json").read_text())
+    classes = item["assets"]["crop_type"]["classification:classes"]
+    assert {one["value"]: one["name"] for one in classes}[OUTSIDE] == WITHOUT_CLASS[OUTSIDE].slug
+    assert WITHOUT_CLASS[OUTSIDE].title in (out / "crop_type.qml").read_text()
+    found = found.compute()
+    assert (found["set_size"] == 0).all()
+    assert (found["level"] == NODATA).all()
+    assert (found["crop_at_level"] == NODATA).all()
+
+    wide = Limit(probability=0.5, dissimilarity=far * 2)
+    known = mapped(limited.with_limits(replace(LIMITS, pixel=wide))).compute()
+    assert (known["crop_type"] < len(TREE)).all()
+    assert (known["set_size"] > 0).all()
+    assert known["level"].attrs["flag_meanings"] == "crop season all"
+    node, level = TREE.finest(known["probability"].transpose(..., "crop").to_numpy(), 0.5)
+    np.testing.assert_array_equal(known["crop_at_level"], node)
+    np.testing.assert_array_equal(known["level"], level)
+    np.testing.assert_allclose(known["probability"], found["probability"], atol=1e-6)
+
+    # A model without limits never hides a pixel.
+    plain = mapped(limited.with_limits(None)).compute()
+    assert not {"level", "crop_at_level"} & set(plain.data_vars)
+    np.testing.assert_array_equal(plain["crop_type"], known["crop_type"])
