@@ -13,17 +13,20 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 import cubecrop
 from cubecrop.classification import classify_pixel_sets
-from cubecrop.model import CropModel
 from cubecrop.sample import read_worldcereal, split_groups
 from cubecrop.training import TrainConfig, fit_limits
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from cubecrop.model import CropModel
 
 FEWEST = 50
 OTHER = "other"

@@ -57,7 +57,7 @@ WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
             value=OUTSIDE,
             slug="outside_what_the_model_knows",
             title="Outside what the model knows",
-            colour="#C77CFF",
+            colour="#54546A",
         ),
         Mark(
             value=TOO_FEW,
