@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cubecrop.class_table import ClassRow
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "OUTSIDE", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group", "Mark",
-    "Nomenclature", "decide",
+    "MAX_CLASSES", "NODATA", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group",
+    "Mark", "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
@@ -34,7 +34,7 @@ NODATA = 255
 #: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
 #: Class index of a pixel that is unlike all that the model learned from.
-OUTSIDE = 253
+OUTSIDE_KNOWLEDGE = 253
 #: Indices from here on are not classes; 252 is reserved for another reason.
 MAX_CLASSES = 252
 
@@ -54,7 +54,7 @@ WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
         Mark(
-            value=OUTSIDE,
+            value=OUTSIDE_KNOWLEDGE,
             slug="outside_what_the_model_knows",
             title="Outside what the model knows",
             colour="#54546A",

@@ -20,7 +20,14 @@ from cubecrop.classification.kernels import (
 )
 from cubecrop.errors import LabelError, ModelFormatError, ModelMismatchError
 from cubecrop.model import Calibration, CropModel, KnowledgeLimits, Limit
-from cubecrop.nomenclature import NODATA, OUTSIDE, WITHOUT_CLASS, Crop, Group, Nomenclature
+from cubecrop.nomenclature import (
+    NODATA,
+    OUTSIDE_KNOWLEDGE,
+    WITHOUT_CLASS,
+    Crop,
+    Group,
+    Nomenclature,
+)
 from cubecrop.testing import forbid_compute, write_archive
 from cubecrop.training import TrainConfig, fit, fit_limits
 
@@ -209,11 +216,13 @@ def test_a_map_shows_what_the_model_does_not_know(limited, tmp_path):
     found = mapped(limited.with_limits(replace(LIMITS, pixel=near)))
     out = cubecrop.write_map(found, tmp_path / "map", progress=False)
     with rasterio.open(out / "crop_type.tif") as raster:
-        assert (raster.read(1) == OUTSIDE).all()
+        assert (raster.read(1) == OUTSIDE_KNOWLEDGE).all()
     item = json.loads((out / "item.json").read_text())
     classes = item["assets"]["crop_type"]["classification:classes"]
-    assert {one["value"]: one["name"] for one in classes}[OUTSIDE] == WITHOUT_CLASS[OUTSIDE].slug
-    assert WITHOUT_CLASS[OUTSIDE].title in (out / "crop_type.qml").read_text()
+    assert {one["value"]: one["name"] for one in classes}[OUTSIDE_KNOWLEDGE] == WITHOUT_CLASS[
+        OUTSIDE_KNOWLEDGE
+    ].slug
+    assert WITHOUT_CLASS[OUTSIDE_KNOWLEDGE].title in (out / "crop_type.qml").read_text()
     found = found.compute()
     assert (found["set_size"] == 0).all()
     assert (found["level"] == NODATA).all()

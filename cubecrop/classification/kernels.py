@@ -18,7 +18,7 @@ from cubecrop.model import (
     pixel_sets_of,
     with_enough_dates,
 )
-from cubecrop.nomenclature import NODATA, OUTSIDE, TOO_FEW, decide
+from cubecrop.nomenclature import NODATA, OUTSIDE_KNOWLEDGE, TOO_FEW, decide
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -251,7 +251,7 @@ def decide_pixels(
         observations; else it is 255.
     """
     observed = columns[..., n_classes : n_classes + len(needed)] > 0
-    index = np.where(_beyond(columns, limit), OUTSIDE, decide(columns[..., :n_classes]))
+    index = np.where(_beyond(columns, limit), OUTSIDE_KNOWLEDGE, decide(columns[..., :n_classes]))
     some = observed.any(axis=-1) & observed[..., np.array(needed, dtype=bool)].all(axis=-1)
     return np.where((index == NODATA) & some, TOO_FEW, index).astype(np.uint8)
 

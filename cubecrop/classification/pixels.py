@@ -23,7 +23,7 @@ from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
-from cubecrop.nomenclature import NODATA, OUTSIDE, TOO_FEW, WITHOUT_CLASS
+from cubecrop.nomenclature import NODATA, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def _as_map(
     needed = [name not in optional for name in present]
     grid = {"grid_mapping": "spatial_ref"}
     limit = None if model.limits is None else model.limits.pixel
-    marks = [TOO_FEW] if limit is None else [OUTSIDE, TOO_FEW]
+    marks = [TOO_FEW] if limit is None else [OUTSIDE_KNOWLEDGE, TOO_FEW]
     dataset = xr.Dataset(
         {
             "crop_type": (
