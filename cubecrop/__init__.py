@@ -13,6 +13,7 @@ from cubecrop.proj_data import leave_unusable_proj_data
 
 if TYPE_CHECKING:
     from cubecrop.archive import Archive, Scenes, availability, open_archive, search
+    from cubecrop.class_lists import code_table, map_codes
     from cubecrop.cube import CloudMask, open_season, valid_share
     from cubecrop.evaluation import adapt, fine_tune, generalisation_report, stress_curve
     from cubecrop.model import CropModel, NetworkOptions
@@ -41,10 +42,12 @@ _HOMES = {
     "availability": "archive",
     "classify": "pipeline",
     "classify_parcels": "pipeline",
+    "code_table": "class_lists",
     "demo": "pipeline",
     "fine_tune": "evaluation",
     "fit": "training",
     "generalisation_report": "evaluation",
+    "map_codes": "class_lists",
     "map_region": "region",
     "open_archive": "archive",
     "open_season": "cube",
@@ -83,10 +86,12 @@ __all__ = [
     "availability",
     "classify",
     "classify_parcels",
+    "code_table",
     "demo",
     "fine_tune",
     "fit",
     "generalisation_report",
+    "map_codes",
     "map_region",
     "open_archive",
     "open_season",

@@ -19,16 +19,18 @@ __all__ = ["ClassRow", "read_class_rows"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """A row of a table of classes."""
+    """A row of a table of classes; ``kin`` are names whose colour suits it, best first."""
 
     code: str
     name: str
-    colour: str | None
-    parent: str | None
+    colour: str | None = None
+    parent: str | None = None
+    level: str | None = None
+    kin: tuple[str, ...] = ()
 
 
 _REQUIRED = ("code", "name")
-_COLUMNS = (*_REQUIRED, "colour", "parent")
+_COLUMNS = (*_REQUIRED, "colour", "parent", "level")
 
 
 def read_class_rows(path: Path) -> list[ClassRow]:
@@ -129,4 +131,5 @@ def _row(where: str, fields: list[str], columns: list[str], delimiter: str) -> C
         name=values["name"],
         colour=f"#{colour.removeprefix('#')}" if colour else None,
         parent=values.get("parent") or None,
+        level=values.get("level") or None,
     )

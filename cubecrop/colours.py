@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 __all__ = ["SERIES_COLOURS", "colours_of"]
 
@@ -42,6 +42,13 @@ _KNOWN: Final = (
     ("#B79F86", "winter cereals", "winter cereal", "wintergetreide"),
     ("#D9CDBD", "spring cereals", "spring cereal", "summer cereals", "sommergetreide"),
     ("#A4896A", "cereals", "cereal", "other cereals", "getreide", "cereales", "granen"),
+    ("#7C5B33", "winter crop", "winter crops"),
+    ("#C3B091", "spring crop", "spring crops"),
+    ("#D9822B", "summer crop", "summer crops"),
+    ("#74B72E", "grass and forage", "grass fodder", "grass and fodder", "fodder", "forage"),
+    ("#5E3A1A", "permanent crop", "permanent crops", "permanent", "cultures permanentes",
+     "dauerkulturen"),
+    ("#8F8F3C", "cropland", "crop", "arable crops", "temporary crops"),
     ("#E3572A", "maize", "corn", "mais", "maize corn"),
     ("#B93F17", "grain maize", "grain maize corn popcorn", "kornermais", "mais grain",
      "korrelmais"),
@@ -106,18 +113,28 @@ _KNOWN: Final = (
      "autres cultures", "overige", "other temporary crops"),
 )  # fmt: skip
 #: Words that do not identify a crop.
-_NOISE: Final = frozenset(("the", "and", "of", "de", "d", "l", "und", "et", "en", "crop", "crops"))
+_NOISE: Final = frozenset(
+    ("the", "and", "of", "de", "d", "l", "und", "et", "en", "crop", "crops", "unspecified")
+)
 _HUES: Final = 17
 #: Lightness and saturation of the palette's rounds.
 _TONES: Final = ((0.42, 0.75), (0.66, 0.7), (0.3, 0.5), (0.55, 0.4), (0.78, 0.55))
+#: Differences in lightness of the shades of a colour.
+_SHADES: Final = (0.14, -0.14, 0.25, -0.25)
 
 
-def colours_of(names: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
+def colours_of(
+    names: Iterable[str],
+    *,
+    but: Iterable[str] = (),
+    kin: Mapping[str, Sequence[str]] | None = None,
+) -> list[str]:
     """Different colours ``#rrggbb`` for crops, chosen by their names.
 
-    A common crop has a fixed colour, however its name is written. The hash of any other name
-    chooses a colour from a palette. If two names would get the same colour, one of them takes the
-    next colour of the palette, independent of the order of the names.
+    A common crop has a fixed colour, however its name is written. A name whose kin is a common
+    crop has that crop's colour, or a shade of it. The hash of any other name chooses a colour
+    from a palette. If two names would get the same colour, one of them takes the next shade or
+    the next colour of the palette, independent of the order of the names.
 
     Parameters
     ----------
@@ -125,6 +142,8 @@ def colours_of(names: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
         Distinct names.
     but : iterable of str
         Colours that are already in use.
+    kin : mapping of str to sequence of str, optional
+        For a name, other names of the crop and of the groups that it belongs to, nearest first.
 
     Returns
     -------
@@ -149,8 +168,18 @@ def colours_of(names: Iterable[str], *, but: Iterable[str] = ()) -> list[str]:
     # crop, the more common name gets its colour.
     by_use = sorted(known, key=lambda name: (known[name][1], name))
     unsettled = [name for name in by_use if not claim(name, known[name][0])]
-    for name in [*(name for name in ranked if name not in known), *unsettled]:
-        next(colour for colour in _candidates(name) if claim(name, colour))
+    related = {}
+    for name in (name for name in ranked if name not in known):
+        keys = (_key(one) for one in (kin or {}).get(name, ()))
+        if (key := next((key for key in keys if key in fixed), None)) is not None:
+            related[name] = fixed[key][0]
+    near = {**{name: known[name][0] for name in unsettled}, **related}
+    for name in [
+        *related,
+        *(name for name in ranked if name not in {*known, *related}),
+        *unsettled,
+    ]:
+        next(colour for colour in _candidates(name, near.get(name)) if claim(name, colour))
     return [chosen[name] for name in order]
 
 
@@ -174,14 +203,29 @@ def _palette() -> tuple[str, ...]:
     return tuple(colour for colour in made if colour not in usual)
 
 
-def _candidates(name: str) -> Iterator[str]:
-    """Endless colours for a name, best first."""
+def _candidates(name: str, near: str | None = None) -> Iterator[str]:
+    """Endless colours for a name, best first: those near a colour, then the palette's."""
     palette, digest = _palette(), _digest(name)
+    if near is not None:
+        usual = {colour for colour, *_ in _KNOWN}
+        yield near
+        yield from (shade for shade in _shades(near) if shade not in usual)
     number = int.from_bytes(digest[:8], "big")
     yield from (palette[(number + step) % len(palette)] for step in range(len(palette)))
     while True:  # more crops than the palette has colours
         digest = hashlib.sha256(digest).digest()
         yield f"#{digest[:3].hex().upper()}"
+
+
+def _shades(colour: str) -> Iterator[str]:
+    """Lighter and darker tones of a colour, alternately."""
+    red, green, blue = (part / 255 for part in bytes.fromhex(colour[1:]))
+    hue, lightness, saturation = colorsys.rgb_to_hls(red, green, blue)
+    for step in _SHADES:
+        light = lightness + step
+        if 0.15 <= light <= 0.9:
+            rgb = colorsys.hls_to_rgb(hue, light, saturation)
+            yield "#" + "".join(f"{round(255 * part):02X}" for part in rgb)
 
 
 def _digest(name: str) -> bytes:

@@ -1,17 +1,19 @@
-"""Crop classes: their codes, names, colours and parents."""
+"""Crop classes: their codes, names, colours, and the groups above them."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cubecrop.class_lists import hierarchy_rows, plain_code
 from cubecrop.class_table import read_class_rows
+from cubecrop.class_tree import LEAF_LEVEL, above, levels_of
 from cubecrop.colours import colours_of
+from cubecrop.crop_classes import Crop, Group, classes_of_rows
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
 
@@ -20,15 +22,20 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from cubecrop.class_table import ClassRow
+
 __all__ = [
-    "MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature", "decide",
+    "MAX_CLASSES", "NODATA", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group",
+    "Mark", "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
 NODATA = 255
 #: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
-#: Indices from here on are not classes; 252 and 253 are reserved for other reasons.
+#: Class index of a pixel that is unlike all that the model learned from.
+OUTSIDE_KNOWLEDGE = 253
+#: Indices from here on are not classes; 252 is reserved for another reason.
 MAX_CLASSES = 252
 
 
@@ -46,6 +53,12 @@ class Mark:
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
+        Mark(
+            value=OUTSIDE_KNOWLEDGE,
+            slug="outside_what_the_model_knows",
+            title="Outside what the model knows",
+            colour="#54546A",
+        ),
         Mark(
             value=TOO_FEW,
             slug="too_few_observations",
@@ -77,29 +90,6 @@ def decide(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crop:
-    """One class: its code in the source's list, its name, colour and optional parent code."""
-
-    code: str
-    name: str
-    colour: str
-    parent: str | None = None
-
-    def __post_init__(self) -> None:
-        if not self.name or not self.code:
-            raise LabelError("a crop has an empty name or code; drop such labels first.")
-        try:
-            f"{self.name}{self.code}".encode()
-        except UnicodeEncodeError as error:
-            raise LabelError(
-                f"crop {self.name!r} has half a character (a lone surrogate) in its name or code, "
-                "so no file can hold it. Correct the label."
-            ) from error
-        if not re.fullmatch(r"#[0-9A-Fa-f]{6}", self.colour):
-            raise LabelError(f"crop {self.name!r} has colour {self.colour!r}, expected '#rrggbb'.")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Nomenclature:
     """An ordered set of crop classes; a class index is a position in this order.
 
@@ -109,15 +99,20 @@ class Nomenclature:
         1 to 252 classes with unique codes and names. Indices 252 to 255 are not classes.
     name : str
         Name of the code list, such as ``"RPG 2022"``.
+    groups : tuple of Group
+        Coarser classes above the crops and above each other. Without groups, the parents of the
+        crops are only kept. Crops and groups together are at most 252.
 
     Raises
     ------
     LabelError
-        There is no class, there are more than 252, or a code or name is repeated.
+        There is no class, there are more than 252, or a code or name is repeated; a parent is no
+        group, a group is above itself, or the order of levels is not the same everywhere.
     """
 
     crops: tuple[Crop, ...]
     name: str = ""
+    groups: tuple[Group, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.crops:
@@ -125,16 +120,22 @@ class Nomenclature:
                 "there is no class: every label is null, or there are no labels. Choose a column "
                 "that names the crops."
             )
-        if len(self.crops) > MAX_CLASSES:
+        if len(self.nodes) > MAX_CLASSES:
+            above_them = f" and {len(self.groups)} groups" if self.groups else ""
             raise LabelError(
-                f"nomenclature has {len(self.crops)} classes, expected at most {MAX_CLASSES} "
-                "(a map stores the class in one byte, and reserves some values for pixels without "
-                "a class). Merge rare crops first."
+                f"nomenclature has {len(self.crops)} classes{above_them}, expected at most "
+                f"{MAX_CLASSES} (a map stores the class in one byte, and reserves some values for "
+                "pixels without a class). Merge rare crops first."
             )
-        for what in ("codes", "names"):
-            values = getattr(self, what)
+        for what in ("code", "name"):
+            values = [getattr(node, what) for node in self.nodes]
             if repeated := sorted({value for value in values if values.count(value) > 1}):
-                raise LabelError(f"nomenclature repeats the {what} {repeated}. Make them unique.")
+                raise LabelError(f"nomenclature repeats the {what}s {repeated}. Make them unique.")
+        if self.groups:
+            parents = self._parents()
+            for crop in self.crops:
+                above(crop.parent, parents)
+            levels_of(parents, {group.code: group.level for group in self.groups})
 
     @classmethod
     def from_labels(cls, labels: Iterable[object], *, name: str = "") -> Nomenclature:
@@ -164,9 +165,10 @@ class Nomenclature:
         ----------
         path : path
             CSV with a header, the columns ``code`` and ``name``, and optionally ``colour`` (or
-            ``color``, ``#rrggbb``) and ``parent`` (a code). Other columns are ignored. The
-            delimiter is a comma, semicolon or tab; text is UTF-8, otherwise cp1252. A row
-            without a colour gets the colour of its name.
+            ``color``, ``#rrggbb``), ``parent`` (a code) and ``level`` (of a group). Other columns
+            are ignored. The delimiter is a comma, semicolon or tab; text is UTF-8, otherwise
+            cp1252. A row without a colour gets the colour of its name. A row that is the parent
+            of another is a group, unless the labels name it.
         labels : iterable, optional
             Keep only the classes of these labels, given as codes or names, since a list may have
             more classes than a map can hold. By default all.
@@ -176,7 +178,8 @@ class Nomenclature:
         Returns
         -------
         Nomenclature
-            In the order of the rows.
+            In the order of the rows. Groups without a level are of "level 1", "level 2" and so
+            on, from the coarsest.
 
         Raises
         ------
@@ -186,25 +189,64 @@ class Nomenclature:
         """
         path = Path(path)
         rows = read_class_rows(path)
+        called = path.stem if name is None else name
+        return cls._from_rows(rows, labels, name=called, where=f"{path}")
+
+    @classmethod
+    def from_hierarchy(
+        cls, hierarchy: str, *, labels: Iterable[object] | None = None, name: str | None = None
+    ) -> Nomenclature:
+        """Take classes from a packaged list, with the groups above them.
+
+        Parameters
+        ----------
+        hierarchy : str
+            Name of a list; see `cubecrop.code_table`. ``"coarse"`` is the tree of the default
+            model, ``"ewoc"`` that of WorldCereal, ``"hcat3"`` that of EuroCrops.
+        labels : iterable, optional
+            The classes, as codes or names. By default those that have none below them, which a
+            long list has too many of.
+        name : str, optional
+            Name of the nomenclature; by default that of the list.
+
+        Returns
+        -------
+        Nomenclature
+            Classes in the order of the list. A class below another class is not part of it.
+
+        Raises
+        ------
+        LabelError
+            There is no such list, or a label is not in it.
+        """
+        rows = hierarchy_rows(hierarchy)
+        if labels is not None:
+            labels = [plain_code(hierarchy, label_text(label)) for label in labels]
+        called = hierarchy if name is None else name
+        return cls._from_rows(rows, labels, name=called, where=f"the list {hierarchy!r}")
+
+    @classmethod
+    def _from_rows(
+        cls, rows: Sequence[ClassRow], labels: Iterable[object] | None, *, name: str, where: str
+    ) -> Nomenclature:
+        """The classes of the labels, or those without a class below them, and their groups."""
+        chosen = None
         if labels is not None:
             pairs = [(row.code, row.name) for row in rows]
-            wanted = set(_positions(labels, pairs, f"{path}"))
-            rows = [row for position, row in enumerate(rows) if position in wanted]
-        plain = [row.name for row in rows if row.colour is None]
-        given = [row.colour for row in rows if row.colour is not None]
-        made = dict(zip(plain, colours_of(plain, but=given), strict=True))
-        crops = tuple(
-            Crop(code=r.code, name=r.name, colour=r.colour or made[r.name], parent=r.parent)
-            for r in rows
-        )
-        return cls(crops=crops, name=path.stem if name is None else name)
+            chosen = {i for i in _positions(labels, pairs, where) if i is not None}
+        crops, groups = classes_of_rows(rows, chosen)
+        return cls(crops=crops, name=name, groups=groups)
 
     @classmethod
     def from_json(cls, text: str) -> Nomenclature:
         """Read what `to_json` wrote."""
         try:
             raw: dict[str, Any] = json.loads(text)
-            return cls(name=raw["name"], crops=tuple(Crop(**crop) for crop in raw["crops"]))
+            return cls(
+                name=raw["name"],
+                crops=tuple(Crop(**crop) for crop in raw["crops"]),
+                groups=tuple(Group(**group) for group in raw.get("groups", ())),
+            )
         except (ValueError, KeyError, TypeError) as error:
             if isinstance(error, LabelError):
                 raise
@@ -218,7 +260,15 @@ class Nomenclature:
             {"code": c.code, "name": c.name, "colour": c.colour, "parent": c.parent}
             for c in self.crops
         ]
-        return json.dumps({"name": self.name, "crops": crops})
+        values: dict[str, object] = {"name": self.name, "crops": crops}
+        if self.groups:
+            # Without groups the text is the same as in models that know no groups.
+            values["groups"] = [
+                {"code": g.code, "name": g.name, "colour": g.colour, "parent": g.parent,
+                 "level": g.level}
+                for g in self.groups
+            ]  # fmt: skip
+        return json.dumps(values)
 
     @property
     def names(self) -> list[str]:
@@ -267,17 +317,141 @@ class Nomenclature:
         """Keep only the classes whose name is among the labels, in the same order."""
         wanted = {label_text(label) for label in labels}
         crops = tuple(crop for crop in self.crops if crop.name in wanted)
-        return Nomenclature(crops=crops, name=self.name)
+        parents = self._parents()
+        used = {code for crop in crops if self.groups for code in above(crop.parent, parents)}
+        groups = tuple(group for group in self.groups if group.code in used)
+        return Nomenclature(crops=crops, name=self.name, groups=groups)
+
+    @property
+    def nodes(self) -> tuple[Crop, ...]:
+        """The crops, then the groups."""
+        return (*self.crops, *self.groups)
+
+    @property
+    def levels(self) -> list[str]:
+        """Names of the levels, finest first; the first one is "crop", the classes themselves."""
+        level = {group.code: group.level for group in self.groups}
+        return [LEAF_LEVEL, *levels_of(self._parents(), level)]
+
+    def ancestors(self, index: int) -> tuple[Group, ...]:
+        """The groups above a class, nearest first."""
+        if not self.groups:
+            return ()
+        by_code = {group.code: group for group in self.groups}
+        line = above(self.crops[index].parent, self._parents())
+        return tuple(by_code[code] for code in line)
+
+    def positions_at(self, level: str) -> NDArray[np.intp]:
+        """For each class, the position in `nodes` of its group of a level.
+
+        Parameters
+        ----------
+        level : str
+            One of `levels`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (crop,) int. A class without a group of that level has that of the next finer level,
+            down to itself.
+
+        Raises
+        ------
+        LabelError
+            There is no such level.
+        """
+        rank = {name: i for i, name in enumerate(self.levels)}
+        if level not in rank:
+            raise LabelError(
+                f"nomenclature {self.name!r} has no level {level!r}, only {list(rank)}. Make one "
+                "with groups by `from_hierarchy` or `from_csv`."
+            )
+        place = {group.code: len(self) + i for i, group in enumerate(self.groups)}
+        found = []
+        for index in range(len(self)):
+            line = [g for g in self.ancestors(index) if rank[g.level] <= rank[level]]
+            found.append(place[line[-1].code] if line else index)
+        return np.array(found)
+
+    def at_level(self, level: str) -> Nomenclature:
+        """The classes of a level, with the groups above that level.
+
+        Classes stand in the order of `nodes`; those without a group of that level are as in
+        `positions_at`. Raises LabelError if there is no such level.
+        """
+        kept = np.unique(self.positions_at(level)).tolist()
+        crops = tuple(self.nodes[i].as_crop() for i in kept)
+        coarser = set(self.levels[self.levels.index(level) + 1 :])
+        groups = tuple(group for group in self.groups if group.level in coarser)
+        return Nomenclature(crops=crops, name=self.name, groups=groups)
+
+    def coarsen(self, probability: NDArray[np.floating], level: str) -> NDArray[np.float32]:
+        """Probabilities of the classes of a level: sums over their members.
+
+        Parameters
+        ----------
+        probability : numpy.ndarray
+            (…, crop), NaN where there is no prediction.
+        level : str
+            One of `levels`.
+
+        Returns
+        -------
+        numpy.ndarray
+            (…, crop of `at_level`) float32.
+        """
+        kept, member = np.unique(self.positions_at(level), return_inverse=True)
+        sums = np.zeros((len(self), len(kept)), dtype=np.float32)
+        sums[np.arange(len(self)), member] = 1
+        return np.asarray(probability, dtype=np.float32) @ sums
+
+    def finest(
+        self, probability: NDArray[np.floating], threshold: float
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """The most probable class of the finest level at which it is probable enough.
+
+        Parameters
+        ----------
+        probability : numpy.ndarray
+            (…, crop) calibrated probability, NaN where there is no prediction.
+        threshold : float
+            Least probability of a class.
+
+        Returns
+        -------
+        node, level : numpy.ndarray
+            (…) uint8: position in `nodes`, and in `levels`. Both are 255 without prediction, and
+            where no class of any level is probable enough.
+        """
+        shape = probability.shape[:-1]
+        node = np.full(shape, NODATA, dtype=np.uint8)
+        found = np.full(shape, NODATA, dtype=np.uint8)
+        for number, level in enumerate(self.levels):
+            kept = np.unique(self.positions_at(level)).astype(np.uint8)
+            sums = self.coarsen(probability, level)
+            # Sums of probabilities have errors of rounding; NaN compares as not enough.
+            enough = (sums.max(axis=-1) >= threshold - _ROUNDING) & (found == NODATA)
+            best = kept[np.where(np.isnan(sums), 0, sums).argmax(axis=-1)]
+            node, found = np.where(enough, best, node), np.where(enough, number, found)
+        return node.astype(np.uint8), found.astype(np.uint8)
+
+    def _parents(self) -> dict[str, str | None]:
+        return {group.code: group.parent for group in self.groups}
 
     def __len__(self) -> int:
         return len(self.crops)
 
     def __repr__(self) -> str:
         called = f" {plain(self.name)!r}" if self.name else ""
-        return f"<Nomenclature{called} of {len(self)} classes: {listed(self.names)}>"
+        tree = f" in {len(self.levels)} levels" if self.groups else ""
+        return f"<Nomenclature{called} of {len(self)} classes{tree}: {listed(self.names)}>"
 
     def _repr_html_(self) -> str:
         rows = [(f"{len(self)} classes", swatches(self.names, self.colours))]
+        for level in self.levels[1:]:
+            found = [group for group in self.groups if group.level == level]
+            names = [group.name for group in found]
+            rows.append((f"level {level}", swatches(names, [group.colour for group in found])))
         return html_table(f"Nomenclature {plain(self.name)}".rstrip(), rows)
 
 
@@ -291,6 +465,8 @@ def label_text(label: object) -> str | None:
     return str(label).strip() or None
 
 
+#: Error of rounding in a sum of probabilities.
+_ROUNDING = 1e-5
 #: Number of labels that an error lists.
 _LISTED = 8
 

@@ -246,3 +246,18 @@ def test_a_simulated_study_takes_its_pixel_sets_from_stores(tmp_path, capsys):
     assert found.predictions.table["region"].unique().tolist() == ["one", "two"]
     assert len(found.predictions.table["parcel"].unique()) == 60
     assert f"{found.about.command}".endswith("--parcels 30 --seeds 1 --uncalibrated")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_crop_that_is_left_out_is_shown_and_never_learned(other):
+    module = importlib.import_module("benchmarks.unknown")
+    tree, labels = make_samples(n=240)
+    tree.coords["group"] = ("parcel", np.arange(240) // 2)
+    known = np.array(labels, dtype=object)
+    known[3:60:3] = None  # grass, as if it were crops of no class
+    config = cubecrop.TrainConfig(epochs=15, n_pixels=4, validation=0.0)
+    row = module.left_out(tree, known, "wheat", other=other, config=config)
+    assert (row.left_out, row.n) == ("wheat", (known == "wheat").sum())
+    assert row.n_known < (known != "wheat").sum() / 2
+    assert row.false_sure < 0.2 < 0.5 < row.known_sure
+    assert row.known_outside < 0.2

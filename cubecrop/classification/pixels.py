@@ -12,13 +12,19 @@ import pyproj
 import xarray as xr
 
 from cubecrop.circle import degrees_between
-from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
+from cubecrop.classification.kernels import (
+    decide_pixels,
+    pixel_block,
+    pixel_confidence,
+    pixel_set_size,
+    pixels_at_level,
+)
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
 from cubecrop.model.data_check import season_gaps
-from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
+from cubecrop.nomenclature import NODATA, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.model import CropModel
+    from cubecrop.model import CropModel, Limit
 
 __all__ = ["classify_pixels"]
 
@@ -60,7 +66,13 @@ def classify_pixels(
         ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
         (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
         float32, coord ``crop`` = class names, both NaN for a pixel without a class;
-        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
+        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. If the model's
+        probabilities are calibrated, ``set_size (y, x)`` uint8 is the number of crops in the crop
+        set, 0 without a class. If the model has limits of its knowledge, pixels beyond them are
+        253 in ``crop_type`` and keep their probabilities; ``level (y, x)`` uint8 is the finest
+        level at which a class is probable enough, as a position in `Nomenclature.levels`, and
+        ``crop_at_level (y, x)`` uint8 this class, as a position in `Nomenclature.nodes`, both
+        255 = none. Without limits there is no 253. The attribute
         ``coverage`` is JSON: first and last image, longest gap and dates of each sensor. If
         gaps of the season were accepted, ``season_gaps`` describes them.
 
@@ -101,6 +113,7 @@ def classify_pixels(
         device=device,
         changing=("time", "band"),
         n_counts=len(present),
+        distant=model.limits is not None,
     )
     return _as_map(columns, season, model, present)
 
@@ -118,23 +131,30 @@ def _as_map(
     n, optional = len(names), model.config.may_be_missing
     needed = [name not in optional for name in present]
     grid = {"grid_mapping": "spatial_ref"}
+    limit = None if model.limits is None else model.limits.pixel
+    marks = [TOO_FEW] if limit is None else [OUTSIDE_KNOWLEDGE, TOO_FEW]
     dataset = xr.Dataset(
         {
             "crop_type": (
                 ("y", "x"),
-                _blocks(decide_pixels, columns.data, np.uint8, n_classes=n, needed=needed),
+                _blocks(
+                    decide_pixels, columns.data, np.uint8, n_classes=n, needed=needed, limit=limit
+                ),
                 {
                     "long_name": "crop type",
-                    "flag_values": np.array([*range(n), TOO_FEW], dtype=np.uint8),
+                    "flag_values": np.array([*range(n), *marks], dtype=np.uint8),
                     "flag_meanings": " ".join(
-                        [*(name.replace(" ", "_") for name in names), WITHOUT_CLASS[TOO_FEW].slug]
+                        [
+                            *(name.replace(" ", "_") for name in names),
+                            *(WITHOUT_CLASS[mark].slug for mark in marks),
+                        ]
                     ),
                     **grid,
                 },
             ),
             "confidence": (
                 ("y", "x"),
-                _blocks(pixel_confidence, columns.data, np.float32, n_classes=n),
+                _blocks(pixel_confidence, columns.data, np.float32, n_classes=n, limit=limit),
                 {"long_name": "probability of the mapped crop", "units": "1", **grid},
             ),
             "probability": (
@@ -154,7 +174,10 @@ def _as_map(
             "season_gaps": " ".join(season_gaps(model, season, present)),
         },
     )
-    dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
+    dataset = dataset.assign(_certainty(columns, model, limit, grid))
+    for name in ("crop_type", "level", "crop_at_level"):
+        if name in dataset:
+            dataset[name].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(
         y=season["y"],
         x=season["x"],
@@ -162,6 +185,40 @@ def _as_map(
         sensor=list(present),
         spatial_ref=season["spatial_ref"],
     )
+
+
+def _certainty(
+    columns: xr.DataArray, model: CropModel, limit: Limit | None, grid: dict[str, str]
+) -> dict[str, tuple[tuple[str, str], Any, dict[str, Any]]]:
+    """Layers on the size of the crop set, and on the level at which a class is known."""
+    nomenclature = model.nomenclature
+    layers: dict[str, tuple[tuple[str, str], Any, dict[str, Any]]] = {}
+    if model.calibration is not None:
+        sizes = _blocks(
+            pixel_set_size, columns.data, np.uint8, n_classes=len(nomenclature),
+            calibration=model.calibration, limit=limit,
+        )  # fmt: skip
+        layers["set_size"] = ("y", "x"), sizes, {
+            "long_name": "number of crops in the crop set", "units": "1", **grid,
+        }  # fmt: skip
+    if limit is not None:
+        names = {
+            "crop_at_level": [node.name for node in nomenclature.nodes],
+            "level": nomenclature.levels,
+        }
+        titles = ("class of the finest known level", "finest known level")
+        for what, (name, meanings) in enumerate(names.items()):
+            values = _blocks(
+                pixels_at_level, columns.data, np.uint8, nomenclature=nomenclature, limit=limit,
+                what=what,
+            )  # fmt: skip
+            layers[name] = ("y", "x"), values, {
+                "long_name": titles[what],
+                "flag_values": np.arange(len(meanings), dtype=np.uint8),
+                "flag_meanings": " ".join(text.replace(" ", "_") for text in meanings),
+                **grid,
+            }  # fmt: skip
+    return layers
 
 
 def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:

@@ -316,8 +316,8 @@ def _warn_unchecked(why: str, *, level: int = 3) -> None:
 
 
 def _changed(model: CropModel, record: AdaptationRecord) -> CropModel:
-    """The changed model: its scores and calibration were those of another network."""
-    return replace(model, scores={}, calibration=None, adaptation=record)
+    """The changed model: its scores, calibration and limits were those of another network."""
+    return replace(model, scores={}, calibration=None, limits=None, adaptation=record)
 
 
 def _with_training_data(model: CropModel, parts: Sequence[Labelled]) -> CropModel:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model.applicability import TrainingSpace
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.knowledge_limits import KnowledgeLimits
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.probability_calibration import Calibration
 
@@ -342,8 +343,23 @@ class CropModel(ModelSpec):
         return cls.of(*unpacked(model_files(path), path))
 
     def with_calibration(self, calibration: Calibration | None) -> CropModel:
-        """The same model with another calibration."""
-        return replace(self, calibration=calibration)
+        """The same model with another calibration, and without limits, which depend on it."""
+        return replace(self, calibration=calibration, limits=None)
+
+    def with_limits(self, limits: KnowledgeLimits | None) -> CropModel:
+        """The same model with other limits of its knowledge; see `cubecrop.training.fit_limits`.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model has no embeddings of its training parcels.
+        """
+        if limits is not None and self.training_space is None:
+            raise ModelMismatchError(
+                "the model has no embeddings of its training parcels, which limits of its "
+                "knowledge need. Train it again with `fit`."
+            )
+        return replace(self, limits=limits)
 
     @classmethod
     def from_reference(

@@ -146,6 +146,12 @@ def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
     calibration = model.calibration
     text = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
     rows.append(("confidence", text))
+    if (limits := model.limits) is not None:
+        text = (
+            f"{limits.kept:.0%} of {limits.n} parcels of known crops keep their crop, "
+            f"{limits.outside:.0%} are outside of what the model knows"
+        )
+        rows.append(("limits", text))
     rows.append(("digest", digest[:12]))
     return rows
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cubecrop.coverage import Coverage
     from cubecrop.model.config import NetworkConfig, NetworkOptions
+    from cubecrop.model.knowledge_limits import KnowledgeLimits
     from cubecrop.model.probability_calibration import Calibration
     from cubecrop.model.record import Window
     from cubecrop.model.scores import PartScores
@@ -64,6 +65,9 @@ class ModelSpec:
         Part ("train", "held out") to its `PartScores`.
     calibration : Calibration, optional
         Temperature of the probabilities, and the threshold of crop sets.
+    limits : KnowledgeLimits, optional
+        What the model is sure of, and what is outside of what it knows. Without them, tables and
+        maps state the most probable class of the finest level only.
     adaptation : AdaptationRecord, optional
         How the model was changed for a place and year after its training.
     name, licence : str
@@ -88,6 +92,7 @@ class ModelSpec:
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, PartScores] = field(default_factory=dict)
     calibration: Calibration | None = None
+    limits: KnowledgeLimits | None = None
     adaptation: AdaptationRecord | None = None
     name: str = "crop model"
     licence: str = "unspecified"

@@ -11,6 +11,7 @@ from cubecrop.checks import check_path
 from cubecrop.coverage import Coverage
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.config import NetworkConfig
+from cubecrop.model.knowledge_limits import KnowledgeLimits
 from cubecrop.model.probability_calibration import Calibration
 from cubecrop.model.record import AdaptationRecord, TrainingRecord, read_window
 from cubecrop.model.scores import read_part_scores
@@ -119,6 +120,7 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "resolution": spec.resolution,
         "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
         "adaptation": asdict(spec.adaptation) if spec.adaptation else None,
+        "limits": asdict(spec.limits) if spec.limits else None,
     }
     raw |= {key: value for key, value in known.items() if value}  # files may lack these
     plain: dict[str, Any] = json.loads(json.dumps(raw))
@@ -158,6 +160,7 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         resolution=None if resolution is None else float(resolution),
         n_pixels=int(metadata["n_pixels"]),
         calibration=Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
+        limits=KnowledgeLimits.from_dict(kept) if (kept := metadata.get("limits")) else None,
         training=training,
         adaptation=AdaptationRecord.from_dict(kept)
         if (kept := metadata.get("adaptation"))

@@ -106,7 +106,9 @@ def classify(
     xarray.Dataset
         ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
         model needs, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
-        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16.
+        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16. A model
+        with limits of its knowledge (`CropModel.with_limits`) gives 253 to a pixel outside of what
+        it knows, and the layers of `cubecrop.classification.classify_pixels`.
 
     Raises
     ------
@@ -169,7 +171,9 @@ def classify_parcels(
     geopandas.GeoDataFrame
         All parcels in the same order, with their columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
-        ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
+        ``confidence_2``; ``probability:NAME`` of each class; crop sets, the level at which a class
+        is known, and the dissimilarity to the training parcels, if the model has them (see
+        `CropModel.crop_sets`, `CropModel.with_limits`); ``valid_dates:SENSOR``;
         ``first_date:SENSOR``, ``last_date:SENSOR``, ``longest_gap:SENSOR`` of these dates;
         ``status``, which is "predicted" or says what was missing; ``part``, which is "train" if
         the model was trained on the parcel, "held out" if it was scored on it, "unseen", or

@@ -32,6 +32,7 @@ from cubecrop.training.applicability import training_space
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
+from cubecrop.training.knowledge_limits import limits_of_sets
 from cubecrop.training.loop import TrainingHistory, predict, run_epochs
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
@@ -97,7 +98,8 @@ def fit(
     -------
     CropModel
         In evaluation mode, on the CPU. Its scores are empty; evaluate it on held-out parcels.
-        Its probabilities are calibrated if there are validation parcels.
+        Its probabilities are calibrated, and it knows the limits of its knowledge, if there are
+        validation parcels.
 
     Raises
     ------
@@ -156,7 +158,10 @@ def fit(
     model = replace(_with_windows(model, given), coverage=coverage, training_space=space)
     if predicted is None:
         return model
-    return model.with_calibration(calibrate(*predicted, alpha=config.alpha))
+    model = model.with_calibration(calibrate(*predicted, alpha=config.alpha))
+    if model.calibration is None or model.training_space is None:
+        return model
+    return model.with_limits(limits_of_sets(model, validation, seed=seed, device=device))
 
 
 def check_fit_options(
