@@ -21,14 +21,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature", "decide",
+    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
 NODATA = 255
 #: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
-#: Indices from here on are not classes; 252 and 253 are reserved for other reasons.
+#: Class index of a pixel that a mask leaves out: no crop grows there.
+NOT_CROPLAND = 252
+#: Indices from here on are not classes; 253 is reserved for another reason.
 MAX_CLASSES = 252
 
 
@@ -46,6 +48,12 @@ class Mark:
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
+        Mark(
+            value=NOT_CROPLAND,
+            slug="not_cropland",
+            title="Not cropland",
+            colour="#F2EFE6",
+        ),
         Mark(
             value=TOO_FEW,
             slug="too_few_observations",

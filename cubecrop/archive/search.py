@@ -20,7 +20,14 @@ from cubecrop.archive.weather import WEATHER_SOURCES, open_weather, weather_stor
 from cubecrop.checks import check_names
 from cubecrop.display import block, html_table, plain
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
+from cubecrop.schema import (
+    MODALITIES,
+    OPTIONAL_MODALITIES,
+    SENTINEL1_BANDS,
+    SERIES,
+    Modality,
+    Scene,
+)
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
@@ -84,7 +91,7 @@ class Scenes:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []
-        for modality in MODALITIES:
+        for modality in (*MODALITIES, *OPTIONAL_MODALITIES):
             found = self.of(modality)
             if not found:
                 continue
@@ -125,8 +132,8 @@ def search(
     archive : str, Path or Archive
         See `open_archive`.
     modalities : iterable of str
-        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to search for. A
-        modality without scenes is absent; without any satellite scene the search fails.
+        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and ``landcover`` (not
+        searched by default) to search for. A modality without scenes is absent; without any satellite scene the search fails.
         Sentinel-1 items without VV and VH are skipped.
     weather : str, Path or Archive, optional
         Source of the weather, if not the archive: a key of `WEATHER_SOURCES`
@@ -171,7 +178,8 @@ def search(
 
 def as_modalities(modalities: object) -> tuple[Modality, ...]:
     """Modalities as a tuple; raises `SchemaError` if one is not known or there are none."""
-    return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
+    known = (*MODALITIES, *OPTIONAL_MODALITIES)
+    return check_names("modalities", modalities, known, error=SchemaError)  # type: ignore[return-value]
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:

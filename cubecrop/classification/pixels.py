@@ -12,12 +12,13 @@ import pyproj
 import xarray as xr
 
 from cubecrop.circle import degrees_between
+from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
-from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
+from cubecrop.nomenclature import NODATA, NOT_CROPLAND, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def classify_pixels(
     season: xr.DataTree,
     model: CropModel,
     *,
+    land: xr.DataArray | None = None,
     allow_gaps: bool = False,
     device: str | None = None,
 ) -> xr.Dataset:
@@ -48,6 +50,9 @@ def classify_pixels(
         A season cube; see `cubecrop.schema`.
     model : CropModel
         The model that classifies. It takes each pixel as a set of one.
+    land : xarray.DataArray, optional
+        (y, x) uint8, codes of `cubecrop.classification.land`: which pixels are classified. The
+        network does not run on the others. By default all are classified.
     allow_gaps : bool, default False
         Accept a cube that covers less of the season than the training data.
     device : str, optional
@@ -57,9 +62,10 @@ def classify_pixels(
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
-        (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
+        (see `CropModel.least_dates`), 252 = not cropland; ``confidence (y, x)`` float32; ``probability (crop, y, x)``
         float32, coord ``crop`` = class names, both NaN for a pixel without a class;
-        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
+        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation, 65535 outside of
+        the area. The attribute
         ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.
 
     Raises
@@ -91,6 +97,9 @@ def classify_pixels(
         dims = ["cell", "weather_time", "weather_variable"]
         arguments["weather"] = (_weather_cells(weather), dims)
         arguments["cell"] = (_nearest_cells(weather, season, like), [])
+    if land is not None:
+        land = _like(land, like)
+        arguments["land"] = (_bare(land), [])
     columns = apply_model(
         pixel_block,
         arguments,
@@ -100,7 +109,8 @@ def classify_pixels(
         changing=("time", "band"),
         n_counts=len(present),
     )
-    return _as_map(columns, season, model, present)
+    crop_map = _as_map(columns, season, model, present)
+    return crop_map if land is None else _with_land(crop_map, land)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
@@ -158,6 +168,36 @@ def _as_map(
     )
 
 
+def _with_land(crop_map: xr.Dataset, land: xr.DataArray) -> xr.Dataset:
+    """The map with the codes of land that is not classified."""
+    crop_type, dates = crop_map["crop_type"], crop_map["clear_dates"]
+    flags = crop_type.attrs
+    values = [*flags["flag_values"].tolist(), NOT_CROPLAND]
+    meanings = [*str(flags["flag_meanings"]).split(" "), WITHOUT_CLASS[NOT_CROPLAND].slug]
+    order = np.argsort(values)
+    named = crop_type.copy(data=_combined(marked, crop_type.data, land.data, np.uint8))
+    named.attrs |= {
+        "flag_values": np.array(values, np.uint8)[order],
+        "flag_meanings": " ".join(meanings[i] for i in order),
+    }
+    named.encoding = crop_type.encoding
+    return crop_map.assign(
+        crop_type=named,
+        clear_dates=dates.copy(data=_combined(seen_dates, dates.data, land.data, np.uint16)),
+    )
+
+
+def _combined(function: Callable[..., Any], values: Any, land: Any, dtype: type) -> Any:  # noqa: ANN401
+    """Apply a function to blocks (…, y, x) and those of land (y, x), in one task a block."""
+    if not isinstance(values, da.Array):
+        return function(values, np.asarray(land))
+    own = "zyx"[-values.ndim :]
+    return da.blockwise(
+        function, own, values, own, land, "yx", dtype=dtype,
+        meta=np.empty((0,) * values.ndim, dtype), align_arrays=False,
+    )  # fmt: skip
+
+
 def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
     """First and last image, longest gap and dates of each sensor, as JSON."""
     dates = season_of(season)
@@ -209,7 +249,8 @@ def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
     if series.chunks is None:
         return array
     sizes = dict(zip(series.dims, series.chunks, strict=True))
-    return array.chunk({"y": sizes["y"], "x": sizes["x"], "variable": -1})
+    whole = {dim: -1 for dim in array.dims if dim not in {"y", "x"}}
+    return array.chunk({"y": sizes["y"], "x": sizes["x"], **whole})
 
 
 def _spread(series: xr.DataArray) -> xr.DataArray:
