@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
+from cubecrop.nomenclature import MAX_CLASSES, NODATA, NOT_CROPLAND, WITHOUT_CLASS
 from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
@@ -40,7 +40,11 @@ def mapped_text(item: Path) -> list[str]:
 def classes_text(classes: Iterable[Mapping[str, Any]]) -> list[str]:
     """As `mapped_text`, for classes with their ``count`` as `write_map` writes them."""
     classes = list(classes)
-    counts = {int(one["value"]): int(one["count"]) for one in classes}
+    # Nobody asked for the pixels outside of the area.
+    counts = {
+        int(one["value"]): int(one["count"]) - int(one.get("cubecrop:outside", 0))
+        for one in classes
+    }
     reasons = {
         value: _reason(value, one.get("title"))
         for one in classes
@@ -68,7 +72,8 @@ def _mapped(counts: Mapping[int, int], why: Mapping[int, str]) -> list[str]:
         f"Mapped {_percent(mapped, total)} of {total:,} pixels"
         f"{': ' if reasons else ''}{', '.join(reasons)}."
     ]
-    if 2 * mapped < total:
+    # Land that a mask leaves out is no gap.
+    if 2 * (mapped + counts.get(NOT_CROPLAND, 0)) < total:
         lines.append(f"Warning: less than half of the area is mapped. {_LOOK}")
     return lines
 

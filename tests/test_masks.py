@@ -1,0 +1,233 @@
+"""Masks of cropland and clipped areas, end to end on a small archive."""
+
+import geopandas as gpd
+import numpy as np
+import pytest
+import rasterio
+import shapely
+import xarray as xr
+from fields import PLACE, make_parcels, write_images
+
+import cubecrop
+from cubecrop.classification import kernels
+from cubecrop.errors import ArgumentError
+from cubecrop.testing import LandCover, Optical, season_scenes, write_archive
+from cubecrop.write.shares import mapped_text
+
+BBOX = PLACE.bbox
+
+
+@pytest.fixture(scope="module")
+def parcels():
+    return make_parcels()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """An archive without land cover."""
+    return write_images(tmp_path_factory.mktemp("bare"), 2018)
+
+
+def half(lon, lat):
+    """Cropland in the west, trees in the east, grassland in the south, unknown in the north."""
+    west, _, east, _ = BBOX
+    codes = np.where(lon < (west + east) / 2, 40, 10)
+    codes = np.where(lat < BBOX[1] + 0.0008, 30, codes)
+    return np.where(lat > BBOX[3] - 0.0004, 0, codes)
+
+
+@pytest.fixture(scope="module")
+def covered(tmp_path_factory):
+    """The same archive with land cover."""
+    scenes = [
+        Optical(when=one.when, dn=lambda x, _: 2000 + 2 * (x - PLACE.left), place=PLACE)
+        if isinstance(one, Optical)
+        else one
+        for one in season_scenes(2018, place=PLACE)
+    ]
+    return write_archive(tmp_path_factory.mktemp("covered"), [*scenes, LandCover(codes=half)])
+
+
+@pytest.fixture(scope="module")
+def model(parcels, bare):
+    config = cubecrop.TrainConfig(epochs=2, n_pixels=8)
+    return cubecrop.train(parcels, "crop", 2018, archive=bare, config=config, progress=False)
+
+
+def mapped(aoi, archive, model, **options):
+    return cubecrop.classify(aoi, 2018, archive=archive, model=model, **options).compute()
+
+
+def area():
+    return gpd.GeoSeries([shapely.box(*PLACE.bounds)], crs=PLACE.crs)
+
+
+@pytest.fixture(scope="module")
+def whole(bare, model):
+    """The map of all land."""
+    return mapped(area(), bare, model)
+
+
+def same_where(found, whole, kept):
+    """Whether a map is that of all land where pixels are kept, and has no class elsewhere."""
+    np.testing.assert_array_equal(found.crop_type.values[kept], whole.crop_type.values[kept])
+    np.testing.assert_allclose(
+        found.probability.values[:, kept], whole.probability.values[:, kept], rtol=1e-4, atol=1e-6
+    )
+    assert np.isnan(found.confidence.values[~kept]).all()
+    assert np.isnan(found.probability.values[:, ~kept]).all()
+    assert (found.crop_type.values[~kept] >= 252).all()
+
+
+def cover_of(archive):
+    cube = cubecrop.open_season(area(), 2018, archive=archive, modalities=["sentinel2", "landcover"])
+    return cube["landcover"].landcover.to_numpy()
+
+
+def test_land_cover_of_the_archive_masks_a_map(covered, model, whole):
+    found, cover = mapped(area(), covered, model), cover_of(covered)
+    same_where(found, whole, cover == 40)
+    crop_type = found.crop_type.values
+    assert (crop_type[(cover == 10) | (cover == 30)] == 252).all()
+    assert (crop_type[cover == 0] == 255).all()  # unknown land is neither a crop nor no crop
+    assert {0, 10, 30, 40} == {*np.unique(cover)}
+    assert found.attrs["mask"] == "ESA WorldCover 2021: cropland"
+    flags = dict(
+        zip(found.crop_type.flag_values, found.crop_type.flag_meanings.split(), strict=True)
+    )
+    assert flags[252] == "not_cropland"
+    np.testing.assert_array_equal(found.clear_dates, whole.clear_dates)
+
+
+def test_a_mask_is_chosen_by_name_and_by_classes(covered, bare, model, whole):
+    cover = cover_of(covered)
+    both = mapped(
+        area(), covered, model, mask="worldcover", mask_classes=["cropland", "trees"], chunks=13
+    )
+    same_where(both, whole, np.isin(cover, (10, 40)))
+    assert mapped(area(), covered, model, mask=None).identical(whole.assign_attrs(
+        mapped(area(), covered, model, mask=None).attrs
+    ))  # fmt: skip
+    assert whole.attrs["mask"] == ""
+    with pytest.raises(ArgumentError, match="no land cover of the area"):
+        mapped(area(), bare, model, mask="worldcover")
+    with pytest.raises(ArgumentError, match=r"name \['forest'\].*'trees'"):
+        mapped(area(), covered, model, mask_classes=["forest"])
+    with pytest.raises(ArgumentError, match="has no classes"):
+        mapped(area(), covered, model, mask=None, mask_classes=["trees"])
+    with pytest.raises(ArgumentError, match="mask is 3, expected 'auto'"):
+        mapped(area(), covered, model, mask=3)
+
+
+def inside(shapes):
+    """Which pixel centres lie in shapes of the place's CRS."""
+    x = PLACE.left + (np.arange(PLACE.width) + 0.5) * 10
+    y = PLACE.top - (np.arange(PLACE.height) + 0.5) * 10
+    return shapely.contains_xy(shapely.union_all(shapes), *np.meshgrid(x, y))
+
+
+def test_parcels_mask_a_map(bare, model, whole, parcels, tmp_path):
+    some = parcels.iloc[[1, 6, 11]].rotate(20)
+    path = tmp_path / "some.geojson"
+    some.to_crs(4326).to_file(path)
+    kept = inside(some)
+    for mask in (some, some.to_frame("geometry"), some.to_crs(3035), path):
+        found = mapped(area(), bare, model, mask=mask, chunks=17)
+        same_where(found, whole, kept)
+        assert (found.crop_type.values[~kept] == 252).all()
+    assert found.attrs["mask"] == "some.geojson"
+    with pytest.raises(ArgumentError, match="no CRS"):
+        mapped(area(), bare, model, mask=some.set_crs(None, allow_override=True))
+
+
+def test_a_raster_masks_a_map(bare, model, whole, tmp_path):
+    """A raster of another grid: pixels of 30 m, moved by 4 m; a part has no value."""
+    left, top = PLACE.left + 64, PLACE.top - 4
+    values = np.random.default_rng(0).integers(0, 3, (13, 9)).astype(np.int16)
+    values[3:5, 2] = -1
+    path = tmp_path / "mask.tif"
+    with rasterio.open(
+        path, "w", driver="GTiff", width=9, height=13, count=1, dtype="int16", crs=PLACE.crs,
+        transform=rasterio.Affine(30, 0, left, 0, -30, top), nodata=-1,
+    ) as file:  # fmt: skip
+        file.write(values, 1)
+    x = PLACE.left + (np.arange(PLACE.width) + 0.5) * 10
+    y = PLACE.top - (np.arange(PLACE.height) + 0.5) * 10
+    columns, rows = np.floor((x - left) / 30).astype(int), np.floor((top - y) / 30).astype(int)
+    padded = np.pad(values, 1, constant_values=-1)
+    seen = padded[np.clip(rows + 1, 0, 14)[:, None], np.clip(columns + 1, 0, 10)[None]]
+    array = xr.DataArray(
+        values, dims=("y", "x"),
+        coords={"y": top - (np.arange(13) + 0.5) * 30, "x": left + (np.arange(9) + 0.5) * 30},
+    ).rio.write_crs(PLACE.crs).rio.write_nodata(-1)  # fmt: skip
+    for mask in (path, str(path), array):
+        found = mapped(area(), bare, model, mask=mask, chunks=17)
+        same_where(found, whole, seen > 0)
+        assert (found.crop_type.values[seen == 0] == 252).all()
+        assert (found.crop_type.values[seen < 0] == 255).all()
+    path.write_bytes(b"no tiff")
+    with pytest.raises(cubecrop.errors.ReadError, match=r"mask\.tif"):
+        mapped(area(), bare, model, mask=path)
+
+
+def test_an_area_of_polygons_is_clipped_to_them(bare, model, whole, parcels):
+    shapes = parcels.iloc[[0, 3, 12, 15]].rotate(30)
+    bounds = gpd.GeoSeries([shapely.box(*shapes.total_bounds)], crs=PLACE.crs)
+    rectangle = mapped(bounds, bare, model)
+    outline = shapely.union_all(shapes)
+    for aoi in (shapes, gpd.GeoSeries([outline], crs=PLACE.crs)):
+        found = mapped(aoi, bare, model, chunks=11)
+        x, y = np.meshgrid(found.x, found.y)
+        kept = shapely.contains_xy(outline, x, y)
+        same_where(found, rectangle, kept)
+        assert (found.crop_type.values[~kept] == 255).all()
+        assert (found.clear_dates.values[:, ~kept] == 65535).all()
+        np.testing.assert_array_equal(
+            found.clear_dates.values[:, kept], rectangle.clear_dates.values[:, kept]
+        )
+    np.testing.assert_array_equal(
+        mapped(shapes, bare, model, clip=False).crop_type, rectangle.crop_type
+    )
+    # A bbox, and a shape that is a rectangle, have no outline to clip to.
+    for aoi in (BBOX, shapely.box(*BBOX)):
+        assert (mapped(aoi, bare, model).crop_type != 255).any()
+        np.testing.assert_array_equal(
+            mapped(aoi, bare, model).crop_type, mapped(aoi, bare, model, clip=False).crop_type
+        )
+
+
+def test_written_maps_tell_masked_pixels_from_missing_ones(covered, model, parcels, tmp_path):
+    shapes = parcels.iloc[[0, 3, 12, 15]].rotate(30)
+    crop_map = cubecrop.classify(shapes, 2018, archive=covered, model=model)
+    out = cubecrop.write_map(crop_map, tmp_path / "map", progress=False)
+    values = crop_map.crop_type.to_numpy()
+    x, y = np.meshgrid(crop_map.x, crop_map.y)
+    kept = shapely.contains_xy(shapely.union_all(shapes), x, y)
+    with rasterio.open(out / "crop_type.tif") as file:
+        np.testing.assert_array_equal(file.read(1), values)
+        assert file.tags()["MASK"] == "ESA WorldCover 2021: cropland"
+        assert file.colormap(1)[252] == (0xF2, 0xEF, 0xE6, 255)
+    item = (out / "item.json").read_text()
+    assert '"cubecrop:mask": "ESA WorldCover 2021: cropland"' in item
+    assert "Crop types 2018" in item
+    assert "cropland of ESA WorldCover 2021" in item
+    share = 100 * (values[kept] < 252).mean()
+    none = 100 * (values[kept] == 252).mean()
+    (line,) = mapped_text(out / "item.json")
+    assert line.startswith(f"Mapped {share:.1f} % of {kept.sum():,} pixels")
+    assert f"{none:.1f} % not cropland" in line
+    assert 'value="252"' in (out / "crop_type.qml").read_text()
+    assert "Not cropland" in (out / "crop_type.tif.aux.xml").read_text()
+
+
+def test_the_network_sees_only_pixels_that_are_classified(covered, model, monkeypatch):
+    seen = []
+    real = kernels.with_enough_dates
+
+    def counted(sets, coverage):
+        seen.append(len(sets))
+        return real(sets, coverage)
+
+    monkeypatch.setattr(kernels, "with_enough_dates", counted)
+    mapped(area(), covered, model)
+    assert sum(seen) == (cover_of(covered) == 40).sum()
