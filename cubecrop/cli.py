@@ -25,8 +25,11 @@ from cubecrop.options import (
     AllowGaps,
     Aoi,
     Archive,
+    Clip,
     Clouds,
+    CropMask,
     End,
+    MaskClasses,
     Memory,
     Overwrite,
     Start,
@@ -291,6 +294,9 @@ def classify(
     weather: Weather = None,
     memory: Memory = None,
     allow_gaps: AllowGaps = False,
+    mask: CropMask = "auto",
+    mask_classes: MaskClasses = None,
+    clip: Clip = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -327,10 +333,15 @@ def classify(
         weather=weather,
         memory=memory_or_default(memory),
         allow_gaps=allow_gaps,
+        mask=mask,
+        mask_classes=mask_classes,
+        clip=clip,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     console = plain_console()
     print_calibration(console, crop_model)
+    if crop_map.attrs["mask"]:
+        console.print(f"Cropland: {crop_map.attrs['mask']}", markup=False)
     for line in mapped_text(out / "item.json"):
         console.print(line)
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")

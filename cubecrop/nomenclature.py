@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark", "Nomenclature", "decide",
+    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Mark",
+    "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.

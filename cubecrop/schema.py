@@ -43,9 +43,9 @@ __all__ = [
     "CLOUD_PROBABILITY",
     "GEOMETRY_FEATURES",
     "MODALITIES",
+    "OPTIONAL_MODALITIES",
     "SENTINEL1_BANDS",
     "SENTINEL2_BANDS",
-    "OPTIONAL_MODALITIES",
     "SERIES",
     "TERRAIN_VARIABLES",
     "WEATHER_UNITS",
@@ -165,7 +165,8 @@ class Scene:
     """A STAC item in a form that is the same for every catalogue.
 
     ``assets`` are keyed by ESA band names (``B02`` … ``SCL``, and ``CLDPRB`` where the item
-    has it), ``vv`` and ``vh``, ``elevation``, ``landcover``, or ``weather`` or single variables of it.
+    has it), ``vv`` and ``vh``, ``elevation``, ``landcover``, or ``weather`` or single variables of
+    it.
     ``solar_day`` is the local date, UTC + longitude / 15 h.
     ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
     ``datatake`` is the start of the pass, the same for all its tiles. ``provider`` is its

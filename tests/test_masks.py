@@ -6,66 +6,19 @@ import pytest
 import rasterio
 import shapely
 import xarray as xr
-from fields import PLACE, make_parcels, write_images
+from fields import PLACE
+from masked_place import BBOX, area, cover_of, mapped
 
 import cubecrop
 from cubecrop.classification import kernels
 from cubecrop.errors import ArgumentError
-from cubecrop.testing import LandCover, Optical, season_scenes, write_archive
 from cubecrop.write.shares import mapped_text
 
-BBOX = PLACE.bbox
-
 
 @pytest.fixture(scope="module")
-def parcels():
-    return make_parcels()
-
-
-@pytest.fixture(scope="module")
-def bare(tmp_path_factory):
-    """An archive without land cover."""
-    return write_images(tmp_path_factory.mktemp("bare"), 2018)
-
-
-def half(lon, lat):
-    """Cropland in the west, trees in the east, grassland in the south, unknown in the north."""
-    west, _, east, _ = BBOX
-    codes = np.where(lon < (west + east) / 2, 40, 10)
-    codes = np.where(lat < BBOX[1] + 0.0008, 30, codes)
-    return np.where(lat > BBOX[3] - 0.0004, 0, codes)
-
-
-@pytest.fixture(scope="module")
-def covered(tmp_path_factory):
-    """The same archive with land cover."""
-    scenes = [
-        Optical(when=one.when, dn=lambda x, _: 2000 + 2 * (x - PLACE.left), place=PLACE)
-        if isinstance(one, Optical)
-        else one
-        for one in season_scenes(2018, place=PLACE)
-    ]
-    return write_archive(tmp_path_factory.mktemp("covered"), [*scenes, LandCover(codes=half)])
-
-
-@pytest.fixture(scope="module")
-def model(parcels, bare):
-    config = cubecrop.TrainConfig(epochs=2, n_pixels=8)
-    return cubecrop.train(parcels, "crop", 2018, archive=bare, config=config, progress=False)
-
-
-def mapped(aoi, archive, model, **options):
-    return cubecrop.classify(aoi, 2018, archive=archive, model=model, **options).compute()
-
-
-def area():
-    return gpd.GeoSeries([shapely.box(*PLACE.bounds)], crs=PLACE.crs)
-
-
-@pytest.fixture(scope="module")
-def whole(bare, model):
+def whole(bare, field_model):
     """The map of all land."""
-    return mapped(area(), bare, model)
+    return mapped(area(), bare, field_model)
 
 
 def same_where(found, whole, kept):
@@ -79,13 +32,8 @@ def same_where(found, whole, kept):
     assert (found.crop_type.values[~kept] >= 252).all()
 
 
-def cover_of(archive):
-    cube = cubecrop.open_season(area(), 2018, archive=archive, modalities=["sentinel2", "landcover"])
-    return cube["landcover"].landcover.to_numpy()
-
-
-def test_land_cover_of_the_archive_masks_a_map(covered, model, whole):
-    found, cover = mapped(area(), covered, model), cover_of(covered)
+def test_land_cover_of_the_archive_masks_a_map(covered, field_model, whole):
+    found, cover = mapped(area(), covered, field_model), cover_of(covered)
     same_where(found, whole, cover == 40)
     crop_type = found.crop_type.values
     assert (crop_type[(cover == 10) | (cover == 30)] == 252).all()
@@ -99,24 +47,27 @@ def test_land_cover_of_the_archive_masks_a_map(covered, model, whole):
     np.testing.assert_array_equal(found.clear_dates, whole.clear_dates)
 
 
-def test_a_mask_is_chosen_by_name_and_by_classes(covered, bare, model, whole):
+def test_a_mask_is_chosen_by_name_and_by_classes(covered, bare, field_model, whole):
     cover = cover_of(covered)
     both = mapped(
-        area(), covered, model, mask="worldcover", mask_classes=["cropland", "trees"], chunks=13
+        area(),
+        covered,
+        field_model,
+        mask="worldcover",
+        mask_classes=["cropland", "trees"],
+        chunks=13,
     )
     same_where(both, whole, np.isin(cover, (10, 40)))
-    assert mapped(area(), covered, model, mask=None).identical(whole.assign_attrs(
-        mapped(area(), covered, model, mask=None).attrs
-    ))  # fmt: skip
+    xr.testing.assert_equal(mapped(area(), covered, field_model, mask=None), whole)
     assert whole.attrs["mask"] == ""
     with pytest.raises(ArgumentError, match="no land cover of the area"):
-        mapped(area(), bare, model, mask="worldcover")
+        mapped(area(), bare, field_model, mask="worldcover")
     with pytest.raises(ArgumentError, match=r"name \['forest'\].*'trees'"):
-        mapped(area(), covered, model, mask_classes=["forest"])
+        mapped(area(), covered, field_model, mask_classes=["forest"])
     with pytest.raises(ArgumentError, match="has no classes"):
-        mapped(area(), covered, model, mask=None, mask_classes=["trees"])
+        mapped(area(), covered, field_model, mask=None, mask_classes=["trees"])
     with pytest.raises(ArgumentError, match="mask is 3, expected 'auto'"):
-        mapped(area(), covered, model, mask=3)
+        mapped(area(), covered, field_model, mask=3)
 
 
 def inside(shapes):
@@ -126,21 +77,21 @@ def inside(shapes):
     return shapely.contains_xy(shapely.union_all(shapes), *np.meshgrid(x, y))
 
 
-def test_parcels_mask_a_map(bare, model, whole, parcels, tmp_path):
-    some = parcels.iloc[[1, 6, 11]].rotate(20)
+def test_parcels_mask_a_map(bare, field_model, whole, field_parcels, tmp_path):
+    some = field_parcels.iloc[[1, 6, 11]].rotate(20)
     path = tmp_path / "some.geojson"
     some.to_crs(4326).to_file(path)
     kept = inside(some)
     for mask in (some, some.to_frame("geometry"), some.to_crs(3035), path):
-        found = mapped(area(), bare, model, mask=mask, chunks=17)
+        found = mapped(area(), bare, field_model, mask=mask, chunks=17)
         same_where(found, whole, kept)
         assert (found.crop_type.values[~kept] == 252).all()
     assert found.attrs["mask"] == "some.geojson"
     with pytest.raises(ArgumentError, match="no CRS"):
-        mapped(area(), bare, model, mask=some.set_crs(None, allow_override=True))
+        mapped(area(), bare, field_model, mask=some.set_crs(None, allow_override=True))
 
 
-def test_a_raster_masks_a_map(bare, model, whole, tmp_path):
+def test_a_raster_masks_a_map(bare, field_model, whole, tmp_path):
     """A raster of another grid: pixels of 30 m, moved by 4 m; a part has no value."""
     left, top = PLACE.left + 64, PLACE.top - 4
     values = np.random.default_rng(0).integers(0, 3, (13, 9)).astype(np.int16)
@@ -161,22 +112,22 @@ def test_a_raster_masks_a_map(bare, model, whole, tmp_path):
         coords={"y": top - (np.arange(13) + 0.5) * 30, "x": left + (np.arange(9) + 0.5) * 30},
     ).rio.write_crs(PLACE.crs).rio.write_nodata(-1)  # fmt: skip
     for mask in (path, str(path), array):
-        found = mapped(area(), bare, model, mask=mask, chunks=17)
+        found = mapped(area(), bare, field_model, mask=mask, chunks=17)
         same_where(found, whole, seen > 0)
         assert (found.crop_type.values[seen == 0] == 252).all()
         assert (found.crop_type.values[seen < 0] == 255).all()
     path.write_bytes(b"no tiff")
     with pytest.raises(cubecrop.errors.ReadError, match=r"mask\.tif"):
-        mapped(area(), bare, model, mask=path)
+        mapped(area(), bare, field_model, mask=path)
 
 
-def test_an_area_of_polygons_is_clipped_to_them(bare, model, whole, parcels):
-    shapes = parcels.iloc[[0, 3, 12, 15]].rotate(30)
+def test_an_area_of_polygons_is_clipped_to_them(bare, field_model, whole, field_parcels):
+    shapes = field_parcels.iloc[[0, 3, 12, 15]].rotate(30)
     bounds = gpd.GeoSeries([shapely.box(*shapes.total_bounds)], crs=PLACE.crs)
-    rectangle = mapped(bounds, bare, model)
+    rectangle = mapped(bounds, bare, field_model)
     outline = shapely.union_all(shapes)
     for aoi in (shapes, gpd.GeoSeries([outline], crs=PLACE.crs)):
-        found = mapped(aoi, bare, model, chunks=11)
+        found = mapped(aoi, bare, field_model, chunks=11)
         x, y = np.meshgrid(found.x, found.y)
         kept = shapely.contains_xy(outline, x, y)
         same_where(found, rectangle, kept)
@@ -186,19 +137,22 @@ def test_an_area_of_polygons_is_clipped_to_them(bare, model, whole, parcels):
             found.clear_dates.values[:, kept], rectangle.clear_dates.values[:, kept]
         )
     np.testing.assert_array_equal(
-        mapped(shapes, bare, model, clip=False).crop_type, rectangle.crop_type
+        mapped(shapes, bare, field_model, clip=False).crop_type, rectangle.crop_type
     )
     # A bbox, and a shape that is a rectangle, have no outline to clip to.
     for aoi in (BBOX, shapely.box(*BBOX)):
-        assert (mapped(aoi, bare, model).crop_type != 255).any()
+        assert (mapped(aoi, bare, field_model).crop_type != 255).any()
         np.testing.assert_array_equal(
-            mapped(aoi, bare, model).crop_type, mapped(aoi, bare, model, clip=False).crop_type
+            mapped(aoi, bare, field_model).crop_type,
+            mapped(aoi, bare, field_model, clip=False).crop_type,
         )
 
 
-def test_written_maps_tell_masked_pixels_from_missing_ones(covered, model, parcels, tmp_path):
-    shapes = parcels.iloc[[0, 3, 12, 15]].rotate(30)
-    crop_map = cubecrop.classify(shapes, 2018, archive=covered, model=model)
+def test_written_maps_tell_masked_pixels_from_missing_ones(
+    covered, field_model, field_parcels, tmp_path
+):
+    shapes = field_parcels.iloc[[0, 3, 12, 15]].rotate(30)
+    crop_map = cubecrop.classify(shapes, 2018, archive=covered, model=field_model)
     out = cubecrop.write_map(crop_map, tmp_path / "map", progress=False)
     values = crop_map.crop_type.to_numpy()
     x, y = np.meshgrid(crop_map.x, crop_map.y)
@@ -220,7 +174,7 @@ def test_written_maps_tell_masked_pixels_from_missing_ones(covered, model, parce
     assert "Not cropland" in (out / "crop_type.tif.aux.xml").read_text()
 
 
-def test_the_network_sees_only_pixels_that_are_classified(covered, model, monkeypatch):
+def test_the_network_sees_only_pixels_that_are_classified(covered, field_model, monkeypatch):
     seen = []
     real = kernels.with_enough_dates
 
@@ -229,5 +183,5 @@ def test_the_network_sees_only_pixels_that_are_classified(covered, model, monkey
         return real(sets, coverage)
 
     monkeypatch.setattr(kernels, "with_enough_dates", counted)
-    mapped(area(), covered, model)
+    mapped(area(), covered, field_model)
     assert sum(seen) == (cover_of(covered) == 40).sum()

@@ -133,8 +133,8 @@ def search(
         See `open_archive`.
     modalities : iterable of str
         Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and ``landcover`` (not
-        searched by default) to search for. A modality without scenes is absent; without any satellite scene the search fails.
-        Sentinel-1 items without VV and VH are skipped.
+        searched by default) to search for. A modality without scenes is absent; without any
+        satellite scene the search fails. Sentinel-1 items without VV and VH are skipped.
     weather : str, Path or Archive, optional
         Source of the weather, if not the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,

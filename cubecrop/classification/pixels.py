@@ -12,8 +12,8 @@ import pyproj
 import xarray as xr
 
 from cubecrop.circle import degrees_between
-from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
+from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
@@ -62,8 +62,9 @@ def classify_pixels(
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
-        (see `CropModel.least_dates`), 252 = not cropland; ``confidence (y, x)`` float32; ``probability (crop, y, x)``
-        float32, coord ``crop`` = class names, both NaN for a pixel without a class;
+        (see `CropModel.least_dates`), 252 = not cropland; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names, both NaN for a pixel
+        without a class;
         ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation, 65535 outside of
         the area. The attribute
         ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.

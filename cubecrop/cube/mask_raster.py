@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import pyproj
-import rasterio
-import xarray as xr
 from affine import Affine
 
 from cubecrop.cube.access import with_file
@@ -21,6 +19,8 @@ from cubecrop.cube.source import Source
 from cubecrop.errors import SchemaError
 
 if TYPE_CHECKING:
+    import rasterio
+    import xarray as xr
     from numpy.typing import NDArray
 
     from cubecrop.cube.grid import Lattice
@@ -88,6 +88,11 @@ class MaskRaster:
             return hashlib.sha256(self.href.split("?")[0].encode()).hexdigest()
         with Path(self.href).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over the codes of a raster in memory; "" for a file."""
+        return "" if self.codes is None else hashlib.sha256(self.codes.tobytes()).hexdigest()
 
     def check(self) -> None:
         """Raise `ReadError` unless the file can be opened as a mask."""

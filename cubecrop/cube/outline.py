@@ -86,7 +86,7 @@ class Outline:
             near.tolist(), out_shape=(window.height, window.width), transform=transform,
             fill=0, default_value=1, dtype="uint8",
         )  # fmt: skip
-        return burnt == 1
+        return np.asarray(burnt == 1)
 
 
 def area_and_outline(aoi: object, *, outline: bool = False) -> tuple[Aoi, Outline | None]:

@@ -6,7 +6,7 @@ import re
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import dask.array as da
 import geopandas as gpd
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["AUTO", "CropMask", "Mask", "as_mask", "cropland_classes", "land_of", "with_landcover"]
 
 #: Ways to give a mask.
-Mask = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray | None
+Mask: TypeAlias = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray | None
 #: The archive's land cover if it has any of the area, else no mask.
 AUTO: Final = "auto"
 #: Names of masks, and the collection that each must be.
@@ -70,6 +70,7 @@ class CropMask:
 
     ``collection`` is the collection that land cover must be, "" for any. ``classes`` are the
     classes of land cover that count as cropland; None leaves the choice to the model's classes.
+    With ``is_there`` the archive has the map, so that land without it is unknown.
     """
 
     kind: Literal["none", "auto", "landcover", "parcels", "raster"]
@@ -78,6 +79,7 @@ class CropMask:
     outline: Outline | None = None
     raster: MaskRaster | None = None
     name: str = ""
+    is_there: bool = False
 
     @property
     def needs_landcover(self) -> bool:
@@ -154,7 +156,7 @@ def _classes(classes: Iterable[str] | None) -> tuple[str, ...] | None:
     if classes is None:
         return None
     names = (classes,) if isinstance(classes, str) else tuple(classes)
-    if not names or not all(isinstance(name, str) for name in names):
+    if not names or {type(name) for name in names} != {str}:
         raise ArgumentError(
             f"mask_classes are {brief(classes)}, expected names of land-cover classes, as in "
             "`mask_classes=['cropland', 'grassland']`."
@@ -231,8 +233,8 @@ def land_of(
     lattice = Lattice(_authority(crs), resolution_of(cube))
     half = lattice.resolution / 2
     origin = Window(
-        round(-(float(cube["y"][0]) + half) / lattice.resolution),
-        round((float(cube["x"][0]) - half) / lattice.resolution),
+        round(-(float(cube["y"].to_numpy()[0]) + half) / lattice.resolution),
+        round((float(cube["x"].to_numpy()[0]) - half) / lattice.resolution),
         cube.sizes["y"], cube.sizes["x"],
     )  # fmt: skip
     options: dict[str, Any] = {
@@ -242,9 +244,7 @@ def land_of(
     meta = np.empty((0, 0), np.uint8)
     if cover is not None:
         array, table = cover
-        codes = da.map_blocks(
-            _land_block, array, table=table, dtype=np.uint8, meta=meta, **options
-        )
+        codes = da.map_blocks(_land_block, array, table=table, dtype=np.uint8, meta=meta, **options)
     else:
         codes = da.map_blocks(
             _land_block, chunks=_chunks(cube), dtype=np.uint8, meta=meta, **options
@@ -280,6 +280,11 @@ def _cover(
     array = None if node is None else node.dataset["landcover"]
     found = "" if array is None else str(array.attrs["collection"])
     if array is None or (mask.collection and found != mask.collection):
+        if mask.is_there:
+            unknown = da.full(
+                (cube.sizes["y"], cube.sizes["x"]), NO_COVER, np.uint8, chunks=_chunks(cube)
+            )
+            return (unknown, np.full(256, UNKNOWN, np.uint8)), "no land cover"
         if mask.kind == AUTO:
             return None, ""
         raise ArgumentError(

@@ -120,9 +120,10 @@ def classify(
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
-        model needs, 252 = not cropland, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
-        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16, 65535
-        outside of the area. The attribute ``mask`` says which mask was applied.
+        model needs, 252 = not cropland, with CF flags; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names;
+        ``clear_dates (sensor, y, x)`` uint16, 65535 outside of the area. The attribute ``mask``
+        says which mask was applied.
 
     Raises
     ------

@@ -75,10 +75,10 @@ def write_map(
     ----------
     dataset : xarray.Dataset
         The result of `cubecrop.classify`: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
-        few observations, 252 = not cropland, or another code among its ``flag_values``; and ``confidence (y, x)``
-        float32, NaN for pixels without a class. Coordinates are pixel centres in metres of a
-        projected CRS; attrs hold season, model and items. Medians of the optional
-        ``clear_dates (sensor, y, x)`` are written as well.
+        few observations, 252 = not cropland, or another code among its ``flag_values``; and
+        ``confidence (y, x)`` float32, NaN for pixels without a class. Coordinates are pixel
+        centres in metres of a projected CRS; attrs hold season, model and items. Medians of the
+        optional ``clear_dates (sensor, y, x)`` are written as well.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
