@@ -363,6 +363,7 @@ def simulate(
     region: Annotated[list[str] | None, Parameter(negative="")] = None,
     year: Annotated[list[int] | None, Parameter(negative="")] = None,
     size_km: float | None = None,
+    land_cover: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
 ) -> None:
     """Simulate an archive of crops, weather, radar and cloud, with its true crops.
@@ -379,10 +380,18 @@ def simulate(
         Harvest year; may be repeated.
     size_km
         Side of each region's square in kilometres, 0.5 to 20.
+    land_cover
+        Add a land-cover map, so that maps leave out what is no cropland.
     seed
         Same seed, same bytes.
     """
     cubecrop.simulate_archive(
-        out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
+        out,
+        preset=preset,
+        regions=region,
+        years=year,
+        size_km=size_km,
+        land_cover=land_cover or None,
+        seed=seed,
     )
     plain_console().print(f"Written to {out}")
