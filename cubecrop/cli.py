@@ -340,8 +340,6 @@ def classify(
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     console = plain_console()
     print_calibration(console, crop_model)
-    if crop_map.attrs["mask"]:
-        console.print(f"Cropland: {crop_map.attrs['mask']}", markup=False)
     for line in mapped_text(out / "item.json"):
         console.print(line)
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")

@@ -167,7 +167,8 @@ def test_written_maps_tell_masked_pixels_from_missing_ones(
     assert "cropland of ESA WorldCover 2021" in item
     share = 100 * (values[kept] < 252).mean()
     none = 100 * (values[kept] == 252).mean()
-    (line,) = mapped_text(out / "item.json")
+    told, line = mapped_text(out / "item.json")
+    assert told == "Cropland is ESA WorldCover 2021: cropland."
     assert line.startswith(f"Mapped {share:.1f} % of {kept.sum():,} pixels")
     assert f"{none:.1f} % not cropland" in line
     assert 'value="252"' in (out / "crop_type.qml").read_text()

@@ -24,7 +24,7 @@ _LOOK: Final = (
 
 
 def mapped_text(item: Path) -> list[str]:
-    """Describe how many pixels of a map have a class, and why the others have none.
+    """Describe how many pixels of a map have a class, why the others have none, and the mask.
 
     Parameters
     ----------
@@ -34,7 +34,9 @@ def mapped_text(item: Path) -> list[str]:
     if not item.is_file():
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
-    return classes_text(content["assets"]["crop_type"]["classification:classes"])
+    lines = classes_text(content["assets"]["crop_type"]["classification:classes"])
+    mask = content.get("properties", {}).get("cubecrop:mask")
+    return [*([f"Cropland is {mask}."] if mask else []), *lines]
 
 
 def classes_text(classes: Iterable[Mapping[str, Any]]) -> list[str]:
