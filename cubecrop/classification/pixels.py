@@ -173,8 +173,11 @@ def _with_land(crop_map: xr.Dataset, land: xr.DataArray) -> xr.Dataset:
     """The map with the codes of land that is not classified."""
     crop_type, dates = crop_map["crop_type"], crop_map["clear_dates"]
     flags = crop_type.attrs
-    values = [*flags["flag_values"].tolist(), NOT_CROPLAND]
-    meanings = [*str(flags["flag_meanings"]).split(" "), WITHOUT_CLASS[NOT_CROPLAND].slug]
+    values = flags["flag_values"].tolist()
+    meanings = str(flags["flag_meanings"]).split(" ")
+    if NOT_CROPLAND in land.attrs.get("flag_values", [NOT_CROPLAND]):  # not if it is only clipped
+        values.append(NOT_CROPLAND)
+        meanings.append(WITHOUT_CLASS[NOT_CROPLAND].slug)
     order = np.argsort(values)
     named = crop_type.copy(data=_combined(marked, crop_type.data, land.data, np.uint8))
     named.attrs |= {

@@ -249,7 +249,9 @@ def land_of(
         codes = da.map_blocks(
             _land_block, chunks=_chunks(cube), dtype=np.uint8, meta=meta, **options
         )
-    return xr.DataArray(codes, dims=("y", "x")), text
+    # Without a mask the land is only clipped.
+    values = [CLASSIFIED, OUTSIDE, *([LEFT_OUT, UNKNOWN] if text else [])]
+    return xr.DataArray(codes, dims=("y", "x"), attrs={"flag_values": values}), text
 
 
 def _authority(wkt: str) -> str:
