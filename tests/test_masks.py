@@ -1,5 +1,7 @@
 """Masks of cropland and clipped areas, end to end on a small archive."""
 
+import shutil
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from fields import PLACE
 from masked_place import BBOX, area, cover_of, mapped
 
 import cubecrop
+from cubecrop import cli
 from cubecrop.classification import kernels
-from cubecrop.errors import ArgumentError
+from cubecrop.errors import ArgumentError, ReadError
+from cubecrop.nomenclature import Nomenclature
+from cubecrop.pipeline.masks import cropland_classes
 from cubecrop.write.shares import mapped_text
 
 
@@ -186,3 +191,55 @@ def test_the_network_sees_only_pixels_that_are_classified(covered, field_model, 
     monkeypatch.setattr(kernels, "with_enough_dates", counted)
     mapped(area(), covered, field_model)
     assert sum(seen) == (cover_of(covered) == 40).sum()
+
+
+@pytest.mark.parametrize(
+    ("names", "kept"),
+    [
+        (["winter wheat", "maize"], {"cropland"}),
+        (["wheat", "permanent grass"], {"cropland", "grassland"}),
+        (["Dauergrünland", "Mais"], {"cropland", "grassland"}),
+        (["pasture_meadow_grassland_grass", "potatoes"], {"cropland", "grassland"}),
+        (["wheat", "Vineyards"], {"cropland", "shrubland", "trees"}),
+        (["grass and forage", "permanent crop"], {"cropland", "grassland", "shrubland", "trees"}),
+    ],
+)
+def test_land_cover_counts_as_cropland_where_the_models_crops_grow(names, kept):
+    assert {*cropland_classes(Nomenclature.from_names(names))} == kept
+
+
+def test_a_missing_file_of_land_cover_is_never_passed_over(covered, field_model, tmp_path):
+    archive = shutil.copytree(covered, tmp_path / "archive")
+    (path,) = archive.glob("esa-worldcover/*/map.tif")
+    path.unlink()
+    crop_map = cubecrop.classify(area(), 2018, archive=archive, model=field_model)
+    with pytest.raises(ReadError, match="item 'ESA_WorldCover_10m_2021"):
+        cubecrop.write_map(crop_map, tmp_path / "map", max_lost=1, progress=False)
+
+
+def test_the_command_masks_and_clips(covered, field_model, field_parcels, tmp_path, capsys):
+    field_model.save(tmp_path / "model")
+    field_parcels.iloc[[0, 15]].rotate(30).to_crs(4326).to_file(tmp_path / "aoi.geojson")
+    common = [
+        "classify", "--aoi", tmp_path / "aoi.geojson", "--year", 2018, "--archive", covered,
+        "--model", tmp_path / "model",
+    ]  # fmt: skip
+
+    def told(out, *options):
+        cli.app(
+            [*map(str, [*common, "--out", tmp_path / out, *options])],
+            exit_on_error=False, result_action="return_value",
+        )  # fmt: skip
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "Cropland is ESA WorldCover 2021: cropland, trees." in told(
+        "a", "--mask", "worldcover", "--mask-classes", "cropland", "--mask-classes", "trees"
+    )
+    assert "Cropland" not in told("b", "--mask", "none", "--no-clip")
+    with (
+        rasterio.open(tmp_path / "a/crop_type.tif") as a,
+        rasterio.open(tmp_path / "b/crop_type.tif") as b,
+    ):
+        assert a.shape == b.shape
+        assert (a.read(1) == 255).mean() > 0.5 > (b.read(1) == 255).mean()
+        assert (b.read(1) != 252).all()
