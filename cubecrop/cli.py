@@ -24,8 +24,11 @@ from cubecrop.options import (
     AllowGaps,
     Aoi,
     Archive,
+    Clip,
     Clouds,
+    CropMask,
     End,
+    MaskClasses,
     Memory,
     Overwrite,
     Start,
@@ -289,6 +292,9 @@ def classify(
     weather: Weather = None,
     memory: Memory = None,
     allow_gaps: AllowGaps = False,
+    mask: CropMask = "auto",
+    mask_classes: MaskClasses = None,
+    clip: Clip = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -325,6 +331,9 @@ def classify(
         weather=weather,
         memory=memory_or_default(memory),
         allow_gaps=allow_gaps,
+        mask=mask,
+        mask_classes=mask_classes,
+        clip=clip,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     console = plain_console()
@@ -351,6 +360,7 @@ def simulate(
     region: Annotated[list[str] | None, Parameter(negative="")] = None,
     year: Annotated[list[int] | None, Parameter(negative="")] = None,
     size_km: float | None = None,
+    land_cover: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
 ) -> None:
     """Simulate an archive of crops, weather, radar and cloud, with its true crops.
@@ -367,10 +377,18 @@ def simulate(
         Harvest year; may be repeated.
     size_km
         Side of each region's square in kilometres, 0.5 to 20.
+    land_cover
+        Add a land-cover map, so that maps leave out what is no cropland.
     seed
         Same seed, same bytes.
     """
     cubecrop.simulate_archive(
-        out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
+        out,
+        preset=preset,
+        regions=region,
+        years=year,
+        size_km=size_km,
+        land_cover=land_cover or None,
+        seed=seed,
     )
     plain_console().print(f"Written to {out}")

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from cubecrop.class_table import ClassRow
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group",
-    "Mark", "Nomenclature", "decide",
+    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS",
+    "Crop", "Group", "Mark", "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
@@ -35,7 +35,9 @@ NODATA = 255
 TOO_FEW = 254
 #: Class index of a pixel that is unlike all that the model learned from.
 OUTSIDE_KNOWLEDGE = 253
-#: Indices from here on are not classes; 252 is reserved for another reason.
+#: Class index of a pixel that a mask leaves out: no crop grows there.
+NOT_CROPLAND = 252
+#: Indices from here on are not classes.
 MAX_CLASSES = 252
 
 
@@ -53,6 +55,12 @@ class Mark:
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
+        Mark(
+            value=NOT_CROPLAND,
+            slug="not_cropland",
+            title="Not cropland",
+            colour="#F2EFE6",
+        ),
         Mark(
             value=OUTSIDE_KNOWLEDGE,
             slug="outside_what_the_model_knows",

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
 
 __all__ = [
-    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite",
-    "RegionAoi", "Start", "Verbose", "Weather", "Year", "memory_or_default", "season_between",
+    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clip", "Clouds", "CropMask", "End",
+    "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather", "Year",
+    "memory_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -49,6 +50,25 @@ Weather = Annotated[
         help="Source of the weather, if not the archive: arco-era5, earth-data-hub, a Zarr "
         "store or another archive."
     ),
+]
+CropMask = Annotated[
+    str,
+    Parameter(
+        help="Where crops grow: worldcover, landcover (the archive's map), auto (the same if there "
+        "is one), none, a vector file of parcels, or a GeoTIFF that is not 0 on cropland."
+    ),
+]
+MaskClasses = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        help="Class of the land cover on which crops grow; may be repeated. By default cropland, "
+        "and grassland, shrubland and trees if the model has classes that grow there.",
+    ),
+]
+Clip = Annotated[
+    bool,
+    Parameter(help="Leave out pixels outside of the area's polygons, or map its rectangle."),
 ]
 Memory = Annotated[
     float | None, Parameter(help="Bytes that a thread may hold, such as 4e9; by default 2e9.")

@@ -235,7 +235,9 @@ def test_a_simulated_study_takes_its_pixel_sets_from_stores(tmp_path, capsys):
                 label=("parcel", np.array(labels, dtype=str)),
                 lon=("parcel", west + np.arange(24) / 24), lat=("parcel", 50 + np.arange(24) / 24),
             )  # fmt: skip
-            nodes = {name: node.to_dataset(inherit=False) for name, node in samples.children.items()}
+            nodes = {
+                name: node.to_dataset(inherit=False) for name, node in samples.children.items()
+            }
             tree = xr.DataTree.from_dict({"/": root, **nodes})
             tree.attrs["season_year"] = year
             stored(tmp_path / "stores", f"{region}-{year}", lambda tree=tree: tree, progress=False)

@@ -47,7 +47,7 @@ def optional(place):
 
 
 def classify(archive, year, model, **options):
-    return cubecrop.classify(declared(), year, archive=archive, model=model, **options)
+    return cubecrop.classify(declared(), year, archive=archive, model=model, clip=False, **options)
 
 
 def classify_parcels(archive, year, model, **options):
@@ -449,6 +449,6 @@ def test_parcels_with_images_only_in_autumn_have_no_class(model, tmp_path):
     late = table.geometry.centroid.x > middle
     assert (table["status"][~late] == "predicted").all()
     assert (table["status"][late].str.startswith("too few observations: none for too long")).all()
-    found = cubecrop.classify(declared(), 2020, **options)["crop_type"].compute()
+    found = cubecrop.classify(declared(), 2020, clip=False, **options)["crop_type"].compute()
     assert (found.sel(x=slice(middle, None)) == TOO_FEW).all()
     assert (found.sel(x=slice(None, middle)) < TOO_FEW).all()

@@ -17,7 +17,7 @@ from cubecrop.archive.weather import check_weather, weather_store
 from cubecrop.checks import check_names
 from cubecrop.display import block, html_table, plain
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
+from cubecrop.schema import MODALITIES, OPTIONAL_MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Scenes:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []
-        for modality in MODALITIES:
+        for modality in (*MODALITIES, *OPTIONAL_MODALITIES):
             found = self.of(modality)
             if not found:
                 continue
@@ -122,9 +122,9 @@ def search(
         See `open_archive`. By default your own archive, or else the first public one that has
         the season; see `cubecrop.archive.PUBLIC_ARCHIVES`.
     modalities : iterable of str
-        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to search for. A
-        modality without scenes is absent; without any satellite scene the search fails.
-        Sentinel-1 items without VV and VH are skipped.
+        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and ``landcover`` (not
+        searched by default) to search for. A modality without scenes is absent; without any
+        satellite scene the search fails. Sentinel-1 items without VV and VH are skipped.
     weather : str, Path or Archive, optional
         Source of the weather, if not the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
@@ -172,7 +172,8 @@ def search(
 
 def as_modalities(modalities: object) -> tuple[Modality, ...]:
     """Modalities as a tuple; raises `SchemaError` if one is not known or there are none."""
-    return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
+    known = (*MODALITIES, *OPTIONAL_MODALITIES)
+    return check_names("modalities", modalities, known, error=SchemaError)  # type: ignore[return-value]
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:

@@ -34,6 +34,8 @@ __all__ = [
     "pixel_confidence", "pixel_set_size", "pixels_at_level",
 ]  # fmt: skip
 
+#: At most so many times as many pixels are copied if a mask leaves most of them out.
+_SPARSE = 8
 #: Pixels that are copied to the network's axis order at a time, which bounds the memory.
 _PIXELS = 1024
 
@@ -73,7 +75,8 @@ def pixel_block(
     *arrays : numpy.ndarray
         In the order of ``names``: a sensor's series (y, x, time, band) float32, NaN = no
         observation; "terrain" (y, x, variable); "weather" (cell, time, variable) and the index
-        "cell" (y, x) of each pixel's weather cell.
+        "cell" (y, x) of each pixel's weather cell; "land" (y, x) uint8, 0 where the network
+        classifies. Without "land" it classifies all pixels.
     names : sequence of str
         Name of each array: the sensors of ``inputs``, and the model's other inputs.
     reference : ModelHandle
@@ -94,34 +97,51 @@ def pixel_block(
         valid dates of each sensor, then the dissimilarity.
     """
     named = dict(zip(names, arrays, strict=True))
+    land = named.get("land")
     terrain, weather = named.get("terrain"), named.get("weather")
     shape = arrays[0].shape[:2]
     width = n_classes + len(inputs.days) + distant
     out = np.full((shape[0] * shape[1], width), np.nan, dtype=np.float32)
     predictor = reference.predictor(device)
-    rows = max(1, _PIXELS // max(shape[1], 1))
+    rows = max(1, _PIXELS * _thinned(land) // max(shape[1], 1))
     with one_thread():
         for top in range(0, shape[0], rows):
             part = slice(top, top + rows)
             series = {name: _singles(named[name][part], days) for name, days in inputs.days.items()}
+            pixels = np.arange(top * shape[1], min(top + rows, shape[0]) * shape[1])
+            for column, name in enumerate(inputs.days, n_classes):
+                out[pixels, column] = series[name].dates
+            kept: NDArray[np.int64] | slice = slice(None)
+            if land is not None:
+                kept = np.flatnonzero(land[part].ravel() == 0)
+                if len(kept) == 0:
+                    continue
+                series = {name: sensor.take(kept) for name, sensor in series.items()}
             part_weather = None
             if weather is not None:
-                part_weather = inputs.weather(weather[named["cell"][part].ravel()])
+                part_weather = inputs.weather(weather[named["cell"][part].ravel()[kept]])
             sets = assemble(
                 series,
                 predictor.network.config,
                 weather=part_weather,
-                terrain=None if terrain is None else _flat(terrain[part]),
+                terrain=None if terrain is None else _flat(terrain[part])[kept],
             )
-            pixels = slice(top * shape[1], top * shape[1] + len(sets))
+            chosen = pixels[kept]
             seen = with_enough_dates(sets, inputs.coverage)
             found, dissimilarity = _predicted(predictor, reference, seen, distant=distant)
-            out[pixels, :n_classes] = found
+            out[chosen, :n_classes] = found
             if distant:
-                out[pixels, -1] = dissimilarity
+                out[chosen, -1] = dissimilarity
             for column, name in enumerate(inputs.days, n_classes):
-                out[pixels, column] = sets.series[name].dates
+                out[chosen, column] = sets.series[name].dates
     return out.reshape(*shape, width)
+
+
+def _thinned(land: NDArray[np.uint8] | None) -> int:
+    """How many pixels to copy for each that the network classifies, so that batches stay large."""
+    if land is None or not land.size:
+        return 1
+    return min(_SPARSE, -(-land.size // max(1, int((land == 0).sum()))))
 
 
 def parcel_block(

@@ -19,12 +19,13 @@ from cubecrop.classification.kernels import (
     pixel_set_size,
     pixels_at_level,
 )
+from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
 from cubecrop.model.data_check import season_gaps
-from cubecrop.nomenclature import NODATA, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
+from cubecrop.nomenclature import NODATA, NOT_CROPLAND, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def classify_pixels(
     season: xr.DataTree,
     model: CropModel,
     *,
+    land: xr.DataArray | None = None,
     allow_gaps: bool = False,
     device: str | None = None,
 ) -> xr.Dataset:
@@ -55,6 +57,9 @@ def classify_pixels(
         A season cube; see `cubecrop.schema`.
     model : CropModel
         The model that classifies. It takes each pixel as a set of one.
+    land : xarray.DataArray, optional
+        (y, x) uint8, codes of `cubecrop.classification.land`: which pixels are classified. The
+        network does not run on the others. By default all are classified.
     allow_gaps : bool, default False
         Accept a cube that covers less of the season than the training data.
     device : str, optional
@@ -64,9 +69,11 @@ def classify_pixels(
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
-        (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
-        float32, coord ``crop`` = class names, both NaN for a pixel without a class;
-        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. If the model's
+        (see `CropModel.least_dates`), 252 = not cropland; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names, both NaN for a pixel
+        without a class;
+        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation, 65535
+        outside of the area. If the model's
         probabilities are calibrated, ``set_size (y, x)`` uint8 is the number of crops in the crop
         set, 0 without a class. If the model has limits of its knowledge, pixels beyond them are
         253 in ``crop_type`` and keep their probabilities; ``level (y, x)`` uint8 is the finest
@@ -105,6 +112,9 @@ def classify_pixels(
         dims = ["cell", "weather_time", "weather_variable"]
         arguments["weather"] = (_weather_cells(weather), dims)
         arguments["cell"] = (_nearest_cells(weather, season, like), [])
+    if land is not None:
+        land = _like(land, like)
+        arguments["land"] = (_bare(land), [])
     columns = apply_model(
         pixel_block,
         arguments,
@@ -115,7 +125,8 @@ def classify_pixels(
         n_counts=len(present),
         distant=model.limits is not None,
     )
-    return _as_map(columns, season, model, present)
+    crop_map = _as_map(columns, season, model, present)
+    return crop_map if land is None else _with_land(crop_map, land)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
@@ -221,6 +232,39 @@ def _certainty(
     return layers
 
 
+def _with_land(crop_map: xr.Dataset, land: xr.DataArray) -> xr.Dataset:
+    """The map with the codes of land that is not classified."""
+    crop_type, dates = crop_map["crop_type"], crop_map["clear_dates"]
+    flags = crop_type.attrs
+    values = flags["flag_values"].tolist()
+    meanings = str(flags["flag_meanings"]).split(" ")
+    if NOT_CROPLAND in land.attrs.get("flag_values", [NOT_CROPLAND]):  # not if it is only clipped
+        values.append(NOT_CROPLAND)
+        meanings.append(WITHOUT_CLASS[NOT_CROPLAND].slug)
+    order = np.argsort(values)
+    named = crop_type.copy(data=_combined(marked, crop_type.data, land.data, np.uint8))
+    named.attrs |= {
+        "flag_values": np.array(values, np.uint8)[order],
+        "flag_meanings": " ".join(meanings[i] for i in order),
+    }
+    named.encoding = crop_type.encoding
+    return crop_map.assign(
+        crop_type=named,
+        clear_dates=dates.copy(data=_combined(seen_dates, dates.data, land.data, np.uint16)),
+    )
+
+
+def _combined(function: Callable[..., Any], values: Any, land: Any, dtype: type) -> Any:  # noqa: ANN401
+    """Apply a function to blocks (…, y, x) and those of land (y, x), in one task a block."""
+    if not isinstance(values, da.Array):
+        return function(values, np.asarray(land))
+    own = "zyx"[-values.ndim :]
+    return da.blockwise(
+        function, own, values, own, land, "yx", dtype=dtype,
+        meta=np.empty((0,) * values.ndim, dtype), align_arrays=False,
+    )  # fmt: skip
+
+
 def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
     """First and last image, longest gap and dates of each sensor, as JSON."""
     dates = season_of(season)
@@ -272,7 +316,8 @@ def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
     if series.chunks is None:
         return array
     sizes = dict(zip(series.dims, series.chunks, strict=True))
-    return array.chunk({"y": sizes["y"], "x": sizes["x"], "variable": -1})
+    whole = {dim: -1 for dim in array.dims if dim not in {"y", "x"}}
+    return array.chunk({"y": sizes["y"], "x": sizes["x"], **whole})
 
 
 def _spread(series: xr.DataArray) -> xr.DataArray:

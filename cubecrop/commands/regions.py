@@ -13,8 +13,11 @@ from cubecrop.errors import ArgumentError
 from cubecrop.options import (
     AllowGaps,
     Archive,
+    Clip,
     Clouds,
+    CropMask,
     End,
+    MaskClasses,
     Memory,
     RegionAoi,
     Start,
@@ -47,6 +50,9 @@ def map_region(
     weather: Weather = None,
     memory: Memory = None,
     allow_gaps: AllowGaps = False,
+    mask: CropMask = "auto",
+    mask_classes: MaskClasses = None,
+    clip: Clip = True,
     plan: Annotated[bool, Parameter(negative="")] = False,
     replan: Annotated[bool, Parameter(negative="")] = False,
     status: Annotated[bool, Parameter(negative="")] = False,
@@ -102,6 +108,7 @@ def map_region(
         "season": season_between(year, start, end, crop_model),
         "resolution": resolution, "crs": crs, "clouds": clouds, "weather": weather,
         "memory": memory_or_default(memory), "allow_gaps": allow_gaps, "max_lost": max_lost,
+        "mask": mask, "mask_classes": mask_classes, "clip": clip,
         "replan": replan, **({} if tile is None else {"tile": tile}),
     }  # fmt: skip
     if plan:

@@ -39,6 +39,7 @@ from cubecrop.cube.grid import (
     pixel_centres,
     strips,
 )
+from cubecrop.cube.landcover import landcover_child, nearest_year
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
@@ -59,7 +60,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_MEMORY", "CubeRequest", "open_season"]
 
-_MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
+_MAIN_ASSET: dict[Modality, str] = {
+    "sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation", "landcover": "landcover",
+}  # fmt: skip
 #: With less memory, chunks are so small that opening files takes most of the time.
 LEAST_MEMORY: Final = 50 * 10**6
 
@@ -252,8 +255,9 @@ def open_season(
     archive : str, Path or Archive, optional
         As for `search`. The attribute ``archive`` names the one that was taken.
     modalities : iterable of str
-        Children to open. A modality that the archive lacks is absent from the cube. If the
-        archive has no satellite image at all, that is an error.
+        Children to open: ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and
+        ``landcover``, which is not opened by default. A modality that the archive lacks is absent
+        from the cube. If the archive has no satellite image at all, that is an error.
     resolution : float, default 10
         Pixel size in metres.
     crs : str or int, optional
@@ -286,7 +290,9 @@ def open_season(
     Returns
     -------
     xarray.DataTree
-        Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``; see `cubecrop.schema`.
+        Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, ``landcover``; see
+        `cubecrop.schema`. Of a map of several years, each place has the one nearest to the harvest
+        year.
         The attribute ``items`` names the items of the cube; ``harmonisation`` says for each
         item how its reflectance offset was decided ("" if it has none).
 
@@ -320,6 +326,11 @@ def _build(found: Scenes, grid: GeoBox, request: CubeRequest) -> xr.DataTree:
             f"archive {place_name(found.archive)} has Sentinel images that touch {found.aoi} in "
             f"season {found.season}, but none shares a pixel with it. Choose an area within them."
         )
+    if scenes["landcover"]:
+        scenes["landcover"] = nearest_year(
+            scenes["landcover"], found.season.year, _rectangle(grid).lonlat,
+            preference=list(request.source.provider.collections),
+        )  # fmt: skip
     children = _gridded(scenes, grid, request)
     if request.composite is not None:
         for name in set(children) & set(SERIES):
@@ -368,6 +379,8 @@ def _gridded(
         )
     if terrain := scenes["terrain"]:
         children["terrain"] = terrain_child(terrain, grid, chunks=(rows, chunks[1]))
+    if landcover := scenes["landcover"]:
+        children["landcover"] = landcover_child(landcover, grid, chunks=(rows, chunks[1]))
     return children
 
 

@@ -16,6 +16,7 @@ from cubecrop.classification import (
     parcel_table,
 )
 from cubecrop.cube import MEMORY
+from cubecrop.cube.outline import area_and_outline
 from cubecrop.model import check_device_name
 from cubecrop.model.data_check import season_gaps
 from cubecrop.pipeline.inputs import (
@@ -28,10 +29,12 @@ from cubecrop.pipeline.inputs import (
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
+from cubecrop.pipeline.masks import AUTO, Mask, as_mask, land_of, with_landcover
 from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import geopandas as gpd
@@ -60,6 +63,9 @@ def classify(
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
+    mask: Mask = AUTO,
+    mask_classes: Sequence[str] | None = None,
+    clip: bool = True,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -68,8 +74,8 @@ def classify(
     Parameters
     ----------
     aoi : bbox, geometry, GeoDataFrame or path
-        Area of interest; the map covers its bounding rectangle. A bbox is (west, south,
-        east, north) in degrees.
+        Area of interest. A bbox is (west, south, east, north) in degrees. An area given as
+        polygons, such as a department or a table of parcels, is clipped to them; see ``clip``.
     year : int
         Harvest year.
     archive : str, Path or Archive, optional
@@ -100,15 +106,31 @@ def classify(
     allow_gaps : bool, default False
         Accept an archive that covers less of the season than the training data: it starts later,
         ends earlier, has a longer gap or fewer dates of a sensor.
+    mask : {"auto", "worldcover", "landcover"}, GeoDataFrame, path, DataArray or None
+        Where crops grow; other pixels are 252, not cropland. "worldcover" is ESA WorldCover of
+        the archive, "landcover" its preferred land-cover map, and "auto" the same if the archive
+        has one of the area, else no mask. Or parcels as a table or vector file; or a raster as
+        a GeoTIFF or a DataArray ``(y, x)`` with a CRS, not 0 on cropland. Pixels where a
+        land-cover map or a raster has no value are 255. None classifies all land.
+    mask_classes : sequence of str, optional
+        Classes of the land cover on which crops grow, such as ``["cropland", "grassland"]``. By
+        default cropland, and what the model's class names speak of: grassland if one is named
+        after grass or forage, shrubland and trees if one is named after permanent crops or woods.
+    clip : bool, default True
+        Leave out pixels whose centre lies outside of an area's polygons (255). With False, the
+        map covers the area's bounding rectangle; that of a bbox, or of one shape that is a
+        rectangle in its CRS, always does.
 
     Returns
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
-        model needs, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
-        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16. A model
-        with limits of its knowledge (`CropModel.with_limits`) gives 253 to a pixel outside of what
-        it knows, and the layers of `cubecrop.classification.classify_pixels`.
+        model needs, 252 = not cropland, with CF flags; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names;
+        ``clear_dates (sensor, y, x)`` uint16, 65535 outside of the area. The attribute ``mask``
+        says which mask was applied. A model with limits of its knowledge
+        (`CropModel.with_limits`) gives 253 to a pixel outside of what it knows, and the layers of
+        `cubecrop.classification.classify_pixels`.
 
     Raises
     ------
@@ -118,19 +140,29 @@ def classify(
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
         There is no model, the data does not fit it, or covers too little of the season.
+    ArgumentError
+        The mask is none, or the archive does not have it.
     ReadError
         During computation, a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
+    check_flag("clip", clip)
+    crop_mask = as_mask(mask, mask_classes)
     request = request_for(
         crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
         chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
     check_device_name(device)
-    area = parse_aoi(aoi)
-    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    area, outline = area_and_outline(aoi)
+    request = replace(
+        request,
+        season=season_of_model(year, season, crop_model, area),
+        modalities=with_landcover(request.modalities, crop_mask),
+    )
     cube = request.open(area)
-    return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
+    land, text = land_of(cube, crop_mask, outline if clip else None, crop_model.nomenclature)
+    crop_map = classify_pixels(cube, crop_model, land=land, allow_gaps=allow_gaps, device=device)
+    return crop_map.assign_attrs(mask=text)
 
 
 def classify_parcels(

@@ -18,7 +18,7 @@ from cubecrop.region.options import RunOptions, full_path, provider_from
 from cubecrop.region.planned import ITEMS, RUN, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -94,7 +94,9 @@ def check_same(
     output: Output, earlier: Mapping[str, Any], options: RunOptions, area: Mapping[str, str]
 ) -> None:
     """Raise if an earlier plan is of another run; the message names each difference."""
-    before, asked = earlier["options"], options.to_json()
+    before, asked = dict(earlier["options"]), options.to_json()
+    # A mask may need land cover, but another mask makes no other run.
+    before["modalities"] = [name for name in before["modalities"] if name != "landcover"]
     found = [
         f"{name} is {plain(asked[name])}, there {plain(before.get(name))}"
         for name in _REQUEST
@@ -106,8 +108,18 @@ def check_same(
         raise OutputError(f"{output.url} holds another run: {'; '.join(found)}. {_CURE}")
 
 
-def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometry) -> FrozenItems:
-    """The items of an earlier plan; raises unless they are whole and cover an area in degrees."""
+def frozen_before(
+    output: Output, earlier: Mapping[str, Any], where: BaseGeometry, modalities: Sequence[str]
+) -> FrozenItems:
+    """The items of an earlier plan; raises unless they are whole and cover what is asked.
+
+    That is an area in degrees, and modalities that were searched.
+    """
+    if missing := sorted(set(modalities) - set(earlier["items"]["modalities"])):
+        raise OutputError(
+            f"{output.url} holds a plan that was searched without {listed(missing)}. Pass "
+            "`replan=True` (`--replan`) to search again, or another mask."
+        )
     items = None
     if output.exists(ITEMS):
         with (

@@ -132,6 +132,7 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
                 model_digest=tags.get("MODEL_DIGEST", ""),
                 calibration=tags.get("MODEL_CALIBRATION", ""),
                 gaps=tags.get("SEASON_GAPS", ""),
+                mask=tags.get("MASK", ""),
                 items=(),
                 item_hrefs=(),
             )
