@@ -17,6 +17,7 @@ from cubecrop.checks import check_share
 from cubecrop.commands.adaptation import adapt
 from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
+from cubecrop.commands.models import models
 from cubecrop.commands.regions import map_region
 from cubecrop.commands.searching import search
 from cubecrop.errors import CubecropError, LabelError, SchemaError
@@ -342,6 +343,7 @@ app.command(map_region)
 app.command(evaluate)
 app.command(report)
 app.command(area_estimates)
+app.command(models)
 
 
 @app.command

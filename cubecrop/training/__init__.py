@@ -5,7 +5,9 @@ from __future__ import annotations
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.fitting import check_fit_options, fit
 from cubecrop.training.forest import Forest, fit_forest
+from cubecrop.training.pretraining import Encoders, PretrainConfig, pretrain
 from cubecrop.training.refitting import Taught, refit, settings_of
 
-__all__ = ["Forest", "Taught", "TrainConfig", "as_config", "check_fit_options", "fit", "fit_forest",
-           "refit", "settings_of"]  # fmt: skip
+__all__ = ["Encoders", "Forest", "PretrainConfig", "Taught", "TrainConfig", "as_config",
+           "check_fit_options", "fit", "fit_forest", "pretrain", "refit",
+           "settings_of"]  # fmt: skip

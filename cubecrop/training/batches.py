@@ -43,8 +43,11 @@ def batches(
     *,
     seed: int,
     epoch: int,
+    n_days: int = 365,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """One epoch's batches in random order; each comes from one training set.
+
+    ``n_days`` is the length of the season, which windows need.
 
     The drawn pixels depend on (seed, epoch, parcel id), all else on (seed, epoch).
     """
@@ -65,8 +68,9 @@ def batches(
         pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
         # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
+        window = _windows(len(members), n_days, config, rng)
         series = {
-            name: _draw(arrays, rows, pixels, shift, deviations[name], config, name, rng)
+            name: _draw(arrays, rows, pixels, shift, window, deviations[name], config, name, rng)
             for name, arrays in held.series.items()
         }
         if config.network.fusion in {"early", "mid"}:
@@ -110,6 +114,7 @@ def _draw(
     members: NDArray[np.int64],
     pixels: NDArray[np.int64],
     shift: NDArray[np.float64],
+    window: NDArray[np.float64] | None,
     deviation: NDArray[np.float32],
     config: TrainConfig,
     name: str,
@@ -119,6 +124,8 @@ def _draw(
     if name == WEATHER:
         pixels = np.zeros((n, 1), dtype=np.int64)  # a set of one
     dropped = rng.random((n, n_dates)) < config.date_dropout.get(name, 0.0)
+    if window is not None and name != WEATHER:
+        dropped |= (arrays.days < window[:, :1]) | (arrays.days > window[:, 1:])
     # Flat indices of the drawn pixels, (batch, time, pixel), among the stored ones.
     row = members[:, None] * n_dates + np.arange(n_dates)
     place = row[:, :, None] * arrays.valid.shape[2] + pixels[:, None, :]
@@ -143,6 +150,16 @@ def _draw(
         days = days[:1].expand(n, -1)  # a stride of 0 marks days that all members share
     thermal = None if arrays.thermal is None else torch.from_numpy(arrays.thermal[members])
     return Series(torch.from_numpy(values), torch.from_numpy(kept), days, thermal)
+
+
+def _windows(
+    n: int, n_days: int, config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """First and last day (member, 2) of the window to which each member's series are cut."""
+    if config.windows is None:
+        return None
+    latest, earliest = config.windows
+    return np.stack([rng.uniform(0, latest, n), rng.uniform(earliest, 1, n)], axis=1) * n_days
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:
