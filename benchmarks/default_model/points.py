@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "BANDS", "CLASSES", "DATA", "WINDOW", "Points", "coarse_of", "nomenclature", "read_points",
-    "simulated_points",
+    "BANDS", "CLASSES", "DATA", "SIMULATED", "WINDOW", "Points", "classes_of", "coarse_of",
+    "nomenclature", "read_points", "simulated_points",
 ]  # fmt: skip
 
 DATA: Final = Path(__file__).parents[3] / "shared/data"
@@ -130,7 +130,7 @@ def read_points(data: Path = DATA) -> list[Points]:
 
 def simulated_points(years: Iterable[int], *, n: int, seed: int = 0) -> list[Points]:
     """Simulate ``n`` points in each region and year; regions differ in cloud and in its mask."""
-    classes = _classes("simulated")
+    classes = classes_of("simulated")
     rng = np.random.default_rng(seed)
     out = []
     for year in years:
@@ -154,14 +154,14 @@ def _named(points: Points, name: str) -> Points:
     return Points(name=name, samples=points.samples, labels=points.labels)
 
 
-def _classes(codes: str) -> dict[str, str]:
+def classes_of(codes: str) -> dict[str, str]:
     """Class by code, of one list of codes."""
     with (Path(__file__).parent / "classes.csv").open(encoding="utf-8", newline="") as file:
         return {row["code"]: row["class"] for row in csv.DictReader(file) if row["list"] == codes}
 
 
 def _read(path: Path, column: str, codes: str) -> Points:
-    classes = _classes(codes)
+    classes = classes_of(codes)
     samples = read_worldcereal(path, label=column)
     labels = [classes.get(str(label)) for label in samples["label"].to_numpy()]
     if samples.attrs["composite"] == "dekad":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from cubecrop.checks import check_flag
-from cubecrop.coverage import Coverage, acquired_days, shortfalls
+from cubecrop.coverage import SLACK, Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
@@ -81,15 +81,16 @@ def _check_window(model: ModelSpec, season: Season | None, allow_gaps: bool) -> 
             "train a model for this one. `classify` and `classify_parcels` take the model's window "
             "unless you pass `season=` (`--start`, `--end`)."
         )
-    latest = min((one.first for one in model.coverage.values()), default=0)
-    earliest = max((one.last for one in model.coverage.values()), default=whole.n_days)
+    # With the slack that `shortfalls` grants to the first and the last image.
+    latest = min((one.first for one in model.coverage.values()), default=0) + SLACK
+    earliest = max((one.last for one in model.coverage.values()), default=whole.n_days) - SLACK
     first, last = (season.start - whole.start).days, (season.end - whole.start).days
     if not allow_gaps and (first > latest or last < earliest):
         needed = [whole.start + dt.timedelta(days=day) for day in (latest, earliest)]
         raise ModelMismatchError(
-            f"data spans the season {season}, too short for the model, which needs at least "
-            f"{needed[0]} to {needed[1]}. Open a longer season, or accept it with "
-            "`allow_gaps=True` (`--allow-gaps`)."
+            f"data spans the season {season}, too short for the model, which needs one that "
+            f"starts by {needed[0]} and ends on {needed[1]} or later. Open a longer season, or "
+            "accept it with `allow_gaps=True` (`--allow-gaps`)."
         )
 
 

@@ -7,7 +7,8 @@ from cubecrop.training.fitting import check_fit_options, fit
 from cubecrop.training.forest import Forest, fit_forest
 from cubecrop.training.pretraining import Encoders, PretrainConfig, pretrain
 from cubecrop.training.refitting import Taught, refit, settings_of
+from cubecrop.training.starting import Init, check_init
 
-__all__ = ["Encoders", "Forest", "PretrainConfig", "Taught", "TrainConfig", "as_config",
-           "check_fit_options", "fit", "fit_forest", "pretrain", "refit",
+__all__ = ["Encoders", "Forest", "Init", "PretrainConfig", "Taught", "TrainConfig", "as_config",
+           "check_fit_options", "check_init", "fit", "fit_forest", "pretrain", "refit",
            "settings_of"]  # fmt: skip

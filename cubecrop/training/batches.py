@@ -27,6 +27,8 @@ __all__ = ["batches", "n_batches"]
 
 #: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
+#: Share of members whose series are not cut to a window.
+_WHOLE: Final = 0.5
 #: Batches that are read from disk while the network learns from another.
 _AHEAD: Final = 2
 
@@ -155,11 +157,16 @@ def _draw(
 def _windows(
     n: int, n_days: int, config: TrainConfig, rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
-    """First and last day (member, 2) of the window to which each member's series are cut."""
+    """First and last day (member, 2) of the window to which each member's series are cut.
+
+    Half of the members keep the whole season.
+    """
     if config.windows is None:
         return None
     latest, earliest = config.windows
-    return np.stack([rng.uniform(0, latest, n), rng.uniform(earliest, 1, n)], axis=1) * n_days
+    ends = np.stack([rng.uniform(0, latest, n), rng.uniform(earliest, 1, n)], axis=1)
+    ends[rng.random(n) < _WHOLE] = 0, 1
+    return ends * n_days
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:

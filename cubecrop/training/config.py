@@ -72,9 +72,9 @@ class TrainConfig:
         All dates of a parcel are moved by the same random number of days, up to this many earlier
         or later: seasons differ between regions and years.
     windows : tuple of float, optional
-        Latest start and earliest end of the windows to which parcels' series are cut at random in
-        training, as shares of the season. Such a model also takes data of a shorter season. By
-        default series are not cut.
+        Latest start and earliest end of the windows to which the series of half of the parcels are
+        cut at random in a step, as shares of the season. Such a model also takes data of a shorter
+        season. By default series are not cut.
     may_be_missing : tuple of str
         Sensors that may be absent at prediction.
     sensor_dropout : float

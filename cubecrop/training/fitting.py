@@ -350,12 +350,12 @@ def _as_model(
 
 
 def _with_windows(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
-    """Record the samples' season windows and composites in the model, if they had several."""
+    """Record the samples' windows and composites, if they had several or not the model's."""
     windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
     composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
     record = replace(
         model.training,
-        windows=windows if len(windows) > 1 else (),
+        windows=windows if windows != (model.season_window,) else (),
         composites=composites if len(composites) > 1 else (),
     )
     return replace(model, training=record)

@@ -136,10 +136,11 @@ def _scores(record: Mapping[str, Any]) -> str:
     return f"""
 ## Scores in regions that it had not seen
 
-Each region in turn was left out of training, of pre-training and of the calibration, and predicted
-by a model of the others. The random forest was trained on the same points, monthly, with gaps
-interpolated. Scores with 95 % intervals of the choice of points; the macro-F1 is the mean over the
-classes that occur in the region, some of which have few points.
+Each region in turn was left out of training and of the calibration, and predicted by a model of the
+others. The random forest was trained on the same points, monthly, with gaps interpolated: on the
+real ones alone, and on these with the simulated ones, of which the better one in the region counts.
+Scores with 95 % intervals of the choice of points; the macro-F1 is the mean over the classes that
+occur in the region, some of which have few points.
 
 {
         _table(
