@@ -56,6 +56,8 @@ CONFIG: Final = TrainConfig(
     batch_size=128,
     n_pixels=1,
     small_sets=0.0,
+    # Less than the default: a balance of .5 brings .01 of macro-F1 and costs .02 of accuracy.
+    class_balance=0.25,
     windows=(0.45, 0.7),
     may_be_missing=("sentinel2", "sentinel1"),
     validation=0.0,
