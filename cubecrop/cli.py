@@ -17,6 +17,7 @@ from cubecrop.checks import check_share
 from cubecrop.commands.adaptation import adapt
 from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
+from cubecrop.commands.models import models
 from cubecrop.commands.regions import map_region
 from cubecrop.commands.searching import search
 from cubecrop.errors import CubecropError, LabelError, SchemaError
@@ -36,6 +37,7 @@ from cubecrop.options import (
     Weather,
     Year,
     memory_or_default,
+    model_or_default,
     season_between,
 )  # fmt: skip
 from cubecrop.printing import (
@@ -223,8 +225,8 @@ def classify_parcels(
     *,
     year: Year,
     archive: Archive = None,
-    model: Path,
     out: Path,
+    model: Path | None = None,
     start: Start = None,
     end: End = None,
     clouds: Clouds = None,
@@ -241,7 +243,7 @@ def classify_parcels(
     parcels
         Vector file with a unique id and a CRS.
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     out
         File to write: GeoParquet (.parquet) or GeoPackage (.gpkg).
     columns
@@ -254,7 +256,7 @@ def classify_parcels(
     check_parcel_path(out, overwrite=overwrite)
     given = read_parcels(parcels)
     check_table(given, out, columns=columns)
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     table = cubecrop.classify_parcels(
         given,
         year,
@@ -281,8 +283,8 @@ def classify(
     aoi: Aoi,
     year: Year,
     archive: Archive = None,
-    model: Path,
     out: Path,
+    model: Path | None = None,
     start: Start = None,
     end: End = None,
     resolution: float | None = None,
@@ -302,7 +304,7 @@ def classify(
     Parameters
     ----------
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     out
         Folder to write the map to.
     resolution
@@ -318,7 +320,7 @@ def classify(
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     crop_map = cubecrop.classify(
         aoi,
         year,
@@ -350,6 +352,7 @@ app.command(map_region)
 app.command(evaluate)
 app.command(report)
 app.command(area_estimates)
+app.command(models)
 
 
 @app.command

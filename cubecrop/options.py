@@ -10,12 +10,14 @@ from cyclopts import Parameter
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cubecrop.model import CropModel
 
 __all__ = [
     "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clip", "Clouds", "CropMask", "End",
     "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather", "Year",
-    "memory_or_default", "season_between",
+    "memory_or_default", "model_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -103,3 +105,10 @@ def memory_or_default(memory: float | None) -> float:
     from cubecrop.cube import MEMORY
 
     return MEMORY if memory is None else memory
+
+
+def model_or_default(model: Path | None) -> CropModel:
+    """The model in a folder, or the one that is part of cubecrop."""
+    from cubecrop.model import CropModel
+
+    return CropModel.default() if model is None else CropModel.load(model)

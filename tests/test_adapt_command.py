@@ -147,7 +147,9 @@ def test_a_change_that_does_harm_is_refused(tables, tmp_path, capsys, monkeypatc
     told = capsys.readouterr().out
     assert "Failed: the mean is lower by more than its standard error." in told
     assert "The model is written unchanged." in told
-    assert ["western", "third", "30", ".900", ".500"] in [line.split() for line in told.splitlines()]
+    assert ["western", "third", "30", ".900", ".500"] in [
+        line.split() for line in told.splitlines()
+    ]
     assert "no calibration" not in told
     kept, before = cubecrop.CropModel.load(tmp_path / "out"), cubecrop.CropModel.load(model)
     assert not kept.adaptation.applied

@@ -23,6 +23,7 @@ from cubecrop.options import (
     Start,
     Weather,
     memory_or_default,
+    model_or_default,
     season_between,
 )
 from cubecrop.printing import plain_console, print_calibration, print_rows
@@ -67,7 +68,7 @@ def map_region(
     out
         Folder of the run, or an address such as s3://bucket/run.
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     parcels
         Vector file of parcels to classify, with a unique id and a CRS.
     tile
@@ -97,12 +98,10 @@ def map_region(
     if status:
         print_rows(region.status(out).lines())
         return
-    missing = [
-        name for name, value in (("aoi", aoi), ("year", year), ("model", model)) if value is None
-    ]
-    if aoi is None or year is None or model is None:
+    missing = [name for name, value in (("aoi", aoi), ("year", year)) if value is None]
+    if aoi is None or year is None:
         raise ArgumentError(f"map-region needs {', '.join(f'--{name}' for name in missing)} too.")
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     options: dict[str, Any] = {
         "archive": archive, "model": crop_model, "parcels": parcels,
         "season": season_between(year, start, end, crop_model),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from cubecrop.checks import check_flag
-from cubecrop.coverage import Coverage, acquired_days, shortfalls
+from cubecrop.coverage import SLACK, Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
@@ -39,16 +40,7 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
     See `cubecrop.model.CropModel.check`.
     """
     check_flag("allow_gaps", allow_gaps)
-    if model.season_window is not None and not any(
-        windows_alike(window := season_of(data).window, trained)
-        for trained in (model.season_window, *model.training.windows)
-    ):
-        raise ModelMismatchError(
-            f"data spans the season {window_text(window)}, the model was trained on "
-            f"{window_text(model.season_window)}. Open the season with the same window, or train "
-            "a model for this one. `classify` and `classify_parcels` take the model's window "
-            "unless you pass `season=` (`--start`, `--end`)."
-        )
+    _check_window(model, season_of(data) if model.season_window else None, allow_gaps)
     composite = str(data.attrs.get("composite", ""))
     if composite not in {model.composite, *model.training.composites}:
         raise ModelMismatchError(
@@ -80,6 +72,35 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
             "no class."
         )
     return present
+
+
+def _check_window(model: ModelSpec, season: Season | None, allow_gaps: bool) -> None:
+    """Raise unless a season's window is one that the model takes; None is any season."""
+    if season is None or model.season_window is None:
+        return
+    window, trained = season.window, (model.season_window, *model.training.windows)
+    if any(windows_alike(window, one) for one in trained):
+        return
+    whole = season.with_window(model.season_window)
+    if not model.sub_windows or season.start < whole.start or season.end > whole.end:
+        inside = " or on a part of it" if model.sub_windows else ""
+        raise ModelMismatchError(
+            f"data spans the season {window_text(window)}, the model was trained on "
+            f"{window_text(model.season_window)}{inside}. Open the season with the same window, or "
+            "train a model for this one. `classify` and `classify_parcels` take the model's window "
+            "unless you pass `season=` (`--start`, `--end`)."
+        )
+    # With the slack that `shortfalls` grants to the first and the last image.
+    latest = min((one.first for one in model.coverage.values()), default=0) + SLACK
+    earliest = max((one.last for one in model.coverage.values()), default=whole.n_days) - SLACK
+    first, last = (season.start - whole.start).days, (season.end - whole.start).days
+    if not allow_gaps and (first > latest or last < earliest):
+        needed = [whole.start + dt.timedelta(days=day) for day in (latest, earliest)]
+        raise ModelMismatchError(
+            f"data spans the season {season}, too short for the model, which needs one that "
+            f"starts by {needed[0]} and ends on {needed[1]} or later. Open a longer season, or "
+            "accept it with `allow_gaps=True` (`--allow-gaps`)."
+        )
 
 
 def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
@@ -205,7 +226,7 @@ def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> 
     if name != "sentinel1":
         return
     calibration = str(node[SERIES[name]].attrs.get("calibration", ""))
-    if calibration != model.radar_calibration:
+    if calibration not in model.radar_calibration.split(", "):
         raise ModelMismatchError(
             f"radar is calibrated as {calibration or 'unknown'!r}, the model was trained on "
             f"{model.radar_calibration!r}: the two differ by decibels. Use an archive with the "

@@ -42,8 +42,12 @@ class ModelSpec:
     season_window : tuple
         First and last day as (years from the harvest year, month, day); see `Season.window`.
         None for published weights, which have no season.
+    sub_windows : bool
+        Whether data of a shorter season inside ``season_window`` is accepted, if ``coverage`` finds
+        it long enough. True for a model that was trained on windows cut at random.
     radar_calibration : str
-        ``gamma0`` or ``sigma0``; empty for a network without radar.
+        ``gamma0`` or ``sigma0``; both, with a comma between them, for a model that takes either;
+        empty for a network without radar.
     radar_orbits : tuple of str
         Orbit states of the training data.
     composite : str
@@ -82,6 +86,7 @@ class ModelSpec:
     config: NetworkConfig
     nomenclature: Nomenclature
     season_window: Window | None
+    sub_windows: bool = False
     radar_calibration: str = ""
     radar_orbits: tuple[str, ...] = ()
     composite: str = ""

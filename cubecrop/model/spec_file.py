@@ -116,6 +116,7 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "calibration": asdict(spec.calibration) if spec.calibration else None,
     }
     known = {
+        "sub_windows": spec.sub_windows,
         "clouds": spec.clouds,
         "resolution": spec.resolution,
         "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
@@ -152,6 +153,7 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         licence=str(metadata["licence"]),
         nomenclature=Nomenclature.from_json(metadata["nomenclature"]),
         season_window=None if window is None else read_window(window),
+        sub_windows=bool(metadata.get("sub_windows", False)),
         radar_calibration=str(metadata["radar_calibration"]),
         radar_orbits=tuple(map(str, metadata["radar_orbits"])),
         composite=str(metadata["composite"]),

@@ -98,15 +98,11 @@ def season_of_model(year: int, season: Season | None, model: ModelSpec, area: Ao
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:
-    """The model, read from its folder if it is a path."""
+    """The model, read from its folder if it is a path; the default model for None."""
     if isinstance(model, CropModel):
         return model
     if model is None:
-        raise ModelFormatError(
-            "no model was given, and cubecrop ships none. Train one: `cubecrop train PARCELS "
-            "--label COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass "
-            "`model='model/'`."
-        )
+        return CropModel.default()
     if not isinstance(model, str | Path):
         raise ModelFormatError(
             f"model is a {type(model).__name__}, expected a CropModel or the path of its folder."

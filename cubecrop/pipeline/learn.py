@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cubecrop.checks import check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
-from cubecrop.model import usable_device
+from cubecrop.model import CropModel, usable_device
 from cubecrop.pipeline.declared import Declared, Parcels, as_sources, season_in
 from cubecrop.pipeline.known import fingerprints
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
-from cubecrop.training import TrainConfig, as_config
+from cubecrop.training import Init, TrainConfig, as_config, check_init
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from cubecrop.archive import Archive
     from cubecrop.cube import Clouds, Composite
-    from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.schema import Modality
     from cubecrop.season import Season
@@ -44,6 +43,7 @@ def train(
     held_out: float = 0.3,
     nomenclature: Nomenclature | str | Path | None = None,
     config: TrainConfig | None = None,
+    init: Init | str | Path | None = None,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
     weather: str | Path | Archive | None = None,
@@ -93,6 +93,9 @@ def train(
         occur among the parcels; the others are left out. By default each label is a class.
     config : TrainConfig, optional
         Settings of the training.
+    init : CropModel, Encoders or path, optional
+        Start from the encoders of a model (or of the model in a folder), see `fit`; without
+        ``composite``, that of the model is used.
     composite : {"dekad", "month"}, optional
         Train on one composite per period instead of every date; the model then needs the same.
     clouds : {"scl", "probability"}, callable or CloudMask
@@ -134,6 +137,11 @@ def train(
         As for `classify_parcels`; with several tiles, the message names the tile.
     """
     config = as_config(config)
+    if isinstance(init, str | Path):
+        init = CropModel.load(init)
+    check_init(init)
+    if composite is None and isinstance(init, CropModel):
+        composite = init.composite or None  # type: ignore[assignment]
     sources = as_sources(parcels, year, archive)
     requests = [
         CubeRequest(
@@ -158,7 +166,7 @@ def train(
             found.samples,
             [one.texts for one in found.declared],
             [one.part for one in found.declared],
-            nomenclature=found.classes, config=config, seed=seed, device=device,
+            nomenclature=found.classes, config=config, init=init, seed=seed, device=device,
             checkpoint=checkpoint, progress=progress,
             groups=[group for one in found.declared if (group := one.group) is not None] or None,
         )  # fmt: skip
