@@ -80,7 +80,8 @@ class ReportOfPredictions:
                     "group": (parcel // 3).astype(str), "truth": self.truth,
                 }.items()
             },
-            "n_train": 9 * self.n_parcels // 10, "year": 2020, "in_set": np.nan,
+            "n_train": 9 * self.n_parcels // 10, "year": 2020, "area": 1e4,
+            "in_set": np.nan,
             "set_size": np.nan, "dissimilarity": np.nan,
         })  # fmt: skip
         classes = Nomenclature.from_names(f"crop {i}" for i in range(self.n_classes))

@@ -18,6 +18,7 @@ from benchmarks.restated import CLASSES, Restated
 from cubecrop.classification.kernels import Inputs, pixel_block
 from cubecrop.coverage import Coverage
 from cubecrop.model import (
+    MOST_PARCELS,
     CropNetwork,
     NetworkConfig,
     NetworkOptions,
@@ -25,6 +26,7 @@ from cubecrop.model import (
     SampleArrays,
     SensorArrays,
     SensorConfig,
+    TrainingSpace,
     as_batch,
     one_thread,
 )
@@ -153,6 +155,10 @@ class PixelMap:
     def track_default_without_masks(self) -> float:
         return self._seconds(NetworkOptions(), 0.0)
 
+    def track_default_with_limits(self) -> float:
+        """With the dissimilarity of each pixel to the parcels that a model stores."""
+        return self._seconds(NetworkOptions(), MASKED, distant=True)
+
     def track_published_sizes(self) -> float:
         return self._seconds(NetworkOptions.published(), MASKED)
 
@@ -160,9 +166,10 @@ class PixelMap:
         return self._seconds(NetworkOptions.published(), 0.0)
 
     track_default.unit = track_default_without_masks.unit = "CPU s"
+    track_default_with_limits.unit = "CPU s"
     track_published_sizes.unit = track_published_sizes_without_masks.unit = "CPU s"
 
-    def _seconds(self, options: NetworkOptions, masked: float) -> float:
+    def _seconds(self, options: NetworkOptions, masked: float, *, distant: bool = False) -> float:
         arrays = arrays_of(self.side**2, 1, SEASON, masked=masked)
         blocks = {
             name: one.values.reshape(self.side, self.side, *one.values.shape[1::2])
@@ -178,12 +185,13 @@ class PixelMap:
                 for name, n in SEASON.items()
             },
         )
-        handle = _Handle(Predictor(network_of(options, *SEASON), "cpu"))
+        network = network_of(options, *SEASON)
+        handle = _Handle(Predictor(network, "cpu"), _space(network.config.embedding_width))
 
         def run() -> object:
             return pixel_block(
                 *blocks.values(), names=tuple(blocks), reference=handle, inputs=inputs,
-                n_classes=CLASSES, device=None,
+                n_classes=CLASSES, device=None, distant=distant,
             )  # fmt: skip
 
         best = best_times({"map": run}, self.repeat)["map"]
@@ -193,8 +201,11 @@ class PixelMap:
 class _Handle:
     """Model handle of a model in memory."""
 
-    def __init__(self, predictor: Predictor) -> None:
-        self.ready = predictor
+    def __init__(self, predictor: Predictor, space: TrainingSpace | None = None) -> None:
+        self.ready, self.training_space = predictor, space
+
+    def model(self) -> _Handle:
+        return self
 
     def predictor(self, _device: str | None) -> Predictor:
         return self.ready
@@ -314,3 +325,15 @@ def best_times(runs: dict[object, Callable[[], object]], repeat: int) -> dict[ob
             run()
             best[name] = min(best[name], time.process_time() - start)
     return best
+
+
+def _space(width: int) -> TrainingSpace:
+    """As many embeddings as a model stores at most."""
+    drawn = np.random.default_rng(0).normal(size=(MOST_PARCELS, width))
+    return TrainingSpace(
+        embedding=drawn.astype(np.float16),
+        mean=np.zeros(width, np.float32),
+        deviation=np.ones(width, np.float32),
+        mean_distance=1.0,
+        threshold=1.0,
+    )

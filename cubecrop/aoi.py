@@ -17,7 +17,7 @@ from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
 from cubecrop.vector import check_column_names, from_geojson, read_vector
 
-__all__ = ["Aoi", "has_place", "parse_aoi", "read_vector"]
+__all__ = ["Aoi", "bbox_from_text", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
 #: With more points than this, edges are not divided one by one.
@@ -153,7 +153,7 @@ def parse_aoi(aoi: object, *, outline: bool = False) -> Aoi:
     """
     if isinstance(aoi, Aoi):
         return aoi
-    if isinstance(aoi, str) and (bbox := _bbox_from_text(aoi)):
+    if isinstance(aoi, str) and (bbox := bbox_from_text(aoi)):
         aoi = bbox
     if isinstance(aoi, str | Path):
         aoi = read_vector(aoi)
@@ -182,7 +182,8 @@ def parse_aoi(aoi: object, *, outline: bool = False) -> Aoi:
     )
 
 
-def _bbox_from_text(text: str) -> list[float] | None:
+def bbox_from_text(text: str) -> list[float] | None:
+    """The four numbers of a bbox as text; None if the text is none."""
     try:
         values = [float(part) for part in text.split(",")]
     except ValueError:

@@ -17,16 +17,20 @@ from cubecrop.checks import check_share
 from cubecrop.commands.adaptation import adapt
 from cubecrop.commands.areas import area_estimates
 from cubecrop.commands.evaluation import evaluate, report
+from cubecrop.commands.models import models
 from cubecrop.commands.regions import map_region
 from cubecrop.commands.searching import search
-from cubecrop.errors import CubecropError, LabelError, SchemaError
+from cubecrop.commands.training import train
+from cubecrop.errors import CubecropError, SchemaError
 from cubecrop.options import (
-    ARCHIVE_HELP,
     AllowGaps,
     Aoi,
     Archive,
+    Clip,
     Clouds,
+    CropMask,
     End,
+    MaskClasses,
     Memory,
     Overwrite,
     Start,
@@ -34,11 +38,13 @@ from cubecrop.options import (
     Weather,
     Year,
     memory_or_default,
+    model_or_default,
     season_between,
 )  # fmt: skip
 from cubecrop.printing import (
     demo_text,
     plain_console,
+    print_archive,
     print_calibration,
 )
 from cubecrop.terminal import Terminal, lenient_streams, short_warnings
@@ -94,126 +100,7 @@ def demo(*, out: Path = Path("cubecrop-demo"), seed: int = 0, verbose: Verbose =
 app.command(search)
 
 
-@app.command
-def train(
-    parcels: Path,
-    *,
-    label: str,
-    out: Path,
-    year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
-    more: Annotated[
-        list[tuple[Path, int, str]] | None,
-        Parameter(negative="", help="Other PARCELS YEAR ARCHIVE to train on too; may be repeated."),
-    ] = None,
-    start: Start = None,
-    end: End = None,
-    held_out: float = 0.3,
-    epochs: int | None = None,
-    composite: Literal["dekad", "month"] | None = None,
-    may_be_missing: Annotated[
-        tuple[Literal["sentinel2", "sentinel1"], ...], Parameter(negative="", show_default=False)
-    ] = (),
-    seed: int = 0,
-    checkpoint: Path | None = None,
-    cache: Path | None = None,
-    clouds: Clouds = None,
-    weather: Weather = None,
-    memory: Memory = None,
-    nomenclature: Path | None = None,
-    overwrite: Overwrite = False,
-    verbose: Verbose = False,
-) -> None:
-    """Train a model on declared parcels and write it to a folder.
-
-    Parcels may lie in any number of places. Their pixels are kept on disk, in --cache or in the
-    system's temporary folder, and not in memory.
-
-    With --weather the model also learns from weather; the archive itself may be named there.
-
-    Parameters
-    ----------
-    parcels
-        With --archive and --year, a vector file with a unique id, a CRS and the label. Without
-        them, a table of samples: a Parquet file in a WorldCereal format, or a folder with DATA
-        and META.
-    label
-        Column that holds the crop; for a folder, the name of the nomenclature.
-    out
-        Folder to write the model to.
-    held_out
-        Share of each class's parcels that is kept out of training and only scored.
-    epochs
-        Passes over the parcels; by default 40, and more if there are few parcels.
-    composite
-        Learn from one composite per period instead of every date.
-    may_be_missing
-        Sensors that may be missing where the model is used.
-    seed
-        Same input and seed, same model.
-    checkpoint
-        Folder for the state after each epoch and for metrics.csv; the same command resumes
-        an interrupted training from there.
-    cache
-        Folder that keeps the pixels drawn from the archive, for the next training; the same
-        command resumes an interrupted sampling from there.
-    nomenclature
-        CSV with the columns code, name and colour of the crops; labels are codes or names.
-    """
-    from cubecrop.files import check_free
-    from cubecrop.model import MODEL_FILES, NetworkOptions
-    from cubecrop.scoreboard import print_scores
-
-    check_free(out, files=MODEL_FILES, overwrite=overwrite)
-    network = NetworkOptions(weather=weather is not None)
-    config = cubecrop.TrainConfig(network=network, epochs=epochs, may_be_missing=may_be_missing)
-    if archive is None:
-        of_archive = (year, more, start, end, composite, cache, clouds, weather, memory)
-        if any(option is not None for option in of_archive):
-            raise LabelError(
-                "--year, --more, --start, --end, --composite, --clouds, --weather, --memory and "
-                "--cache are for parcels in an archive, but --archive is missing. Add it, or leave "
-                "these options out to train on a table of samples."
-            )
-        model = cubecrop.train_table(
-            parcels,
-            label,
-            held_out=held_out,
-            nomenclature=nomenclature,
-            config=config,
-            seed=seed,
-            checkpoint=checkpoint,
-        )
-    elif year is None:
-        raise LabelError("--archive needs --year: add the harvest year of the labels.")
-    else:
-        model = cubecrop.train(
-            [(parcels, year, archive), *(more or [])],
-            label,
-            season=season_between(year, start, end),
-            held_out=held_out,
-            nomenclature=nomenclature,
-            config=config,
-            weather=weather,
-            composite=composite,
-            clouds=clouds or "scl",
-            memory=memory_or_default(memory),
-            seed=seed,
-            checkpoint=checkpoint,
-            cache=cache,
-        )
-    model.save(out, overwrite=overwrite)
-    console = plain_console()
-    print_scores(console, model, verbose=verbose)
-    if nomenclature is not None:
-        console.print(
-            f"The model has {len(model.nomenclature)} crops. No parcel has the other crops that "
-            f"{nomenclature.name} lists."
-        )
-    print_calibration(console, model)
-    console.print(f"Model {model.digest[:12]} written to {out}")
-
-
+app.command(train)
 app.command(adapt)
 
 
@@ -222,9 +109,9 @@ def classify_parcels(
     parcels: Path,
     *,
     year: Year,
-    archive: Archive,
-    model: Path,
+    archive: Archive = None,
     out: Path,
+    model: Path | None = None,
     start: Start = None,
     end: End = None,
     clouds: Clouds = None,
@@ -241,7 +128,7 @@ def classify_parcels(
     parcels
         Vector file with a unique id and a CRS.
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     out
         File to write: GeoParquet (.parquet) or GeoPackage (.gpkg).
     columns
@@ -254,7 +141,7 @@ def classify_parcels(
     check_parcel_path(out, overwrite=overwrite)
     given = read_parcels(parcels)
     check_table(given, out, columns=columns)
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     table = cubecrop.classify_parcels(
         given,
         year,
@@ -271,6 +158,7 @@ def classify_parcels(
     print_calibration(console, crop_model)
     for line in predicted_text(table["status"].tolist()):
         console.print(line)
+    print_archive(console, table.attrs.get("archive"))
     console.print(f"Written to {out}")
 
 
@@ -279,9 +167,9 @@ def classify(
     *,
     aoi: Aoi,
     year: Year,
-    archive: Archive,
-    model: Path,
+    archive: Archive = None,
     out: Path,
+    model: Path | None = None,
     start: Start = None,
     end: End = None,
     resolution: float | None = None,
@@ -291,6 +179,9 @@ def classify(
     weather: Weather = None,
     memory: Memory = None,
     allow_gaps: AllowGaps = False,
+    mask: CropMask = "auto",
+    mask_classes: MaskClasses = None,
+    clip: Clip = True,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -298,7 +189,7 @@ def classify(
     Parameters
     ----------
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     out
         Folder to write the map to.
     resolution
@@ -310,11 +201,11 @@ def classify(
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
-    from cubecrop.write.shares import mapped_text
+    from cubecrop.write.shares import archive_of, mapped_text
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     crop_map = cubecrop.classify(
         aoi,
         year,
@@ -327,12 +218,16 @@ def classify(
         weather=weather,
         memory=memory_or_default(memory),
         allow_gaps=allow_gaps,
+        mask=mask,
+        mask_classes=mask_classes,
+        clip=clip,
     )
     cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
     console = plain_console()
     print_calibration(console, crop_model)
     for line in mapped_text(out / "item.json"):
         console.print(line)
+    print_archive(console, archive_of(out / "item.json"))
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 
@@ -342,6 +237,7 @@ app.command(map_region)
 app.command(evaluate)
 app.command(report)
 app.command(area_estimates)
+app.command(models)
 
 
 @app.command
@@ -352,6 +248,7 @@ def simulate(
     region: Annotated[list[str] | None, Parameter(negative="")] = None,
     year: Annotated[list[int] | None, Parameter(negative="")] = None,
     size_km: float | None = None,
+    land_cover: Annotated[bool, Parameter(negative="")] = False,
     seed: int = 0,
 ) -> None:
     """Simulate an archive of crops, weather, radar and cloud, with its true crops.
@@ -368,10 +265,18 @@ def simulate(
         Harvest year; may be repeated.
     size_km
         Side of each region's square in kilometres, 0.5 to 20.
+    land_cover
+        Add a land-cover map, so that maps leave out what is no cropland.
     seed
         Same seed, same bytes.
     """
     cubecrop.simulate_archive(
-        out, preset=preset, regions=region, years=year, size_km=size_km, seed=seed
+        out,
+        preset=preset,
+        regions=region,
+        years=year,
+        size_km=size_km,
+        land_cover=land_cover or None,
+        seed=seed,
     )
     plain_console().print(f"Written to {out}")

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
     from cubecrop.season import Season
 
-__all__ = ["Coverage", "acquired_days", "least_demanding", "longest_pause", "shortfalls"]
+__all__ = ["SLACK", "Coverage", "acquired_days", "least_demanding", "longest_pause", "shortfalls"]
 
 #: Days by which a series may begin later, end earlier or pause longer than in training: a month,
 #: the longest step of a composite.
-_SLACK: Final = 31
+SLACK: Final = 31
 #: A series needs at least this share of training's dates. It is low because the training area may
 #: lie under several orbits, and its year may have two satellites. Gaps are checked separately.
 _SHARE: Final = 0.25
@@ -121,7 +121,7 @@ class Coverage:
         """
         enough = np.asarray(seen.sum(axis=1) >= self.least_dates)
         if self.clear_pause:
-            longest = max(2 * self.clear_pause, self.clear_pause + _SLACK)
+            longest = max(2 * self.clear_pause, self.clear_pause + SLACK)
             enough &= longest_pause(seen, days, self.first, self.last) <= longest
         return enough
 
@@ -195,13 +195,13 @@ def shortfalls(found: Coverage | None, trained: Coverage) -> list[str]:
         return ["there is no image"]
     # The ends of sparse series vary by chance, but a long gap in training must not allow a series
     # to lack a whole summer.
-    slack = max(_SLACK, min(trained.longest_gap, 2 * _SLACK))
+    slack = max(SLACK, min(trained.longest_gap, 2 * SLACK))
     out = []
     if (late := found.first - trained.first) > slack:
         out.append(f"the first image is {late} days later")
     if (early := trained.last - found.last) > slack:
         out.append(f"the last image is {early} days earlier")
-    if found.longest_gap > max(2 * trained.longest_gap, trained.longest_gap + _SLACK):
+    if found.longest_gap > max(2 * trained.longest_gap, trained.longest_gap + SLACK):
         out.append(f"the longest gap is {found.longest_gap - trained.longest_gap} days longer")
     if found.dates < _SHARE * trained.dates:
         out.append(f"there are {found.dates} dates instead of {trained.dates}")

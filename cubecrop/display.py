@@ -7,6 +7,7 @@ character.
 from __future__ import annotations
 
 import html
+import re
 from typing import TYPE_CHECKING, Final
 
 from cubecrop.texts import one_line
@@ -14,7 +15,10 @@ from cubecrop.texts import one_line
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["MONTHS", "Safe", "block", "day_text", "html_table", "listed", "plain", "swatches"]
+__all__ = [
+    "MONTHS", "Safe", "block", "day_text", "html_table", "listed", "markdown_safe",
+    "markdown_table", "plain", "swatches",
+]  # fmt: skip
 
 _LONGEST: Final = 60
 _MOST: Final = 12
@@ -81,3 +85,15 @@ def swatches(names: Sequence[str], colours: Sequence[str], *, most: int = 40) ->
 
 def _escaped(text: str) -> str:
     return text if isinstance(text, Safe) else html.escape(text)
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Lines of a table in Markdown."""
+    cells = [header, *rows]
+    lines = [f"| {' | '.join(map(markdown_safe, row))} |" for row in cells]
+    return [lines[0], f"|{'---|' * len(header)}", *lines[1:]]
+
+
+def markdown_safe(text: str) -> str:
+    """Text in which no character is markup."""
+    return html.escape(re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text), quote=False)

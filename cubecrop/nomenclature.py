@@ -25,15 +25,19 @@ if TYPE_CHECKING:
     from cubecrop.class_table import ClassRow
 
 __all__ = [
-    "MAX_CLASSES", "NODATA", "TOO_FEW", "WITHOUT_CLASS", "Crop", "Group", "Mark", "Nomenclature",
-    "decide",
+    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS",
+    "Crop", "Group", "Mark", "Nomenclature", "decide",
 ]  # fmt: skip
 
 #: Class index of a pixel without an observation.
 NODATA = 255
 #: Class index of a pixel with fewer observations than the model needs.
 TOO_FEW = 254
-#: Indices from here on are not classes; 252 and 253 are reserved for other reasons.
+#: Class index of a pixel that is unlike all that the model learned from.
+OUTSIDE_KNOWLEDGE = 253
+#: Class index of a pixel that a mask leaves out: no crop grows there.
+NOT_CROPLAND = 252
+#: Indices from here on are not classes.
 MAX_CLASSES = 252
 
 
@@ -51,6 +55,18 @@ class Mark:
 WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
     mark.value: mark
     for mark in (
+        Mark(
+            value=NOT_CROPLAND,
+            slug="not_cropland",
+            title="Not cropland",
+            colour="#F2EFE6",
+        ),
+        Mark(
+            value=OUTSIDE_KNOWLEDGE,
+            slug="outside_what_the_model_knows",
+            title="Outside what the model knows",
+            colour="#54546A",
+        ),
         Mark(
             value=TOO_FEW,
             slug="too_few_observations",

@@ -10,11 +10,14 @@ from cyclopts import Parameter
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from cubecrop.model import CropModel
 
 __all__ = [
-    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clouds", "End", "Memory", "Overwrite",
-    "RegionAoi", "Start", "Verbose", "Weather", "Year", "memory_or_default", "season_between",
+    "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clip", "Clouds", "CropMask", "End",
+    "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather", "Year",
+    "memory_or_default", "model_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -32,9 +35,10 @@ RegionAoi = Annotated[
 ]
 ARCHIVE_HELP = (
     "planetary-computer, earth-search or cdse, a folder with a STAC catalog, an ItemCollection "
-    "file, or a STAC API's URL."
+    "file, or a STAC API's URL. By default your own (CUBECROP_ARCHIVE, cubecrop.toml), or else the "
+    "first of planetary-computer and earth-search that has the season."
 )
-Archive = Annotated[str, Parameter(help=ARCHIVE_HELP)]
+Archive = Annotated[str | None, Parameter(help=ARCHIVE_HELP)]
 Year = Annotated[int, Parameter(help="Harvest year.")]
 Start = Annotated[dt.date | None, Parameter(help="First day of the season, YYYY-MM-DD.")]
 End = Annotated[dt.date | None, Parameter(help="Last day of the season, YYYY-MM-DD.")]
@@ -48,6 +52,25 @@ Weather = Annotated[
         help="Source of the weather, if not the archive: arco-era5, earth-data-hub, a Zarr "
         "store or another archive."
     ),
+]
+CropMask = Annotated[
+    str,
+    Parameter(
+        help="Where crops grow: worldcover, landcover (the archive's map), auto (the same if there "
+        "is one), none, a vector file of parcels, or a GeoTIFF that is not 0 on cropland."
+    ),
+]
+MaskClasses = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        help="Class of the land cover on which crops grow; may be repeated. By default cropland, "
+        "and grassland, shrubland and trees if the model has classes that grow there.",
+    ),
+]
+Clip = Annotated[
+    bool,
+    Parameter(help="Leave out pixels outside of the area's polygons, or map its rectangle."),
 ]
 Memory = Annotated[
     float | None, Parameter(help="Bytes that a thread may hold, such as 4e9; by default 2e9.")
@@ -82,3 +105,10 @@ def memory_or_default(memory: float | None) -> float:
     from cubecrop.cube import MEMORY
 
     return MEMORY if memory is None else memory
+
+
+def model_or_default(model: Path | None) -> CropModel:
+    """The model in a folder, or the one that is part of cubecrop."""
+    from cubecrop.model import CropModel
+
+    return CropModel.default() if model is None else CropModel.load(model)

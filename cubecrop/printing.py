@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from cubecrop.archive import Scenes
     from cubecrop.model import CropModel
 
-__all__ = ["demo_text", "found_table", "plain_console", "print_calibration", "print_rows"]
+__all__ = [
+    "demo_text",
+    "found_table",
+    "plain_console",
+    "print_archive",
+    "print_calibration",
+    "print_rows",
+]
 
 #: Columns that every table fits in.
 _WIDTH: Final = 80
@@ -90,6 +97,12 @@ def demo_text(model: CropModel) -> str:
         "leads (0.72, forest 0.63), and more so in a region that neither was trained on (0.48, "
         "forest 0.27). See docs/answers.md."
     )
+
+
+def print_archive(console: Console, archive: object) -> None:
+    """Name the archive of the images, if there were any."""
+    if archive:
+        console.print(f"Archive: {place_name(archive)}")
 
 
 def print_calibration(console: Console, model: CropModel) -> None:

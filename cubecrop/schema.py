@@ -10,9 +10,10 @@ season cube (DataTree)     dims                                  dtype, unit
 ``sentinel1/backscatter``  time, band, y, x                      float32, dB
 ``weather/weather``        time, variable, latitude, longitude   float32, by variable
 ``terrain/terrain``        variable, y, x                        float32, m, degree, 1
+``landcover/landcover``    y, x                                  uint8, class code, 0 unknown
 =========================  ====================================  ==========================
 
-Pixel sets have the same children, with ``(parcel, time, band, pixel)`` instead of
+Pixel sets have the same children but ``landcover``, with ``(parcel, time, band, pixel)`` instead of
 ``(time, band, y, x)``. Each satellite child also has ``valid (parcel, time, pixel)``, and the root
 has ``geometry (parcel, feature)``.
 
@@ -42,6 +43,7 @@ __all__ = [
     "CLOUD_PROBABILITY",
     "GEOMETRY_FEATURES",
     "MODALITIES",
+    "OPTIONAL_MODALITIES",
     "SENTINEL1_BANDS",
     "SENTINEL2_BANDS",
     "SERIES",
@@ -63,8 +65,10 @@ __all__ = [
 #: Period that a weather amount covers, by the catalogue's documentation: the hour that ends at its
 #: time stamp, or the time since 00 UTC; "" if only the store itself may state it.
 Accumulation = Literal["", "hour", "midnight"]
-Modality = Literal["sentinel2", "sentinel1", "weather", "terrain"]
+Modality = Literal["sentinel2", "sentinel1", "weather", "terrain", "landcover"]
 MODALITIES: Final[tuple[Modality, ...]] = ("sentinel2", "sentinel1", "weather", "terrain")
+#: Modalities that are opened only if they are asked for: no model learns from them.
+OPTIONAL_MODALITIES: Final[tuple[Modality, ...]] = ("landcover",)
 
 SENTINEL2_BANDS: Final = (
     "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12",
@@ -91,6 +95,7 @@ _CUBE_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "sentinel1": ("backscatter", ("time", "band", "y", "x")),
     "weather": ("weather", ("time", "variable", "latitude", "longitude")),
     "terrain": ("terrain", ("variable", "y", "x")),
+    "landcover": ("landcover", ("y", "x")),
 }
 _SET_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "sentinel2": ("reflectance", ("parcel", "time", "band", "pixel")),
@@ -160,14 +165,16 @@ class Scene:
     """A STAC item in a form that is the same for every catalogue.
 
     ``assets`` are keyed by ESA band names (``B02`` … ``SCL``, and ``CLDPRB`` where the item
-    has it), ``vv`` and ``vh``, ``elevation``, or ``weather`` or single variables of it.
+    has it), ``vv`` and ``vh``, ``elevation``, ``landcover``, or ``weather`` or single variables of
+    it.
     ``solar_day`` is the local date, UTC + longitude / 15 h.
     ``footprint`` is in lon/lat. ``start`` and ``end`` differ for items that span a period.
     ``datatake`` is the start of the pass, the same for all its tiles. ``provider`` is its
     catalogue. ``harmonisation`` is a sentence about the choice of scale and offset.
     ``offset_unverified`` is true if the offset rests only on a flag that is sometimes wrong, so
     that a reader should check dark pixels. ``access`` is how its files are opened.
-    ``accumulation`` is the period that weather amounts cover.
+    ``accumulation`` is the period that weather amounts cover. ``classes`` are the classes of a
+    land-cover map by code, and ``product`` is its name.
     """
 
     id: str
@@ -194,6 +201,8 @@ class Scene:
     offset_unverified: bool = False
     access: Access = field(default_factory=Access, repr=False)
     accumulation: Accumulation = ""
+    classes: Mapping[int, str] = field(default_factory=dict)
+    product: str = ""
 
     @property
     def datetime(self) -> dt.datetime:

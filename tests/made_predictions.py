@@ -33,8 +33,8 @@ def predictions_of(rows, names, *, probability=None, lost=()):
     values[list(lost)] = np.nan
     usual = {
         "protocol": "random", "fold": "1 of 1", "model": "network", "seed": 0, "variant": "",
-        "level": np.nan, "n_train": 100, "region": "", "year": 2020, "in_set": np.nan,
-        "set_size": np.nan, "dissimilarity": np.nan,
+        "level": np.nan, "n_train": 100, "region": "", "year": 2020, "area": np.nan,
+        "in_set": np.nan, "set_size": np.nan, "dissimilarity": np.nan,
     }  # fmt: skip
     for name, value in usual.items():
         if name not in frame:

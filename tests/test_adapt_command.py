@@ -14,6 +14,7 @@ from test_worldcereal import real
 
 import cubecrop
 from cubecrop.errors import (
+    AoiError,
     ArgumentError,
     CubecropError,
     LabelError,
@@ -106,8 +107,13 @@ def test_the_command_adapts_and_prints_the_check(tables, adapted, tmp_path, caps
         [f".{round(1000 * x):03d}" for x in pair]
         for pair in zip(record.before, record.after, strict=True)
     ]
-    for part, pair in zip(("western", "eastern", "northern"), scores, strict=True):
-        assert [part, "third", *pair] in lines
+    parts = zip(("western", "eastern", "northern"), record.tested, scores, strict=True)
+    for part, n, pair in parts:
+        assert 20 <= n <= 40
+        assert [part, "third", str(n), *pair] in lines
+    difference = np.mean(record.after) - np.mean(record.before)
+    assert 0 < record.error < 0.2
+    assert f"Mean difference +{difference:.3f} ± {record.error:.3f}".replace("0.", ".") in told
     assert sum(line[0] == "mean" for line in lines if line) == 1
     assert "Passed: the mean is not lower by more than its standard error." in told
     found = cubecrop.CropModel.load(tmp_path / "out")
@@ -132,14 +138,18 @@ def test_labels_are_not_read_without_the_option(tables, adapted, tmp_path):
 def test_a_change_that_does_harm_is_refused(tables, tmp_path, capsys, monkeypatch):
     model, source, target = tables
 
-    harm = Check(blocks=("western third",), before=(0.9,), after=(0.5,), harms=True)
+    harm = Check(
+        blocks=("western third",), tested=(30,), before=(0.9,), after=(0.5,), error=0.1
+    )  # fmt: skip
     monkeypatch.setattr("cubecrop.evaluation.adaptation.check_change", lambda *_, **__: harm)
     given = ["--source", source, "--source-label", "crop"]
     assert run("adapt", model, target, "--out", tmp_path / "out", *given) == 0
     told = capsys.readouterr().out
     assert "Failed: the mean is lower by more than its standard error." in told
     assert "The model is written unchanged." in told
-    assert ["western", "third", ".900", ".500"] in [line.split() for line in told.splitlines()]
+    assert ["western", "third", "30", ".900", ".500"] in [
+        line.split() for line in told.splitlines()
+    ]
     assert "no calibration" not in told
     kept, before = cubecrop.CropModel.load(tmp_path / "out"), cubecrop.CropModel.load(model)
     assert not kept.adaptation.applied
@@ -177,13 +187,13 @@ def test_a_source_without_places_is_told_apart_from_none(tables, tmp_path, capsy
     [
         (["--source", "SOURCE"], ArgumentError, r"`--source-label`.*Add it"),
         (["--source-label", "crop"], ArgumentError, r"without source \(`--source`\). Add it"),
-        (["--year", "2021"], ArgumentError, r"`--year`.*without archive.*Add it"),
+        (["--year", "2021"], AoiError, r"For a table of samples, leave out the year \(`--year`\)"),
         (["--archive", "somewhere"], ArgumentError, r"without year \(`--year`\). Add it, or"),
         (["--source-year", "2021"], ArgumentError, "are for --source, which is missing"),
         (
-            ["--source", "SOURCE", "--source-label", "crop", "--source-year", "2021"],
+            ["--source", "SOURCE", "--source-label", "crop", "--source-archive", "there"],
             ArgumentError,
-            r"--source is given 1 times, --source-year 1 and --source-archive 0 times.*all three",
+            r"--source is given 1 times, --source-year 0 and --source-archive 1 times.*a year each",
         ),
         (["--label", "crops"], LabelError, r"samples target.parquet: .*no label 'crops'"),
         (

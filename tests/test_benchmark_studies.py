@@ -12,9 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from samples import make_samples
 from shapely import box
 
 import cubecrop
+from cubecrop.evaluation import Report
+from cubecrop.sample import stored
 from cubecrop.testing import Place, season_scenes, write_archive
 
 
@@ -213,3 +216,50 @@ def test_a_department_is_worked_out_from_two_regions():
         ("classify_parcels", "2.0", ""),
         ("classify, write_map", "4.0", ""),
     ]
+
+
+def test_a_simulated_study_takes_its_pixel_sets_from_stores(tmp_path, capsys):
+    sets = importlib.import_module("benchmarks.simulated_sets")
+    study = importlib.import_module("benchmarks.simulated_study")
+    table = gpd.GeoDataFrame(
+        {"id": [f"{i:03d}" for i in range(60)], "crop:name": ["maize", "potato", "sunflower"] * 20},
+        geometry=[box(0, 0, 1, 1)] * 60,
+    )
+    years = [set(sets.labelled_in(table, number, 3)["id"]) for number in range(3)]
+    assert sum(map(len, years)) == len(set.union(*years)) == 40, "each in one year, no sunflowers"
+    for region, west in (("one", 3.0), ("two", 9.0)):
+        for year in (2022, 2023):
+            samples, labels = make_samples(n=24, seed=year + int(west), noise=0.1)
+            root = samples.to_dataset().assign_coords(
+                parcel=[f"{region}-{year}-{i}" for i in range(24)],
+                label=("parcel", np.array(labels, dtype=str)),
+                lon=("parcel", west + np.arange(24) / 24), lat=("parcel", 50 + np.arange(24) / 24),
+            )  # fmt: skip
+            nodes = {
+                name: node.to_dataset(inherit=False) for name, node in samples.children.items()
+            }
+            tree = xr.DataTree.from_dict({"/": root, **nodes})
+            tree.attrs["season_year"] = year
+            stored(tmp_path / "stores", f"{region}-{year}", lambda tree=tree: tree, progress=False)
+    options = ["--parcels", "30", "--seeds", "1", "--epochs", "2", "--uncalibrated"]
+    study.main([str(tmp_path / "stores"), str(tmp_path / "out"), *options])
+    assert "New region, network: macro-F1" in capsys.readouterr().out
+    found = Report.read(tmp_path / "out" / "30-parcels")
+    assert found.predictions.table["region"].unique().tolist() == ["one", "two"]
+    assert len(found.predictions.table["parcel"].unique()) == 60
+    assert f"{found.about.command}".endswith("--parcels 30 --seeds 1 --uncalibrated")
+
+
+@pytest.mark.parametrize("other", [False, True])
+def test_a_crop_that_is_left_out_is_shown_and_never_learned(other):
+    module = importlib.import_module("benchmarks.unknown")
+    tree, labels = make_samples(n=240)
+    tree.coords["group"] = ("parcel", np.arange(240) // 2)
+    known = np.array(labels, dtype=object)
+    known[3:60:3] = None  # grass, as if it were crops of no class
+    config = cubecrop.TrainConfig(epochs=15, n_pixels=4, validation=0.0)
+    row = module.left_out(tree, known, "wheat", other=other, config=config)
+    assert (row.left_out, row.n) == ("wheat", (known == "wheat").sum())
+    assert row.n_known < (known != "wheat").sum() / 2
+    assert row.false_sure < 0.2 < 0.5 < row.known_sure
+    assert row.known_outside < 0.2

@@ -288,7 +288,7 @@ def test_networks_on_masked_dates(benchmarks, monkeypatch):
 
 def test_pixel_map(benchmarks, monkeypatch):
     found = _measured(benchmarks("networks", "PixelMap", side=4, repeat=1), monkeypatch)
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(value > 0 for value in found.values())
 
 

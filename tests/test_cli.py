@@ -177,7 +177,7 @@ def test_the_memory_of_a_thread_reaches_the_library(place, tmp_path, monkeypatch
 
 
 def test_memory_is_not_for_a_table_of_samples(tmp_path):
-    with pytest.raises(LabelError, match=r"--archive is missing"):
+    with pytest.raises(LabelError, match=r"--year is missing"):
         ask(
             "train",
             "samples.parquet",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -46,7 +47,7 @@ def optional(place):
 
 
 def classify(archive, year, model, **options):
-    return cubecrop.classify(declared(), year, archive=archive, model=model, **options)
+    return cubecrop.classify(declared(), year, archive=archive, model=model, clip=False, **options)
 
 
 def classify_parcels(archive, year, model, **options):
@@ -290,9 +291,26 @@ def test_with_allow_gaps_the_status_gives_too_few_observations(place, model, tmp
         "first": "2019-09-14", "last": "2019-11-13", "longest_gap_days": 20,
         "gap_start": "2019-09-14", "dates": 4, "median_clear_dates": 4.0,
     }  # fmt: skip
+    assert item["properties"]["title"].startswith("Crop types 2020, season with gaps")
+    gaps = item["properties"]["cubecrop:season_gaps"]
+    assert re.fullmatch(
+        r"sentinel2 has 4 dates from 2019-09-14 to 2019-11-13.*days earlier.*sentinel1 has .*", gaps
+    )
+    assert table.attrs["season_gaps"] == lazy.attrs["season_gaps"] == gaps
+    for drawn in (lazy, out):  # the quicklook is drawn in the same way
+        figure = cubecrop.plot_map(drawn, progress=False)
+        assert "season with gaps" in figure.axes[0].get_title(loc="left")
     classes = item["assets"]["crop_type"]["classification:classes"]
     entry = next(one for one in classes if one["value"] == TOO_FEW)
     assert (entry["name"], entry["count"]) == ("too_few_observations", 256)
+
+
+def test_a_region_says_that_its_season_has_gaps(place, model, tmp_path):
+    out = tmp_path / "region"
+    options = {"archive": place, "model": model, "tile": 1280, "progress": False}
+    assert cubecrop.map_region(declared(), 2020, out, allow_gaps=True, **options).is_complete
+    title = json.loads((out / "collection.json").read_text())["title"]
+    assert title.startswith("Crop types 2020, season with gaps")
 
 
 def test_the_table_has_the_dates_of_each_parcel(place, model):
@@ -431,6 +449,6 @@ def test_parcels_with_images_only_in_autumn_have_no_class(model, tmp_path):
     late = table.geometry.centroid.x > middle
     assert (table["status"][~late] == "predicted").all()
     assert (table["status"][late].str.startswith("too few observations: none for too long")).all()
-    found = cubecrop.classify(declared(), 2020, **options)["crop_type"].compute()
+    found = cubecrop.classify(declared(), 2020, clip=False, **options)["crop_type"].compute()
     assert (found.sel(x=slice(middle, None)) == TOO_FEW).all()
     assert (found.sel(x=slice(None, middle)) < TOO_FEW).all()

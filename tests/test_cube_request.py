@@ -90,7 +90,7 @@ def test_weather_of_another_archive_is_opened(archive):
     ("options", "error", "message"),
     [
         ({"season": "2018"}, SeasonError, "harvest year is '2018'"),
-        ({"archive": None}, ArchiveError, "archive is a NoneType"),
+        ({"archive": 5}, ArchiveError, "archive is a int"),
         ({"modalities": ("s2",)}, SchemaError, "modalities is"),
         ({"resolution": 0}, SchemaError, "resolution is 0"),
         ({"crs": "EPSG:4326"}, SchemaError, "crs is 'EPSG:4326'"),

@@ -3,8 +3,10 @@
 import inspect
 from dataclasses import replace
 
+import geopandas as gpd
 import numpy as np
 import pytest
+import shapely
 import torch
 import xarray as xr
 from samples import make_samples
@@ -14,6 +16,7 @@ from cubecrop.errors import LabelError, ModelMismatchError, SchemaError
 from cubecrop.evaluation import Population, adapt, fine_tune, self_training
 from cubecrop.evaluation.guard import check_change, source_blocks
 from cubecrop.model import Calibration, CropModel
+from cubecrop.pipeline.known import parts_known
 from cubecrop.sample import join_stores, stored
 from cubecrop.training import TrainConfig, fit, refit, settings_of
 
@@ -97,6 +100,7 @@ def test_the_record_is_saved_and_shown(adapted, tmp_path):
     assert again.digest == adapted.digest
     assert "self-training on 90 parcels" in repr(again)
     assert "western third" in repr(again)
+    assert f"± .{round(1000 * again.adaptation.error):03d}" in repr(again)
     assert "western third" in again._repr_html_()
 
 
@@ -146,6 +150,9 @@ def test_harm_is_a_loss_beyond_the_standard_error(source):
     assert not losing(0).harms
     assert losing(0).before == losing(0).after == (1, 1, 1)
     assert losing(10).harms
+    assert losing(10).tested == tuple(len(block) for _, block in blocks)
+    # Errors of parcels that the change alone gets wrong: a tenth of a third of 30 to 40 parcels.
+    assert 0.02 < losing(10).error < 0.06
 
     def even(train, target):
         """Each side gets two other parcels wrong."""
@@ -242,6 +249,22 @@ def test_fine_tuning_with_five_labels(model, target):
     assert tuned.training.bboxes[0] == model.training.bboxes[0]
     assert len(tuned.training.bboxes) == 2
     assert accuracy(tuned, samples, labels) >= accuracy(model, samples, labels)
+
+
+@pytest.mark.filterwarnings("ignore:no source was given")
+def test_parcels_of_fine_tuning_are_known_to_the_model(model, target):
+    samples, labels = target
+    few = [label if i < 5 else None for i, label in enumerate(labels)]
+    # A parcel's point in the samples is not its centroid.
+    centres = shapely.points(samples["lon"] + 8e-4, samples["lat"] - 1.2e-3)
+    parcels = gpd.GeoDataFrame(
+        {"id": samples["parcel"]}, geometry=shapely.buffer(centres, 1e-3), crs=4326
+    )
+    assert parts_known(fine_tune(model, samples, few, progress=False), parcels)[0] == "unknown"
+    recorded = replace(model, parcels_seen={"train": np.array([7], dtype=np.uint64)})
+    tuned = fine_tune(recorded, samples, few, progress=False)
+    assert parts_known(tuned, parcels) == ["train"] * 5 + ["unseen"] * 85
+    assert 7 in tuned.parcels_seen["train"]
 
 
 def test_fine_tuning_with_the_source_is_checked_on_it(model, source, target):

@@ -1,17 +1,12 @@
-"""The report: its words, its files, and its page in a real browser."""
+"""The report: its numbers, its words, its files, and its page as text."""
 
-import json
 import re
-import threading
 from dataclasses import replace
-from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
-import numpy as np
 import pandas as pd
 import pytest
-from chromium import look, needs_chromium
-from made_predictions import LEAK, REFUSED, about_of, known, predictions_of
+from made_predictions import REFUSED, known, predictions_of
+from made_reports import AWAY, EVIL, HOME, NAN, RIGHT, Tags, markdown_of, report_of, whole_report
 
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.evaluation.about import Finding, FoldFacts
@@ -21,47 +16,10 @@ from cubecrop.evaluation.page.svg import Scale, nice_range, ticks
 from cubecrop.evaluation.predictions import Predictions
 from cubecrop.evaluation.report import Report
 
-HOME, AWAY = ("random", "network"), ("leave-region-out", "network")
-RIGHT = {
-    HOME: 0.8, AWAY: 0.5,
-    ("random", "optical only"): 0.8, ("leave-region-out", "optical only"): 0.3,
-    ("leave-region-out", "thermal sampling"): 0.7,
-    ("leave-region-out", "random forest, weather"): 0.4,
-}  # fmt: skip
-NAN = float("nan")
-VARIANTS = {
-    ("optical dates kept", 0.2): 0.4, ("optical dates kept", 0.8): 1.0,
-    ("optical month lost", 6.0): 0.8, ("no radar", NAN): 0.8,
-    ("training parcels", 25.0): 0.5, ("training parcels", 50.0): 1.0,
-    ("until day", 100.0): 0.2, ("until day", 200.0): 1.0,
-}  # fmt: skip
-EVIL = (
-    "<script>console.log('in')</script>", "\"'><img src=x onerror=alert(1)>",
-    "a & b</title></svg>", "x | y ` [z](javascript:alert(1))",
-)  # fmt: skip
-
-
-def trusted(predictions):
-    """With crop sets of two crops that hold the predicted one, and every second parcel outside."""
-    table = predictions.table.assign(
-        in_set=(predictions.predicted == predictions.truth).astype(float), set_size=2.0,
-        dissimilarity=np.where(np.arange(len(predictions)) % 2, 0.5, 1.5),
-    )  # fmt: skip
-    return Predictions(table, predictions.probability, predictions.nomenclature)
-
-
-def report_of(predictions, **facts):
-    return Report(predictions, about_of(predictions, **facts))
-
 
 @pytest.fixture(scope="module")
 def whole():
-    """A report with everything that a report can have."""
-    fine = Finding(protocol="leave-region-out", level="fine", text="no duplicate across folds.")
-    return report_of(
-        trusted(known(right=RIGHT, variants=VARIANTS, seeds=2)), findings=[fine, LEAK],
-        refusals=[REFUSED],
-    )  # fmt: skip
+    return whole_report()
 
 
 @pytest.fixture(scope="module")
@@ -69,21 +27,6 @@ def page(whole, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     whole.write(folder)
     return folder / "report.html"
-
-
-class _Tags(HTMLParser):
-    """All tags, with their attributes, and texts by the id of a table."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.tags = []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-
-    def named(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
 
 
 # Numbers and scales
@@ -195,12 +138,6 @@ def test_a_crop_without_training_and_a_rare_one_are_named():
         assert ".00 (.00–.00)†" in rendered  # noqa: RUF001
 
 
-def markdown_of(report):
-    from cubecrop.evaluation.page import markdown
-
-    return markdown(report.tables, report.about, report.trust)
-
-
 # Files
 
 
@@ -272,7 +209,7 @@ def test_folds_without_a_check_are_called_unchecked():
 
 def test_every_figure_has_a_title_and_a_description(page):
     text = page.read_text("utf-8")
-    tags = _Tags(text)
+    tags = Tags(text)
     figures = [one["id"] for one in tags.named("figure")]
     assert figures == [
         "figure-scores", "figure-gap", "figure-differences", "figure-parts", "figure-stress",
@@ -292,7 +229,7 @@ def test_every_figure_has_a_title_and_a_description(page):
 
 def test_the_page_requests_nothing(page):
     text = page.read_text("utf-8")
-    tags = _Tags(text)
+    tags = Tags(text)
     kinds = {tag for tag, _ in tags.tags}
     assert not kinds & {
         "img",
@@ -319,6 +256,15 @@ def test_numbers_of_the_page_are_in_its_tables(whole, page):
     assert "95 % interval" in text
 
 
+def test_scores_by_area_are_in_both_forms(whole, page):
+    for text in (page.read_text("utf-8"), markdown_of(whole)):
+        assert "Scores by area" in text
+        for row in whole.tables.areas.query("score == 'accuracy'").to_dict("records"):
+            assert scored(row) in text
+        assert "By area, its accuracy is" in text
+    assert "Scores by area" not in markdown_of(report_of(known(right={HOME: 0.8})))
+
+
 def test_names_from_strangers_are_text(tmp_path):
     right = {(p, m): 0.5 for p in ("random", EVIL[0]) for m in ("network", *EVIL)}
     variants = {(EVIL[1], 0.5): 0.5, (EVIL[2], NAN): 0.5}
@@ -332,7 +278,7 @@ def test_names_from_strangers_are_text(tmp_path):
     about = replace(report.about, command=EVIL[0], version=EVIL[1])
     report = Report(made, about)
     html = report.to_html()
-    tags = _Tags(html)
+    tags = Tags(html)
     assert len(tags.named("script")) == 1
     assert "img" not in {tag for tag, _ in tags.tags}
     assert "onerror" not in {name for _, one in tags.tags for name in one}
@@ -343,147 +289,6 @@ def test_names_from_strangers_are_text(tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5, 7}
     assert "<script" not in report._repr_html_()
-
-
-# The page in a browser
-
-
-@needs_chromium
-def test_every_figure_is_drawn_and_the_console_is_empty(whole, page, tmp_path):
-    seen = look(page.as_uri(), tmp_path)
-    assert seen.console == []
-    document = _Tags(seen.document)
-    assert len(document.named("svg")) == len(document.named("figure")) == 15
-    assert len(document.named("polyline")) > 10
-    tips = [one["data-tip"] for _, one in document.tags if "data-tip" in one]
-    assert any("macro-F1 .80 ± .00" in tip and "n = 400" in tip for tip in tips)
-    assert len(document.named("title")) == 1 + 15, "the script has taken the details of the marks"
-
-
-_HOOK = """
-const report = {};
-const column = (table, n) => [...document.querySelector(table).tBodies[0].rows].map(
-  (row) => row.cells[n].dataset.v ?? row.cells[n].textContent);
-const click = (table, n) => document.querySelectorAll(`${table} th button`)[n].click();
-click("#table-all-scores", 6); report.up = column("#table-all-scores", 6);
-report.sorted = document.querySelector("#table-all-scores th[aria-sort]").getAttribute("aria-sort");
-click("#table-all-scores", 6); report.down = column("#table-all-scores", 6);
-click("#table-all-scores", 1); report.names = column("#table-all-scores", 1);
-click("#table-all-scores", 8); report.gaps = column("#table-all-scores", 8);
-const filter = document.querySelector("input[data-table=table-all-changed]");
-filter.value = "JUNE optical"; filter.dispatchEvent(new Event("input"));
-const rows = [...document.querySelector("#table-all-changed").tBodies[0].rows];
-report.left = rows.filter((row) => !row.hidden).length;
-const marks = [...document.querySelectorAll("#figure-scores [data-tip]")];
-const at = { bubbles: true, clientX: 50, clientY: 50 };
-marks[0].dispatchEvent(new PointerEvent("pointermove", at));
-const tip = document.getElementById("tip");
-report.tip = tip.hidden ? null : tip.textContent;
-document.body.dispatchEvent(new PointerEvent("pointermove", { bubbles: true }));
-report.gone = tip.hidden;
-const boxes = [...document.querySelectorAll("svg")].map((figure) => figure.getBBox());
-report.boxes = boxes.map((box) => [box.width, box.height]);
-report.wide = document.documentElement.scrollWidth - innerWidth;
-const out = document.createElement("pre");
-out.id = "hook"; out.textContent = JSON.stringify(report); document.body.append(out);
-"""
-
-
-def hooked(page, tmp_path, script=_HOOK, *options):
-    """What a script reports that runs after the page's own, without the page's policy."""
-    text, n = re.subn(r"<meta http-equiv[^>]*>", "", page.read_text("utf-8"))
-    assert n == 1
-    other = tmp_path / "hooked.html"
-    other.write_text(text.replace("</body>", f"<script>{script}</script></body>"), "utf-8")
-    seen = look(other.as_uri(), tmp_path / "profile", "--dump-dom", *options)
-    assert seen.console == []
-    return json.loads(re.search(r'<pre id="hook">(.*?)</pre>', seen.document)[1])
-
-
-@needs_chromium
-def test_tables_sort_and_filter_and_marks_tell_details(whole, page, tmp_path):
-    found = hooked(page, tmp_path)
-    plain = whole.tables.scores.query("variant == '' and score == 'macro_f1'")
-    up = [float(value) for value in found["up"]]
-    assert up == pytest.approx(sorted(plain["value"]), abs=1e-5)
-    assert len(up) == len(RIGHT)
-    assert found["sorted"] == "ascending"
-    assert found["down"] == found["up"][::-1]
-    assert found["names"] == sorted(plain["model"])
-    gaps = [float(value) for value in found["gaps"]]
-    known_gaps = [value for value in gaps if np.isfinite(value)]
-    assert known_gaps == sorted(known_gaps)
-    assert len(known_gaps) == 2
-    assert all(np.isnan(gaps[2:])), "missing values come last"
-    assert found["left"] == len(RIGHT)
-    assert found["tip"].startswith("network, Random folds\nmacro-F1 .80 ± .00")
-    assert found["gone"]
-    assert all(width > 100 and height > 40 for width, height in found["boxes"])
-    assert found["wide"] <= 0
-
-
-@needs_chromium
-@pytest.mark.parametrize("width", [500, 1280])
-def test_the_page_is_no_wider_than_its_window(page, tmp_path, width):
-    assert hooked(page, tmp_path, _HOOK, f"--window-size={width},900")["wide"] <= 0
-
-
-@needs_chromium
-def test_one_request_is_made(page, tmp_path):
-    asked = []
-
-    class Handler(SimpleHTTPRequestHandler):
-        def __init__(self, *positional, **named):
-            super().__init__(*positional, directory=page.parent, **named)
-
-        def log_message(self, *_):
-            asked.append(self.path)
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        seen = look(f"http://127.0.0.1:{server.server_port}/report.html", tmp_path)
-        server.shutdown()
-    assert seen.console == []
-    assert asked == ["/report.html"]
-
-
-@needs_chromium
-def test_the_browser_would_show_a_request_a_script_and_an_error(page, tmp_path):
-    """The tests above can fail: the policy refuses what is added, and the console says so."""
-    bad = '<img src="http://127.0.0.1:9/x.png"><script>console.log("in")</script></body>'
-    other = tmp_path / "bad.html"
-    other.write_text(page.read_text("utf-8").replace("</body>", bad), "utf-8")
-    console = look(other.as_uri(), tmp_path / "one").console
-    assert len(console) == 2
-    assert all("Content Security Policy" in line for line in console)
-    text = re.sub(r"<meta http-equiv[^>]*>", "", page.read_text("utf-8"))
-    other.write_text(text.replace("</body>", "<script>nothing()</script></body>"), "utf-8")
-    (line,) = look(other.as_uri(), tmp_path / "two").console
-    assert "nothing is not defined" in line
-
-
-@needs_chromium
-def test_strange_names_run_nothing_in_a_browser(tmp_path):
-    made = known(
-        right={("random", m): 0.5 for m in ("network", *EVIL)}, names=EVIL, regions=EVIL[:2],
-        per_class=4, seeds=1,
-    )  # fmt: skip
-    findings = [Finding(protocol="random", level="leak", text=EVIL[0])]
-    report = report_of(made, title=EVIL[2], findings=findings)
-    # Without the policy, so that escaping alone protects.
-    text = re.sub(r"<meta http-equiv[^>]*>", "", report.to_html())
-    (tmp_path / "evil.html").write_text(text, "utf-8")
-    seen = look((tmp_path / "evil.html").as_uri(), tmp_path / "profile")
-    assert seen.console == []
-    assert "&lt;script&gt;console.log" in seen.document
-
-
-@needs_chromium
-def test_it_prints(page, tmp_path):
-    out = tmp_path / "report.pdf"
-    seen = look(page.as_uri(), tmp_path / "profile", f"--print-to-pdf={out}")
-    assert seen.console == []
-    assert out.read_bytes().count(b"/Type /Page\n") > 3
 
 
 # Size

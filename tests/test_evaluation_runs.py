@@ -299,7 +299,11 @@ def test_models_on_threads_of_a_cluster_are_those_of_this_process(population, fo
         )
         client = stack.enter_context(Client(cluster))
         bar = stack.enter_context(progress_bar("Evaluating", progress=False))
-        found = run_all(wanted, population, tmp_path / "a", others=None, client=client, bar=bar)
+        # A second call must not lose the data that the first call releases.
+        found = [
+            *run_all(wanted[:1], population, tmp_path / "a", others=None, client=client, bar=bar),
+            *run_all(wanted[1:], population, tmp_path / "a", others=None, client=client, bar=bar),
+        ]
         alone = run_all(wanted, population, tmp_path / "b", others=None, client=None, bar=bar)
     for one, two in zip(found, alone, strict=True):
         np.testing.assert_array_equal(one.predictions.probability, two.predictions.probability)

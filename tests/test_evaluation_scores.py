@@ -293,3 +293,25 @@ def test_the_benchmark_runs_and_its_page_is_small(benchmarks, monkeypatch, tmp_p
     assert one.track_rows() == 40 * (20 * 4 * 2 + 20 * 2 * 15)
     assert 0 < one.track_page() < 5
     assert {"time_scores", "time_read_and_write"} < set(dir(suite))
+
+
+def test_scores_by_area_are_shares_of_known_areas():
+    rng = np.random.default_rng(0)
+    area = np.where(rng.random(60) < 0.2, np.nan, rng.uniform(1e3, 1e5, 60))
+    frame = {"truth": rng.integers(3, size=60), "group": np.arange(60) // 2, "area": area}
+    some = np.isfinite(area)
+    parts, naive = [], []
+    for seed in range(2):
+        guess = np.where(rng.random(60) < 0.6, frame["truth"], 0)
+        parts.append(pd.DataFrame({**frame, "guess": guess, "seed": seed}))
+        naive.append(scores(frame["truth"][some], guess[some], 3, weights=area[some]))
+    tables = ScoreTables.of(predictions_of(pd.concat(parts, ignore_index=True), NAMES))
+    for score in SCORE_NAMES:
+        row = only(tables.areas, score=score)
+        values = [getattr(one, score) for one in naive]
+        assert row["value"].item() == pytest.approx(np.mean(values))
+        assert row["spread"].item() == pytest.approx(np.std(values, ddof=1), rel=1e-4)
+        assert row["low"].item() < row["value"].item() < row["high"].item()
+        assert row["n"].item() == some.sum()
+        assert row["hectares"].item() == pytest.approx(np.nansum(area) / 1e4)
+    assert len(ScoreTables.of(predictions_of(parts[0].drop(columns="area"), NAMES)).areas) == 0

@@ -195,10 +195,10 @@ def test_the_report_is_drawn_again_without_training(tmp_path):
 
 
 def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):
-    words = command("table.parquet", "--label", "crop", "--out", tmp_path / "o", "--year", 2020)
+    words = command("table.parquet", "--label", "crop", "--out", tmp_path / "o", "--archive", "a")
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "--year are for parcels in an archive, but --archive is missing" in done.stderr
+    assert "--archive are for parcels in an archive, but --year is missing" in done.stderr
 
 
 def test_names_that_are_given_twice_count_once():

@@ -264,8 +264,8 @@ REFUSED = {
         for name, reason in (
             ("sentinel-2-l1c", "L1C"), ("landsat-c2-l2", "sensor"), ("hls2-s30", "sensor"),
             ("modis-13Q1-061", "sensor"), ("sentinel-3-olci-lfr-netcdf", "sensor"),
-            ("sentinel-5p-l2-netcdf", "sensor"), ("naip", "sensor"), ("esa-worldcover", "a map"),
-            ("io-lulc-annual-v02", "a map"), ("cop-dem-glo-90", "cop-dem-glo-30"),
+            ("sentinel-5p-l2-netcdf", "sensor"), ("naip", "sensor"), ("usda-cdl", "a map"),
+            ("io-lulc-9-class", "a map"), ("cop-dem-glo-90", "cop-dem-glo-30"),
             ("nasadem", "cop-dem-glo-30"), ("cop-dem-glo-30-dged-cog", "elevation"),
             ("sentinel-1-grd", "radar geometry"),
             ("sentinel-1-global-mosaics", "sentinel-1-rtc"), ("sentinel-1-slc", "SLC"),

@@ -98,17 +98,17 @@ def test_classify_is_lazy(place, declared, model):
 
 
 def test_a_map_is_the_same_whatever_the_chunks_and_the_crop(place, declared, model):
-    whole = crop_map(place, declared, model)
-    chunked = crop_map(place, declared, model, chunks=41)
+    whole = crop_map(place, declared, model, clip=False)
+    chunked = crop_map(place, declared, model, clip=False, chunks=41)
     np.testing.assert_allclose(chunked["probability"], whole["probability"], atol=1e-5)
-    part = crop_map(place, declared.iloc[[1]], model)
+    part = crop_map(place, declared.iloc[[1]], model, clip=False)
     same = whole.sel(y=part["y"], x=part["x"])
     np.testing.assert_allclose(part["probability"], same["probability"], atol=1e-5)
     assert part.sizes["x"] < whole.sizes["x"]
 
 
 def test_a_map_says_what_it_is(place, declared, model):
-    found = crop_map(place, declared, model)
+    found = crop_map(place, declared, model, clip=False)
     assert found["crop_type"].dtype == np.uint8
     assert found["crop_type"].attrs["flag_meanings"].split()[0] == "alfalfa"
     assert found["crop"].values.tolist() == model.nomenclature.names
@@ -189,7 +189,7 @@ def test_real_parcels_and_map(flanders, real_model, tmp_path):
     )
     assert table["id"].tolist() == parcels["id"].tolist()
     assert (table["status"] == "predicted").all()
-    lazy = cubecrop.classify(parcels, 2018, archive=flanders, model=real_model)
+    lazy = cubecrop.classify(parcels, 2018, archive=flanders, model=real_model, clip=False)
     folder = cubecrop.write_map(lazy, tmp_path / "map", progress=False)
     with rasterio.open(folder / "crop_type.tif") as file:
         mapped = file.read(1)

@@ -7,6 +7,7 @@ import shapely
 from servers import Faulty, over_http
 
 import cubecrop
+from cubecrop.cli import main
 from cubecrop.errors import AoiError, ArgumentError, LabelError, ReadError
 from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.recipes import train_recipe
@@ -79,13 +80,22 @@ def written(folder, server, archive, *, top=TOP, years=(2023, 2024), end=""):
     return path
 
 
-def test_countries_over_http_become_a_model_and_a_report(tmp_path, server, archive):
+def test_countries_over_http_become_a_model_and_a_report(
+    tmp_path, server, archive, capsys, monkeypatch
+):
     end = (
         '[held_out]\nregions = ["aquitaine"]\n'
         '[report]\nseeds = 1\nprotocols = ["leave-region-out"]\n'
     )
     recipe = written(tmp_path, server, archive, end=end)
-    model = train_recipe(recipe, tmp_path / "out", progress=False)
+    monkeypatch.setattr(
+        "sys.argv",
+        ["cubecrop", "train", "--recipe", str(recipe), "--out", str(tmp_path / "out")],
+    )
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert "held out, aquitaine 2023" in capsys.readouterr().out
+    model = cubecrop.CropModel.load(tmp_path / "out/model")
     assert model.name == "two countries"
     assert model.licence == "CC-BY-4.0"
     assert set(model.nomenclature.codes) <= set(
@@ -96,8 +106,10 @@ def test_countries_over_http_become_a_model_and_a_report(tmp_path, server, archi
     assert not any("flanders" in part for part in own)
     assert model.training.years == (2023, 2024)
     assert all(south > 50 for _, south, _, _ in model.training.bboxes)  # nothing of Aquitaine
-    loaded = cubecrop.CropModel.load(tmp_path / "out/model")
-    assert loaded.digest == model.digest
+    card = (tmp_path / "out/card.md").read_text()
+    assert "| held out, aquitaine 2024 |" in card
+    assert "| flanders 2023 | train |" in card
+    assert "EuroCrops" in card
     text = (tmp_path / "out/report/report.md").read_text()
     assert "aquitaine" in text
     assert (tmp_path / "out/report/report.html").stat().st_size > 10_000
@@ -171,6 +183,14 @@ def test_mistakes_in_a_recipe_are_named(tmp_path, change, says):
     with pytest.raises(ArgumentError, match=says) as caught:
         Recipe.read(tmp_path / "recipe.toml")
     assert str(tmp_path / "recipe.toml") in str(caught.value)
+
+
+def test_options_beside_a_recipe_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["cubecrop", "train", "p.gpkg", "--seed", "1", "--out", "out",
+                                     "--recipe", str(tmp_path / "recipe.toml")])  # fmt: skip
+    with pytest.raises(SystemExit):
+        main()
+    assert "PARCELS, --seed and --recipe are given" in " ".join(capsys.readouterr().err.split())
 
 
 def test_errors_name_the_source(tmp_path, server, archive):

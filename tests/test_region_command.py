@@ -161,7 +161,7 @@ def test_help_explains_each_option(capsys):
 
 WRONG = {
     "no area": ({"aoi": None}, (), "map-region needs --aoi too"),
-    "no archive, no model": ({"archive": None, "model": None}, (), "--archive, --model too"),
+    "no year": ({"year": None}, (), "needs --year too"),
     "archive": ({"archive": "nowhere"}, (), "no archive at nowhere"),
     "model": ({"model": "nowhere"}, (), "nowhere"),
     "model that is none": ({"model": "archive"}, (), "archive"),

@@ -52,7 +52,7 @@ def test_a_second_plan_takes_the_frozen_items(archive, model, tmp_path):
     counted = Counted(archive)
     first = planned(tmp_path, counted, model)
     searched = counted.searches
-    assert searched == 2  # one a modality
+    assert searched == 4  # one a collection: of each sensor, and two of land cover
     second = planned(tmp_path, counted, model)
     assert counted.searches == searched
     assert second.digest == first.digest

@@ -318,10 +318,9 @@ def test_year_and_archive_belong_to_each_table(declared, place):
     assert as_sources([("a", 2023, "b"), ["c", 2024, "d"]], None, None) == [
         ("a", 2023, "b"), ("c", 2024, "d"),
     ]  # fmt: skip
-    with pytest.raises(ArgumentError, match="need a harvest year and an archive"):
+    assert as_sources("file", 2024, None) == [("file", 2024, None)]  # chosen later
+    with pytest.raises(ArgumentError, match="need a harvest year"):
         cubecrop.train(declared, CROP, archive=place)
-    with pytest.raises(ArgumentError, match="need a harvest year and an archive"):
-        cubecrop.train(declared, CROP, 2024)
     with pytest.raises(ArgumentError, match="given beside a list"):
         cubecrop.train([(declared, 2024, place)], CROP, 2024)
     with pytest.raises(ArgumentError, match=r"list of \(parcels, year, archive\)"):
@@ -352,5 +351,5 @@ def test_the_command_takes_more_years(place, tmp_path, monkeypatch):
     ]
     assert options["season"] == SEASON
     words = ["train", "a.parquet", "--label", "crop", "--out", str(tmp_path / "model")]
-    with pytest.raises(LabelError, match="--archive is missing"):
+    with pytest.raises(LabelError, match="--year is missing"):
         app([*words, *more], exit_on_error=False, result_action="return_value")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -28,14 +28,20 @@ __all__ = ["StacApiArchive"]
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
 #: Seconds to wait for an answer.
 _TIMEOUT: Final = 30
+#: Seconds to wait for a connection and for an answer, if another archive can be asked instead.
+_HASTY_TIMEOUT: Final = (3, 15)
 
 
 @dataclass(frozen=True, slots=True)
 class StacApiArchive:
-    """A STAC API, searched with pystac-client."""
+    """A STAC API, searched with pystac-client.
+
+    If it is ``hasty``, a request that fails is repeated once at most, and without long pauses.
+    """
 
     name: str
     provider: Provider = LOCAL
+    hasty: bool = field(default=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         refuse_password(self.name)
@@ -125,16 +131,19 @@ class StacApiArchive:
         # allowed_methods=None: searches are POSTs, which are not retried by default. A refused
         # connection is retried less often than a busy server.
         retry = Retry(
-            total=5,
-            connect=2,
+            total=1 if self.hasty else 5,
+            connect=0 if self.hasty else 2,
+            read=0 if self.hasty else None,
             backoff_factor=1,
             status_forcelist=[429, 500, 502, 503, 504],
             allowed_methods=None,
+            respect_retry_after_header=not self.hasty,
         )
         io = StacApiIO(max_retries=retry)
         # `open` resets the timeout, to none unless it is given here.
+        timeout = _HASTY_TIMEOUT if self.hasty else _TIMEOUT
         client: pystac_client.Client = self._ask(
-            lambda: pystac_client.Client.open(self.name, stac_io=io, timeout=_TIMEOUT)
+            lambda: pystac_client.Client.open(self.name, stac_io=io, timeout=timeout)
         )
         return client
 

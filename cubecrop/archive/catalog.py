@@ -87,7 +87,7 @@ def open_archive(
     row = PROVIDERS[provider].searching() if provider else None
     url = str(source)
     if isinstance(source, str) and source in PROVIDERS and PROVIDERS[source].url:
-        url = str(PROVIDERS[source].url)
+        url, row = str(PROVIDERS[source].url), row or PROVIDERS[source]
     if urlsplit(url).scheme in {"http", "https"}:
         row = row or provider_at(url)
         row = row if collections is None else row.searching(collections)

@@ -6,7 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Final
 
 from cubecrop.archive.identity import HALF_ORBIT, newness, utc
-from cubecrop.schema import MODALITIES, SERIES, Scene
+from cubecrop.schema import MODALITIES, OPTIONAL_MODALITIES, SERIES, Scene
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +52,7 @@ def resolve_duplicates(
             # result would depend on the area of the search.
             old = any(_replaces(newer, scene) for newer in group[:i])
             (superseded if old else kept).append(scene)
-    order = {modality: i for i, modality in enumerate(MODALITIES)}
+    order = {modality: i for i, modality in enumerate((*MODALITIES, *OPTIONAL_MODALITIES))}
 
     def by_time(scene: Scene) -> tuple[object, ...]:
         return (order[scene.modality], scene.start, *_by_name(scene))

@@ -170,6 +170,8 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         offset_unverified=decided.unverified,
         access=row.access,
         accumulation=rule.accumulation,
+        classes=rule.classes,
+        product=rule.product,
     )
 
 

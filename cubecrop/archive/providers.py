@@ -67,6 +67,11 @@ class CollectionRule:
         needs at least one of them.
     accumulation : str
         Period that weather amounts cover; see `cubecrop.schema.Accumulation`.
+    classes : mapping
+        Classes of a land-cover map by code. Names are slugs; two maps call the same class by the
+        same slug, so that ``cropland`` is cropland whatever the map.
+    product : str
+        Name of a land-cover map, for people.
     declares_offset : bool
         Whether items declare an offset of -0.1 whatever their baseline. The declaration then
         does not contradict the baseline.
@@ -82,6 +87,8 @@ class CollectionRule:
     searched: bool = True
     optional: Mapping[str, str] = field(default_factory=dict)
     accumulation: Accumulation = ""
+    classes: Mapping[int, str] = field(default_factory=dict)
+    product: str = ""
     declares_offset: bool = False
 
 
@@ -238,6 +245,33 @@ _SIZED_NAMES: Final = {
 _ELEVATION: Final = CollectionRule(
     modality="terrain", assets={"elevation": "data"}, dated=False
 )  # fmt: skip
+#: Product User Manual of ESA WorldCover v200 (2021), table 3; 2020 (v100) has the same codes.
+_WORLDCOVER: Final = CollectionRule(
+    modality="landcover",
+    assets={"landcover": "map"},
+    nodata={"landcover": 0.0},
+    dated=False,
+    product="ESA WorldCover",
+    classes={
+        10: "trees", 20: "shrubland", 30: "grassland", 40: "cropland", 50: "built_up",
+        60: "bare", 70: "snow_and_ice", 80: "water", 90: "wetland", 95: "mangroves",
+        100: "moss_and_lichen",
+    },
+)  # fmt: skip
+#: Classes as the items list them (``file:values``). A map of every year since 2017, but what it
+#: calls rangeland is grass and shrubs, so it is searched only if it is named.
+_IO_LULC: Final = CollectionRule(
+    modality="landcover",
+    assets={"landcover": "data"},
+    nodata={"landcover": 0.0},
+    dated=False,
+    searched=False,
+    product="Impact Observatory 10 m land cover",
+    classes={
+        1: "water", 2: "trees", 4: "wetland", 5: "cropland", 7: "built_up", 8: "bare",
+        9: "snow_and_ice", 10: "clouds", 11: "grassland",
+    },
+)  # fmt: skip
 _RADAR: Final = {band: band for band in SENTINEL1_BANDS}
 
 #: A folder, an ItemCollection or a STAC API with ESA band names as asset keys and raw DN:
@@ -250,6 +284,8 @@ LOCAL: Final = Provider(
             modality="sentinel1", assets=_RADAR, calibration="gamma0"
         ),
         "cop-dem-glo-30": _ELEVATION,
+        "esa-worldcover": _WORLDCOVER,
+        "io-lulc-annual-v02": _IO_LULC,
         "agera5-daily": CollectionRule(modality="weather", assets={"weather": "zarr"}),
     },
 )  # fmt: skip
@@ -266,6 +302,8 @@ PLANETARY_COMPUTER: Final = Provider(
             "sentinel1euwest.blob.core.windows.net",
             "sentinel1euwestrtc.blob.core.windows.net",
             "elevationeuwest.blob.core.windows.net",
+            # Land cover of several producers lies in one account.
+            "ai4edataeuwest.blob.core.windows.net",
         }
     ),
     collections={
@@ -277,6 +315,8 @@ PLANETARY_COMPUTER: Final = Provider(
             nodata=dict.fromkeys(_RADAR, -32768.0),
         ),
         "cop-dem-glo-30": _ELEVATION,
+        "esa-worldcover": _WORLDCOVER,
+        "io-lulc-annual-v02": _IO_LULC,
         # One item is a month. Analyses ("an") have the temperature; forecasts ("fc") have the
         # amounts of the hour before the time stamp. The collection ends with 2020.
         "era5-pds": CollectionRule(

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import shapely
 
 from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive.catalog import Archive, open_archive
+from cubecrop.archive.choice import chosen
 from cubecrop.archive.duplicates import resolve_duplicates
-from cubecrop.archive.items import normalise_item
-from cubecrop.archive.providers import LOCAL
-from cubecrop.archive.weather import WEATHER_SOURCES, open_weather, weather_store
+from cubecrop.archive.finding import items_with_scenes, no_weather, why_nothing
+from cubecrop.archive.weather import check_weather, weather_store
 from cubecrop.checks import check_names
 from cubecrop.display import block, html_table, plain
 from cubecrop.errors import NoScenesError, SchemaError
-from cubecrop.schema import MODALITIES, SENTINEL1_BANDS, SERIES, Modality, Scene
+from cubecrop.schema import MODALITIES, OPTIONAL_MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = [
-    "Scenes", "as_modalities", "items_with_scenes", "no_weather", "search", "season_for",
-    "why_nothing",
-]  # fmt: skip
+    import shapely
+
+__all__ = ["Scenes", "as_modalities", "search", "season_for"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +80,7 @@ class Scenes:
 
     def _rows(self) -> list[tuple[str, str]]:
         rows: list[tuple[str, str]] = []
-        for modality in MODALITIES:
+        for modality in (*MODALITIES, *OPTIONAL_MODALITIES):
             found = self.of(modality)
             if not found:
                 continue
@@ -109,7 +105,7 @@ def search(
     aoi: object,
     season: Season | int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     modalities: Iterable[Modality] = MODALITIES,
     weather: str | Path | Archive | None = None,
     cache: str | Path | None = None,
@@ -122,12 +118,13 @@ def search(
         See `cubecrop.aoi.parse_aoi`.
     season : Season or int
         A season, or a harvest year whose default window fits the area's hemisphere.
-    archive : str, Path or Archive
-        See `open_archive`.
+    archive : str, Path or Archive, optional
+        See `open_archive`. By default your own archive, or else the first public one that has
+        the season; see `cubecrop.archive.PUBLIC_ARCHIVES`.
     modalities : iterable of str
-        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain`` to search for. A
-        modality without scenes is absent; without any satellite scene the search fails.
-        Sentinel-1 items without VV and VH are skipped.
+        Which of ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and ``landcover`` (not
+        searched by default) to search for. A modality without scenes is absent; without any
+        satellite scene the search fails. Sentinel-1 items without VV and VH are skipped.
     weather : str, Path or Archive, optional
         Source of the weather, if not the archive: a key of `WEATHER_SOURCES`
         (``arco-era5``, ``earth-data-hub``), a path or address of a Zarr store with CF units,
@@ -143,6 +140,8 @@ def search(
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be opened, or none was named and no public one answers.
     NoScenesError
         No Sentinel image meets the area and the season, although a Sentinel modality was
         requested; or the archive named for the weather has no weather.
@@ -151,10 +150,12 @@ def search(
     """
     wanted = as_modalities(modalities)
     if weather is not None:
-        weather = open_weather(weather, wanted)
+        check_weather(weather, wanted)
     area = parse_aoi(aoi)
     season = season_for(season, area)
-    source = open_archive(archive, cache=cache)
+    source, weather = chosen(
+        archive, weather, area=area, season=season, modalities=wanted, cache=cache
+    )
 
     found: list[Scene] = []
     lonlat = area.lonlat
@@ -171,7 +172,8 @@ def search(
 
 def as_modalities(modalities: object) -> tuple[Modality, ...]:
     """Modalities as a tuple; raises `SchemaError` if one is not known or there are none."""
-    return check_names("modalities", modalities, MODALITIES, error=SchemaError)  # type: ignore[return-value]
+    known = (*MODALITIES, *OPTIONAL_MODALITIES)
+    return check_names("modalities", modalities, known, error=SchemaError)  # type: ignore[return-value]
 
 
 def season_for(season: Season | int, area: Aoi) -> Season:
@@ -193,68 +195,7 @@ def _search_weather(weather: str | Path | Archive, area: Aoi, season: Season) ->
     return found
 
 
-def no_weather(source: Archive, area: Aoi, season: Season) -> str:
-    """Say that an archive has no weather for an area and a season, and what to do."""
-    return (
-        f"archive {source.name} has no weather for {area} in season {season}. Use another "
-        f"source: {', '.join(WEATHER_SOURCES)}, or a Zarr store."
-    )
-
-
 def _search_modality(
     source: Archive, modality: Modality, area: shapely.Geometry, season: Season
 ) -> Iterator[Scene]:
     return (scene for _, scene in items_with_scenes(source, modality, area, season))
-
-
-def items_with_scenes(
-    source: Archive, modality: Modality, area: shapely.Geometry, season: Season
-) -> Iterator[tuple[Mapping[str, Any], Scene]]:
-    """Items of a modality that meet an area (degrees) and a season, each with its scene."""
-    # One day more on each side, since solar days are not UTC days; the exact cut is below.
-    first = dt.datetime.combine(season.start, dt.time(), dt.UTC) - dt.timedelta(days=1)
-    last = dt.datetime.combine(season.end, dt.time.max, dt.UTC) + dt.timedelta(days=1)
-    for collection in source.provider.collections_of(modality):
-        dated = source.provider.collections[collection].dated
-        interval = (first, last) if dated else None
-        for item in source.items([collection], area, interval):
-            if modality == "sentinel1" and _of_other_polarisations(item):
-                continue
-            # A local archive may hold items that were copied from a known provider.
-            row = source.provider if source.provider.name != LOCAL.name else None
-            scene = normalise_item(item, provider=row)
-            if modality not in SERIES or season.start <= scene.solar_day <= season.end:
-                yield item, scene
-
-
-def _of_other_polarisations(item: Mapping[str, Any]) -> bool:
-    """Whether a radar item states its polarisations and lacks VV or VH.
-
-    Images over land have VV and VH; those of polar regions and of the first years may differ.
-    """
-    properties = item.get("properties")
-    stated = properties.get("sar:polarizations") if isinstance(properties, Mapping) else None
-    if not isinstance(stated, list | tuple) or not stated:
-        return False
-    return not {band.upper() for band in SENTINEL1_BANDS} <= {str(band).upper() for band in stated}
-
-
-def why_nothing(source: Archive, area: Aoi, season: Season, wanted: tuple[Modality, ...]) -> str:
-    """Say why an archive has no satellite scene of an area and a season, and what to do."""
-    collections = [c for m in wanted if m in SERIES for c in source.provider.collections_of(m)]
-    start = f"archive {source.name} has no Sentinel scene for {area} in season {season}. "
-    extent = source.extent(collections)
-    if extent is None:
-        return start + f"It has no item of the collections {collections}."
-    if extent.area.intersects(area.lonlat):
-        return start + (
-            f"It covers the area from {extent.start:%Y-%m-%d} to {extent.end:%Y-%m-%d}; "
-            "choose a harvest year whose season lies within that time."
-        )
-    swapped = shapely.transform(area.lonlat, lambda xy: xy[:, ::-1])
-    hint = (
-        "Longitude and latitude look swapped: give (west, south, east, north)."
-        if extent.area.intersects(swapped)
-        else "Choose an area within that."
-    )
-    return start + f"It covers {extent}. {hint}"

@@ -39,7 +39,7 @@ def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
     except ImportError as error:
         raise MissingExtraError(
             f"{href} needs a token, which the package planetary-computer requests. "
-            "Install it with `pip install 'cubecrop[planetary-computer]'`."
+            "Install it with `pip install planetary-computer`."
         ) from error
     if renew:
         sas.TOKEN_CACHE.clear()

@@ -55,7 +55,8 @@ _REASONS: Final = tuple(
         ),
         (
             r"worldcover|lulc|land-?cover|cropland|usda-cdl",
-            "is a map, not a satellite image. Use Sentinel-2 L2A and Sentinel-1 RTC.",
+            "is a map whose classes cubecrop does not know. Use 'esa-worldcover' as land cover, "
+            "and Sentinel-2 L2A and Sentinel-1 RTC as images.",
         ),
         (
             r"(^| )(nasadem|alos-dem|3dep|cop-dem-eea|cop-dem-glo-30-)",

@@ -45,6 +45,7 @@ def apply_model(
     device: str | None,
     changing: Collection[str],
     n_counts: int = 0,
+    distant: bool = False,
 ) -> xr.DataArray:
     """Apply a kernel of `cubecrop.classification.kernels` lazily: (…, crop) float32.
 
@@ -63,7 +64,9 @@ def apply_model(
     changing : collection of str
         Dims in one chunk whose lengths differ between arrays.
     n_counts : int, default 0
-        Number of columns that the kernel returns after the probabilities.
+        Number of columns of counts that the kernel returns after the probabilities.
+    distant : bool, default False
+        Whether a last column is the dissimilarity to the training parcels.
     """
     n_classes = len(model.nomenclature)
     options = {
@@ -72,8 +75,9 @@ def apply_model(
         "inputs": inputs,
         "n_classes": n_classes,
         "device": device,
+        "distant": distant,
     }
-    width = n_classes + n_counts
+    width = n_classes + n_counts + distant
     if any(isinstance(array.data, da.Array) for array, _ in arguments.values()):
         return _in_blocks(kernel, arguments, width, options)
     probability: xr.DataArray = xr.apply_ufunc(

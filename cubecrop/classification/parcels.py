@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import xarray as xr
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
 
 __all__ = ["classify_pixel_sets", "declared_names", "nothing_found", "parcel_table"]
+
+#: The level of a parcel outside of what the model knows.
+UNKNOWN: Final = "unknown"
 
 
 def classify_pixel_sets(
@@ -53,7 +56,8 @@ def classify_pixel_sets(
         if it has a valid pixel: ``valid_dates (parcel, sensor)`` int64 is the number of valid
         dates, ``first_date`` and ``last_date (parcel, sensor)`` datetime64 are the first and the
         last, NaT if there is none, and ``longest_gap (parcel, sensor)`` int64 is the most days
-        between consecutive ones.
+        between consecutive ones. If the model knows the embeddings of its training parcels,
+        ``dissimilarity (parcel)`` float32 is as from `CropModel.applicability`.
 
     Raises
     ------
@@ -82,17 +86,23 @@ def classify_pixel_sets(
     if config.takes_weather:
         weather = _bare(chosen["weather"].dataset["weather"], "weather")
         arguments["weather"] = (weather, ["weather_time", "weather_variable"])
-    probability = apply_model(
+    distant = model.training_space is not None
+    columns = apply_model(
         parcel_block,
         arguments,
         model,
         inputs=inputs_of(chosen, model, present),
         device=device,
         changing=("time", "band", "pixel"),
+        distant=distant,
     )
+    n = len(model.nomenclature)
+    found = {"probability": columns.isel(crop=slice(0, n))}
+    if distant:
+        found["dissimilarity"] = columns.isel(crop=n)
     dates = xr.concat(dates_by_sensor, dim="sensor").transpose("parcel", "sensor", "what")
     return xr.Dataset(
-        {"probability": probability, **_date_variables(dates)},
+        {**found, **_date_variables(dates)},
         coords={
             "parcel": samples["parcel"],
             "crop": model.nomenclature.names,
@@ -169,7 +179,12 @@ def parcel_table(
         The table with ``crop:code``, ``crop:name``, ``confidence``, ``crop:code_2``,
         ``crop:name_2``, ``confidence_2`` (second choice), ``probability:NAME`` of each class,
         ``crop:set`` (names of the crops in the parcel's crop set, joined by " | ", if the model's
-        probabilities are calibrated), ``valid_dates:SENSOR``, ``first_date:SENSOR``,
+        probabilities are calibrated) and ``crop:set_size`` (number of these), ``crop:level``,
+        ``crop:name_at_level`` and ``crop:code_at_level`` (the finest level at which a class is
+        probable enough, and this class; the level is "unknown" for a parcel outside of what the
+        model knows, and None if no class is probable enough; if the model has limits of its
+        knowledge), ``dissimilarity`` (as from `CropModel.applicability`),
+        ``valid_dates:SENSOR``, ``first_date:SENSOR``,
         ``last_date:SENSOR`` and ``longest_gap:SENSOR`` (days) of the parcel's valid dates, and
         ``status`` ("predicted", or the reason why not). Existing columns with these names, such
         as a declared ``crop:code``, get the prefix ``declared:``, repeated until the name is
@@ -192,6 +207,7 @@ def parcel_table(
             for i, name in enumerate(model.nomenclature.names)
         },
         **_crop_sets(probability, model),
+        **_at_level(found, model),
         **{
             f"{what}:{name}": found[what].sel(sensor=name).to_numpy()
             for name in sensors
@@ -241,6 +257,33 @@ def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
     )
 
 
+def _at_level(
+    found: xr.Dataset, model: CropModel
+) -> dict[str, list[str | None] | NDArray[np.float32]]:
+    """Columns on the dissimilarity of parcels, and on the level at which a class is known."""
+    if model.training_space is None:
+        return {}
+    n = found.sizes["parcel"]
+    dissimilarity = (
+        found["dissimilarity"].to_numpy().astype(np.float32)
+        if "dissimilarity" in found
+        else np.full(n, np.nan, dtype=np.float32)
+    )
+    if model.limits is None:
+        return {"dissimilarity": dissimilarity}
+    limit, nomenclature = model.limits.parcel, model.nomenclature
+    node, level = nomenclature.finest(found["probability"].to_numpy(), limit.probability)
+    beyond = dissimilarity > limit.dissimilarity
+    node[beyond] = level[beyond] = NODATA
+    levels = _named(nomenclature.levels, level)
+    return {
+        "crop:level": [UNKNOWN if out else name for name, out in zip(levels, beyond, strict=True)],
+        "crop:name_at_level": _named([crop.name for crop in nomenclature.nodes], node),
+        "crop:code_at_level": _named([crop.code for crop in nomenclature.nodes], node),
+        "dissimilarity": dissimilarity,
+    }
+
+
 def declared_names(names: Iterable[object], results: Iterable[str]) -> dict[str, str]:
     """Unused names for a table's columns that columns of results would overwrite."""
     given, added = list(map(str, names)), set(results)
@@ -256,15 +299,20 @@ def declared_names(names: Iterable[object], results: Iterable[str]) -> dict[str,
     return new
 
 
-def _crop_sets(probability: np.ndarray, model: CropModel) -> dict[str, list[str | None]]:
-    """The column of crop sets if the model has them; the most probable crops come first."""
+def _crop_sets(
+    probability: np.ndarray, model: CropModel
+) -> dict[str, list[str | None] | NDArray[np.int64]]:
+    """The columns of crop sets if the model has them; the most probable crops come first."""
     if model.calibration is None:
         return {}
     inside = model.calibration.crop_sets(probability)
     names = np.array(model.nomenclature.names, dtype=object)
     order = np.argsort(-probability, axis=1, kind="stable")
     texts = [" | ".join(names[i[row[i]]]) for row, i in zip(inside, order, strict=True)]
-    return {"crop:set": [text or None for text in texts]}
+    return {
+        "crop:set": [text or None for text in texts],
+        "crop:set_size": inside.sum(axis=1).astype(np.int64),
+    }
 
 
 def _second(probability: np.ndarray, first: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

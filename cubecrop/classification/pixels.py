@@ -12,12 +12,20 @@ import pyproj
 import xarray as xr
 
 from cubecrop.circle import degrees_between
-from cubecrop.classification.kernels import decide_pixels, pixel_block, pixel_confidence
+from cubecrop.classification.kernels import (
+    decide_pixels,
+    pixel_block,
+    pixel_confidence,
+    pixel_set_size,
+    pixels_at_level,
+)
+from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
-from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
+from cubecrop.model.data_check import season_gaps
+from cubecrop.nomenclature import NODATA, NOT_CROPLAND, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
 from cubecrop.schema import SERIES, check_season_cube, crs_of
 
 if TYPE_CHECKING:
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from cubecrop.model import CropModel
+    from cubecrop.model import CropModel, Limit
 
 __all__ = ["classify_pixels"]
 
@@ -37,6 +45,7 @@ def classify_pixels(
     season: xr.DataTree,
     model: CropModel,
     *,
+    land: xr.DataArray | None = None,
     allow_gaps: bool = False,
     device: str | None = None,
 ) -> xr.Dataset:
@@ -48,6 +57,9 @@ def classify_pixels(
         A season cube; see `cubecrop.schema`.
     model : CropModel
         The model that classifies. It takes each pixel as a set of one.
+    land : xarray.DataArray, optional
+        (y, x) uint8, codes of `cubecrop.classification.land`: which pixels are classified. The
+        network does not run on the others. By default all are classified.
     allow_gaps : bool, default False
         Accept a cube that covers less of the season than the training data.
     device : str, optional
@@ -57,10 +69,19 @@ def classify_pixels(
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8, 255 = no data, 254 = fewer observations than the model needs
-        (see `CropModel.least_dates`); ``confidence (y, x)`` float32; ``probability (crop, y, x)``
-        float32, coord ``crop`` = class names, both NaN for a pixel without a class;
-        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation. The attribute
-        ``coverage`` is JSON: first and last image, longest gap and dates of each sensor.
+        (see `CropModel.least_dates`), 252 = not cropland; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names, both NaN for a pixel
+        without a class;
+        ``clear_dates (sensor, y, x)`` uint16, dates with a valid observation, 65535
+        outside of the area. If the model's
+        probabilities are calibrated, ``set_size (y, x)`` uint8 is the number of crops in the crop
+        set, 0 without a class. If the model has limits of its knowledge, pixels beyond them are
+        253 in ``crop_type`` and keep their probabilities; ``level (y, x)`` uint8 is the finest
+        level at which a class is probable enough, as a position in `Nomenclature.levels`, and
+        ``crop_at_level (y, x)`` uint8 this class, as a position in `Nomenclature.nodes`, both
+        255 = none. Without limits there is no 253. The attribute
+        ``coverage`` is JSON: first and last image, longest gap and dates of each sensor. If
+        gaps of the season were accepted, ``season_gaps`` describes them.
 
     Raises
     ------
@@ -91,6 +112,9 @@ def classify_pixels(
         dims = ["cell", "weather_time", "weather_variable"]
         arguments["weather"] = (_weather_cells(weather), dims)
         arguments["cell"] = (_nearest_cells(weather, season, like), [])
+    if land is not None:
+        land = _like(land, like)
+        arguments["land"] = (_bare(land), [])
     columns = apply_model(
         pixel_block,
         arguments,
@@ -99,8 +123,10 @@ def classify_pixels(
         device=device,
         changing=("time", "band"),
         n_counts=len(present),
+        distant=model.limits is not None,
     )
-    return _as_map(columns, season, model, present)
+    crop_map = _as_map(columns, season, model, present)
+    return crop_map if land is None else _with_land(crop_map, land)
 
 
 def _bare(array: xr.DataArray) -> xr.DataArray:
@@ -116,23 +142,30 @@ def _as_map(
     n, optional = len(names), model.config.may_be_missing
     needed = [name not in optional for name in present]
     grid = {"grid_mapping": "spatial_ref"}
+    limit = None if model.limits is None else model.limits.pixel
+    marks = [TOO_FEW] if limit is None else [OUTSIDE_KNOWLEDGE, TOO_FEW]
     dataset = xr.Dataset(
         {
             "crop_type": (
                 ("y", "x"),
-                _blocks(decide_pixels, columns.data, np.uint8, n_classes=n, needed=needed),
+                _blocks(
+                    decide_pixels, columns.data, np.uint8, n_classes=n, needed=needed, limit=limit
+                ),
                 {
                     "long_name": "crop type",
-                    "flag_values": np.array([*range(n), TOO_FEW], dtype=np.uint8),
+                    "flag_values": np.array([*range(n), *marks], dtype=np.uint8),
                     "flag_meanings": " ".join(
-                        [*(name.replace(" ", "_") for name in names), WITHOUT_CLASS[TOO_FEW].slug]
+                        [
+                            *(name.replace(" ", "_") for name in names),
+                            *(WITHOUT_CLASS[mark].slug for mark in marks),
+                        ]
                     ),
                     **grid,
                 },
             ),
             "confidence": (
                 ("y", "x"),
-                _blocks(pixel_confidence, columns.data, np.float32, n_classes=n),
+                _blocks(pixel_confidence, columns.data, np.float32, n_classes=n, limit=limit),
                 {"long_name": "probability of the mapped crop", "units": "1", **grid},
             ),
             "probability": (
@@ -146,9 +179,16 @@ def _as_map(
                 {"long_name": "dates with a valid observation", "units": "1", **grid},
             ),
         },
-        attrs={**map_attrs(season, model), "coverage": _coverage_text(season, present)},
+        attrs={
+            **map_attrs(season, model),
+            "coverage": _coverage_text(season, present),
+            "season_gaps": " ".join(season_gaps(model, season, present)),
+        },
     )
-    dataset["crop_type"].encoding["_FillValue"] = np.uint8(NODATA)
+    dataset = dataset.assign(_certainty(columns, model, limit, grid))
+    for name in ("crop_type", "level", "crop_at_level"):
+        if name in dataset:
+            dataset[name].encoding["_FillValue"] = np.uint8(NODATA)
     return dataset.assign_coords(
         y=season["y"],
         x=season["x"],
@@ -156,6 +196,73 @@ def _as_map(
         sensor=list(present),
         spatial_ref=season["spatial_ref"],
     )
+
+
+def _certainty(
+    columns: xr.DataArray, model: CropModel, limit: Limit | None, grid: dict[str, str]
+) -> dict[str, tuple[tuple[str, str], Any, dict[str, Any]]]:
+    """Layers on the size of the crop set, and on the level at which a class is known."""
+    nomenclature = model.nomenclature
+    layers: dict[str, tuple[tuple[str, str], Any, dict[str, Any]]] = {}
+    if model.calibration is not None:
+        sizes = _blocks(
+            pixel_set_size, columns.data, np.uint8, n_classes=len(nomenclature),
+            calibration=model.calibration, limit=limit,
+        )  # fmt: skip
+        layers["set_size"] = ("y", "x"), sizes, {
+            "long_name": "number of crops in the crop set", "units": "1", **grid,
+        }  # fmt: skip
+    if limit is not None:
+        names = {
+            "crop_at_level": [node.name for node in nomenclature.nodes],
+            "level": nomenclature.levels,
+        }
+        titles = ("class of the finest known level", "finest known level")
+        for what, (name, meanings) in enumerate(names.items()):
+            values = _blocks(
+                pixels_at_level, columns.data, np.uint8, nomenclature=nomenclature, limit=limit,
+                what=what,
+            )  # fmt: skip
+            layers[name] = ("y", "x"), values, {
+                "long_name": titles[what],
+                "flag_values": np.arange(len(meanings), dtype=np.uint8),
+                "flag_meanings": " ".join(text.replace(" ", "_") for text in meanings),
+                **grid,
+            }  # fmt: skip
+    return layers
+
+
+def _with_land(crop_map: xr.Dataset, land: xr.DataArray) -> xr.Dataset:
+    """The map with the codes of land that is not classified."""
+    crop_type, dates = crop_map["crop_type"], crop_map["clear_dates"]
+    flags = crop_type.attrs
+    values = flags["flag_values"].tolist()
+    meanings = str(flags["flag_meanings"]).split(" ")
+    if NOT_CROPLAND in land.attrs.get("flag_values", [NOT_CROPLAND]):  # not if it is only clipped
+        values.append(NOT_CROPLAND)
+        meanings.append(WITHOUT_CLASS[NOT_CROPLAND].slug)
+    order = np.argsort(values)
+    named = crop_type.copy(data=_combined(marked, crop_type.data, land.data, np.uint8))
+    named.attrs |= {
+        "flag_values": np.array(values, np.uint8)[order],
+        "flag_meanings": " ".join(meanings[i] for i in order),
+    }
+    named.encoding = crop_type.encoding
+    return crop_map.assign(
+        crop_type=named,
+        clear_dates=dates.copy(data=_combined(seen_dates, dates.data, land.data, np.uint16)),
+    )
+
+
+def _combined(function: Callable[..., Any], values: Any, land: Any, dtype: type) -> Any:  # noqa: ANN401
+    """Apply a function to blocks (…, y, x) and those of land (y, x), in one task a block."""
+    if not isinstance(values, da.Array):
+        return function(values, np.asarray(land))
+    own = "zyx"[-values.ndim :]
+    return da.blockwise(
+        function, own, values, own, land, "yx", dtype=dtype,
+        meta=np.empty((0,) * values.ndim, dtype), align_arrays=False,
+    )  # fmt: skip
 
 
 def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
@@ -209,7 +316,8 @@ def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:
     if series.chunks is None:
         return array
     sizes = dict(zip(series.dims, series.chunks, strict=True))
-    return array.chunk({"y": sizes["y"], "x": sizes["x"], "variable": -1})
+    whole = {dim: -1 for dim in array.dims if dim not in {"y", "x"}}
+    return array.chunk({"y": sizes["y"], "x": sizes["x"], **whole})
 
 
 def _spread(series: xr.DataArray) -> xr.DataArray:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.table import Table
 
 from cubecrop.errors import ArgumentError
-from cubecrop.options import ARCHIVE_HELP, Overwrite, Weather
+from cubecrop.options import Archive, Overwrite, Weather
 from cubecrop.printing import plain_console
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def adapt(
     *,
     out: Path,
     label: str | None = None,
-    year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    year: Annotated[int | None, Parameter(help="Harvest year of parcels.")] = None,
+    archive: Archive = None,
     source: Annotated[
         list[Path] | None,
         Parameter(
@@ -39,10 +39,11 @@ def adapt(
     source_label: str | None = None,
     source_year: Annotated[
         list[int] | None,
-        Parameter(negative="", help="Harvest year of each --source, with --source-archive."),
+        Parameter(negative="", help="Harvest year of each --source of parcels."),
     ] = None,
     source_archive: Annotated[
-        list[str] | None, Parameter(negative="", help="Archive of each --source.")
+        list[str] | None,
+        Parameter(negative="", help="Archive of each --source; by default as for --archive."),
     ] = None,
     seed: int = 0,
     weather: Weather = None,
@@ -59,8 +60,8 @@ def adapt(
         Folder of a trained model.
     samples
         The place and year to be mapped: a table of samples, a Parquet file in a WorldCereal
-        format or a folder with DATA and META. With --archive and --year, a vector file of parcels
-        with a unique id and a CRS.
+        format or a folder with DATA and META. With --year, a vector file of parcels with a unique
+        id and a CRS.
     out
         Folder to write the adapted model to.
     label
@@ -95,7 +96,7 @@ def adapt(
 
 def _sources(
     paths: list[Path] | None, years: list[int] | None, archives: list[str] | None
-) -> list[Path] | list[tuple[Path, int, str]] | None:
+) -> list[Path] | list[tuple[Path, int, str | None]] | None:
     """Tables, or parcels with the year and archive of each."""
     if not years and not archives:
         return paths
@@ -104,20 +105,22 @@ def _sources(
             "--source-year and --source-archive are for --source, which is missing. Add it, or "
             "leave them out."
         )
-    years, archives = years or [], archives or []
-    if not len(paths) == len(years) == len(archives):
+    years, named = years or [], archives or []
+    if len(paths) != len(years) or len(named) not in {0, len(paths)}:
         raise ArgumentError(
             f"--source is given {len(paths)} times, --source-year {len(years)} and "
-            f"--source-archive {len(archives)} times. Parcels in an archive need all three, as "
-            "often and in the same order; tables of samples need --source alone."
+            f"--source-archive {len(named)} times. Parcels in an archive need a year each, and an "
+            "archive each or none, as often and in the same order; tables of samples need --source "
+            "alone."
         )
-    return list(zip(paths, years, archives, strict=True))
+    places: list[str | None] = [*named] or [None] * len(paths)
+    return list(zip(paths, years, places, strict=True))
 
 
 def _print_adaptation(console: Console, model: CropModel, *, checkable: bool) -> None:
     """Print what was done, and what the check showed."""
     from cubecrop.display import plain
-    from cubecrop.model.description import share_text
+    from cubecrop.model.description import difference_text, share_text
 
     record = model.adaptation
     if record is None:
@@ -127,13 +130,15 @@ def _print_adaptation(console: Console, model: CropModel, *, checkable: bool) ->
     if record.blocks:
         table = Table(box=None, padding=(0, 2, 0, 0))
         table.add_column("held-out part of the source")
-        table.add_column("before", justify="right")
-        table.add_column("after", justify="right")
-        rows = zip(record.blocks, record.before, record.after, strict=True)
-        for block, *scores in [*rows, ("mean", fmean(record.before), fmean(record.after))]:
-            table.add_row(plain(block), *map(share_text, scores))
+        for name in ("parcels", "before", "after"):
+            table.add_column(name, justify="right")
+        rows = zip(record.blocks, record.tested, record.before, record.after, strict=True)
+        for block, n, *scores in rows:
+            table.add_row(plain(block), str(n), *map(share_text, scores))
+        table.add_row("mean", "", share_text(fmean(record.before)), share_text(fmean(record.after)))
         console.print("Check: macro-F1 without and with the method")
         console.print(table)
+        console.print(f"Mean difference {difference_text(record)} (standard error over parcels).")
         if record.applied:
             console.print("Passed: the mean is not lower by more than its standard error.")
         else:

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 import cubecrop
 from cubecrop.errors import ArgumentError
 from cubecrop.options import (
-    ARCHIVE_HELP,
+    Archive,
     Clouds,
     End,
     Memory,
@@ -55,8 +55,8 @@ def evaluate(
     ] = None,
     most_frequent: int | None = None,
     clouds_from: Path | None = None,
-    year: Annotated[int | None, Parameter(help="Harvest year, with --archive.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    year: Annotated[int | None, Parameter(help="Harvest year of parcels.")] = None,
+    archive: Archive = None,
     other: Annotated[
         list[tuple[Path, int, str]] | None,
         Parameter(negative="", help="Other PARCELS YEAR ARCHIVE; may be repeated."),
@@ -83,7 +83,7 @@ def evaluate(
     ----------
     samples
         A table of samples: a Parquet file in a WorldCereal format, or a folder with DATA and META.
-        With --archive and --year, a vector file of parcels with a unique id and a CRS.
+        With --year, a vector file of parcels with a unique id and a CRS.
     label
         Column that holds the crop.
     out
@@ -135,19 +135,17 @@ def evaluate(
         title=title or f"How far the models carry: {samples.stem}",
     )  # fmt: skip
     of_archive: dict[str, Any] = {
-        "year": year, "other": other, "start": start, "end": end, "composite": composite,
+        "archive": archive, "other": other, "start": start, "end": end, "composite": composite,
         "clouds": clouds, "weather": weather, "memory": memory, "cache": cache,
     }  # fmt: skip
     of_tables = {"more": more, "most_frequent": most_frequent, "clouds_from": clouds_from}
-    _check_together(archive is not None, of_archive, of_tables)
+    _check_together(year is not None, of_archive, of_tables)
     with connected(workers=workers, scheduler=scheduler) as client:
-        if archive is None:
+        if year is None:
             found = evaluate_table(
                 [samples, *(more or [])], label, by=by, options=options, out=out, client=client,
                 nomenclature=nomenclature, most_frequent=most_frequent, clouds_from=clouds_from,
             )  # fmt: skip
-        elif year is None:
-            raise ArgumentError("--archive needs --year: add the harvest year of the labels.")
         else:
             found = of_parcels(
                 [(samples, year, archive), *(other or [])], label, by=by, options=options,
@@ -185,10 +183,10 @@ def _check_together(
     given = [f"--{name.replace('_', '-')}" for name, value in wrong.items() if value is not None]
     if given and in_archive:
         raise ArgumentError(
-            f"{', '.join(given)} are for tables of samples, but --archive is given. Leave them out."
+            f"{', '.join(given)} are for tables of samples, but --year is given. Leave them out."
         )
     if given:
         raise ArgumentError(
-            f"{', '.join(given)} are for parcels in an archive, but --archive is missing. Add it, "
-            "or leave these options out to evaluate a table of samples."
+            f"{', '.join(given)} are for parcels in an archive, but --year is missing. Add it, or "
+            "leave these options out to evaluate a table of samples."
         )

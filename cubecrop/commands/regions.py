@@ -11,15 +11,19 @@ from cyclopts import Parameter
 import cubecrop
 from cubecrop.errors import ArgumentError
 from cubecrop.options import (
-    ARCHIVE_HELP,
     AllowGaps,
+    Archive,
+    Clip,
     Clouds,
+    CropMask,
     End,
+    MaskClasses,
     Memory,
     RegionAoi,
     Start,
     Weather,
     memory_or_default,
+    model_or_default,
     season_between,
 )
 from cubecrop.printing import plain_console, print_calibration, print_rows
@@ -32,7 +36,7 @@ def map_region(
     out: str,
     aoi: RegionAoi = None,
     year: Annotated[int | None, Parameter(help="Harvest year.")] = None,
-    archive: Annotated[str | None, Parameter(help=ARCHIVE_HELP)] = None,
+    archive: Archive = None,
     model: Path | None = None,
     parcels: Path | None = None,
     tile: float | None = None,
@@ -47,6 +51,9 @@ def map_region(
     weather: Weather = None,
     memory: Memory = None,
     allow_gaps: AllowGaps = False,
+    mask: CropMask = "auto",
+    mask_classes: MaskClasses = None,
+    clip: Clip = True,
     plan: Annotated[bool, Parameter(negative="")] = False,
     replan: Annotated[bool, Parameter(negative="")] = False,
     status: Annotated[bool, Parameter(negative="")] = False,
@@ -61,7 +68,7 @@ def map_region(
     out
         Folder of the run, or an address such as s3://bucket/run.
     model
-        Folder of a trained model.
+        Folder of a trained model; by default the model that is part of cubecrop.
     parcels
         Vector file of parcels to classify, with a unique id and a CRS.
     tile
@@ -91,19 +98,16 @@ def map_region(
     if status:
         print_rows(region.status(out).lines())
         return
-    missing = [
-        name
-        for name, value in (("aoi", aoi), ("year", year), ("archive", archive), ("model", model))
-        if value is None
-    ]
-    if aoi is None or year is None or archive is None or model is None:
+    missing = [name for name, value in (("aoi", aoi), ("year", year)) if value is None]
+    if aoi is None or year is None:
         raise ArgumentError(f"map-region needs {', '.join(f'--{name}' for name in missing)} too.")
-    crop_model = cubecrop.CropModel.load(model)
+    crop_model = model_or_default(model)
     options: dict[str, Any] = {
         "archive": archive, "model": crop_model, "parcels": parcels,
         "season": season_between(year, start, end, crop_model),
         "resolution": resolution, "crs": crs, "clouds": clouds, "weather": weather,
         "memory": memory_or_default(memory), "allow_gaps": allow_gaps, "max_lost": max_lost,
+        "mask": mask, "mask_classes": mask_classes, "clip": clip,
         "replan": replan, **({} if tile is None else {"tile": tile}),
     }  # fmt: skip
     if plan:

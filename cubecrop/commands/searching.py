@@ -15,7 +15,7 @@ def search(
     *,
     aoi: Aoi,
     year: Year,
-    archive: Archive,
+    archive: Archive = None,
     start: Start = None,
     end: End = None,
     weather: Weather = None,

@@ -110,6 +110,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lowest=-1000.0,
         highest=9000.0,
     ),
+    "landcover": Kind(types=_WHOLE, expected="codes of land-cover classes as whole numbers"),
 }
 _KIND_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(SENTINEL2_BANDS, "reflectance"),
@@ -117,6 +118,7 @@ _KIND_OF: Final[Mapping[str, str]] = {
     CLOUD_PROBABILITY: "probability",
     **dict.fromkeys(SENTINEL1_BANDS, "power"),
     "elevation": "elevation",
+    "landcover": "landcover",
 }
 
 

@@ -16,6 +16,7 @@ from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive import (
     Archive,
     as_modalities,
+    chosen,
     open_archive,
     open_weather,
     search,
@@ -38,11 +39,12 @@ from cubecrop.cube.grid import (
     pixel_centres,
     strips,
 )
+from cubecrop.cube.landcover import landcover_child, nearest_year
 from cubecrop.cube.passes import group_passes
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.terrain import terrain_child
 from cubecrop.cube.weather import weather_child
-from cubecrop.errors import NoScenesError, SchemaError
+from cubecrop.errors import ArchiveError, NoScenesError, SchemaError
 from cubecrop.lost_scenes import OnError, check_on_error
 from cubecrop.schema import MODALITIES, SERIES, Modality, Scene
 from cubecrop.season import Season
@@ -58,7 +60,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_MEMORY", "CubeRequest", "open_season"]
 
-_MAIN_ASSET: dict[Modality, str] = {"sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation"}
+_MAIN_ASSET: dict[Modality, str] = {
+    "sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation", "landcover": "landcover",
+}  # fmt: skip
 #: With less memory, chunks are so small that opening files takes most of the time.
 LEAST_MEMORY: Final = 50 * 10**6
 
@@ -77,6 +81,9 @@ class CubeRequest:
     season, archive, modalities, resolution, crs, chunks, memory, composite, backend, on_error
     weather, clouds
         As for `open_season`.
+    needed : tuple of str
+        Modalities without which a cube is of no use. They decide which archive is chosen if none
+        is named.
 
     Raises
     ------
@@ -87,7 +94,7 @@ class CubeRequest:
 
     season: Season | int
     # Archives hold dicts, which have no hash.
-    archive: str | Path | Archive = field(hash=False)
+    archive: str | Path | Archive | None = field(default=None, hash=False)
     modalities: tuple[Modality, ...] = MODALITIES
     resolution: float = 10
     crs: str | int | None = None
@@ -98,6 +105,7 @@ class CubeRequest:
     on_error: OnError = "raise"
     weather: str | Path | Archive | None = field(default=None, hash=False)
     clouds: Clouds = "scl"
+    needed: tuple[Modality, ...] = ()
 
     def __post_init__(self) -> None:
         def put(name: str, value: object) -> None:
@@ -105,7 +113,7 @@ class CubeRequest:
 
         if not isinstance(self.season, Season):
             put("season", Season(self.season).year)
-        if not isinstance(self.archive, str | Path):
+        if self.archive is not None and not isinstance(self.archive, str | Path):
             open_archive(self.archive)  # raises if it is not an archive
         put("modalities", as_modalities(self.modalities))
         put("resolution", check_resolution(self.resolution))
@@ -125,18 +133,44 @@ class CubeRequest:
             check_weather(self.weather, self.modalities)
         clouds_name(self.clouds)
 
-    def opened(self) -> CubeRequest:
-        """The same request with archive and weather opened, if they are names.
+    def opened(self, area: Aoi | None = None) -> CubeRequest:
+        """The same request with archive and weather opened, if they are names or not named.
+
+        Parameters
+        ----------
+        area : Aoi, optional
+            An archive that is not named must have images of this area in the season.
 
         Raises
         ------
         ArchiveError
-            The archive does not exist, or is not STAC.
+            The archive does not exist, or is not STAC; or none is named, and no public one
+            answers.
+        NoScenesError
+            None is named, and no public one has the season.
         """
-        weather = self.weather
-        if weather is not None:
-            weather = open_weather(weather, self.modalities)
-        return replace(self, archive=open_archive(self.archive), weather=weather)
+        if self.archive is not None:
+            weather = self.weather
+            if weather is not None:
+                weather = open_weather(weather, self.modalities)
+            return replace(self, archive=open_archive(self.archive), weather=weather)
+        if area is None:
+            raise ArchiveError(
+                "no archive is named, and there is no area to choose one for. Name one with "
+                "`archive=...` (`--archive`)."
+            )
+        archive, weather = chosen(
+            self.archive, self.weather, area=area, season=season_for(self.season, area),
+            modalities=self.modalities, needed=self.needed,
+        )  # fmt: skip
+        return replace(self, archive=archive, weather=weather)
+
+    @property
+    def source(self) -> Archive:
+        """The archive of an opened request."""
+        if self.archive is None:
+            raise ArchiveError("no archive is chosen: call `opened(area)` first.")
+        return open_archive(self.archive)
 
     def open(self, aoi: object) -> xr.DataTree:
         """Open the cube of an area, lazily: `open_season` with these options.
@@ -153,7 +187,7 @@ class CubeRequest:
         """
         area = parse_aoi(aoi)
         grid = grid_for(area, resolution=self.resolution, crs=self.crs)
-        request = replace(self.opened(), season=season_for(self.season, area))
+        request = replace(self, season=season_for(self.season, area)).opened(area)
         try:
             # Search with the cube's rectangle, whose corners may lie outside of the area.
             scenes = request._search(_rectangle(grid))
@@ -196,7 +230,7 @@ def open_season(
     aoi: object,
     season: Season | int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     modalities: Iterable[Modality] = MODALITIES,
     resolution: float = 10,
     crs: str | int | None = None,
@@ -218,11 +252,12 @@ def open_season(
         See `cubecrop.aoi.parse_aoi`. The cube covers its bounding rectangle.
     season : Season or int
         A season, or a harvest year.
-    archive : str, Path or Archive
-        See `open_archive`.
+    archive : str, Path or Archive, optional
+        As for `search`. The attribute ``archive`` names the one that was taken.
     modalities : iterable of str
-        Children to open. A modality that the archive lacks is absent from the cube. If the
-        archive has no satellite image at all, that is an error.
+        Children to open: ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, and
+        ``landcover``, which is not opened by default. A modality that the archive lacks is absent
+        from the cube. If the archive has no satellite image at all, that is an error.
     resolution : float, default 10
         Pixel size in metres.
     crs : str or int, optional
@@ -255,12 +290,16 @@ def open_season(
     Returns
     -------
     xarray.DataTree
-        Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``; see `cubecrop.schema`.
+        Children ``sentinel2``, ``sentinel1``, ``weather``, ``terrain``, ``landcover``; see
+        `cubecrop.schema`. Of a map of several years, each place has the one nearest to the harvest
+        year.
         The attribute ``items`` names the items of the cube; ``harmonisation`` says for each
         item how its reflectance offset was decided ("" if it has none).
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be opened, or none was named and no public one answers.
     NoScenesError
         The archive has no Sentinel image of the area in the season.
     ReadError
@@ -287,6 +326,11 @@ def _build(found: Scenes, grid: GeoBox, request: CubeRequest) -> xr.DataTree:
             f"archive {place_name(found.archive)} has Sentinel images that touch {found.aoi} in "
             f"season {found.season}, but none shares a pixel with it. Choose an area within them."
         )
+    if scenes["landcover"]:
+        scenes["landcover"] = nearest_year(
+            scenes["landcover"], found.season.year, _rectangle(grid).lonlat,
+            preference=list(request.source.provider.collections),
+        )  # fmt: skip
     children = _gridded(scenes, grid, request)
     if request.composite is not None:
         for name in set(children) & set(SERIES):
@@ -335,6 +379,8 @@ def _gridded(
         )
     if terrain := scenes["terrain"]:
         children["terrain"] = terrain_child(terrain, grid, chunks=(rows, chunks[1]))
+    if landcover := scenes["landcover"]:
+        children["landcover"] = landcover_child(landcover, grid, chunks=(rows, chunks[1]))
     return children
 
 

@@ -6,6 +6,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -17,6 +18,7 @@ from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.self_training import TEACHERS, Work
 from cubecrop.model import AdaptationRecord, season_of
 from cubecrop.progress import progress_bar
+from cubecrop.sample import CELL, fingerprints_at
 from cubecrop.texts import place_name
 from cubecrop.training import check_fit_options, settings_of
 from cubecrop.training.fitting import bboxes
@@ -38,6 +40,8 @@ __all__ = ["FEWEST_LABELS", "adapt", "fine_tune"]
 
 #: With fewer parcels of the target, its share of the training is too small to change much.
 _FEWEST: Final = 30
+#: Samples have a point within a parcel, whose centroid may lie in a neighbouring cell.
+_AROUND: Final = tuple(product((-2 * CELL, -CELL, 0.0, CELL, 2 * CELL), repeat=2))
 #: Labelled parcels of the target that `fine_tune` needs.
 FEWEST_LABELS: Final = 5
 
@@ -297,8 +301,8 @@ def _checked(
         return record
     check = check_change(known, blocks, trial, seed=seed)
     return replace(
-        record, applied=not check.harms, blocks=check.blocks, before=check.before,
-        after=check.after,
+        record, applied=not check.harms, blocks=check.blocks, tested=check.tested,
+        before=check.before, after=check.after, error=check.error,
     )  # fmt: skip
 
 
@@ -312,8 +316,8 @@ def _warn_unchecked(why: str, *, level: int = 3) -> None:
 
 
 def _changed(model: CropModel, record: AdaptationRecord) -> CropModel:
-    """The changed model: its scores and calibration were those of another network."""
-    return replace(model, scores={}, calibration=None, adaptation=record)
+    """The changed model: its scores, calibration and limits were those of another network."""
+    return replace(model, scores={}, calibration=None, limits=None, adaptation=record)
 
 
 def _with_training_data(model: CropModel, parts: Sequence[Labelled]) -> CropModel:
@@ -337,4 +341,25 @@ def _with_training_data(model: CropModel, parts: Sequence[Labelled]) -> CropMode
         bboxes=(*training.bboxes, *bboxes(trees, used)),
         parcels={name: training.parcels.get(name, 0) + counts[name] for name in names},
     )
-    return replace(model, training=training)
+    return _with_parcels_seen(replace(model, training=training), parts)
+
+
+def _with_parcels_seen(model: CropModel, parts: Sequence[Labelled]) -> CropModel:
+    """Add labelled parcels of a target to those that the model has seen in training."""
+    # A model without a record of its first parcels would call these unseen.
+    if not model.parcels_seen:
+        return model
+    prints = [model.parcels_seen.get("train", np.empty(0, np.uint64))]
+    for source, texts in parts:
+        tree = tree_of(source)
+        labelled = np.array([text is not None for text in texts])
+        ids = np.asarray(tree["parcel"], dtype=object)[labelled]
+        lon, lat = (
+            np.asarray(tree[name], dtype=float)[labelled]
+            if name in tree.coords
+            else np.full(len(ids), np.nan)
+            for name in ("lon", "lat")
+        )
+        prints.append(fingerprints_at(ids.tolist(), lon, lat, _AROUND).ravel())
+    seen = {**model.parcels_seen, "train": np.unique(np.concatenate(prints))}
+    return replace(model, parcels_seen=seen)

@@ -70,7 +70,7 @@ class Cell:
         For each fold the groups of its parcels.
     counts : numpy.ndarray
         (fold, seed, 3, class): parcels of a class that are right, parcels of it that are not, and
-        parcels of other classes that were predicted as it.
+        parcels of other classes that were predicted as it; or the sums of their weights.
     by_group : scipy.sparse.csr_array
         The same, one row a count, one column a group.
     draws, fold_draws, f1_draws : list of numpy.ndarray
@@ -122,8 +122,12 @@ def main_model(predictions: Predictions) -> str:
     return NETWORK if (models == NETWORK).any() else str(models.iloc[0])
 
 
-def resampled(predictions: Predictions, *, seed: int = 0) -> list[Setting]:
+def resampled(
+    predictions: Predictions, *, weights: NDArray[np.float64] | None = None, seed: int = 0
+) -> list[Setting]:
     """Count predictions by setting, model, fold and seed, and score 2,000 resamples of groups.
+
+    With ``weights (row,)``, such as areas, counts are sums of these, and scores are shares of them.
 
     All models, seeds and settings share the resamples, so that their differences are paired.
     Protocols and models are in the order of their first rows, samples as they are first, and the
@@ -133,7 +137,9 @@ def resampled(predictions: Predictions, *, seed: int = 0) -> list[Setting]:
         raise LabelError("there is no prediction to score, expected one or more.")
     names, group = np.unique(predictions.table["group"].to_numpy(str), return_inverse=True)
     main = main_model(predictions)
-    settings = _settings(predictions, group, len(names), main)
+    if weights is None:
+        weights = np.ones(len(predictions))
+    settings = _settings(predictions, weights, group, len(names), main)
     varied = {
         (one.protocol, model)
         for one in settings
@@ -141,10 +147,10 @@ def resampled(predictions: Predictions, *, seed: int = 0) -> list[Setting]:
         for model in one.cells
     }
     for drawn in group_draws(np.random.default_rng(seed), len(names)):
-        weights = np.ascontiguousarray(drawn.T)  # (group, resample)
+        times = np.ascontiguousarray(drawn.T)  # (group, resample)
         whole: dict[tuple[str, str], _Drawn] = {}
         for setting in settings:
-            for model, scored in _score_draws(setting, weights, main, whole):
+            for model, scored in _score_draws(setting, times, main, whole):
                 if setting.variant == AS_THEY_ARE and (setting.protocol, model) in varied:
                     whole[setting.protocol, model] = scored
     return settings
@@ -188,7 +194,7 @@ class _Drawn:
 
 def _score_draws(
     setting: Setting,
-    weights: NDArray[np.float32],
+    times: NDArray[np.float32],
     main: str,
     whole: dict[tuple[str, str], _Drawn],
 ) -> Iterator[tuple[str, _Drawn]]:
@@ -196,7 +202,7 @@ def _score_draws(
     of_main: _Drawn | None = None
     plain = setting.variant == AS_THEY_ARE
     for model, cell in setting.cells.items():
-        flat = (cell.by_group @ weights).T  # (resample, count)
+        flat = (cell.by_group @ times).T  # (resample, count)
         one = _Drawn(cell, flat.reshape(-1, *cell.counts.shape))
         scores, f1 = one.on(cell.exists)
         cell.draws.append(scores)
@@ -229,11 +235,15 @@ def _three(
 
 
 def _settings(
-    predictions: Predictions, group: NDArray[np.int64], n_groups: int, main: str
+    predictions: Predictions,
+    weights: NDArray[np.float64],
+    group: NDArray[np.int64],
+    n_groups: int,
+    main: str,
 ) -> list[Setting]:
     frame = predictions.table
     columns = _Columns(
-        truth=predictions.truth, guess=predictions.predicted, group=group,
+        truth=predictions.truth, guess=predictions.predicted, weight=weights, group=group,
         n_train=frame["n_train"].to_numpy(),
     )  # fmt: skip
     found: list[Setting] = []
@@ -267,13 +277,14 @@ class _Columns:
 
     truth: NDArray[np.int64]
     guess: NDArray[np.int64]
+    weight: NDArray[np.float64]
     group: NDArray[np.int64]
     n_train: NDArray[np.int64]
 
     def take(self, rows: NDArray[np.int64]) -> _Columns:
         return _Columns(
-            truth=self.truth[rows], guess=self.guess[rows], group=self.group[rows],
-            n_train=self.n_train[rows],
+            truth=self.truth[rows], guess=self.guess[rows], weight=self.weight[rows],
+            group=self.group[rows], n_train=self.n_train[rows],
         )  # fmt: skip
 
 
@@ -306,8 +317,9 @@ def _cell(
     of_guess = (base[false] + _FALSE) * n_classes + own.guess[false]
     place = np.concatenate([of_truth, of_guess])
     column = np.concatenate([own.group, own.group[false]])
-    ones = np.ones(len(place), dtype=np.float32)
-    by_group = sparse.coo_array((ones, (place, column)), shape=(math.prod(shape), n_groups)).tocsr()
+    weight = np.concatenate([own.weight, own.weight[false]]).astype(np.float32)
+    all_counts = (math.prod(shape), n_groups)
+    by_group = sparse.coo_array((weight, (place, column)), shape=all_counts).tocsr()
     n = np.bincount(unit, minlength=n_folds * n_seeds).reshape(n_folds, n_seeds)
     unpredicted = np.bincount(unit[lost], minlength=n.size).reshape(n.shape)
     return Cell(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import fmean
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -37,16 +38,22 @@ Trial = Callable[["NDArray[np.int64]", "NDArray[np.int64]"], Tried]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Macro-F1 (block,) without and with a change, and whether the change does harm.
+    """Macro-F1 (block,) without and with a change, over ``tested`` parcels (block,).
 
-    ``harms`` is True if the mean difference over the blocks is negative by more than its standard
-    error. The error is that of a paired bootstrap of the parcels within each block.
+    ``error`` is the standard error of the mean difference over the blocks, by a paired bootstrap
+    of the parcels within each block.
     """
 
     blocks: tuple[str, ...]
+    tested: tuple[int, ...]
     before: tuple[float, ...]
     after: tuple[float, ...]
-    harms: bool
+    error: float
+
+    @property
+    def harms(self) -> bool:
+        """Whether the mean difference is negative by more than its standard error."""
+        return fmean(self.after) - fmean(self.before) < -self.error
 
 
 def source_blocks(source: Population) -> list[tuple[str, NDArray[np.int64]]]:
@@ -94,12 +101,14 @@ def check_change(
     everyone = np.arange(len(source))
     n_classes = len(source.nomenclature)
     rng = np.random.default_rng(seed)
+    tested: list[int] = []
     before: list[float] = []
     after: list[float] = []
     drawn = []
     for _, block in blocks:
         order, without, with_it = trial(np.setdiff1d(everyone, block), block)
         truth = source.label[order]
+        tested.append(len(truth))
         pair = decide(without), decide(with_it)
         for values, guess in zip((before, after), pair, strict=True):
             values.append(scores(truth, guess, n_classes).macro_f1)
@@ -109,11 +118,10 @@ def check_change(
             one, other = (scores(truth[some], guess[some], n_classes).macro_f1 for guess in pair)
             differences.append(other - one)
         drawn.append(differences)
-    difference = float(np.mean(after) - np.mean(before))
-    error = float(np.mean(drawn, axis=0).std())
     return Check(
         blocks=tuple(name for name, _ in blocks),
+        tested=tuple(tested),
         before=tuple(before),
         after=tuple(after),
-        harms=difference < -error,
+        error=float(np.mean(drawn, axis=0).std()),
     )

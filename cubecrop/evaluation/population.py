@@ -49,6 +49,8 @@ class Population:
         (parcel,) harvest year.
     lon, lat : numpy.ndarray
         (parcel,) degrees; NaN for a parcel without a known place.
+    area : numpy.ndarray
+        (parcel,) square metres; NaN for a parcel without a known shape.
     nomenclature : Nomenclature
         The classes that occur.
     """
@@ -63,6 +65,7 @@ class Population:
     year: NDArray[np.int64]
     lon: NDArray[np.float64]
     lat: NDArray[np.float64]
+    area: NDArray[np.float64]
     nomenclature: Nomenclature
 
     def __len__(self) -> int:
@@ -178,7 +181,7 @@ class Population:
     def digest(self) -> str:
         """SHA-256 over labels, places and pixels; that of a store stands for its pixels."""
         hashed = hashlib.sha256(self.nomenclature.to_json().encode())
-        for name in _COLUMNS:
+        for name in _COLUMNS[:-1]:  # the sources' own digests hold the areas
             values = getattr(self, name)
             if values.dtype == object:
                 hashed.update(repr(values.tolist()).encode())
@@ -189,7 +192,7 @@ class Population:
         return hashed.hexdigest()
 
 
-_COLUMNS = ("source", "row", "ids", "label", "group", "region", "year", "lon", "lat")
+_COLUMNS = ("source", "row", "ids", "label", "group", "region", "year", "lon", "lat", "area")
 
 
 def _columns(tree: xr.DataTree, number: int) -> dict[str, NDArray[Any]]:
@@ -204,7 +207,16 @@ def _columns(tree: xr.DataTree, number: int) -> dict[str, NDArray[Any]]:
         "year": np.full(n, season_of(tree).year),
         "lon": np.asarray(tree["lon"], dtype=float) if "lon" in tree.coords else nowhere,
         "lat": np.asarray(tree["lat"], dtype=float) if "lat" in tree.coords else nowhere,
+        "area": _areas(tree),
     }
+
+
+def _areas(tree: xr.DataTree) -> NDArray[np.float64]:
+    """Area (parcel,) in square metres; NaN without a shape."""
+    if "geometry" not in tree or "area" not in tree["geometry"].coords.get("feature", ()):
+        return np.full(tree.sizes["parcel"], np.nan)
+    area = np.asarray(tree["geometry"].sel(feature="area"), dtype=float)
+    return np.where(area > 0, area, np.nan)
 
 
 def _identity(source: Source) -> str:

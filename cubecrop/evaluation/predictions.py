@@ -35,6 +35,7 @@ COLUMNS: Final = {
     "region": "category",
     "year": "int64",
     "group": "str",  # parcels of one group are not independent
+    "area": "float64",  # square metres; NaN if unknown
     "truth": "int64",  # class index
     "in_set": "float64",  # 1 if the conformal set holds the true class; NaN without sets
     "set_size": "float64",  # classes in the conformal set; NaN without sets
@@ -138,7 +139,10 @@ class Predictions:
             table = pq.read_table(path)
             nomenclature = Nomenclature.from_json((table.schema.metadata or {})[_CLASSES].decode())
             flat = table[_PROBABILITY].combine_chunks().flatten().to_numpy()
-            frame = table.drop_columns(_PROBABILITY).to_pandas()[list(COLUMNS)].astype(COLUMNS)
+            frame = table.drop_columns(_PROBABILITY).to_pandas()
+            if "area" not in frame:  # some files lack it
+                frame["area"] = np.nan
+            frame = frame[list(COLUMNS)].astype(COLUMNS)
             probability = flat.reshape(len(frame), len(nomenclature)).astype(np.float32)
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise ReadError(

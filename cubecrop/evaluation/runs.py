@@ -279,9 +279,10 @@ def _performed(
         for key, run in runs.items():
             yield key, run.perform(population, others)
         return
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
-    shared = client.scatter([population, others], broadcast=True)
+    # By content, a call would share its data with the one before, which is about to release them.
+    shared = client.scatter([population, others], broadcast=True, hash=False)
     futures = {client.submit(_perform, run, *shared, pure=False): key for key, run in runs.items()}
     for future in as_completed(futures):
         try:
@@ -290,6 +291,11 @@ def _performed(
             raise ClusterError(
                 f"workers died during a training, perhaps for want of memory: {error}. Finished "
                 "trainings are kept: run the same command with fewer workers or more memory."
+            ) from error
+        except CancelledError as error:
+            raise ClusterError(
+                f"the cluster lost a training: {error}. Finished trainings are kept: run the same "
+                "command again."
             ) from error
         yield futures[future], outcome
 
@@ -331,7 +337,7 @@ def _table(
     own = {
         "parcel": population.ids[rows].astype(str), "region": population.region[rows],
         "year": population.year[rows], "group": population.group[rows].astype(str),
-        "truth": population.label[rows],
+        "area": population.area[rows], "truth": population.label[rows],
     }  # fmt: skip
     empty = {"in_set": np.nan, "set_size": np.nan, "dissimilarity": np.nan}
     return pd.DataFrame({**own, **constant, **empty})[list(COLUMNS)].astype(COLUMNS)

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 
 from cubecrop.evaluation.counts import AS_THEY_ARE, UNTIL_DAY, main_model, mean_of_seeds, resampled
-from cubecrop.metrics import SCORE_NAMES, confusion_matrix, ends, wilson
+from cubecrop.evaluation.seed_intervals import interval, value_of, variance_of, widened
+from cubecrop.metrics import SCORE_NAMES, confusion_matrix, ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -31,8 +32,6 @@ FEW: Final = 10
 FINAL_SHARE: Final = 0.95
 #: Column of a confusion matrix for parcels without prediction.
 UNPREDICTED: Final = "no prediction"
-#: The normal distribution's quantile of 97.5 %.
-_Z: Final = 1.959963984540054
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,6 +64,10 @@ class ScoreTables:
         few, and untrained (folds whose training part lacks the crop, joined by "; ").
     confusion : pandas.DataFrame
         By protocol, model, truth and predicted: mean number of parcels over seeds.
+    areas : pandas.DataFrame
+        By protocol, model and score, for samples as they are: the same scores as shares of area
+        (value, spread, low, high), n, groups, seeds, and the area in hectares, over the parcels
+        whose area is known. Empty if none is.
     early : pandas.DataFrame
         By protocol, model and crop: n, final_f1, day (the first at which F1 reaches 95 % of it,
         NaN if none does), low, high.
@@ -76,6 +79,7 @@ class ScoreTables:
     differences: pd.DataFrame
     classes: pd.DataFrame
     confusion: pd.DataFrame
+    areas: pd.DataFrame
     early: pd.DataFrame
 
     @classmethod
@@ -117,6 +121,10 @@ class ScoreTables:
                 [row for one in _pairs(settings) for row in _class_rows(*one, names, lacking)]
             ),
             confusion=_confusion(predictions),
+            areas=pd.DataFrame(
+                _area_rows(predictions, seed),
+                columns=["protocol", "model", "score", *_VALUE, *_COUNTS, "hectares"],
+            ),
             early=pd.DataFrame(
                 _early_rows(settings, names),
                 columns=["protocol", "model", "crop", "n", "final_f1", "day", "low", "high"],
@@ -131,6 +139,7 @@ def records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 _SETTING: Final = ("protocol", "variant", "level")
 _COUNTS: Final = ("n", "groups", "seeds")
+_VALUE: Final = ("value", "spread", "low", "high")
 _Row = dict[str, Any]
 
 
@@ -158,9 +167,9 @@ def _score_rows(
         "gap": _gap(setting, model, cell, settings),
         "change": _change(setting, model, cell, settings),
     }
-    low, high = _interval(values, draws, common["groups"])
+    low, high = interval(values, draws, common["groups"])
     for i, score in enumerate(SCORE_NAMES):
-        row = {**common, "score": score, **_value(values[:, i]), "low": low[i], "high": high[i]}
+        row = {**common, "score": score, **value_of(values[:, i]), "low": low[i], "high": high[i]}
         for name, (fall, fall_low, fall_high) in compared.items():
             row |= {name: fall[i], f"{name}_low": fall_low[i], f"{name}_high": fall_high[i]}
         yield row
@@ -179,7 +188,7 @@ def _gap(setting: Setting, model: str, cell: Cell, settings: list[Setting]) -> _
     own, at_home = cell.pooled(), home.pooled()
     fall = mean_of_seeds(own, axis=0) - mean_of_seeds(at_home, axis=0)
     draws = np.concatenate(cell.draws) - np.concatenate(home.draws)
-    return fall, *_widened(fall, ends(draws), _variance(own) + _variance(at_home))
+    return fall, *widened(fall, ends(draws), variance_of(own) + variance_of(at_home))
 
 
 def _change(setting: Setting, model: str, cell: Cell, settings: list[Setting]) -> _Fall:
@@ -205,11 +214,11 @@ def _fold_rows(setting: Setting, model: str, cell: Cell) -> Iterator[_Row]:
         if not cell.exists[at].any():
             continue
         n_groups = len(cell.groups[at])
-        low, high = _interval(values[at], draws[:, at], n_groups)
+        low, high = interval(values[at], draws[:, at], n_groups)
         n = int(cell.n[at].max())
         for i, score in enumerate(SCORE_NAMES):
             yield {
-                **_key(setting, model), "fold": fold, "score": score, **_value(values[at, :, i]),
+                **_key(setting, model), "fold": fold, "score": score, **value_of(values[at, :, i]),
                 "low": low[i], "high": high[i], "n": n, "groups": n_groups,
                 "seeds": int(cell.exists[at].sum()),
             }  # fmt: skip
@@ -222,8 +231,8 @@ def _difference_rows(setting: Setting, main: str) -> Iterator[_Row]:
             continue
         both = cell.exists & of_main.exists
         fall = _fall(cell, of_main)
-        variance = _variance(cell.pooled(both)) + _variance(of_main.pooled(both))
-        low, high = _widened(fall, ends(np.concatenate(cell.lead_draws)), variance)
+        variance = variance_of(cell.pooled(both)) + variance_of(of_main.pooled(both))
+        low, high = widened(fall, ends(np.concatenate(cell.lead_draws)), variance)
         for i, score in enumerate(SCORE_NAMES):
             yield {
                 **_key(setting, model), "score": score, "difference": fall[i], "low": low[i],
@@ -249,7 +258,7 @@ def _class_rows(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a class without a test parcel
         variance = np.nan_to_num(np.nanvar(by_seed, axis=0, ddof=1)) / len(by_seed)
-    low, high = _widened(f1, ends(np.concatenate(cell.f1_draws)), variance)
+    low, high = widened(f1, ends(np.concatenate(cell.f1_draws)), variance)
     low, high = np.clip(low, 0, 1), np.clip(high, 0, 1)
     for i, crop in enumerate(names):
         n = int(size[:, i].max())
@@ -261,6 +270,28 @@ def _class_rows(
             "low": min(low[i], f1[i]), "high": max(high[i], f1[i]), "few": n < FEW,
             "untrained": "; ".join(lacking.get((setting.protocol, crop), [])),
         }  # fmt: skip
+
+
+def _area_rows(predictions: Predictions, seed: int) -> Iterator[_Row]:
+    """Scores as shares of area, for samples as they are."""
+    frame = predictions.table
+    known = np.isfinite(frame["area"]) & (frame["variant"] == AS_THEY_ARE)
+    some = predictions.take(np.flatnonzero(known))
+    if len(some) == 0:
+        return
+    weights = some.table["area"].to_numpy() / 1e4  # hectares
+    settings = resampled(some, weights=weights, seed=seed)
+    for setting, model, cell in _pairs(sorted(settings, key=lambda one: one.protocol != RANDOM)):
+        values = cell.pooled()
+        counts = _counts(cell)
+        low, high = interval(values, np.concatenate(cell.draws), counts["groups"])
+        hectares = float(cell.totals()[0].sum(axis=1).max())
+        for i, score in enumerate(SCORE_NAMES):
+            yield {
+                "protocol": setting.protocol, "model": model, "score": score,
+                **value_of(values[:, i]), "low": low[i], "high": high[i], **counts,
+                "hectares": hectares,
+            }  # fmt: skip
 
 
 def _early_rows(settings: list[Setting], names: list[str]) -> list[_Row]:
@@ -362,49 +393,3 @@ def _counts(cell: Cell, only: NDArray[np.bool_] | None = None) -> _Row:
         "groups": len(np.unique(np.concatenate(used))),
         "seeds": int(chosen.any(axis=0).sum()),
     }
-
-
-def _value(values: NDArray[np.float64]) -> _Row:
-    known = values[np.isfinite(values)]
-    return {
-        "value": float(known.mean()) if len(known) else np.nan,
-        "spread": float(known.std(ddof=1)) if len(known) > 1 else np.nan,
-    }
-
-
-def _interval(
-    values: NDArray[np.float64], draws: NDArray[np.float64], n_groups: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Low and high ends (score,) of scores (seed, score) from resamples (resample, score).
-
-    Where every parcel is right, or every one wrong, in all seeds, all resamples are the same. As
-    in `cubecrop.metrics.intervals`, Wilson's interval for the number of groups then stands in.
-    """
-    value = mean_of_seeds(values, axis=0)
-    if value[0] in (0, 1):
-        certain = wilson(n_groups if value[0] else 0, n_groups)
-        return np.full(len(value), certain[0]), np.full(len(value), certain[1])
-    low, high = _widened(value, ends(draws), _variance(values))
-    return np.clip(low, 0, value), np.clip(high, value, 1)
-
-
-def _variance(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Variance (score,) of the mean over seeds of (seed, score); 0 for a single seed."""
-    known = values[np.isfinite(values).all(axis=1)]
-    if len(known) < 2:
-        return np.zeros(values.shape[1])
-    return np.asarray(known.var(axis=0, ddof=1) / len(known))
-
-
-def _widened(
-    value: NDArray[np.float64], low_high: NDArray[np.float64], variance: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Ends of an interval over parcels, made wider for the variance over seeds.
-
-    Resamples of parcels keep the trainings, so they do not show how much another training differs.
-    """
-    low, high = low_high
-    return (
-        value - np.hypot(value - np.fmin(low, value), _Z * np.sqrt(variance)),
-        value + np.hypot(np.fmax(high, value) - value, _Z * np.sqrt(variance)),
-    )

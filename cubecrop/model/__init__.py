@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cubecrop.model.crop_model import CropModel
     from cubecrop.model.handle import ModelHandle, handle_to
     from cubecrop.model.inspection import embedding_of
+    from cubecrop.model.knowledge_limits import KnowledgeLimits, Limit
     from cubecrop.model.networks import CropNetwork, Outputs
     from cubecrop.model.predict import (
         Predictor,
@@ -57,6 +58,8 @@ _HOMES = {
     "Calibration": "probability_calibration",
     "CropModel": "crop_model",
     "CropNetwork": "networks",
+    "KnowledgeLimits": "knowledge_limits",
+    "Limit": "knowledge_limits",
     "ModelHandle": "handle",
     "ModelSpec": "spec",
     "NetworkConfig": "config",
@@ -109,6 +112,8 @@ __all__ = [
     "Calibration",
     "CropModel",
     "CropNetwork",
+    "KnowledgeLimits",
+    "Limit",
     "ModelHandle",
     "ModelSpec",
     "NetworkConfig",

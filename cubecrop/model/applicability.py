@@ -20,6 +20,8 @@ __all__ = ["MOST_PARCELS", "TrainingSpace"]
 MOST_PARCELS: Final = 2000
 #: With fewer parcels than this, no threshold is reliable.
 _FEWEST: Final = 20
+#: Parcels whose distances to all training parcels are in memory at a time.
+_ROWS: Final = 1024
 #: A feature that varies less than this is not scaled.
 _CONSTANT: Final = 1e-6
 
@@ -131,15 +133,26 @@ class TrainingSpace:
 
     def dissimilarity(self, embedding: NDArray[np.float32]) -> NDArray[np.float32]:
         """Dissimilarity indices in thresholds (parcel,): above 1 is outside; NaN stays NaN."""
-        from sklearn.metrics import pairwise_distances_argmin_min
-
         out = np.full(len(embedding), np.nan, dtype=np.float32)
         known = np.isfinite(embedding).all(axis=1)
         if known.any():
-            rows = (embedding[known] - self.mean) / self.deviation
-            trained = self.embedding.astype(np.float32)
-            _, nearest = pairwise_distances_argmin_min(rows, trained)
-            out[known] = nearest / (self.mean_distance * self.threshold)
+            rows = ((embedding[known] - self.mean) / self.deviation).astype(np.float32)
+            out[known] = self._to_nearest(rows) / (self.mean_distance * self.threshold)
+        return out
+
+    def _to_nearest(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Distance (parcel,) of standardised embeddings to the nearest training parcel.
+
+        The nearest one has the largest product less half its squared length. A matrix product
+        with that takes less than half the time of scikit-learn's function.
+        """
+        trained = self.embedding.astype(np.float32)
+        half = (trained**2).sum(axis=1) / 2
+        out = np.empty(len(rows), dtype=np.float32)
+        for start in range(0, len(rows), _ROWS):
+            part = rows[start : start + _ROWS]
+            nearest = trained[(part @ trained.T - half).argmax(axis=1)]
+            out[start : start + _ROWS] = np.linalg.norm(part - nearest, axis=1)
         return out
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:

@@ -334,6 +334,12 @@ class NetworkConfig(NetworkOptions):
         return width * cast("int", self.heads) if self.temporal == "tae" else width
 
     @property
+    def embedding_width(self) -> int:
+        """Width of a parcel's embedding, from which the last layers classify it."""
+        apart = self.fusion in {"late", "decision"}
+        return self.summary_width * (len(self.series) if apart else 1)
+
+    @property
     def n_extras(self) -> int:
         """Number of a parcel's features in every pixel set: geometry, then terrain."""
         return self.n_geometry + len(self.terrain_variables)

@@ -20,6 +20,7 @@ from cubecrop.model.description import describe, describe_html
 from cubecrop.model.inspection import attention_of, embedding_of
 from cubecrop.model.predict import Predictor, usable_device
 from cubecrop.model.published import Normalisation, read_published
+from cubecrop.model.shipped import DEFAULT, shipped_folder
 from cubecrop.model.spec import ModelSpec
 from cubecrop.model.spec_file import MODEL_FILES, model_files
 from cubecrop.model.storage import digest_with, packed, unpacked
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model.applicability import TrainingSpace
     from cubecrop.model.config import NetworkConfig
+    from cubecrop.model.knowledge_limits import KnowledgeLimits
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.probability_calibration import Calibration
 
@@ -341,9 +343,34 @@ class CropModel(ModelSpec):
         """
         return cls.of(*unpacked(model_files(path), path))
 
+    @classmethod
+    def default(cls) -> CropModel:
+        """The model that is part of the package, used where no model is given.
+
+        Its classes are common crops and groups of crops. It was trained on points of a few
+        regions, and is worse elsewhere than a model of your own region: `cubecrop models show
+        default` prints its card, with its scores in regions that it had not seen.
+        """
+        return _shipped(DEFAULT)
+
     def with_calibration(self, calibration: Calibration | None) -> CropModel:
-        """The same model with another calibration."""
-        return replace(self, calibration=calibration)
+        """The same model with another calibration, and without limits, which depend on it."""
+        return replace(self, calibration=calibration, limits=None)
+
+    def with_limits(self, limits: KnowledgeLimits | None) -> CropModel:
+        """The same model with other limits of its knowledge; see `cubecrop.training.fit_limits`.
+
+        Raises
+        ------
+        ModelMismatchError
+            The model has no embeddings of its training parcels.
+        """
+        if limits is not None and self.training_space is None:
+            raise ModelMismatchError(
+                "the model has no embeddings of its training parcels, which limits of its "
+                "knowledge need. Train it again with `fit`."
+            )
+        return replace(self, limits=limits)
 
     @classmethod
     def from_reference(
@@ -402,3 +429,9 @@ class CropModel(ModelSpec):
         if "parcel" in samples.coords:
             coords["parcel"] = samples["parcel"]
         return xr.DataArray(values, dims=("parcel", "crop"), coords=coords, name=name)
+
+
+@functools.cache
+def _shipped(name: str) -> CropModel:
+    """A model of the package, read once in a process."""
+    return CropModel.load(shipped_folder(name))

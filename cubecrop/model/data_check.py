@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import TYPE_CHECKING
 
 import xarray as xr
 
 from cubecrop.checks import check_flag
-from cubecrop.coverage import Coverage, acquired_days, shortfalls
+from cubecrop.coverage import SLACK, Coverage, acquired_days, shortfalls
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
@@ -24,11 +25,13 @@ from cubecrop.schema import SERIES
 from cubecrop.season import windows_alike
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cubecrop.model.config import NetworkConfig, SensorConfig
     from cubecrop.model.spec import ModelSpec
     from cubecrop.season import Season
 
-__all__ = ["arrays_for", "check_data", "select_bands"]
+__all__ = ["arrays_for", "check_data", "season_gaps", "select_bands"]
 
 
 def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False) -> tuple[str, ...]:
@@ -37,16 +40,7 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
     See `cubecrop.model.CropModel.check`.
     """
     check_flag("allow_gaps", allow_gaps)
-    if model.season_window is not None and not any(
-        windows_alike(window := season_of(data).window, trained)
-        for trained in (model.season_window, *model.training.windows)
-    ):
-        raise ModelMismatchError(
-            f"data spans the season {window_text(window)}, the model was trained on "
-            f"{window_text(model.season_window)}. Open the season with the same window, or train "
-            "a model for this one. `classify` and `classify_parcels` take the model's window "
-            "unless you pass `season=` (`--start`, `--end`)."
-        )
+    _check_window(model, season_of(data) if model.season_window else None, allow_gaps)
     composite = str(data.attrs.get("composite", ""))
     if composite not in {model.composite, *model.training.composites}:
         raise ModelMismatchError(
@@ -68,9 +62,45 @@ def check_data(model: ModelSpec, data: xr.DataTree, *, allow_gaps: bool = False)
         if sensor.name in present:
             _check_sensor(model, data.children[sensor.name], sensor)
     _check_features(model.config, data)
-    if not allow_gaps:
-        _check_coverage(model, data, present)
+    if not allow_gaps and (gaps := season_gaps(model, data, present)):
+        season = season_of(data).with_window(model.season_window)  # type: ignore[arg-type]
+        raise ModelMismatchError(
+            f"too little of the season {season} is covered.\n  " + "\n  ".join(gaps) + "\n"
+            f"List the images: `cubecrop search --aoi AOI --year {season.year} --archive ARCHIVE "
+            "--timeline seen.png`. Choose another year or archive, or accept the gaps with "
+            "`allow_gaps=True` (`--allow-gaps`): pixels and parcels with too few observations get "
+            "no class."
+        )
     return present
+
+
+def _check_window(model: ModelSpec, season: Season | None, allow_gaps: bool) -> None:
+    """Raise unless a season's window is one that the model takes; None is any season."""
+    if season is None or model.season_window is None:
+        return
+    window, trained = season.window, (model.season_window, *model.training.windows)
+    if any(windows_alike(window, one) for one in trained):
+        return
+    whole = season.with_window(model.season_window)
+    if not model.sub_windows or season.start < whole.start or season.end > whole.end:
+        inside = " or on a part of it" if model.sub_windows else ""
+        raise ModelMismatchError(
+            f"data spans the season {window_text(window)}, the model was trained on "
+            f"{window_text(model.season_window)}{inside}. Open the season with the same window, or "
+            "train a model for this one. `classify` and `classify_parcels` take the model's window "
+            "unless you pass `season=` (`--start`, `--end`)."
+        )
+    # With the slack that `shortfalls` grants to the first and the last image.
+    latest = min((one.first for one in model.coverage.values()), default=0) + SLACK
+    earliest = max((one.last for one in model.coverage.values()), default=whole.n_days) - SLACK
+    first, last = (season.start - whole.start).days, (season.end - whole.start).days
+    if not allow_gaps and (first > latest or last < earliest):
+        needed = [whole.start + dt.timedelta(days=day) for day in (latest, earliest)]
+        raise ModelMismatchError(
+            f"data spans the season {season}, too short for the model, which needs one that "
+            f"starts by {needed[0]} and ends on {needed[1]} or later. Open a longer season, or "
+            "accept it with `allow_gaps=True` (`--allow-gaps`)."
+        )
 
 
 def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
@@ -94,14 +124,28 @@ def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
         )
 
 
-def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...]) -> None:
-    """Raise if sensors cover less of the season than in training.
+def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> tuple[str, ...]:
+    """Describe the sensors that cover less of the season than the model needs.
 
-    Data that does not list its acquisitions is not checked: all parcels of a table may be cloudy
+    Data that does not list its acquisitions has no known gap: all parcels of a table may be cloudy
     on a date. A sensor that may be missing may also cover little if another one covers enough.
+
+    Parameters
+    ----------
+    model : ModelSpec
+        States the coverage of its training.
+    data : xarray.DataTree
+        A season cube or pixel sets that `check_data` accepts.
+    present : sequence of str
+        The model's sensors that the data has.
+
+    Returns
+    -------
+    tuple of str
+        One sentence a sensor; empty if enough of the season is covered.
     """
     if model.season_window is None:
-        return
+        return ()
     season = season_of(data).with_window(model.season_window)
     descriptions, lacking = [], []
     for name in present:
@@ -113,15 +157,9 @@ def _check_coverage(model: ModelSpec, data: xr.DataTree, present: tuple[str, ...
             lacking.append(name)
             descriptions.append(_coverage_text(name, observed, trained, season, missing))
     covered = set(present) - set(lacking)
-    if lacking and not (covered and set(lacking) <= set(model.config.may_be_missing)):
-        year = season.year
-        raise ModelMismatchError(
-            f"too little of the season {season} is covered.\n  " + "\n  ".join(descriptions) + "\n"
-            f"List the images: `cubecrop search --aoi AOI --year {year} --archive ARCHIVE "
-            "--timeline seen.png`. Choose another year or archive, or accept the gaps with "
-            "`allow_gaps=True` (`--allow-gaps`): pixels and parcels with too few observations get "
-            "no class."
-        )
+    if covered and set(lacking) <= set(model.config.may_be_missing):
+        return ()
+    return tuple(descriptions)
 
 
 def _coverage_text(
@@ -188,7 +226,7 @@ def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> 
     if name != "sentinel1":
         return
     calibration = str(node[SERIES[name]].attrs.get("calibration", ""))
-    if calibration != model.radar_calibration:
+    if calibration not in model.radar_calibration.split(", "):
         raise ModelMismatchError(
             f"radar is calibrated as {calibration or 'unknown'!r}, the model was trained on "
             f"{model.radar_calibration!r}: the two differ by decibels. Use an archive with the "

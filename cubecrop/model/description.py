@@ -146,6 +146,12 @@ def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
     calibration = model.calibration
     text = f"calibrated on {calibration.n} parcels" if calibration else "not calibrated"
     rows.append(("confidence", text))
+    if (limits := model.limits) is not None:
+        text = (
+            f"{limits.kept:.0%} of {limits.n} parcels of known crops keep their crop, "
+            f"{limits.outside:.0%} are outside of what the model knows"
+        )
+        rows.append(("limits", text))
     rows.append(("digest", digest[:12]))
     return rows
 
@@ -159,11 +165,25 @@ def adaptation_text(record: AdaptationRecord) -> str:
         what = f"no: {what} did harm in the check"
     if not record.blocks:
         return f"{what}; not checked"
+    tested = record.tested or (None,) * len(record.blocks)
     scores = (
         f"{plain(block)} {share_text(before, digits=2)} to {share_text(after, digits=2)}"
-        for block, before, after in zip(record.blocks, record.before, record.after, strict=True)
+        + ("" if n is None else f" (n = {n})")
+        for block, n, before, after in zip(
+            record.blocks, tested, record.before, record.after, strict=True
+        )
     )
-    return f"{what}; macro-F1 on held-out parts of the source: {', '.join(scores)}"
+    return (
+        f"{what}; macro-F1 on held-out parts of the source: {', '.join(scores)}; mean difference "
+        f"{difference_text(record)}"
+    )
+
+
+def difference_text(record: AdaptationRecord) -> str:
+    """Mean difference in the check, and its standard error: "+.023 ± .010"."""
+    sign = "-" if record.difference < 0 else "+"
+    size = share_text(abs(record.difference))
+    return f"{sign}{size} ± {share_text(record.error)}" if record.tested else f"{sign}{size}"
 
 
 def _sensor(model: ModelSpec, name: str, bands: tuple[str, ...]) -> str:

@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.model.arrays import SampleArrays
-    from cubecrop.model.config import NetworkConfig
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.series import Batch
 
-__all__ = ["attention_of", "embedding_of", "embedding_width"]
+__all__ = ["attention_of", "embedding_of"]
 
 
 def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDArray[np.float32]:
@@ -27,14 +26,8 @@ def embedding_of(network: CropNetwork, arrays: SampleArrays, device: str) -> NDA
     return predictor.each(
         arrays,
         lambda batch: predictor.network.forward_all(batch).embedding,
-        embedding_width(network.config),
+        network.config.embedding_width,
     )
-
-
-def embedding_width(config: NetworkConfig) -> int:
-    """Number of features of an embedding."""
-    apart = config.fusion in {"late", "decision"}
-    return config.summary_width * (len(config.series) if apart else 1)
 
 
 def attention_of(

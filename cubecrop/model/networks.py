@@ -145,6 +145,15 @@ class CropNetwork(nn.Module):
                 return self._late(series, self._summaries(series, extras, attention))
         return self._decide(series, self._summaries(series, extras, attention))
 
+    def summary(self, series: Mapping[str, Series]) -> Tensor:
+        """Summary (batch, feature) of all series of late fusion, without a classification.
+
+        A member that lacks a series has its token, or zeros.
+        """
+        n = len(next(iter(series.values())).valid)
+        present, _ = self._summaries(self._sampled(Batch(series)), None, attentive=False)
+        return torch.cat([self._part(k, present.get(k), n) for k in self.config.series], dim=1)
+
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
 

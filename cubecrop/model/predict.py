@@ -141,6 +141,20 @@ class Predictor:
         )
         return tempered(out, self.temperature)
 
+    def with_embedding(
+        self, arrays: SampleArrays
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Class probabilities (parcel, class) and embeddings (parcel, feature), in one pass."""
+        n = self.network.config.n_classes
+
+        def both(batch: Batch) -> Tensor:
+            found = self.network.forward_all(batch, attention=False)
+            probability = torch.softmax(found.logits.float(), dim=1)
+            return torch.cat([probability, found.embedding.float()], dim=1)
+
+        out = self.each(arrays, both, n + self.network.config.embedding_width)
+        return tempered(out[:, :n], self.temperature), out[:, n:]
+
     def logits(self, arrays: SampleArrays) -> NDArray[np.float32]:
         """Logits (parcel, class) float32; NaN for parcels without prediction."""
         return self.each(arrays, self.network, self.network.config.n_classes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from cubecrop.season import Window
@@ -68,8 +69,13 @@ class AdaptationRecord:
         How many of these had a label.
     blocks : tuple of str
         Parts of the source that took the place of the target in the check; empty if none was made.
+    tested : tuple of int
+        Parcels (block,) that were predicted in the check.
     before, after : tuple of float
         Macro-F1 (block,) without and with the method.
+    error : float
+        Standard error of the mean difference over the blocks, by a paired bootstrap of the parcels
+        within each block.
     """
 
     method: str
@@ -77,8 +83,15 @@ class AdaptationRecord:
     parcels: int
     labelled: int = 0
     blocks: tuple[str, ...] = ()
+    tested: tuple[int, ...] = ()
     before: tuple[float, ...] = ()
     after: tuple[float, ...] = ()
+    error: float = 0.0
+
+    @property
+    def difference(self) -> float:
+        """Mean difference of macro-F1 over the blocks; 0 without a check."""
+        return fmean(self.after) - fmean(self.before) if self.blocks else 0.0
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> AdaptationRecord:
@@ -87,6 +100,9 @@ class AdaptationRecord:
         values["blocks"] = tuple(map(str, values["blocks"]))
         for key in ("before", "after"):
             values[key] = tuple(map(float, values[key]))
+        # Some files lack the next two.
+        values["tested"] = tuple(map(int, values.get("tested", ())))
+        values["error"] = float(values.get("error", 0.0))
         return cls(**values)
 
 

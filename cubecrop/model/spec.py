@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from cubecrop.coverage import Coverage
     from cubecrop.model.config import NetworkConfig, NetworkOptions
+    from cubecrop.model.knowledge_limits import KnowledgeLimits
     from cubecrop.model.probability_calibration import Calibration
     from cubecrop.model.record import Window
     from cubecrop.model.scores import PartScores
@@ -41,8 +42,12 @@ class ModelSpec:
     season_window : tuple
         First and last day as (years from the harvest year, month, day); see `Season.window`.
         None for published weights, which have no season.
+    sub_windows : bool
+        Whether data of a shorter season inside ``season_window`` is accepted, if ``coverage`` finds
+        it long enough. True for a model that was trained on windows cut at random.
     radar_calibration : str
-        ``gamma0`` or ``sigma0``; empty for a network without radar.
+        ``gamma0`` or ``sigma0``; both, with a comma between them, for a model that takes either;
+        empty for a network without radar.
     radar_orbits : tuple of str
         Orbit states of the training data.
     composite : str
@@ -64,6 +69,9 @@ class ModelSpec:
         Part ("train", "held out") to its `PartScores`.
     calibration : Calibration, optional
         Temperature of the probabilities, and the threshold of crop sets.
+    limits : KnowledgeLimits, optional
+        What the model is sure of, and what is outside of what it knows. Without them, tables and
+        maps state the most probable class of the finest level only.
     adaptation : AdaptationRecord, optional
         How the model was changed for a place and year after its training.
     name, licence : str
@@ -78,6 +86,7 @@ class ModelSpec:
     config: NetworkConfig
     nomenclature: Nomenclature
     season_window: Window | None
+    sub_windows: bool = False
     radar_calibration: str = ""
     radar_orbits: tuple[str, ...] = ()
     composite: str = ""
@@ -88,6 +97,7 @@ class ModelSpec:
     training: TrainingRecord = field(default_factory=TrainingRecord)
     scores: Mapping[str, PartScores] = field(default_factory=dict)
     calibration: Calibration | None = None
+    limits: KnowledgeLimits | None = None
     adaptation: AdaptationRecord | None = None
     name: str = "crop model"
     licence: str = "unspecified"

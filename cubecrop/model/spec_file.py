@@ -11,6 +11,7 @@ from cubecrop.checks import check_path
 from cubecrop.coverage import Coverage
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.config import NetworkConfig
+from cubecrop.model.knowledge_limits import KnowledgeLimits
 from cubecrop.model.probability_calibration import Calibration
 from cubecrop.model.record import AdaptationRecord, TrainingRecord, read_window
 from cubecrop.model.scores import read_part_scores
@@ -115,10 +116,12 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "calibration": asdict(spec.calibration) if spec.calibration else None,
     }
     known = {
+        "sub_windows": spec.sub_windows,
         "clouds": spec.clouds,
         "resolution": spec.resolution,
         "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
         "adaptation": asdict(spec.adaptation) if spec.adaptation else None,
+        "limits": asdict(spec.limits) if spec.limits else None,
     }
     raw |= {key: value for key, value in known.items() if value}  # files may lack these
     plain: dict[str, Any] = json.loads(json.dumps(raw))
@@ -150,6 +153,7 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         licence=str(metadata["licence"]),
         nomenclature=Nomenclature.from_json(metadata["nomenclature"]),
         season_window=None if window is None else read_window(window),
+        sub_windows=bool(metadata.get("sub_windows", False)),
         radar_calibration=str(metadata["radar_calibration"]),
         radar_orbits=tuple(map(str, metadata["radar_orbits"])),
         composite=str(metadata["composite"]),
@@ -158,6 +162,7 @@ def _spec(metadata: Mapping[str, Any]) -> ModelSpec:
         resolution=None if resolution is None else float(resolution),
         n_pixels=int(metadata["n_pixels"]),
         calibration=Calibration.from_dict(kept) if (kept := metadata["calibration"]) else None,
+        limits=KnowledgeLimits.from_dict(kept) if (kept := metadata.get("limits")) else None,
         training=training,
         adaptation=AdaptationRecord.from_dict(kept)
         if (kept := metadata.get("adaptation"))

@@ -12,7 +12,6 @@ from safetensors import SafetensorError
 
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.applicability import TrainingSpace
-from cubecrop.model.inspection import embedding_width
 from cubecrop.model.mlm import NetworkFacts, mlm_item
 from cubecrop.model.networks import CropNetwork
 from cubecrop.model.spec_file import (
@@ -158,7 +157,7 @@ def _training_space(
     except TypeError as error:  # a type that NumPy lacks
         raise ModelFormatError(f"embeddings of training parcels: {error}") from error
     space = TrainingSpace.from_arrays(arrays)
-    if space.n_features != (width := embedding_width(config)):
+    if space.n_features != (width := config.embedding_width):
         raise ModelFormatError(
             f"embeddings of training parcels have {space.n_features} features, those of the "
             f"network have {width}."

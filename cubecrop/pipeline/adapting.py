@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive
 from cubecrop.checks import brief
 from cubecrop.cube import MEMORY
 from cubecrop.errors import ArgumentError, CubecropError, LabelError, NoScenesError, ReadError
@@ -20,6 +19,8 @@ from cubecrop.nomenclature import label_text
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
+    opened_for,
+    read_parcels_of_a_year,
     request_for,
     season_of_model,
     where_they_are,
@@ -30,7 +31,7 @@ from cubecrop.pipeline.labelled import STORED_PIXELS, sets_folder
 from cubecrop.pipeline.table import read_samples
 from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.progress import check_scheduler
-from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
+from cubecrop.sample import StoredSets, labels_of, plain_parcels
 from cubecrop.training import check_fit_options, settings_of
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ if TYPE_CHECKING:
     import geopandas as gpd
     import xarray as xr
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import CubeRequest
     from cubecrop.model import CropModel
     from cubecrop.pipeline.declared import Parcels
     from cubecrop.progress import Scheduler
 
     #: A table of samples, or parcels with their year and archive.
-    _Given: TypeAlias = Parcels | tuple[Parcels, int, str | Path | Archive]
+    _Given: TypeAlias = Parcels | tuple[Parcels, int, str | Path | Archive | None]
 
 __all__ = ["adapt_model"]
 
@@ -133,19 +135,19 @@ def adapt_model(
         Is not changed.
     samples : path or geopandas.GeoDataFrame
         The place and year to be mapped: a table of samples as for `cubecrop.train_table`; or,
-        with ``year`` and ``archive``, parcels as for `cubecrop.classify_parcels`. Season,
-        composite, cloud mask and resolution are the model's.
+        with ``year``, parcels as for `cubecrop.classify_parcels`. Season, composite, cloud mask
+        and resolution are the model's.
     year : int, optional
         Harvest year of the parcels.
     archive : str, Path or Archive, optional
-        Archive of their images; see `cubecrop.open_archive`.
+        Archive of their images, as for `cubecrop.classify`.
     label : str, optional
         Column with the crop, which may be null for most parcels: `cubecrop.fine_tune` learns
         from it. Without it no label is read, and `cubecrop.adapt` is used.
     source : optional
         What the model was trained on: a table of samples, (parcels, year, archive), or a list of
-        these. With it the change is checked. Parcels that the model is known to have held out
-        are left out.
+        these; an archive of None is chosen as without ``archive``. With a source the change is
+        checked. Parcels that the model is known to have held out are left out.
     source_label : str, optional
         Column of the source with the crop.
     weather : str, Path or Archive, optional
@@ -179,9 +181,13 @@ def adapt_model(
     crop_model = as_model(model)
     check_fit_options(config=None, seed=seed, device=device, checkpoint=None, progress=progress)
     check_scheduler(scheduler)
-    _check_pair("year", year, "archive", archive, "or leave both out for a table of samples")
+    if archive is not None and year is None:
+        raise ArgumentError(
+            "archive (`--archive`) is given without year (`--year`). Add it, or leave both out for "
+            "a table of samples."
+        )
     _check_pair("source", source, "source_label", source_label, "or leave both out")
-    given = samples if archive is None else (samples, year, archive)
+    given = samples if year is None else (samples, year, archive)
     target = _place(crop_model, given, label, "label", weather)
     if label is not None:
         _check_enough(target, label)
@@ -260,13 +266,15 @@ def _in_archive(
 ) -> _Parcels:
     """Parcels within an archive; raises if there are none."""
     what, year, archive = given
-    table = read_parcels(what)
+    table = read_parcels_of_a_year(what)
     texts = [None] * len(table) if label is None else labels_of(table, label)
     request = request_for(
         model, as_season(year, None), archive=archive, resolution=None, crs=None, chunks=None,
         memory=MEMORY, clouds=None, weather=weather,
-    ).opened()  # fmt: skip
-    parcels, opened = plain_parcels(table), open_archive(request.archive)
+    )  # fmt: skip
+    parcels = plain_parcels(table)
+    request = opened_for(request, parcels, model)
+    opened = request.source
     inside = np.flatnonzero(within_archive(parcels, opened))
     if len(inside) == 0:
         raise NoScenesError(

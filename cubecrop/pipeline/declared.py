@@ -68,22 +68,25 @@ class Declared:
 
 
 def as_sources(
-    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive | None]],
     year: int | None,
     archive: str | Path | Archive | None,
-) -> list[tuple[Parcels, int, str | Path | Archive]]:
+) -> list[tuple[Parcels, int, str | Path | Archive | None]]:
     """Parcels, year and archive of each source, from one or from a list of several.
+
+    An archive of None is chosen later, among one's own and the public ones.
 
     Raises
     ------
     ArgumentError
-        Year or archive is missing, or given twice; or the list holds something else.
+        The year is missing; year or archive are given twice; or the list holds something else.
     """
     if not isinstance(parcels, list | tuple):
-        if year is None or archive is None:
+        if year is None:
             raise ArgumentError(
-                "parcels need a harvest year and an archive: `train(parcels, label, year, "
-                "archive=...)`. For several years, pass a list of (parcels, year, archive)."
+                "parcels need a harvest year: `train(parcels, label, year)`, with `archive=...` "
+                "for another archive than a public one. For several years, pass a list of "
+                "(parcels, year, archive)."
             )
         return [(parcels, year, archive)]
     if year is not None or archive is not None:

@@ -93,7 +93,8 @@ def demo(
     table = classify_parcels(declared, _YEAR, archive=archive, model=model, progress=progress)
     write_parcels(table, folder / "parcels.parquet")
     write_map(
-        classify(declared, _YEAR, archive=archive, model=model),
+        # The picture compares the whole square with an image of it.
+        classify(declared, _YEAR, archive=archive, model=model, clip=False),
         folder / "map",
         progress=progress,
     )

@@ -13,7 +13,7 @@ from cubecrop.evaluation.study import StudyOptions, study
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.pipeline.declared import as_sources, season_in
 from cubecrop.pipeline.inputs import as_nomenclature
-from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.table import read_samples
 from cubecrop.progress import check_scheduler
 
@@ -35,7 +35,7 @@ __all__ = ["evaluate", "evaluate_table"]
 
 
 def evaluate(
-    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive | None]],
     label: str,
     year: int | None = None,
     *,
@@ -93,6 +93,7 @@ scheduler
             season=season_in(when, season, several=len(sources) > 1), archive=where,
             modalities=tuple(wanted), resolution=resolution, crs=crs, memory=memory,
             composite=composite, clouds=clouds, weather=weather,
+            needed=needed_by(options.config),
         )
         for _, when, where in sources
     ]  # fmt: skip

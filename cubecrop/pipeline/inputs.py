@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from cubecrop.errors import (
 )
 from cubecrop.model import CropModel, ModelSpec
 from cubecrop.nomenclature import Nomenclature
+from cubecrop.sample import read_parcels
 from cubecrop.schema import SERIES
 from cubecrop.season import Season
 from cubecrop.shapes import has_place
@@ -42,6 +44,8 @@ __all__ = [
     "as_nomenclature",
     "as_season",
     "check_reach",
+    "opened_for",
+    "read_parcels_of_a_year",
     "request_for",
     "season_of_model",
     "where_they_are",
@@ -94,15 +98,11 @@ def season_of_model(year: int, season: Season | None, model: ModelSpec, area: Ao
 
 
 def as_model(model: CropModel | str | Path | None) -> CropModel:
-    """The model, read from its folder if it is a path."""
+    """The model, read from its folder if it is a path; the default model for None."""
     if isinstance(model, CropModel):
         return model
     if model is None:
-        raise ModelFormatError(
-            "no model was given, and cubecrop ships none. Train one: `cubecrop train PARCELS "
-            "--label COLUMN --year YEAR --archive ARCHIVE --out model/`, then pass "
-            "`model='model/'`."
-        )
+        return CropModel.default()
     if not isinstance(model, str | Path):
         raise ModelFormatError(
             f"model is a {type(model).__name__}, expected a CropModel or the path of its folder."
@@ -114,7 +114,7 @@ def request_for(
     model: ModelSpec,
     season: Season | int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None,
     resolution: float | None,
     crs: str | int | None,
     chunks: int | None,
@@ -134,7 +134,58 @@ def request_for(
         composite=model.composite or None,  # type: ignore[arg-type]
         clouds=model.cloud_mask if clouds is None else clouds,  # type: ignore[arg-type]
         weather=weather,
+        needed=tuple(n for n in model.modalities if n not in model.config.may_be_missing),
     )
+
+
+def read_parcels_of_a_year(parcels: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
+    """As `read_parcels`; the error about another file names the other way to call."""
+    try:
+        return read_parcels(parcels)
+    except AoiError as error:
+        raise AoiError(
+            f"{error} For a table of samples, leave out the year (`--year`), which is for parcels."
+        ) from error
+
+
+def opened_for(
+    request: CubeRequest, parcels: gpd.GeoDataFrame, model: ModelSpec | None = None
+) -> CubeRequest:
+    """The request with its archive opened; one that is not named is chosen by a parcel's place.
+
+    Where a season was not passed, the chosen archive must have images of the model's.
+
+    Raises
+    ------
+    ParcelError
+        No archive is named, and no parcel has coordinates on the globe.
+    ArchiveError, NoScenesError
+        As for `CubeRequest.opened`.
+    """
+    if request.archive is not None:
+        return request.opened()
+    area, season = _middle(parcels), request.season
+    if model is not None and not isinstance(season, Season):
+        season = season_of_model(season, None, model, area)
+    return replace(replace(request, season=season).opened(area), season=request.season)
+
+
+def _middle(parcels: gpd.GeoDataFrame) -> Aoi:
+    """The parcel nearest the median: others may have wrong coordinates, far from all images."""
+    lonlat = parcels.geometry[has_place(parcels.geometry)].to_crs("EPSG:4326")
+    bounds = bounds_of(lonlat.to_numpy())
+    on_globe = np.isfinite(bounds).all(axis=1) & (np.abs(bounds[:, 1::2]) <= 90).all(axis=1)
+    if not on_globe.any():
+        raise ParcelError(
+            "no archive is named, and no parcel has a geometry on the globe to choose one by. "
+            "Check the parcels' CRS and coordinates, or name an archive with `archive=...` "
+            "(`--archive`)."
+        )
+    west, south, east, north = bounds[on_globe].T
+    x, y = (west + east) / 2, (south + north) / 2
+    x = x[0] + wrap(x - x[0])
+    distance = np.hypot((x - np.median(x)) * np.cos(np.radians(y)), y - np.median(y))
+    return parse_aoi(lonlat[on_globe].iloc[[int(distance.argmin())]])
 
 
 def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.bool_]:

@@ -9,9 +9,7 @@ import numpy as np
 import pyproj
 import shapely
 
-from cubecrop.nomenclature import label_text
-from cubecrop.sample import hash_ids
-from cubecrop.sample.draw import mix
+from cubecrop.sample import fingerprints_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["fingerprints", "parts_known", "seen"]
 
-#: Cell size in degrees. A fingerprint includes the cell of the parcel's centroid, since many
-#: tables number their parcels from 1.
-_CELL: Final = 1e-3
 #: Tolerance in degrees: centroids move when a table is reprojected.
 _TOLERANCE: Final = 1e-4
 
@@ -86,19 +81,9 @@ def parts_known(model: CropModel, parcels: gpd.GeoDataFrame) -> list[str]:
 
 
 def _prints(parcels: gpd.GeoDataFrame, moves: Iterable[tuple[float, ...]]) -> NDArray[np.uint64]:
-    """64-bit hashes (move, parcel) of id and cell, with places moved by (east, north) degrees."""
+    """Fingerprints (move, parcel) at centroids that are moved by (east, north) degrees."""
     with np.errstate(invalid="ignore"):  # parcels without a place
         centres = shapely.bounds(shapely.centroid(parcels.geometry.to_numpy()))
     to_degrees = pyproj.Transformer.from_crs(parcels.crs, "EPSG:4326", always_xy=True)
     lon, lat = map(np.asarray, to_degrees.transform(centres[:, 0], centres[:, 1]))
-    placed = np.isfinite(lon) & np.isfinite(lat)
-    lon, lat = np.where(placed, lon, 0), np.where(placed, lat, 0)
-    # As text without ".0", since files may return whole numbers as floats.
-    ids = hash_ids((label_text(parcel) for parcel in parcels["id"].tolist()), "parcel")
-    rows = []
-    for east, north in moves:
-        column = np.floor((lon + east + 180) % 360 / _CELL).astype(np.uint64)
-        row = np.floor((lat + north + 91) / _CELL).astype(np.uint64)
-        cell = np.where(placed, mix(column << np.uint64(32) | row), np.uint64(0))
-        rows.append(mix(ids ^ cell))
-    return np.stack(rows)
+    return fingerprints_at(parcels["id"].tolist(), lon, lat, moves)

@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cubecrop.archive import Archive, open_archive
 from cubecrop.checks import check_names
 from cubecrop.errors import LabelError, NoScenesError, SchemaError
 from cubecrop.model import beside_satellites
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.declared import Declared, Parcels, split_declared
-from cubecrop.pipeline.inputs import as_nomenclature, where_they_are, within_archive
+from cubecrop.pipeline.inputs import (
+    as_nomenclature,
+    opened_for,
+    read_parcels_of_a_year,
+    where_they_are,
+    within_archive,
+)
 from cubecrop.pipeline.tiled_samples import sample_tiles
-from cubecrop.sample import StoredSets, labels_of, plain_parcels, read_parcels
+from cubecrop.sample import StoredSets, labels_of, plain_parcels
 from cubecrop.schema import SERIES, Modality
 
 if TYPE_CHECKING:
@@ -27,11 +32,14 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import CubeRequest
     from cubecrop.progress import Scheduler
     from cubecrop.training import TrainConfig
 
-__all__ = ["STORED_PIXELS", "Labelled", "labelled_samples", "modalities", "sets_folder"]
+__all__ = [
+    "STORED_PIXELS", "Labelled", "labelled_samples", "modalities", "needed_by", "sets_folder",
+]  # fmt: skip
 
 #: Number of pixels stored per training parcel; every epoch draws from them again.
 STORED_PIXELS: Final = 256
@@ -48,7 +56,7 @@ class Labelled:
 
 @contextmanager
 def labelled_samples(
-    sources: Sequence[tuple[Parcels, int, str | Path | Archive]],
+    sources: Sequence[tuple[Parcels, int, str | Path | Archive | None]],
     requests: Sequence[CubeRequest],
     label: str,
     *,
@@ -72,7 +80,7 @@ def labelled_samples(
     label, nomenclature, held_out, seed, config, cache, progress, scheduler
         As for `cubecrop.train`, which also lists the errors.
     """
-    tables = [read_parcels(table) for table, *_ in sources]
+    tables = [read_parcels_of_a_year(table) for table, *_ in sources]
     texts = [labels_of(table, label) for table in tables]
     regions = None if by is None else [_regions(table, by) for table in tables]
     listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
@@ -84,8 +92,11 @@ def labelled_samples(
     if regions is not None:
         declared = [replace(one, region=r) for one, r in zip(declared, regions, strict=True)]
     _classes(declared, label, "", listed)  # raises before the archive is searched
-    requests = [request.opened() for request in requests]
-    archives = [open_archive(request.archive) for request in requests]
+    requests = [
+        opened_for(request, one.table[one.part != "unlabelled"])
+        for request, one in zip(requests, declared, strict=True)
+    ]
+    archives = [request.source for request in requests]
     declared = [_within(one, source) for one, source in zip(declared, archives, strict=True)]
     names = ", ".join(dict.fromkeys(source.name for source in archives))
     classes = _classes(declared, label, f" within archive {names}", listed)
@@ -125,6 +136,11 @@ def modalities(sensors: object, config: TrainConfig) -> tuple[Modality, ...]:
             f"may_be_missing names {unknown}, expected some of the sensors {list(chosen)}."
         )
     return (*chosen, *beside_satellites(config.network))  # type: ignore[arg-type]
+
+
+def needed_by(config: TrainConfig) -> tuple[Modality, ...]:
+    """Modalities that an archive must have for a training to succeed."""
+    return (*config.may_be_missing, *beside_satellites(config.network))  # type: ignore[arg-type]
 
 
 def _classes(

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cubecrop.checks import check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
-from cubecrop.model import usable_device
+from cubecrop.model import CropModel, usable_device
 from cubecrop.pipeline.declared import Parcels, as_sources, season_in
 from cubecrop.pipeline.known import seen
-from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
-from cubecrop.training import TrainConfig, as_config
+from cubecrop.training import Init, TrainConfig, as_config, check_init
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from cubecrop.archive import Archive
     from cubecrop.cube import Clouds, Composite
-    from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.schema import Modality
     from cubecrop.season import Season
@@ -30,7 +29,7 @@ __all__ = ["train"]
 
 
 def train(
-    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive]],
+    parcels: Parcels | Sequence[tuple[Parcels, int, str | Path | Archive | None]],
     label: str,
     year: int | None = None,
     *,
@@ -40,6 +39,7 @@ def train(
     held_out: float = 0.3,
     nomenclature: Nomenclature | str | Path | None = None,
     config: TrainConfig | None = None,
+    init: Init | str | Path | None = None,
     composite: Composite | None = None,
     clouds: Clouds = "scl",
     weather: str | Path | Archive | None = None,
@@ -65,11 +65,11 @@ def train(
         Columns ``id`` (unique), ``geometry`` and the label; any CRS. Parcels with a null
         label, without geometry, or outside the archive are left out. For several years, regions
         or archives, a list of (parcels, year, archive), without ``year`` and ``archive``; ids may
-        repeat between its tables.
+        repeat between its tables. An archive of None is chosen as without ``archive``.
     label : str
         Column that holds the crop.
     year, archive, chunks, memory, device, weather
-        As for `classify`.
+        As for `classify`. A public archive is chosen by the parcel in the middle.
     season : Season, optional
         Season to use instead of the default one of the harvest year; with several years, its
         window is used in each of them.
@@ -89,6 +89,9 @@ def train(
         occur among the parcels; the others are left out. By default each label is a class.
     config : TrainConfig, optional
         Settings of the training.
+    init : CropModel, Encoders or path, optional
+        Start from the encoders of a model (or of the model in a folder), see `fit`; without
+        ``composite``, that of the model is used.
     composite : {"dekad", "month"}, optional
         Train on one composite per period instead of every date; the model then needs the same.
     clouds : {"scl", "probability"}, callable or CloudMask
@@ -123,19 +126,25 @@ def train(
         The label column is missing, has fewer than two classes within the archive, or has labels
         that the nomenclature lacks.
     ArgumentError
-        Year or archive is missing, or given beside a list.
+        The year is missing, or year or archive are given beside a list.
     OutputError
         The disk is full, or the folder cannot be written.
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`; with several tiles, the message names the tile.
     """
     config = as_config(config)
+    if isinstance(init, str | Path):
+        init = CropModel.load(init)
+    check_init(init)
+    if composite is None and isinstance(init, CropModel):
+        composite = init.composite or None  # type: ignore[assignment]
     sources = as_sources(parcels, year, archive)
     requests = [
         CubeRequest(
             season=season_in(when, season, several=len(sources) > 1), archive=where,
             modalities=modalities(sensors, config), resolution=resolution, crs=crs, chunks=chunks,
             memory=memory, composite=composite, clouds=clouds, weather=weather,
+            needed=needed_by(config),
         )
         for _, when, where in sources
     ]  # fmt: skip
@@ -153,7 +162,7 @@ def train(
             found.samples,
             [one.texts for one in found.declared],
             [one.part for one in found.declared],
-            nomenclature=found.classes, config=config, seed=seed, device=device,
+            nomenclature=found.classes, config=config, init=init, seed=seed, device=device,
             checkpoint=checkpoint, progress=progress,
             groups=[group for one in found.declared if (group := one.group) is not None] or None,
         )  # fmt: skip

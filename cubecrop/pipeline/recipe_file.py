@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["HeldOut", "Recipe", "RecipeReport", "RecipeSource"]
 
 _TABLES: Final = ("source", "held_out", "report")
+_NUMBER: Final = (int, float)
+#: Types of a field's values by its annotation, and what messages call them.
+_SCALARS: Final[Mapping[str, tuple[type | tuple[type, ...], str]]] = {
+    "int": (int, "a whole number"),
+    "float": (_NUMBER, "a number"),
+    "str": (str, "text"),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +124,8 @@ class Recipe:
         Sensors that may be missing where the model is used.
     composite, weather : str, optional
         As for `cubecrop.train`.
+    init : str, optional
+        Start from the encoders of a model: ``"default"``, or its folder.
     epochs : int, optional
         Passes over the parcels.
     seed : int
@@ -137,6 +146,7 @@ class Recipe:
     may_be_missing: tuple[str, ...] = ()
     composite: str | None = None
     weather: str | None = None
+    init: str | None = None
     epochs: int | None = None
     seed: int = 0
 
@@ -177,7 +187,7 @@ class Recipe:
         if not isinstance(listed, list) or not listed:
             raise ArgumentError("it has no [[source]]; add one for each region and year.")
         top = _entries(entries, cls, "the recipe")
-        for key in ("archive", "weather", "nomenclature"):
+        for key in ("archive", "weather", "nomenclature", "init"):
             top[key] = _located(top.get(key), folder, known_names=key != "nomenclature")
         sources = tuple(
             _source(one, number, top, folder) for number, one in enumerate(listed, start=1)
@@ -303,13 +313,10 @@ def _value(value: object, kind: str, name: str, where: str) -> Any:  # noqa: ANN
             f"{where} has {name} = {brief(value)}, expected a list"
             f"{f' of {length} numbers' if length else ''}."
         )
-    wanted: tuple[type, ...] = {"int": (int,), "float": (int, float)}.get(
-        kind.split(" ")[0], (str,)
-    )
+    wanted, text = _SCALARS[kind.split(" ")[0]]
     if isinstance(value, bool) or not isinstance(value, wanted):
-        text = {(str,): "text", (int,): "a whole number"}.get(wanted, "a number")
         raise ArgumentError(f"{where} has {name} = {brief(value)}, expected {text}.")
-    return float(value) if float in wanted else value
+    return float(value) if wanted is _NUMBER else value  # type: ignore[arg-type]
 
 
 def _check_among(name: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import geopandas as gpd
 import numpy as np
@@ -14,11 +15,12 @@ from cubecrop.class_lists import map_codes
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import ArgumentError, CubecropError, LabelError
 from cubecrop.evaluation.study import StudyOptions, study
-from cubecrop.files import check_free
-from cubecrop.model import MODEL_FILES, usable_device
+from cubecrop.files import check_free, new_file
+from cubecrop.model import MODEL_FILES, CropModel, usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.known import seen
-from cubecrop.pipeline.labelled import labelled_samples, modalities
+from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
+from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import check_parcels, labels_of
@@ -33,14 +35,16 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
-    from cubecrop.model import CropModel
     from cubecrop.pipeline.declared import Declared
     from cubecrop.pipeline.recipe_file import RecipeSource
 
-__all__ = ["MODEL", "REPORT", "train_recipe"]
+__all__ = ["CARD", "MODEL", "REPORT", "train_recipe"]
 
 #: Folders of the model and of its report.
 MODEL, REPORT = "model", "report"
+#: File with the card.
+CARD = "card.md"
+_CURE: Final = "Free some space there or name another folder."
 #: Columns of the tables that sources become.
 _LABEL, _SOURCE = "crop", "source"
 
@@ -65,8 +69,8 @@ def train_recipe(
     recipe : Recipe or path
         The recipe, or the TOML file that holds it.
     out : path
-        Folder for the model, in ``model``, and for the report, in ``report``. An interrupted
-        report is continued.
+        Folder for the model, in ``model``, its card, ``card.md``, and the report, in ``report``.
+        An interrupted report is continued.
     device, cache
         As for `cubecrop.train`.
     client : distributed.Client, optional
@@ -101,9 +105,10 @@ def train_recipe(
     requests = [
         CubeRequest(
             season=source.year, archive=source.archive,
-            modalities=modalities(recipe.sensors, config), composite=recipe.composite,
-            weather=recipe.weather,
-        )  # type: ignore[arg-type]
+            modalities=modalities(recipe.sensors, config),
+            composite=recipe.composite,  # type: ignore[arg-type]
+            weather=recipe.weather, needed=needed_by(config),
+        )
         for source in recipe.sources
     ]  # fmt: skip
     sources = [
@@ -112,7 +117,7 @@ def train_recipe(
     ]
     share = 0.0 if recipe.holds_out_sources else recipe.held_out.share
     with labelled_samples(
-        sources, requests, _LABEL, nomenclature=_classes(recipe), held_out=share,  # type: ignore[arg-type]
+        sources, requests, _LABEL, nomenclature=_classes(recipe), held_out=share,
         seed=recipe.seed, config=config, cache=cache, progress=progress, scheduler=None,
         by=_SOURCE,
     ) as found:  # fmt: skip
@@ -121,8 +126,8 @@ def train_recipe(
             found.samples,
             [one.texts for one in declared],
             [one.part for one in declared],
-            nomenclature=found.classes, config=config, seed=recipe.seed, device=device,
-            checkpoint=None, progress=progress,
+            nomenclature=found.classes, config=config, init=_init(recipe), seed=recipe.seed,
+            device=device, checkpoint=None, progress=progress,
             groups=[group for one in declared if (group := one.group) is not None] or None,
             places=[one.region for one in declared] if recipe.holds_out_sources else None,  # type: ignore[misc]
         )  # fmt: skip
@@ -130,6 +135,8 @@ def train_recipe(
             model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence
         )
         model.save(out / MODEL, overwrite=overwrite)
+        with new_file(out / CARD, cure=_CURE) as staging:
+            staging.write_text(recipe_card(recipe, model, _counts(declared)), "utf-8")
         regions = {source.name: source.region for source in recipe.sources}
         options = StudyOptions(
             protocols=recipe.protocols, seeds=recipe.report.seeds, config=config,
@@ -181,6 +188,22 @@ def _classes(recipe: Recipe) -> Nomenclature | str | None:
     if recipe.sources[0].codes is not None:
         return Nomenclature.from_hierarchy("coarse")
     return recipe.nomenclature
+
+
+def _init(recipe: Recipe) -> CropModel | None:
+    """The model whose encoders the training starts from."""
+    if recipe.init is None:
+        return None
+    return CropModel.default() if recipe.init == "default" else CropModel.load(recipe.init)
+
+
+def _counts(declared: Sequence[Declared]) -> dict[str, dict[str, int]]:
+    """Number of parcels by class, for each source by name."""
+    found: dict[str, Counter[str]] = {}
+    for one in declared:
+        for name, text in zip(_regions(one), one.texts, strict=True):
+            found.setdefault(str(name), Counter())[str(text)] += 1
+    return {name: dict(own) for name, own in found.items()}
 
 
 def _parted(declared: Declared, recipe: Recipe) -> Declared:

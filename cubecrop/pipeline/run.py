@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.aoi import has_place, parse_aoi
 from cubecrop.checks import check_flag
 from cubecrop.classification import (
     classify_pixel_sets,
@@ -17,25 +16,31 @@ from cubecrop.classification import (
     parcel_table,
 )
 from cubecrop.cube import MEMORY
+from cubecrop.cube.outline import area_and_outline
 from cubecrop.model import check_device_name
+from cubecrop.model.data_check import season_gaps
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
     check_reach,
+    opened_for,
     request_for,
     season_of_model,
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
+from cubecrop.pipeline.masks import AUTO, Mask, as_mask, land_of, with_landcover
 from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import geopandas as gpd
     import xarray as xr
 
+    from cubecrop.archive import Archive
     from cubecrop.cube import Clouds
     from cubecrop.model import CropModel
     from cubecrop.season import Season
@@ -47,7 +52,7 @@ def classify(
     aoi: object,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -58,6 +63,9 @@ def classify(
     clouds: Clouds | None = None,
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
+    mask: Mask = AUTO,
+    mask_classes: Sequence[str] | None = None,
+    clip: bool = True,
 ) -> xr.Dataset:
     """Map the crops of an area, lazily.
 
@@ -66,12 +74,14 @@ def classify(
     Parameters
     ----------
     aoi : bbox, geometry, GeoDataFrame or path
-        Area of interest; the map covers its bounding rectangle. A bbox is (west, south,
-        east, north) in degrees.
+        Area of interest. A bbox is (west, south, east, north) in degrees. An area given as
+        polygons, such as a department or a table of parcels, is clipped to them; see ``clip``.
     year : int
         Harvest year.
-    archive : str, Path or Archive
-        Archive of the images; see `open_archive`.
+    archive : str, Path or Archive, optional
+        Archive of the images; see `open_archive`. By default your own, or else the first public
+        one that answers and has images of the season for all inputs that the model needs; see
+        `cubecrop.archive.PUBLIC_ARCHIVES`. The attribute ``archive`` names the one that was taken.
     model : CropModel or path
         The model that classifies; see `train`.
     season : Season, optional
@@ -92,43 +102,74 @@ def classify(
         with your own function, pass it again.
     weather : str, Path or Archive, optional
         Archive of the weather, if it is not in ``archive`` and the model needs it; see `search`.
+        If neither is named and the chosen public archive has none, it is ``arco-era5``.
     allow_gaps : bool, default False
         Accept an archive that covers less of the season than the training data: it starts later,
         ends earlier, has a longer gap or fewer dates of a sensor.
+    mask : {"auto", "worldcover", "landcover"}, GeoDataFrame, path, DataArray or None
+        Where crops grow; other pixels are 252, not cropland. "worldcover" is ESA WorldCover of
+        the archive, "landcover" its preferred land-cover map, and "auto" the same if the archive
+        has one of the area, else no mask. Or parcels as a table or vector file; or a raster as
+        a GeoTIFF or a DataArray ``(y, x)`` with a CRS, not 0 on cropland. Pixels where a
+        land-cover map or a raster has no value are 255. None classifies all land.
+    mask_classes : sequence of str, optional
+        Classes of the land cover on which crops grow, such as ``["cropland", "grassland"]``. By
+        default cropland, and what the model's class names speak of: grassland if one is named
+        after grass or forage, shrubland and trees if one is named after permanent crops or woods.
+    clip : bool, default True
+        Leave out pixels whose centre lies outside of an area's polygons (255). With False, the
+        map covers the area's bounding rectangle; that of a bbox, or of one shape that is a
+        rectangle in its CRS, always does.
 
     Returns
     -------
     xarray.Dataset
         ``crop_type (y, x)`` uint8 class index, 255 = no data, 254 = fewer observations than the
-        model needs, with CF flags; ``confidence (y, x)`` float32; ``probability (crop, y,
-        x)`` float32, coord ``crop`` = class names; ``clear_dates (sensor, y, x)`` uint16.
+        model needs, 252 = not cropland, with CF flags; ``confidence (y, x)`` float32;
+        ``probability (crop, y, x)`` float32, coord ``crop`` = class names;
+        ``clear_dates (sensor, y, x)`` uint16, 65535 outside of the area. The attribute ``mask``
+        says which mask was applied. A model with limits of its knowledge
+        (`CropModel.with_limits`) gives 253 to a pixel outside of what it knows, and the layers of
+        `cubecrop.classification.classify_pixels`.
 
     Raises
     ------
+    ArchiveError
+        The archive cannot be opened, or none was named and no public one answers.
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
         There is no model, the data does not fit it, or covers too little of the season.
+    ArgumentError
+        The mask is none, or the archive does not have it.
     ReadError
         During computation, a file cannot be read; the message names the item and the asset.
     """
     crop_model = as_model(model)
+    check_flag("clip", clip)
+    crop_mask = as_mask(mask, mask_classes)
     request = request_for(
         crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
         chunks=chunks, memory=memory, clouds=clouds, weather=weather,
     )  # fmt: skip
     check_device_name(device)
-    area = parse_aoi(aoi)
-    request = replace(request, season=season_of_model(year, season, crop_model, area))
+    area, outline = area_and_outline(aoi)
+    request = replace(
+        request,
+        season=season_of_model(year, season, crop_model, area),
+        modalities=with_landcover(request.modalities, crop_mask),
+    )
     cube = request.open(area)
-    return classify_pixels(cube, crop_model, allow_gaps=allow_gaps, device=device)
+    land, text = land_of(cube, crop_mask, outline if clip else None, crop_model.nomenclature)
+    crop_map = classify_pixels(cube, crop_model, land=land, allow_gaps=allow_gaps, device=device)
+    return crop_map.assign_attrs(mask=text)
 
 
 def classify_parcels(
     parcels: gpd.GeoDataFrame | str | Path,
     year: int,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None = None,
     season: Season | None = None,
     resolution: float | None = None,
@@ -162,14 +203,17 @@ def classify_parcels(
     geopandas.GeoDataFrame
         All parcels in the same order, with their columns and: ``crop:code``,
         ``crop:name``, ``confidence``; second choice ``crop:code_2``, ``crop:name_2``,
-        ``confidence_2``; ``probability:NAME`` of each class; ``valid_dates:SENSOR``;
+        ``confidence_2``; ``probability:NAME`` of each class; crop sets, the level at which a class
+        is known, and the dissimilarity to the training parcels, if the model has them (see
+        `CropModel.crop_sets`, `CropModel.with_limits`); ``valid_dates:SENSOR``;
         ``first_date:SENSOR``, ``last_date:SENSOR``, ``longest_gap:SENSOR`` of these dates;
         ``status``, which is "predicted" or says what was missing; ``part``, which is "train" if
         the model was trained on the parcel, "held out" if it was scored on it, "unseen", or
         "unknown" if the model has no record of its parcels. A parcel has no prediction (None and
         NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
         valid dates than the model needs. A table of only such parcels, or an empty one, is
-        returned without an error.
+        returned without an error. ``attrs`` name the archive, the model and its probability
+        calibration, and the gaps of the season, if they were accepted.
 
     Raises
     ------
@@ -191,8 +235,11 @@ def classify_parcels(
     check_scheduler(scheduler)
     table = read_parcels(parcels)
     places = plain_parcels(table)
-    request = request.opened()
-    within = within_archive(places, open_archive(request.archive))
+    if request.archive is None and not has_place(places.geometry).any():
+        within = np.zeros(len(places), dtype=bool)
+    else:
+        request = opened_for(request, places, crop_model)
+        within = within_archive(places, request.source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
@@ -202,7 +249,7 @@ def classify_parcels(
     area = parse_aoi(places[within])
     request = replace(request, season=season_of_model(year, season, crop_model, area))
     cube = request.open(area)
-    crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
+    present = crop_model.check(cube, allow_gaps=allow_gaps)  # raises before parcels are sampled
     # A parcel outside the archive may have wrong coordinates, and more pixels than memory holds.
     places = places.set_geometry(places.geometry.where(within, None))
     # In reading order, blocks are classified one by one; in the table's order, all pixel sets
@@ -214,10 +261,13 @@ def classify_parcels(
         found, description="Classifying parcels", progress=progress, scheduler=scheduler
     )
     table_order = np.argsort(order)
-    return parcel_table(
+    classified = parcel_table(
         table,
         found.isel(parcel=table_order),
         crop_model,
         within=within,
         part=parts_known(crop_model, places),
     )
+    classified.attrs["archive"] = cube.attrs["archive"]
+    classified.attrs["season_gaps"] = " ".join(season_gaps(crop_model, cube, present))
+    return classified

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model import CropModel
     from cubecrop.nomenclature import Nomenclature
-    from cubecrop.training import TrainConfig
+    from cubecrop.training import Init, TrainConfig
     from cubecrop.training.sets import Source
 
 __all__ = ["BASELINE", "fit_and_score"]
@@ -39,6 +39,7 @@ def fit_and_score(
     device: str | None,
     checkpoint: str | Path | None,
     progress: bool,
+    init: Init | None = None,
     groups: Sequence[NDArray[np.object_]] | None = None,
     places: Sequence[NDArray[np.object_]] | None = None,
 ) -> CropModel:
@@ -53,7 +54,7 @@ def fit_and_score(
         One label per parcel.
     parts : sequence of numpy.ndarray
         (parcel,) "train" or "held out"; parcels with another value are not used.
-    nomenclature, config, seed, device, checkpoint, progress
+    nomenclature, config, init, seed, device, checkpoint, progress
         As for `cubecrop.fit`.
     groups : sequence of numpy.ndarray, optional
         (parcel,) names; parcels of a group are similar, so the scores' intervals become wider.
@@ -72,6 +73,7 @@ def fit_and_score(
         *training,
         nomenclature=nomenclature,
         config=config,
+        init=init,
         seed=seed,
         device=device,
         checkpoint=checkpoint,

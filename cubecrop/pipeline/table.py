@@ -9,16 +9,15 @@ import numpy as np
 
 from cubecrop.checks import brief, check_path, check_share
 from cubecrop.errors import LabelError, ReadError
+from cubecrop.model import CropModel
 from cubecrop.nomenclature import NODATA, Nomenclature, label_text
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
-from cubecrop.training import TrainConfig, check_fit_options
+from cubecrop.training import Init, TrainConfig, check_fit_options, check_init
 
 if TYPE_CHECKING:
     import xarray as xr
-
-    from cubecrop.model import CropModel
 
 __all__ = ["read_samples", "train_table"]
 
@@ -30,6 +29,7 @@ def train_table(
     held_out: float = 0.3,
     nomenclature: Nomenclature | str | Path | None = None,
     config: TrainConfig | None = None,
+    init: Init | str | Path | None = None,
     seed: int = 0,
     device: str | None = None,
     checkpoint: str | Path | None = None,
@@ -48,7 +48,7 @@ def train_table(
     held_out : float, default 0.3
         Share of the parcels of each class that is held out from training and only scored. If the
         table has groups (``location_id``), whole groups are held out.
-    nomenclature, config, seed, device, checkpoint, progress
+    nomenclature, config, init, seed, device, checkpoint, progress
         As for `cubecrop.train`.
 
     Returns
@@ -65,6 +65,9 @@ def train_table(
         The table is damaged or has another form.
     """
     check_share("held_out", held_out, error=LabelError)
+    if isinstance(init, str | Path):
+        init = CropModel.load(init)
+    check_init(init)
     check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
                       progress=progress)  # fmt: skip
     if not isinstance(table, str | Path):
@@ -94,6 +97,7 @@ def train_table(
         [part],
         nomenclature=classes,
         config=config,
+        init=init,
         seed=seed,
         device=device,
         checkpoint=checkpoint,

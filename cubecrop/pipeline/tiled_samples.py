@@ -14,7 +14,7 @@ import numpy as np
 
 from cubecrop._version import __version__
 from cubecrop.aoi import parse_aoi
-from cubecrop.archive import Archive, open_archive, season_for
+from cubecrop.archive import Archive, season_for
 from cubecrop.errors import CubecropError, NoScenesError, OutputError, SchemaError
 from cubecrop.model import beside_satellites
 from cubecrop.pipeline.parcel_tiles import ParcelTile, tiles_of
@@ -190,7 +190,7 @@ def _warn_of_others(
         names = ", ".join(repr(name) for name in parcels["id"].iloc[others[:5]])
         count = "1 parcel lies" if len(others) == 1 else f"{len(others)} parcels lie"
         warnings.warn(
-            f"{count} where archive {open_archive(request.archive).name} has no image of season "
+            f"{count} where archive {request.source.name} has no image of season "
             f"{request.season}, left out: {names}{' …' if len(others) > 5 else ''}.",
             stacklevel=4,
         )
@@ -207,7 +207,7 @@ def _check_found(
 
 def _lacking(names: set[str], request: CubeRequest) -> SchemaError:
     return SchemaError(
-        f"archive {open_archive(request.archive).name} has no {' and no '.join(sorted(names))} for "
+        f"archive {request.source.name} has no {' and no '.join(sorted(names))} for "
         "these parcels and this season, but the config needs it. Use another archive, pass "
         "`weather=...` for weather, or leave it out of the TrainConfig."
     )

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import pyproj
 import shapely
 
-from cubecrop.aoi import Aoi, parse_aoi
-from cubecrop.archive import Archive, open_archive
+from cubecrop.archive import Archive
 from cubecrop.checks import check_flag, check_number, check_share
 from cubecrop.cube.grid import LONGEST_SIDE
+from cubecrop.cube.outline import Outline, area_and_outline
 from cubecrop.cube.tiles import SIDE
 from cubecrop.errors import AoiError, ArgumentError, ModelMismatchError
 from cubecrop.pipeline.inputs import as_model, as_season, request_for, season_of_model
+from cubecrop.pipeline.masks import CropMask, Mask, as_mask
+from cubecrop.region.land import mask_row, outline_row
 from cubecrop.region.options import RunOptions, full_path, provider_row
 from cubecrop.region.output import Output
 from cubecrop.region.parcels import check_table
 from cubecrop.sample import read_parcels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     import geopandas as gpd
 
+    from cubecrop.aoi import Aoi
     from cubecrop.cube import CubeRequest
     from cubecrop.model import CropModel
     from cubecrop.season import Season
@@ -48,6 +52,8 @@ class Job:
     source: Archive
     weather: Archive | None
     table: gpd.GeoDataFrame | None
+    mask: CropMask
+    outline: Outline | None
     options: RunOptions
 
     @property
@@ -64,7 +70,7 @@ def checked(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None,
     model: CropModel | str | Path | None,
     parcels: gpd.GeoDataFrame | str | Path | None,
     season: Season | None,
@@ -75,11 +81,15 @@ def checked(
     clouds: str | None,
     weather: str | Path | Archive | None,
     allow_gaps: bool,
+    mask: Mask,
+    mask_classes: Sequence[str] | None,
+    clip: bool,
     max_lost: float,
 ) -> Job:
     """Check all arguments, the cheap ones first."""
     output = Output.at(out)
     check_flag("allow_gaps", allow_gaps)
+    check_flag("clip", clip)
     check_share("max_lost", max_lost, whole=True)
     if clouds is not None and not isinstance(clouds, str):
         raise ArgumentError(
@@ -103,19 +113,22 @@ def checked(
             "the model takes the shape of parcels, which pixels do not have, and no parcels were "
             "given. Pass `parcels=...` (`--parcels FILE`), or another model."
         )
-    area = parse_aoi(aoi, outline=True)
+    crop_mask = as_mask(mask, mask_classes)
+    area, outline = area_and_outline(aoi, outline=True)
+    outline = outline if clip else None
     _check_zones(area, request.crs)
     table = None if parcels is None else read_parcels(parcels)
     if table is not None:
         check_table(table)
-    request = request.opened()
-    source = open_archive(request.archive)
-    others = request.weather if isinstance(request.weather, Archive) else None
     chosen = season_of_model(year, season, crop_model, area)
+    request = replace(request, season=chosen).opened(area)
+    source = request.source
+    others = request.weather if isinstance(request.weather, Archive) else None
     options = _options(request, source, others, chosen, crop_model, tile, allow_gaps, max_lost)
+    options = replace(options, mask=mask_row(crop_mask), clip=outline_row(outline))
     return Job(
         output=output, area=area, model=crop_model, source=source, weather=others, table=table,
-        options=options,
+        mask=crop_mask, outline=outline, options=options,
     )  # fmt: skip
 
 

@@ -75,7 +75,8 @@ def collect(
     tiles : sequence of Planned
         All tiles of the plan.
     facts : Provenance
-        Classes, season and model. Codes without a class are taken from the tiles.
+        Classes, season and model. Codes without a class and gaps of the season are taken from the
+        tiles.
     name : str
         Id of the STAC collection; the tiles' items name it.
     resolution : float
@@ -100,7 +101,8 @@ def collect(
             f"{' '.join(_failure_lines(results, len(tiles)))} Run the same command again."
         )
     marks = {mark.value: mark for one in mapped for mark in one.marks}
-    facts = replace(facts, marks=tuple(marks[value] for value in sorted(marks)))
+    gaps = next((one.gaps for one in mapped if one.gaps), "")  # those of the first tile
+    facts = replace(facts, marks=tuple(marks[value] for value in sorted(marks)), gaps=gaps)
     # Without any map, the model classifies only parcels, or no tile has images.
     files = _write_rasters(output, tiles, results, facts) if mapped else _remove_rasters(output)
     table = write_parcels(output, results, facts) if parcels else None

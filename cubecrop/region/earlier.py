@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import shapely
 
+from cubecrop.archive import StacApiArchive, open_archive
 from cubecrop.display import listed, plain
 from cubecrop.errors import OutputError
 from cubecrop.region.items import FrozenItems
-from cubecrop.region.options import full_path
+from cubecrop.region.options import RunOptions, full_path, provider_from
 from cubecrop.region.planned import ITEMS, RUN, check_version
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+    from typing import TypeAlias
 
     from shapely.geometry.base import BaseGeometry
 
-    from cubecrop.region.options import RunOptions
+    from cubecrop.archive import Archive
     from cubecrop.region.output import Output
 
-__all__ = ["check_output", "check_same", "frozen_before"]
+    Source: TypeAlias = str | Path | Archive | None
+
+__all__ = ["check_output", "check_same", "frozen_before", "sources_before"]
 
 _CURE = (
     "Name another folder for this run, or pass `replan=True` (`--replan`) to plan this folder "
@@ -59,11 +65,38 @@ def check_output(output: Output, *, replan: bool) -> dict[str, Any] | None:
     return None
 
 
+def sources_before(
+    output: Output, archive: Source, weather: Source, *, replan: bool
+) -> tuple[Source, Source]:
+    """Archive and weather; where no archive is named, those of an earlier plan, if there is one.
+
+    A run that goes on must not change to another archive because the first does not answer.
+    """
+    content = None if archive is not None or replan else output.read_json(RUN)
+    if not isinstance(content, dict) or "format" not in content:
+        return archive, weather
+    check_version(output, content)
+    before = RunOptions.from_json(content["options"])
+    archive = _opened_before(before.archive, before.provider)
+    if weather is None and before.weather is not None:
+        kind = before.weather_provider
+        weather = before.weather if kind is None else _opened_before(before.weather, kind)
+    return archive, weather
+
+
+def _opened_before(name: str, provider: Mapping[str, Any]) -> Archive:
+    if urlsplit(name).scheme in {"http", "https"}:
+        return StacApiArchive(name, provider_from(provider))
+    return open_archive(name)
+
+
 def check_same(
     output: Output, earlier: Mapping[str, Any], options: RunOptions, area: Mapping[str, str]
 ) -> None:
     """Raise if an earlier plan is of another run; the message names each difference."""
-    before, asked = earlier["options"], options.to_json()
+    before, asked = dict(earlier["options"]), options.to_json()
+    # A mask may need land cover, but another mask makes no other run.
+    before["modalities"] = [name for name in before["modalities"] if name != "landcover"]
     found = [
         f"{name} is {plain(asked[name])}, there {plain(before.get(name))}"
         for name in _REQUEST
@@ -75,8 +108,18 @@ def check_same(
         raise OutputError(f"{output.url} holds another run: {'; '.join(found)}. {_CURE}")
 
 
-def frozen_before(output: Output, earlier: Mapping[str, Any], where: BaseGeometry) -> FrozenItems:
-    """The items of an earlier plan; raises unless they are whole and cover an area in degrees."""
+def frozen_before(
+    output: Output, earlier: Mapping[str, Any], where: BaseGeometry, modalities: Sequence[str]
+) -> FrozenItems:
+    """The items of an earlier plan; raises unless they are whole and cover what is asked.
+
+    That is an area in degrees, and modalities that were searched.
+    """
+    if missing := sorted(set(modalities) - set(earlier["items"]["modalities"])):
+        raise OutputError(
+            f"{output.url} holds a plan that was searched without {listed(missing)}. Pass "
+            "`replan=True` (`--replan`) to search again, or another mask."
+        )
     items = None
     if output.exists(ITEMS):
         with (

@@ -43,7 +43,7 @@ _ARCHIVE: Final = "cubecrop:archive"
 _MODALITY: Final = "cubecrop:modality"
 _CONTENT: Final = "cubecrop:content"
 _SIZES: Final = "cubecrop:bytes_per_km2"
-_INDEX: Final = ["geometry", "datetime", _ARCHIVE, _MODALITY, _CONTENT, _SIZES]
+_INDEX: Final = ["geometry", "datetime", "collection", _ARCHIVE, _MODALITY, _CONTENT, _SIZES]
 
 
 class _Entry(NamedTuple):
@@ -173,14 +173,15 @@ def _content_of(item: Mapping[str, Any]) -> str:
 class FrozenItems:
     """A file of frozen items: what all of them are, while their JSON stays in the file.
 
-    ``shapes`` are footprints (item,) in degrees, and ``archive``, ``modality`` and ``content``
-    (item,) text; ``hours`` (item,) are hours of the acquisitions since 1970, so that the images of
-    one pass have the same or the next; ``sizes`` are bytes per km2 by band.
+    ``shapes`` are footprints (item,) in degrees, and ``archive``, ``collection``, ``modality``
+    and ``content`` (item,) text; ``hours`` (item,) are hours of the acquisitions since 1970, so
+    that the images of one pass have the same or the next; ``sizes`` are bytes per km2 by band.
     """
 
     path: Path
     shapes: NDArray[np.object_]
     archive: NDArray[np.object_]
+    collection: NDArray[np.object_]
     modality: NDArray[np.object_]
     content: NDArray[np.object_]
     hours: NDArray[np.int64]
@@ -190,9 +191,9 @@ class FrozenItems:
     def read(cls, path: Path) -> FrozenItems:
         """Read what `freeze` wrote, without the JSON."""
         table = pq.read_table(path, columns=_INDEX)
-        archive, modality, content = (
+        archive, collection, modality, content = (
             table[name].to_numpy(zero_copy_only=False).astype(object)
-            for name in (_ARCHIVE, _MODALITY, _CONTENT)
+            for name in (_ARCHIVE, "collection", _MODALITY, _CONTENT)
         )
         known: dict[str, Mapping[str, float]] = {}
         sizes = tuple(
@@ -202,8 +203,8 @@ class FrozenItems:
         wkb = table["geometry"].to_numpy(zero_copy_only=False)
         shapes = np.asarray(shapely.from_wkb(wkb), dtype=object)
         return cls(
-            path=path, shapes=shapes, archive=archive, modality=modality, content=content,
-            hours=hours, sizes=sizes,
+            path=path, shapes=shapes, archive=archive, collection=collection, modality=modality,
+            content=content, hours=hours, sizes=sizes,
         )  # fmt: skip
 
     def __len__(self) -> int:
@@ -218,6 +219,10 @@ class FrozenItems:
         """SHA-256 over some of the items; it does not depend on their order."""
         texts = sorted(f"{self.archive[i]} {self.content[i]}" for i in rows.tolist())
         return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+    def collections_of(self, modality: str) -> set[str]:
+        """Collections of the items of a modality."""
+        return set(self.collection[self.modality == modality].tolist())
 
     def meeting(self, area: BaseGeometry) -> dict[str, list[Mapping[str, Any]]]:
         """Items that meet an area in degrees, by archive; reads only their row groups."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
+    from cubecrop.cube.outline import Outline
     from cubecrop.cube.tiles import Bounds
 
 __all__ = ["MARGIN", "Draft", "drafts_of", "read_area"]
@@ -44,6 +45,7 @@ def drafts_of(
     side: float,
     resolution: float,
     maps: bool,
+    outline: Outline | None = None,
 ) -> list[Draft]:
     """Tiles of an area, by CRS and place.
 
@@ -60,13 +62,20 @@ def drafts_of(
         Of tiles and pixels, metres.
     maps : bool
         Whether pixels are mapped; otherwise only parcels are sampled.
+    outline : Outline, optional
+        Polygons that the map is clipped to; tiles without any are left out.
     """
     by_crs = {land.crs: land for land in lands}
     mapped: dict[Tile, Bounds] = {}
     if maps:
         is_rectangle = bool(area.geometry.equals(area.geometry.envelope))
         for land in lands:
-            mapped |= _mapped(land, side, resolution, whole=is_rectangle)
+            shapes = None if outline is None else outline.to_crs(land.crs)
+            mapped |= {
+                tile: part
+                for tile, part in _mapped(land, side, resolution, whole=is_rectangle)
+                if shapes is None or shapes.meets(part)
+            }
     with_parcels = pairs.tiles if pairs is not None else ()
     drafts = []
     for tile in sorted({*mapped, *with_parcels}):

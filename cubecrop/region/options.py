@@ -66,6 +66,10 @@ class RunOptions:
         Whether an archive may cover less of the season than the training data.
     max_lost : float
         Share of a tile's scenes that may be lost.
+    mask : mapping or None
+        The mask of cropland; see `cubecrop.region.land`.
+    clip : mapping or None
+        CRS and SHA-256 of the polygons that the map is clipped to.
     n_pixels : int
         Pixels drawn from a parcel.
     memory : float
@@ -90,6 +94,8 @@ class RunOptions:
     max_lost: float
     n_pixels: int
     memory: float
+    mask: Mapping[str, Any] | None = None
+    clip: Mapping[str, str] | None = None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunOptions:
@@ -115,7 +121,11 @@ class RunOptions:
         """SHA-256 over the options that change values of a tile."""
         kept = {k: v for k, v in self.to_json().items() if k not in _WITHOUT_EFFECT}
         # One folder has several paths; the frozen items say which files an archive has.
-        names = {"archive": place_name(self.archive)}
+        names: dict[str, Any] = {"archive": place_name(self.archive)}
+        if self.mask is not None:
+            # Nor does it matter where a raster lies, or what it is called.
+            told = {key: one for key, one in self.mask.items() if key not in {"href", "name"}}
+            names["mask"] = told
         if self.weather_provider is not None:
             names["weather"] = place_name(self.weather or "")
         return digest_of(kept | names)

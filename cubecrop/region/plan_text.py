@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cubecrop.cube import LEAST_MEMORY
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArgumentError
+from cubecrop.region.land import mask_text
 from cubecrop.region.output import PROOF
 from cubecrop.schema import SERIES
 from cubecrop.texts import place_name
@@ -161,6 +162,8 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
             + (f"; {empty:,} tiles without" if empty else ""),
         ),
     ]
+    if options.mask is not None:
+        rows.append(("cropland", plain(mask_text(options.mask))))
     if plan.n_parcels is not None:
         left = plan.n_without_tile
         text = f"{plan.n_parcels:,}"

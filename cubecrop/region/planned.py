@@ -27,6 +27,7 @@ from cubecrop.cube.tiles import Tile
 from cubecrop.display import block, html_table, plain
 from cubecrop.errors import CubecropError, OutputError
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems
+from cubecrop.region.land import mask_of, outline_of
 from cubecrop.region.options import RunOptions, digest_of, provider_from
 from cubecrop.region.parcels import read_neighbours, read_pairs
 from cubecrop.region.plan_text import lines_of
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 
     from cubecrop.archive import Archive
     from cubecrop.cube import CubeRequest
+    from cubecrop.cube.outline import Outline
     from cubecrop.cube.tiles import Bounds
+    from cubecrop.pipeline.masks import CropMask
     from cubecrop.region.output import Output
 
 __all__ = [
@@ -194,6 +197,16 @@ class RegionPlan:
                 options.weather, tuple(found[WEATHER]), provider_from(options.weather_provider)
             )
         return options.request(archive=archive, weather=weather, crs=tile.tile.crs)
+
+    @property
+    def mask(self) -> CropMask:
+        """The mask of cropland."""
+        return mask_of(self.output, self.options.mask)
+
+    @property
+    def outline(self) -> Outline | None:
+        """The polygons that the map is clipped to."""
+        return outline_of(self.output, self.options.clip)
 
     def parcels(self, tile: PlannedTile) -> gpd.GeoDataFrame:
         """Parcels that a tile owns or that touch its cell.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import shapely
 
-from cubecrop.archive.search import items_with_scenes, no_weather, why_nothing
+from cubecrop.archive.finding import items_with_scenes, no_weather, why_nothing
 from cubecrop.checks import check_flag
 from cubecrop.cube import MEMORY
 from cubecrop.cube.tiles import SIDE, lands_of
+from cubecrop.display import listed
 from cubecrop.errors import (
+    ArgumentError,
     NoScenesError,
     ParcelError,
 )
@@ -19,12 +22,15 @@ from cubecrop.pipeline.inputs import (
     where_they_are,
     within_archive,
 )
+from cubecrop.pipeline.masks import AUTO, cropland_classes, with_landcover
 from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
-from cubecrop.region.earlier import check_output, check_same, frozen_before
+from cubecrop.region.earlier import check_output, check_same, frozen_before, sources_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
+from cubecrop.region.land import write_land
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
+from cubecrop.region.output import Output
 from cubecrop.region.parcels import (
     digests_of,
     owned,
@@ -55,7 +61,7 @@ from cubecrop.sample import plain_parcels
 from cubecrop.schema import SERIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import geopandas as gpd
@@ -65,9 +71,10 @@ if TYPE_CHECKING:
     from cubecrop.archive import Archive
     from cubecrop.cube.tiles import Lands
     from cubecrop.model import CropModel
+    from cubecrop.pipeline.masks import Mask
     from cubecrop.region.layout import Draft
     from cubecrop.region.parcels import Pairs
-    from cubecrop.schema import Scene
+    from cubecrop.schema import Modality, Scene
     from cubecrop.season import Season
 
 __all__ = ["plan"]
@@ -78,7 +85,7 @@ def plan(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path | None,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     season: Season | None = None,
@@ -89,6 +96,9 @@ def plan(
     clouds: str | None = None,
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
+    mask: Mask = AUTO,
+    mask_classes: Sequence[str] | None = None,
+    clip: bool = True,
     max_lost: float = 0.0,
     replan: bool = False,
     progress: bool = True,
@@ -104,14 +114,16 @@ def plan(
     aoi : bbox, geometry, GeoDataFrame or path
         Area of interest of any size. If it is a rectangle, its bounding rectangle in each UTM
         zone is mapped, as by `classify`; of any other form, only tiles that meet it are. A table
-        of up to 1,000 shapes is their union, and one of more its bounding rectangle.
+        of up to 1,000 shapes is their union, and one of more its bounding rectangle, of which
+        ``clip`` leaves out tiles without a shape.
     year : int
         Harvest year.
     out : path or URL
         Folder of the run, local or such as ``s3://bucket/run``: missing, empty, or of an earlier
         plan.
-    archive : str, Path or Archive
-        Archive of the images; see `open_archive`.
+    archive : str, Path or Archive, optional
+        Archive of the images. By default that of an earlier plan in ``out``, or else as for
+        `classify`.
     model : CropModel or path
         The model that will classify.
     parcels : geopandas.GeoDataFrame or path, optional
@@ -122,12 +134,15 @@ def plan(
     tile : float, default 20480
         Side of a tile in metres. Multiples of 10,240 (of 20,480 for 20 m bands) do not cut
         through blocks of files.
-    resolution, crs, memory, allow_gaps
+    resolution, crs, memory, allow_gaps, mask_classes, clip
         As for `classify`. By default each tile has the CRS of its UTM zone.
     clouds : {"scl", "probability"}, optional
         The cloud mask; by default that of training. Workers know no functions.
     weather : str, Path or Archive, optional
         Archive or store of the weather, if it is not in ``archive``; see `search`.
+    mask : {"auto", "worldcover", "landcover"}, GeoDataFrame, path, DataArray or None
+        Where crops grow, as for `classify`. Parcels and arrays are stored in the plan; all workers
+        must be able to read a GeoTIFF.
     max_lost : float, default 0
         Share of a tile's scenes that may be unreadable; see `write_map`.
     replan : bool, default False
@@ -153,12 +168,13 @@ def plan(
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
         An argument has a wrong type or is out of its range; the message names it.
     """
+    check_flag("replan", replan)
+    archive, weather = sources_before(Output.at(out), archive, weather, replan=replan)
     job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
-        allow_gaps=allow_gaps, max_lost=max_lost,
+        allow_gaps=allow_gaps, mask=mask, mask_classes=mask_classes, clip=clip, max_lost=max_lost,
     )  # fmt: skip
-    check_flag("replan", replan)
     check_flag("progress", progress)
     earlier = check_output(job.output, replan=replan)
     check_alone(job.output)
@@ -170,11 +186,12 @@ def plan(
 
 def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPlan:
     options, output = job.options, job.output
+    modalities = with_landcover(options.modalities, job.mask)
     lands = lands_of(job.area, resolution=options.resolution, crs=options.crs)
     pairs = None if job.table is None else _pairs(job, job.table, lands)
     drafts = drafts_of(
         job.area, lands, pairs, side=options.tile, resolution=options.resolution,
-        maps=not job.model.config.geometry,
+        maps=not job.model.config.geometry, outline=job.outline,
     )  # fmt: skip
     if not drafts:
         raise ParcelError(
@@ -185,13 +202,16 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
     if earlier is None:
         where = read_area(drafts, margin=MARGIN)
         with output.new_file(ITEMS) as path:
-            freeze(path, _found(job, where, bar))
+            freeze(path, _found(job, modalities, where, bar))
             items = FrozenItems.read(path)
             rows = _checked_rows(job, items, shapes)
     else:
-        items = frozen_before(output, earlier, read_area(drafts))
+        items = frozen_before(output, earlier, read_area(drafts), modalities)
+        modalities = tuple(earlier["items"]["modalities"])
         where = shapely.from_wkb(earlier["searched"])
         rows = _checked_rows(job, items, shapes)
+    job = _with_mask(job, items)
+    options = job.options
     tiles = _planned(job, drafts, pairs, items, rows, shapes)
     made = RegionPlan(
         output=output, options=options, model_digest=job.model.digest, tiles=tiles,
@@ -201,8 +221,42 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         area=str(job.area), digest=plan_digest(options, tiles),
     )  # fmt: skip
     is_drawn = earlier is not None and earlier["digest"] == made.digest and output.exists(PICTURE)
-    _write(job, made, pairs, items, where, draw=not is_drawn)
+    _write(job, made, pairs, items, where, modalities, draw=not is_drawn)
     return made
+
+
+def _with_mask(job: Job, items: FrozenItems) -> Job:
+    """The job with the land cover that the archive has; raises if it lacks the one asked for."""
+    row = job.options.mask
+    if row is None or not job.mask.needs_landcover:
+        return job
+    there = items.collections_of("landcover")
+    rules = job.source.provider.collections
+    chosen = next((key for key in rules if key in there and row["collection"] in ("", key)), None)
+    if chosen is None:
+        if row["kind"] == AUTO:
+            return replace(job, options=replace(job.options, mask=None))
+        raise ArgumentError(
+            f"mask is {row['collection'] or 'landcover'!r}, but archive {job.source.name} has "
+            f"{f'only {listed(sorted(there))}' if there else 'no land cover'} of the area. Pass "
+            "parcels or a raster as the mask, or `mask=None`."
+        )
+    known = set(rules[chosen].classes.values())
+    if strange := sorted({*(row["classes"] or ())} - known):
+        raise ArgumentError(
+            f"mask_classes name {strange}, which {rules[chosen].product} does not have; it has "
+            f"{sorted(known)}."
+        )
+    classes = [
+        name for name in row["classes"] or cropland_classes(job.model.nomenclature)
+        if name in known
+    ]  # fmt: skip
+    mask = {
+        "kind": "landcover", "collection": chosen, "product": rules[chosen].product,
+        "classes": classes,
+    }  # fmt: skip
+    modalities = with_landcover(job.options.modalities, job.mask)
+    return replace(job, options=replace(job.options, mask=mask, modalities=modalities))
 
 
 def _pairs(job: Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
@@ -223,11 +277,11 @@ def _pairs(job: Job, table: gpd.GeoDataFrame, lands: list[Lands]) -> Pairs:
 
 
 def _found(
-    job: Job, where: BaseGeometry, bar: Bar
+    job: Job, modalities: Sequence[Modality], where: BaseGeometry, bar: Bar
 ) -> Iterator[tuple[str, Mapping[str, Any], Scene, Mapping[str, float]]]:
     """All items of the area, as `freeze` takes them."""
     season, weather = job.options.season, job.options.weather
-    for modality in job.options.modalities:
+    for modality in modalities:
         source, kind = job.source, IMAGES
         if modality == "weather" and weather is not None:
             if job.weather is None:
@@ -300,6 +354,7 @@ def _write(
     pairs: Pairs | None,
     items: FrozenItems,
     where: BaseGeometry,
+    modalities: Sequence[Modality],
     *,
     draw: bool,
 ) -> None:
@@ -313,6 +368,7 @@ def _write(
     else:
         output.remove(PARCELS)
         output.remove(PAIRS)
+    write_land(output, job.mask, job.outline)
     with output.new_file(TILES) as path:
         tiles_table(made.tiles).to_parquet(
             path, index=False, compression="zstd", schema_version="1.1.0"
@@ -330,11 +386,13 @@ def _write(
             "crs": sorted({tile.tile.crs for tile in made.tiles}),
             "options": options.to_json(),
             "model": made.model_digest,
-            "items": {"count": len(items), "digest": made.items_digest},
+            "items": {
+                "count": len(items), "digest": made.items_digest, "modalities": list(modalities),
+            },
             "parcels": {
                 "count": made.n_parcels,
                 "without_tile": made.n_without_tile,
             },
             "searched": shapely.to_wkb(where, hex=True),
         },
-    )
+    )  # fmt: skip

@@ -26,13 +26,14 @@ __all__ = ["Prices", "bytes_per_km2"]
 #: Compressed bytes of a pixel, for items that do not state `file:size`: means of `file:size` by
 #: pixels over items of Earth Search ``sentinel-2-c1-l2a`` (0.9 to 1.0, SCL and cloud 0.05) and
 #: CDSE (0.9 to 1.0), and of Planetary Computer ``sentinel-1-rtc`` (2.7). For the elevation, which
-#: no item states, half of the float32.
+#: no item states, half of the float32; for land cover, that of ``io-lulc-annual-v02`` (0.03)
+#: rounded up.
 _REFLECTANCE: Final = 1.0
 _BYTES: Final[Mapping[str, float]] = {
-    "SCL": 0.05, "CLDPRB": 0.06, "vv": 2.7, "vh": 2.7, "elevation": 2.0,
+    "SCL": 0.05, "CLDPRB": 0.06, "vv": 2.7, "vh": 2.7, "elevation": 2.0, "landcover": 0.05,
 }  # fmt: skip
 #: Pixel sizes in metres, for items that do not state a grid.
-_TEN: Final = frozenset({"B02", "B03", "B04", "B08", "vv", "vh"})
+_TEN: Final = frozenset({"B02", "B03", "B04", "B08", "vv", "vh", "landcover"})
 _ELEVATION_PIXEL: Final = 30.0
 #: Side of a block in pixels; one request fetches one block, at most.
 _BLOCK: Final = 512

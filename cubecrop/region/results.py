@@ -61,7 +61,7 @@ class TileResult:
 
     ``shape`` is (rows, columns) and ``transform`` goes from (column, row) to metres; both are None
     if the tile maps no pixel. ``counts`` are pixels by class index or code. ``bbox`` is west,
-    south, east, north in degrees.
+    south, east, north in degrees. ``gaps`` describes those of the season, if there are some.
     """
 
     tile: Tile
@@ -75,6 +75,7 @@ class TileResult:
     marks: tuple[Mark, ...] = ()
     bbox: tuple[float, float, float, float] | None = None
     software: Mapping[str, str] = field(default_factory=dict)
+    gaps: str = ""
 
     @property
     def id(self) -> str:
@@ -148,6 +149,7 @@ def _with_item(result: TileResult, item: Mapping[str, Any]) -> TileResult:
         rasters={name: _raster(assets[name]) for name in _RASTERS if name in assets},
         marks=_marks(assets["crop_type"]),
         bbox=(west, south, east, north),
+        gaps=str(properties.get("cubecrop:season_gaps", "")),
         software=properties["processing:software"],
     )
 

@@ -9,6 +9,7 @@ from cubecrop.cube import MEMORY
 from cubecrop.cube.tiles import SIDE
 from cubecrop.model import CropModel, check_device_name
 from cubecrop.pipeline.inputs import as_model
+from cubecrop.pipeline.masks import AUTO
 from cubecrop.region.capacity import check_capacity
 from cubecrop.region.driver import Driver
 from cubecrop.region.engine import check_client
@@ -16,13 +17,14 @@ from cubecrop.region.log import RunLog
 from cubecrop.region.planning import plan as plan_region
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import geopandas as gpd
     from distributed import Client
 
     from cubecrop.archive import Archive
+    from cubecrop.pipeline.masks import Mask
     from cubecrop.region.status import RegionRun
     from cubecrop.season import Season
 
@@ -34,7 +36,7 @@ def map_region(
     year: int,
     out: str | Path,
     *,
-    archive: str | Path | Archive,
+    archive: str | Path | Archive | None = None,
     model: CropModel | str | Path,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     client: Client | None = None,
@@ -47,6 +49,9 @@ def map_region(
     clouds: str | None = None,
     weather: str | Path | Archive | None = None,
     allow_gaps: bool = False,
+    mask: Mask = AUTO,
+    mask_classes: Sequence[str] | None = None,
+    clip: bool = True,
     max_lost: float = 0,
     attempts: int = 3,
     resources: Mapping[str, float] | None = None,
@@ -63,8 +68,10 @@ def map_region(
     Parameters
     ----------
     aoi, year, archive, model, season, resolution, crs, memory, device, weather, allow_gaps
+    mask_classes, clip
         As for `cubecrop.classify`. Without ``crs``, an area over several UTM zones is mapped in
-        each of them, up to the meridians between them.
+        each of them, up to the meridians between them. Without ``archive``, an earlier plan in
+        ``out`` keeps its own, whatever the environment names since.
     out : path or URL
         Folder of the run, or an address such as ``s3://bucket/run`` that fsspec can write to. All
         workers must be able to read and write it.
@@ -79,6 +86,10 @@ def map_region(
         file, so that no block is read twice.
     clouds : {"scl", "probability"}, optional
         The cloud mask; by default that of training.
+    mask : {"auto", "worldcover", "landcover"}, GeoDataFrame, path, DataArray or None
+        Where crops grow, as for `cubecrop.classify`. Parcels and arrays are stored in ``out/plan``;
+        all workers must be able to read a GeoTIFF. With another mask, tiles are mapped again.
+        Parcels are classified whatever the mask.
     max_lost : float, default 0
         Share of a tile's items, 0 to 1, that may be unreadable; see `cubecrop.write_map`. A tile
         with more of them fails, and the others go on.
@@ -121,7 +132,8 @@ def map_region(
     the_plan = plan_region(
         aoi, year, out, archive=archive, model=crop_model, parcels=parcels, season=season,
         tile=tile, resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
-        allow_gaps=allow_gaps, max_lost=max_lost, replan=replan, progress=progress,
+        allow_gaps=allow_gaps, mask=mask, mask_classes=mask_classes, clip=clip,
+        max_lost=max_lost, replan=replan, progress=progress,
     )  # fmt: skip
     check_capacity(the_plan, client, resources)
     with RunLog(the_plan.output) as log:

@@ -19,11 +19,14 @@ import xarray as xr
 
 from cubecrop.archive.catalog import FileArchive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
+from cubecrop.cube.backend import reach_of
+from cubecrop.cube.grid import Lattice
 from cubecrop.cube.tiles import utm_codes
 from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.pipeline.known import parts_known
+from cubecrop.pipeline.masks import land_of
 from cubecrop.progress import compute
 from cubecrop.region.capacity import usable_threads
 from cubecrop.region.edges import EDGE_PIXELS, opened_parts, whole_sets, write_part
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
+    from cubecrop.cube.outline import Outline
     from cubecrop.lost_scenes import Loss
     from cubecrop.model import CropModel, ModelHandle
     from cubecrop.region.output import Output
@@ -187,12 +191,14 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
     except NoScenesError as error:
         if tile.scenes and isinstance(request.weather, FileArchive) and not request.weather.records:
             raise  # there are images, but not the weather that the model needs
-        empty = _counts(_n_owned(tile, options.resolution))
+        empty = _counts(_n_owned(tile, options.resolution, plan.outline))
         return about | empty | {"outcome": "no images", "reason": str(error), "bytes": 0}
     gaps, device = options.allow_gaps, job.device
     lazy: dict[str, xr.Dataset | xr.DataTree] = {}
     if tile.mapped is not None:
-        crop_map = _window(classify_pixels(cube, model, allow_gaps=gaps, device=device), tile)
+        land, mask = land_of(cube, plan.mask, plan.outline, model.nomenclature)
+        crop_map = classify_pixels(cube, model, land=land, allow_gaps=gaps, device=device)
+        crop_map = _window(crop_map.assign_attrs(mask=mask), tile)
         lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates"]]
     whole = _in_reading_order(cube, parcels[is_owned & parcels["is_whole"]])
     if len(whole):
@@ -314,8 +320,9 @@ def _write_map(
             clear_dates=crop_map["clear_dates"].where(keep, NO_DATES).astype(np.uint16),
         )
     write_rasters(folder, crop_map, lost=lost, home=home, collection=collection)
-    crop_type = crop_map["crop_type"].to_numpy()
-    own = crop_type.ravel() if foreign is None else crop_type[~foreign]
+    # Pixels of another zone, and those outside of the area, have no dates.
+    is_own = crop_map["clear_dates"].isel(sensor=0).to_numpy() != NO_DATES
+    own = crop_map["crop_type"].to_numpy()[is_own]
     return _counts(own.size, np.bincount(own, minlength=NODATA + 1))
 
 
@@ -338,16 +345,20 @@ def _foreign(
     return beyond(x, y)
 
 
-def _n_owned(tile: PlannedTile, resolution: float) -> int:
-    """Pixels that a tile maps, without those of other zones."""
+def _n_owned(tile: PlannedTile, resolution: float, outline: Outline | None) -> int:
+    """Pixels that a tile maps, without those of other zones and outside of the area."""
     if tile.mapped is None:
         return 0
     left, bottom, right, top = tile.mapped
     half = resolution / 2
     x = np.arange(left + half, right, resolution, dtype=np.float64)
     y = np.arange(top - half, bottom, -resolution, dtype=np.float64)
+    own = np.ones((len(y), len(x)), bool)
+    if outline is not None:
+        lattice = Lattice(tile.tile.crs, resolution)
+        own = outline.to_crs(tile.tile.crs).inside(lattice, reach_of(tile.mapped, lattice))
     foreign = _foreign(x, y, tile)
-    return len(x) * len(y) - (0 if foreign is None else int(foreign.sum()))
+    return int((own if foreign is None else own & ~foreign).sum())
 
 
 def _counts(pixels: int, counts: NDArray[np.int64] | None = None) -> dict[str, Any]:

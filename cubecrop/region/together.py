@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cubecrop.model import calibration_text
 from cubecrop.region.collect import Collected, collect
+from cubecrop.region.land import mask_text
 from cubecrop.region.tile import collection_id
 from cubecrop.texts import place_name
 from cubecrop.write.provenance import Provenance
@@ -27,6 +28,7 @@ def collect_region(plan: RegionPlan, model: CropModel) -> Collected:
         model_name=model.name,
         model_digest=model.digest,
         calibration=calibration_text(model.calibration),
+        mask=mask_text(options.mask),
     )
     return collect(
         plan.output,

@@ -19,7 +19,14 @@ from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.sample.ground import origin_of, points_of, zones_of
 from cubecrop.sample.parcels import plain_parcels, read_parcels
 from cubecrop.sample.places import Places, place_pixels
-from cubecrop.schema import GEOMETRY_FEATURES, SERIES, check_season_cube, crs_of, resolution_of
+from cubecrop.schema import (
+    GEOMETRY_FEATURES,
+    OPTIONAL_MODALITIES,
+    SERIES,
+    check_season_cube,
+    crs_of,
+    resolution_of,
+)
 from cubecrop.shapes import plain_shapes
 
 if TYPE_CHECKING:
@@ -111,6 +118,8 @@ def sample_pixel_sets(
     lon, lat = points_of(table, shapes, crs_of(season))
     nodes = {}
     for child in season.children:
+        if child in OPTIONAL_MODALITIES:
+            continue  # no model learns from it
         if child == "weather":
             nodes[child] = _weather(season[child].dataset, lon, lat)
         else:

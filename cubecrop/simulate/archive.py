@@ -20,6 +20,7 @@ from cubecrop.files import swap_folder
 from cubecrop.progress import progress_bar
 from cubecrop.season import Season
 from cubecrop.simulate.land import declare, parcel_table
+from cubecrop.simulate.landcover import write_landcover
 from cubecrop.simulate.presets import Preset, find_preset
 from cubecrop.simulate.products import optical_jobs, radar_jobs, write_terrain, write_weather
 from cubecrop.simulate.regions import REGIONS, find_region, make_grid
@@ -48,6 +49,7 @@ def simulate_archive(
     cloudiness: float | None = None,
     wrong_labels: float | None = None,
     sentinel_1b: bool | None = None,
+    land_cover: bool | None = None,
     seed: int = 0,
     progress: bool = True,
 ) -> Path:
@@ -82,6 +84,10 @@ def simulate_archive(
         Share of parcels whose declared crop is wrong, 0 to 1.
     sentinel_1b : bool, optional
         False leaves out Sentinel-1B, which flies the descending track.
+    land_cover : bool, optional
+        True adds a land-cover map in the form of ESA WorldCover 2021. It shows the land as it is,
+        without the errors of a real one, and grassland where permanent grass grows in the first
+        harvest year. `classify` then maps only cropland and grassland.
     seed : int, default 0
         Seed of all random numbers, 0 or more.
     progress : bool, default True
@@ -93,8 +99,9 @@ def simulate_archive(
         ``out``. It holds ``catalog.json`` and one folder for each collection:
         ``sentinel-2-l2a`` every 5 days at 10 and 20 m, uint16 DN; ``sentinel-1-rtc`` every 12
         days on each track at 10 m, float32 linear power; ``cop-dem-glo-30`` in m;
-        ``agera5-daily``. For each year, ``parcels-YEAR.parquet`` has the columns ``id``,
-        ``crop:code``, ``crop:name`` (declared), ``region``, ``geometry``, and
+        ``agera5-daily``; ``esa-worldcover`` if asked for. For each year,
+        ``parcels-YEAR.parquet`` has the columns ``id``, ``crop:code``, ``crop:name``
+        (declared), ``region``, ``geometry``, and
         ``truth-YEAR.parquet`` has the same columns with the crops that really grew. Their CRS
         is the UTM zone of a single region, or EPSG:4326 for several.
 
@@ -121,6 +128,7 @@ def simulate_archive(
         "cloudiness": cloudiness,
         "wrong_labels": wrong_labels,
         "sentinel_1b": sentinel_1b,
+        "land_cover": land_cover,
     }
     target = check_path("out", out)
     check_flag("progress", progress)
@@ -156,6 +164,7 @@ def _check(chosen: Preset, seed: int) -> None:
     _check_number(chosen.cloudiness, "cloudiness", Real, "a number")
     _check_number(seed, "seed", Integral, "a whole number")
     check_flag("sentinel_1b", chosen.sentinel_1b)
+    check_flag("land_cover", chosen.land_cover)
     for name in chosen.regions:
         make_grid(find_region(name), chosen.size_km)
     for year in chosen.years:
@@ -255,6 +264,8 @@ def _write_archive(root: Path, chosen: Preset, *, seed: int, progress: bool) -> 
                 write_terrain(root, world),
                 write_weather(root, world, start.date(), end.date()),
             ]
+            if chosen.land_cover:
+                items.append(write_landcover(root, world, years[0]))
             tables.add(world, chosen, seed)
     where = f"{', '.join(chosen.regions)}, harvest {', '.join(map(str, years))}"
     write_catalog(root, items, title=f"Simulated archive of {where}, seed {seed}; not real data.")

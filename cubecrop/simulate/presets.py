@@ -28,6 +28,8 @@ class Preset:
         Share of parcels whose declared crop is wrong.
     sentinel_1b : bool
         Whether the satellite of the descending track flies.
+    land_cover : bool
+        Whether the archive has a land-cover map.
     """
 
     regions: tuple[str, ...] = ("flanders",)
@@ -36,6 +38,7 @@ class Preset:
     cloudiness: float = 0.0
     wrong_labels: float = 0.03
     sentinel_1b: bool = True
+    land_cover: bool = False
 
 
 PRESETS: Final[Mapping[str, Preset]] = {

@@ -33,6 +33,7 @@ _COLLECTIONS: Final = {
     "sentinel-1-rtc": "Simulated Sentinel-1 RTC: gamma nought, linear power, nodata -32768.",
     "cop-dem-glo-30": "Simulated elevation in metres, 1 arcsecond.",
     "agera5-daily": "Simulated daily weather of 0.1 degree cells, as Zarr.",
+    "esa-worldcover": "Simulated land cover in WorldCover's codes, nodata 0.",
 }
 
 
@@ -118,6 +119,8 @@ def write_catalog(root: Path, items: Iterable[pystac.Item], *, title: str) -> No
     for item in items:
         by_collection[item.extra_fields.pop("collection")].append(item)
     for name, members in by_collection.items():
+        if not members:
+            continue
         collection = pystac.Collection(
             id=name,
             description=_COLLECTIONS[name],

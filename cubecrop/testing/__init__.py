@@ -10,6 +10,7 @@ from cubecrop.testing.archives import write_archive
 from cubecrop.testing.laziness import forbid_compute
 from cubecrop.testing.scenes import (
     Elevation,
+    LandCover,
     Optical,
     Pixels,
     Place,
@@ -20,6 +21,7 @@ from cubecrop.testing.scenes import (
 
 __all__ = [
     "Elevation",
+    "LandCover",
     "Optical",
     "Pixels",
     "Place",

@@ -31,7 +31,7 @@ def write_archive(folder: str | Path, scenes: Iterable[Scene] | None = None) -> 
     ----------
     folder : str or Path
         Folder to write to, created if it does not exist.
-    scenes : iterable of Optical, Radar, Elevation or Weather, optional
+    scenes : iterable of Optical, Radar, Elevation, LandCover or Weather, optional
         Scenes of the archive; by default `season_scenes`.
 
     Returns

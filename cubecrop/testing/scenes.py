@@ -15,6 +15,7 @@ from cubecrop.schema import SENTINEL2_BANDS, WEATHER_UNITS
 
 __all__ = [
     "Elevation",
+    "LandCover",
     "Optical",
     "Pixels",
     "Place",
@@ -168,6 +169,31 @@ class Elevation(_Scene):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LandCover(_Scene):
+    """A tile of ESA WorldCover of a year: codes uint8, nodata 0, on pixels of 10 m in degrees."""
+
+    place: Place = field(
+        default=Place(crs="EPSG:4326", left=2.98, top=50.84, height=480, width=720, pixel=1 / 12000)
+    )
+    codes: Pixels = 40
+    year: int = 2021
+
+    def describe(self) -> _Parts:
+        """Return the collection, id, properties and rasters."""
+        version = "v100" if self.year == 2020 else "v200"
+        properties: dict[str, Any] = {
+            "datetime": None,
+            "start_datetime": f"{self.year}-01-01T00:00:00Z",
+            "end_datetime": f"{self.year}-12-31T23:59:59Z",
+            "esa_worldcover:product_tile": "N48E003",
+        }
+        values = self.place.paint(self.codes, "uint8", self.place.pixel)
+        rasters: dict[str, _Raster] = {"map": (values, self.place.pixel, 0.0)}
+        name = f"ESA_WorldCover_10m_{self.year}_{version}_N48E003"
+        return "esa-worldcover", name, properties, rasters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weather(_Scene):
     """Daily weather of cells of latitude and longitude; ``variables`` maps to (value, unit).
 
@@ -192,7 +218,7 @@ class Weather(_Scene):
         return "agera5-daily", f"AgERA5_daily_{self.start}_{self.end}", properties, {}
 
 
-Scene = Optical | Radar | Elevation | Weather
+Scene = Optical | Radar | Elevation | LandCover | Weather
 
 
 def season_scenes(year: int = 2018, *, place: Place | None = None) -> list[Scene]:

@@ -27,6 +27,8 @@ __all__ = ["batches", "n_batches"]
 
 #: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
+#: Share of members whose series are not cut to a window.
+_WHOLE: Final = 0.5
 #: Batches that are read from disk while the network learns from another.
 _AHEAD: Final = 2
 
@@ -43,8 +45,11 @@ def batches(
     *,
     seed: int,
     epoch: int,
+    n_days: int = 365,
 ) -> Iterator[tuple[Batch, Tensor]]:
     """One epoch's batches in random order; each comes from one training set.
+
+    ``n_days`` is the length of the season, which windows need.
 
     The drawn pixels depend on (seed, epoch, parcel id), all else on (seed, epoch).
     """
@@ -65,8 +70,9 @@ def batches(
         pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
         # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
+        window = _windows(len(members), n_days, config, rng)
         series = {
-            name: _draw(arrays, rows, pixels, shift, deviations[name], config, name, rng)
+            name: _draw(arrays, rows, pixels, shift, window, deviations[name], config, name, rng)
             for name, arrays in held.series.items()
         }
         if config.network.fusion in {"early", "mid"}:
@@ -110,6 +116,7 @@ def _draw(
     members: NDArray[np.int64],
     pixels: NDArray[np.int64],
     shift: NDArray[np.float64],
+    window: NDArray[np.float64] | None,
     deviation: NDArray[np.float32],
     config: TrainConfig,
     name: str,
@@ -119,6 +126,8 @@ def _draw(
     if name == WEATHER:
         pixels = np.zeros((n, 1), dtype=np.int64)  # a set of one
     dropped = rng.random((n, n_dates)) < config.date_dropout.get(name, 0.0)
+    if window is not None and name != WEATHER:
+        dropped |= (arrays.days < window[:, :1]) | (arrays.days > window[:, 1:])
     # Flat indices of the drawn pixels, (batch, time, pixel), among the stored ones.
     row = members[:, None] * n_dates + np.arange(n_dates)
     place = row[:, :, None] * arrays.valid.shape[2] + pixels[:, None, :]
@@ -143,6 +152,21 @@ def _draw(
         days = days[:1].expand(n, -1)  # a stride of 0 marks days that all members share
     thermal = None if arrays.thermal is None else torch.from_numpy(arrays.thermal[members])
     return Series(torch.from_numpy(values), torch.from_numpy(kept), days, thermal)
+
+
+def _windows(
+    n: int, n_days: int, config: TrainConfig, rng: np.random.Generator
+) -> NDArray[np.float64] | None:
+    """First and last day (member, 2) of the window to which each member's series are cut.
+
+    Half of the members keep the whole season.
+    """
+    if config.windows is None:
+        return None
+    latest, earliest = config.windows
+    ends = np.stack([rng.uniform(0, latest, n), rng.uniform(earliest, 1, n)], axis=1)
+    ends[rng.random(n) < _WHOLE] = 0, 1
+    return ends * n_days
 
 
 def _generator(rng: np.random.Generator) -> torch.Generator:

@@ -71,6 +71,10 @@ class TrainConfig:
     shift_days : float
         All dates of a parcel are moved by the same random number of days, up to this many earlier
         or later: seasons differ between regions and years.
+    windows : tuple of float, optional
+        Latest start and earliest end of the windows to which the series of half of the parcels are
+        cut at random in a step, as shares of the season. Such a model also takes data of a shorter
+        season. By default series are not cut.
     may_be_missing : tuple of str
         Sensors that may be absent at prediction.
     sensor_dropout : float
@@ -115,6 +119,7 @@ class TrainConfig:
     jitter: float = 0.05
     offset: float = 0.0
     shift_days: float = 0.0
+    windows: tuple[float, float] | None = None
     may_be_missing: tuple[str, ...] = ()
     sensor_dropout: float = 0.4
     validation: float | None = None
@@ -137,6 +142,7 @@ class TrainConfig:
             "may_be_missing", self.may_be_missing, tuple(SERIES), empty=True, error=LabelError
         )
         object.__setattr__(self, "may_be_missing", missing)
+        self._check_windows()
         if type(self.compile) is not bool:
             raise LabelError(f"compile is {brief(self.compile)}, expected True or False.")
         if bool(self.auxiliary) != self.network.auxiliary:
@@ -168,6 +174,26 @@ class TrainConfig:
             check_number(name, getattr(self, name), minimum=0, what="0 or more", error=LabelError)
         for name in ("learning_rate", "clip_norm"):
             check_number(name, getattr(self, name), above=0, what="more than 0", error=LabelError)
+
+    def _check_windows(self) -> None:
+        """Raise unless windows are None, or a share for the start below one for the end."""
+        if self.windows is None:
+            return
+        given: object = self.windows
+        shares = tuple(given) if isinstance(given, list | tuple) else ()
+        if len(shares) != 2:
+            raise LabelError(
+                f"windows is {brief(given)}, expected two shares of the season, as in "
+                "`windows=(0.4, 0.7)`."
+            )
+        for share in shares:
+            check_share("a share of windows", share, whole=True, error=LabelError)
+        if shares[0] >= shares[1]:
+            raise LabelError(
+                f"windows is {brief(given)}, expected a latest start before the earliest end, as "
+                "in `windows=(0.4, 0.7)`."
+            )
+        object.__setattr__(self, "windows", shares)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON types, for a model's record."""

@@ -24,9 +24,14 @@ _RARE = 1
 
 
 def coverage_of(
-    trees: Sequence[xr.DataTree], sets: Sequence[AnySet], sensors: Sequence[str]
+    trees: Sequence[xr.DataTree],
+    sets: Sequence[AnySet],
+    sensors: Sequence[str],
+    windows: tuple[float, float] | None = None,
 ) -> dict[str, Coverage]:
     """Coverage of each sensor; with several samples, the least demanding one.
+
+    With ``windows`` (see `TrainConfig`), that of the shortest window in training.
 
     Parameters
     ----------
@@ -46,7 +51,20 @@ def coverage_of(
         ]
         if coverages:
             by_sensor[name] = least_demanding(coverages)
-    return by_sensor
+    if windows is None:
+        return by_sensor
+    days = [round(share * season_of(trees[0]).n_days) for share in windows]
+    return {name: _cut(coverage, *days) for name, coverage in by_sensor.items()}
+
+
+def _cut(coverage: Coverage, first: int, last: int) -> Coverage:
+    """The coverage of a window; its number of dates is the window's share of them."""
+    first, last = max(coverage.first, first), min(coverage.last, last)
+    share = (last - first) / max(1, coverage.last - coverage.first)
+    return replace(
+        coverage, first=first, last=last, dates=max(1, round(coverage.dates * share)),
+        clear_dates=max(1, round(coverage.clear_dates * share)),
+    )  # fmt: skip
 
 
 def _coverage(tree: xr.DataTree, part: AnySet, name: str) -> Coverage | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +31,8 @@ from cubecrop.training.applicability import training_space
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
-from cubecrop.training.loop import TrainingHistory, predict, run_epochs
+from cubecrop.training.knowledge_limits import limits_of_sets
+from cubecrop.training.loop import TrainingHistory, predict, run_epochs, seeded
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
     AnySet,
@@ -44,16 +44,24 @@ from cubecrop.training.sets import (
     training_set,
     tree_of,
 )
+from cubecrop.training.starting import (
+    Init,
+    check_init,
+    config_of_init,
+    load_encoders,
+    sensors_of_init,
+    trees_of_init,
+)
 from cubecrop.training.together import as_one_season, sensors_together
 from cubecrop.training.validation import split_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     import xarray as xr
 
-__all__ = ["bboxes", "check_fit_options", "fit", "seeded"]
+__all__ = ["bboxes", "check_fit_options", "fit"]
 
 
 def fit(
@@ -62,6 +70,7 @@ def fit(
     *,
     nomenclature: Nomenclature | None = None,
     config: TrainConfig | None = None,
+    init: Init | None = None,
     seed: int = 0,
     device: str | None = None,
     checkpoint: str | Path | None = None,
@@ -83,6 +92,11 @@ def fit(
         Classes of the model; by default the labels that occur.
     config : TrainConfig, optional
         Settings.
+    init : CropModel or Encoders, optional
+        Start from the encoders of a model, such as ``CropModel.default()``, or from those that
+        `cubecrop.training.pretrain` gave, instead of from random weights. The network, its
+        normalisation and its season are then those of ``init``; the classes are those of the
+        labels, and the layers before them are new.
     seed : int, default 0
         The same samples, labels, config and seed give the same model on the CPU.
     device : str, optional
@@ -97,7 +111,8 @@ def fit(
     -------
     CropModel
         In evaluation mode, on the CPU. Its scores are empty; evaluate it on held-out parcels.
-        Its probabilities are calibrated if there are validation parcels.
+        Its probabilities are calibrated, and it knows the limits of its knowledge, if there are
+        validation parcels.
 
     Raises
     ------
@@ -108,7 +123,8 @@ def fit(
     OutputError
         ``checkpoint`` holds another training, or cannot be written.
     """
-    config = as_config(config)
+    check_init(init)
+    config = config_of_init(init, as_config(config))
     check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
                       progress=progress)  # fmt: skip
     if nomenclature is not None and not isinstance(nomenclature, Nomenclature):
@@ -118,7 +134,7 @@ def fit(
         )
     sources, texts = as_lists(samples, labels)
     trees = [tree_of(source) for source in sources]
-    sensors = sensors_together(trees, config.may_be_missing)
+    sensors = sensors_of_init(init, sensors_together(trees, config.may_be_missing))
     nomenclature = nomenclature or Nomenclature.from_labels(t for part in texts for t in part)
     present = {nomenclature.index(text) for part in texts for text in part} - {NODATA}
     if len(present) < 2:
@@ -126,25 +142,27 @@ def fit(
             f"labels hold the classes {[nomenclature.names[i] for i in sorted(present)]}, expected "
             "two or more."
         )
-    given, trees = trees, as_one_season(trees, config.network)
+    given, trees = trees, as_one_season(trees_of_init(init, trees), config.network)
     network_config = _network_config(trees, sensors, len(nomenclature), config)
     sets = [
         training_set(source, tree, part, network_config, nomenclature)
         for source, tree, part in zip(sources, trees, texts, strict=True)
     ]
-    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors])
+    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors], config.windows)
     device = usable_device(device)
     state = None
     if checkpoint is not None:
-        state = Checkpoint(checkpoint, _origin(sets, nomenclature, config, seed, device))
+        state = Checkpoint(checkpoint, _origin(sets, nomenclature, config, init, seed, device))
     sets, validation = _split(sets, config, seed)
     with seeded(seed), one_thread():
         network = _new_network(network_config, sets)
+        load_encoders(network, init)
         history = run_epochs(
             network,
             sets,
             validation,
             config,
+            n_days=season_of(trees[0]).n_days,
             seed=seed,
             device=device,
             checkpoint=state,
@@ -156,7 +174,10 @@ def fit(
     model = replace(_with_windows(model, given), coverage=coverage, training_space=space)
     if predicted is None:
         return model
-    return model.with_calibration(calibrate(*predicted, alpha=config.alpha))
+    model = model.with_calibration(calibrate(*predicted, alpha=config.alpha))
+    if model.calibration is None or model.training_space is None:
+        return model
+    return model.with_limits(limits_of_sets(model, validation, seed=seed, device=device))
 
 
 def check_fit_options(
@@ -179,6 +200,7 @@ def _origin(
     sets: Sequence[AnySet],
     nomenclature: Nomenclature,
     config: TrainConfig,
+    init: Init | None,
     seed: int,
     device: str,
 ) -> dict[str, str]:
@@ -190,6 +212,7 @@ def _origin(
         "seed": str(seed),
         "device": device,
         "torch": str(torch.__version__),
+        **({} if init is None else {"init": init.digest}),
     }
 
 
@@ -318,6 +341,7 @@ def _as_model(
         network=network,
         nomenclature=nomenclature,
         season_window=season_of(first).window,
+        sub_windows=config.windows is not None,
         radar_calibration=(
             str(radar[0]["backscatter"].attrs.get("calibration", "")) if radar else ""
         ),
@@ -331,12 +355,12 @@ def _as_model(
 
 
 def _with_windows(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
-    """Record the samples' season windows and composites in the model, if they had several."""
+    """Record the samples' windows and composites, if they had several or not the model's."""
     windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
     composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
     record = replace(
         model.training,
-        windows=windows if len(windows) > 1 else (),
+        windows=windows if windows != (model.season_window,) else (),
         composites=composites if len(composites) > 1 else (),
     )
     return replace(model, training=record)
@@ -375,11 +399,3 @@ def bboxes(
             west, south, east, north = (round(float(edge), 4) for edge in edges)
             boxes.append((west, south, east, north))
     return tuple(boxes)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed torch inside, and restore the caller's random state afterwards."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from cubecrop.training.batches import batches, n_batches
 from cubecrop.training.loss import CropLoss, class_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
-__all__ = ["TrainingHistory", "predict", "run_epochs"]
+__all__ = ["TrainingHistory", "cosine_schedule", "predict", "run_epochs", "seeded"]
 
 #: With fewer steps a network does not converge, even on few parcels.
 _MIN_STEPS = 240
@@ -77,6 +77,7 @@ def run_epochs(
     *,
     seed: int,
     device: str,
+    n_days: int = 365,
     checkpoint: Checkpoint | None = None,
     progress: bool = True,
 ) -> TrainingHistory:
@@ -91,6 +92,8 @@ def run_epochs(
         epoch is taken.
     config : TrainConfig
         Settings.
+    n_days : int
+        Length of the season, which windows need.
     seed : int
         Seed of the drawn pixels and augmentations. The caller must seed torch's own generator.
     device : str
@@ -110,7 +113,7 @@ def run_epochs(
         weight_decay=config.weight_decay,
         fused=True,  # one pass over the weights: a fifth of a small network's step
     )
-    schedule = _schedule(optimiser, epochs * per_epoch, config.warm_up)
+    schedule = cosine_schedule(optimiser, epochs * per_epoch, config.warm_up)
     labelled = [part.labels for part in sets if part.labels.ndim == 1]  # others: probabilities
     labels = np.concatenate(labelled or [np.arange(network.config.n_classes)])
     loss_of = CropLoss(
@@ -131,7 +134,9 @@ def run_epochs(
         bar.update(completed=history.epoch)
         while history.epoch < epochs and not _is_over(history, config):
             epoch, losses = history.epoch, []
-            for batch, truth in batches(sets, deviations, config, seed=seed, epoch=epoch):
+            for batch, truth in batches(
+                sets, deviations, config, n_days=n_days, seed=seed, epoch=epoch
+            ):
                 with _precision(device, config):
                     outputs = forward(batch.to(device))
                     loss = _loss(outputs, truth.to(device), loss_of, config)
@@ -204,13 +209,21 @@ def _bar_text(history: TrainingHistory) -> str:
     return text
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed torch inside, and restore the caller's random state afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
 def _is_over(history: TrainingHistory, config: TrainConfig) -> bool:
     if history.weights is None or config.patience is None:
         return False
     return history.epoch - history.improved >= config.patience
 
 
-def _schedule(
+def cosine_schedule(
     optimiser: torch.optim.Optimizer, steps: int, warm_up: float
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Learning rate: a linear warm-up, then half a cosine down to 0."""

@@ -17,8 +17,7 @@ from cubecrop.model import (
 )
 from cubecrop.season import windows_alike
 from cubecrop.training.config import TrainConfig
-from cubecrop.training.fitting import seeded
-from cubecrop.training.loop import run_epochs
+from cubecrop.training.loop import run_epochs, seeded
 from cubecrop.training.sets import AnySet, Source, training_set, tree_of
 
 if TYPE_CHECKING:
@@ -97,7 +96,8 @@ def refit(
         network.load_state_dict(state)
         run_epochs(
             network, [part for part in sets if len(part.labels)], [], config,
-            seed=seed, device=usable_device(device), progress=False,
+            n_days=season_of(_in_season(model, tree_of(parts[0][0]))).n_days, seed=seed,
+            device=usable_device(device), progress=False,
         )  # fmt: skip
     return network
 

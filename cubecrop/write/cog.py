@@ -160,4 +160,6 @@ def common_tags(facts: Provenance) -> dict[str, str]:
         "MODEL_NAME": one_line(facts.model_name),
         "MODEL_DIGEST": facts.model_digest,
         **({"MODEL_CALIBRATION": one_line(facts.calibration)} if facts.calibration else {}),
+        **({"SEASON_GAPS": one_line(facts.gaps)} if facts.gaps else {}),
+        **({"MASK": one_line(facts.mask)} if facts.mask else {}),
     }

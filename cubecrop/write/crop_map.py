@@ -75,10 +75,10 @@ def write_map(
     ----------
     dataset : xarray.Dataset
         The result of `cubecrop.classify`: ``crop_type (y, x)`` uint8, 255 = nodata, 254 = too
-        few observations, or another code among its ``flag_values``; and ``confidence (y, x)``
-        float32, NaN for pixels without a class. Coordinates are pixel centres in metres of a
-        projected CRS; attrs hold season, model and items. Medians of the optional
-        ``clear_dates (sensor, y, x)`` are written as well.
+        few observations, 252 = not cropland, or another code among its ``flag_values``; and
+        ``confidence (y, x)`` float32, NaN for pixels without a class. Coordinates are pixel
+        centres in metres of a projected CRS; attrs hold season, model and items. Medians of the
+        optional ``clear_dates (sensor, y, x)`` are written as well.
     out : path
         Folder to write. Missing parents are made. It gets ``crop_type.tif`` and
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
@@ -142,6 +142,7 @@ def write_map(
             counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
             home=folder.resolve(),
             lost=lost or [],
+            outside=0 if clear is None else int(clear[0, -1]),
         )
     return folder
 
@@ -179,9 +180,8 @@ def write_rasters(
     crop_type, confidence = crop_map["crop_type"].to_numpy(), crop_map["confidence"].to_numpy()
     clear = crop_map["clear_dates"].transpose("sensor", "y", "x")
     _check_values(crop_type, confidence, facts)
-    dates = clear.to_numpy()
-    known = dates[:, dates[0] != NO_DATES]
-    facts = _as_mapped(facts, crop_map, crop_type, _count_numbers(known))
+    numbers = _count_numbers(clear.to_numpy())
+    facts = _as_mapped(facts, crop_map, crop_type, numbers)
     write_crop_type(folder / "crop_type.tif", crop_type, facts)
     write_confidence(folder / "confidence.tif", confidence, facts)
     sensors = [str(name) for name in clear["sensor"].to_numpy()]
@@ -194,6 +194,7 @@ def write_rasters(
         lost=lost,
         sensors=sensors,
         collection=collection,
+        outside=int(numbers[0, -1]),
     )
 
 
@@ -213,7 +214,7 @@ def _as_mapped(
 
 
 def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
-    """Count the pixels for each number of clear dates, (sensor, number); lazy if the map is.
+    """Count the pixels of each number of clear dates, (sensor, number); lazy if the map is.
 
     It counts block by block together with the map, so that no pixel is read again or kept.
     """
@@ -227,7 +228,7 @@ def _clear_counts(dataset: xr.Dataset) -> Any:  # noqa: ANN401
         _count_block,
         data,
         new_axis=1,
-        chunks=(data.chunks[0], (_MOST_DATES,), *((1,) * len(c) for c in data.chunks[1:])),
+        chunks=(data.chunks[0], (_MOST_DATES + 1,), *((1,) * len(c) for c in data.chunks[1:])),
         dtype=np.int64,
         meta=np.empty((0, 0, 0, 0), np.int64),
     )
@@ -239,9 +240,16 @@ def _count_block(values: NDArray[np.uint16]) -> NDArray[np.int64]:
 
 
 def _count_numbers(values: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Count pixels, (sensor, y, x) to (sensor, number); the last number includes all above."""
-    rows = [np.minimum(one.ravel(), _MOST_DATES - 1) for one in values]
-    return np.stack([np.bincount(row, minlength=_MOST_DATES) for row in rows])
+    """Count pixels, (sensor, y, x) to (sensor, number).
+
+    The last number counts the pixels that are not part of the map, the one before it includes all
+    above it.
+    """
+    rows = [
+        np.where(one == NO_DATES, _MOST_DATES, np.minimum(one, _MOST_DATES - 1)).ravel()
+        for one in values
+    ]
+    return np.stack([np.bincount(row, minlength=_MOST_DATES + 1) for row in rows])
 
 
 def _with_medians(
@@ -252,7 +260,9 @@ def _with_medians(
     if clear is None:
         return out
     for name, counts in zip(dataset["sensor"].to_numpy().tolist(), clear, strict=True):
-        total = np.cumsum(counts)
+        total = np.cumsum(counts[:-1])
+        if not total[-1]:
+            continue  # all pixels lie outside of the area
         ranks = (total[-1] - 1) // 2, total[-1] // 2  # of the one or two pixels in the middle
         middle = np.searchsorted(total, ranks, side="right")
         out[name] = {**out.get(name, {}), "median_clear_dates": float(middle.mean())}

@@ -18,7 +18,7 @@ from rasterio.transform import array_bounds
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomenclature
 from cubecrop.season import Season
-from cubecrop.texts import place_name, slug
+from cubecrop.texts import one_line, place_name, slug
 from cubecrop.write.provenance import Provenance
 
 if TYPE_CHECKING:
@@ -37,6 +37,8 @@ _ATTRS = (
 )  # fmt: skip
 # Pixel centres written as float32, or rounded to a centimetre, still make a regular 10 m grid.
 _STEP_TOLERANCE = 1e-3
+#: Longest text of a mask, characters.
+_MASK: Final = 200
 #: Colour of a code that only the map's flags name.
 _OTHER_MARK: Final = "#CCCCCC"
 #: Exceptions of Python for JSON with unexpected content.
@@ -107,8 +109,10 @@ class MapFacts(Provenance):
             items=items,
             item_hrefs=hrefs,
             calibration=str(attrs.get("model_calibration", "")),
+            mask=one_line(str(attrs.get("mask", "")), length=_MASK),
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
             coverage=read_coverage(attrs.get("coverage", "{}")),
+            gaps=str(attrs.get("season_gaps", "")),
         )
 
     @property

@@ -26,6 +26,11 @@ _PLAIN: Final = {
     "crop:code_2": "second_code",
     "confidence_2": "second_confidence",
     "crop:set": "crop_set",
+    "crop:set_size": "crop_set_size",
+    "crop:level": "known_level",
+    "crop:name_at_level": "known_crop",
+    "crop:code_at_level": "known_code",
+    "dissimilarity": "dissimilarity",
     "status": "status",
     "part": "part",
     **{

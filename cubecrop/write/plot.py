@@ -131,6 +131,8 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
                 model_name=tags.get("MODEL_NAME", ""),
                 model_digest=tags.get("MODEL_DIGEST", ""),
                 calibration=tags.get("MODEL_CALIBRATION", ""),
+                gaps=tags.get("SEASON_GAPS", ""),
+                mask=tags.get("MASK", ""),
                 items=(),
                 item_hrefs=(),
             )

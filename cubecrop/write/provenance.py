@@ -19,7 +19,8 @@ class Provenance:
 
     ``archive`` is a name, never a path. ``calibration`` describes the model's probability
     calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
-    map's flags name, except nodata.
+    map's flags name, except nodata. ``gaps`` describes the sensors that cover less of the season
+    than the model needs, "" if there are none. ``mask`` says which land the map is of, "" for all.
     """
 
     nomenclature: Nomenclature
@@ -29,12 +30,17 @@ class Provenance:
     model_digest: str
     calibration: str = ""
     marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
+    gaps: str = ""
+    mask: str = ""
 
     @property
     def title(self) -> str:
-        """Title of the map; it says so if the model is uncalibrated."""
+        """Title of the map; it tells of gaps and of a missing calibration, and names the mask."""
+        gaps = ", season with gaps" if self.gaps else ""
         uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
-        return f"Crop types {self.season.year}{uncalibrated}"
+        # The text after the colon is the classes that the mask keeps.
+        land = f", cropland of {self.mask.partition(': ')[0]}" if self.mask else ""
+        return f"Crop types {self.season.year}{gaps}{uncalibrated}{land}"
 
     @property
     def entries(self) -> list[tuple[int, str, str]]:

@@ -6,14 +6,14 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
+from cubecrop.nomenclature import MAX_CLASSES, NODATA, NOT_CROPLAND, WITHOUT_CLASS
 from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["classes_text", "mapped_text", "predicted_text"]
+__all__ = ["archive_of", "classes_text", "mapped_text", "predicted_text"]
 
 #: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
@@ -24,7 +24,7 @@ _LOOK: Final = (
 
 
 def mapped_text(item: Path) -> list[str]:
-    """Describe how many pixels of a map have a class, and why the others have none.
+    """Describe how many pixels of a map have a class, why the others have none, and the mask.
 
     Parameters
     ----------
@@ -34,13 +34,27 @@ def mapped_text(item: Path) -> list[str]:
     if not item.is_file():
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
-    return classes_text(content["assets"]["crop_type"]["classification:classes"])
+    lines = classes_text(content["assets"]["crop_type"]["classification:classes"])
+    mask = content.get("properties", {}).get("cubecrop:mask")
+    return [*([f"Cropland is {mask}."] if mask else []), *lines]
+
+
+def archive_of(item: Path) -> str | None:
+    """The archive that a map's ``item.json`` names; None without such a file."""
+    if not item.is_file():
+        return None
+    content = json.loads(item.read_text(encoding="utf-8"))
+    return str(content["properties"]["cubecrop:archive"])
 
 
 def classes_text(classes: Iterable[Mapping[str, Any]]) -> list[str]:
     """As `mapped_text`, for classes with their ``count`` as `write_map` writes them."""
     classes = list(classes)
-    counts = {int(one["value"]): int(one["count"]) for one in classes}
+    # Nobody asked for the pixels outside of the area.
+    counts = {
+        int(one["value"]): int(one["count"]) - int(one.get("cubecrop:outside", 0))
+        for one in classes
+    }
     reasons = {
         value: _reason(value, one.get("title"))
         for one in classes
@@ -68,7 +82,8 @@ def _mapped(counts: Mapping[int, int], why: Mapping[int, str]) -> list[str]:
         f"Mapped {_percent(mapped, total)} of {total:,} pixels"
         f"{': ' if reasons else ''}{', '.join(reasons)}."
     ]
-    if 2 * mapped < total:
+    # Land that a mask leaves out is no gap.
+    if 2 * (mapped + counts.get(NOT_CROPLAND, 0)) < total:
         lines.append(f"Warning: less than half of the area is mapped. {_LOOK}")
     return lines
 

@@ -54,6 +54,7 @@ def write_item(
     lost: Sequence[Loss] = (),
     sensors: Sequence[str] = (),
     collection: str | None = None,
+    outside: int = 0,
 ) -> None:
     """Write the item of a crop map.
 
@@ -74,6 +75,8 @@ def write_item(
     collection : str, optional
         Id of the collection that the item belongs to, two folders above it. The collection has
         styles and a picture, so the item has none.
+    outside : int, default 0
+        Pixels without data that lie outside of the area, which was clipped to its polygons.
     """
     geometry, bbox = _outline(facts)
     item = pystac.Item(
@@ -86,7 +89,7 @@ def write_item(
         properties={**_properties(facts), "cubecrop:lost": _loss_records(facts, lost)},
         stac_extensions=list(EXTENSIONS),
         assets={
-            **_assets(facts, counts),
+            **_assets(facts, counts, outside),
             **(_clear_dates(sensors) if sensors else {}),
             **(_for_viewers() if collection is None else {}),
         },
@@ -111,7 +114,11 @@ def write_item(
 
 
 def class_objects(
-    nomenclature: Nomenclature, marks: Iterable[Mark], counts: NDArray[np.intp]
+    nomenclature: Nomenclature,
+    marks: Iterable[Mark],
+    counts: NDArray[np.intp],
+    *,
+    outside: int = 0,
 ) -> list[dict[str, Any]]:
     """Classes in the form of the classification extension 2.0, then codes without a class.
 
@@ -123,12 +130,15 @@ def class_objects(
         Codes without a class. One that no pixel has is left out, except nodata.
     counts : numpy.ndarray
         Pixels of each class index, 256 integers.
+    outside : int, default 0
+        How many of the pixels without data lie outside of the area.
 
     Returns
     -------
     list of dict
         ``value``, unique ``name`` of letters, digits, ``-`` and ``_``, ``title`` for people,
-        ``color_hint``, ``count``. ``cubecrop:no_class`` is true for a code without a class
+        ``color_hint``, ``count``. ``cubecrop:outside`` counts the pixels of nodata that lie
+        outside of the area. ``cubecrop:no_class`` is true for a code without a class
         whose value could be a class index.
     """
     marks = list(marks)
@@ -148,6 +158,8 @@ def class_objects(
             entry = {"value": mark.value, "name": mark.slug, "title": mark.title}
             if mark.value == NODATA:  # transparent, so without a colour
                 entry["nodata"] = True
+                if outside:
+                    entry["cubecrop:outside"] = int(outside)
             else:
                 entry["color_hint"] = mark.colour.removeprefix("#")
             if mark.value < MAX_CLASSES:
@@ -191,13 +203,15 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:model_name": facts.model_name,
         "cubecrop:model_digest": facts.model_digest,
         **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
+        **({"cubecrop:season_gaps": facts.gaps} if facts.gaps else {}),
+        **({"cubecrop:mask": facts.mask} if facts.mask else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,
         "cubecrop:coverage": {name: dict(one) for name, one in facts.coverage.items()},
         "cubecrop:items": list(facts.items),
     }
 
 
-def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset]:
+def _assets(facts: MapFacts, counts: NDArray[np.intp], outside: int) -> dict[str, pystac.Asset]:
     return {
         "crop_type": pystac.Asset(
             "./crop_type.tif",
@@ -208,7 +222,7 @@ def _assets(facts: MapFacts, counts: NDArray[np.intp]) -> dict[str, pystac.Asset
                 "data_type": "uint8",
                 "nodata": NODATA,
                 "classification:classes": class_objects(
-                    facts.nomenclature, facts.without_class, counts
+                    facts.nomenclature, facts.without_class, counts, outside=outside
                 ),
             },
         ),
@@ -282,7 +296,7 @@ def _identity(facts: MapFacts) -> str:
     """Make an id that depends only on model, grid, season and source items."""
     parts = (
         facts.model_digest, facts.crs.to_string(), facts.bounds, facts.shape,
-        str(facts.season), facts.items,
+        str(facts.season), facts.items, *([facts.mask] if facts.mask else []),
     )  # fmt: skip
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return f"crop-types-{facts.season.year}-{digest[:12]}"

@@ -102,6 +102,11 @@ def _home(tables: ScoreTables) -> tuple[str, list[str]]:
             f"{scored(accuracy)}; {counted(row)}. Random folds test where and when the model was "
             "trained; expect less elsewhere."
         ]
+        out += [
+            f"By area, its accuracy is {scored(one)}, over {one['hectares']:,.0f} ha; "
+            f"{counted(one)}."
+            for one in rows_of(tables.areas, protocol="random", model=tables.main, score="accuracy")
+        ]
         if row["unpredicted"]:
             out.append(
                 f"{row['unpredicted']:,.0f} of these parcels have no prediction and count as wrong."

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
-import re
 from typing import TYPE_CHECKING
 
+from cubecrop.display import markdown_safe, markdown_table
 from cubecrop.evaluation.page.answers import answers
 from cubecrop.evaluation.page.numbers import (
     counted,
@@ -22,7 +21,7 @@ from cubecrop.evaluation.score_tables import records
 from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -34,34 +33,42 @@ __all__ = ["markdown"]
 
 def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame]) -> str:
     """Write the report as Markdown; see `html_page` for the parameters."""
-    lines = [f"# {_safe(named(about.title))}", ""]
-    lines += [f"{_safe(line)}  " for line in facts(about)]
+    lines = [f"# {markdown_safe(named(about.title))}", ""]
+    lines += [f"{markdown_safe(line)}  " for line in facts(about)]
     lines += ["", "## Can the scores be believed?", ""]
     lines += [
-        f"- **{LEVELS[one.level]}** {_safe(finding_text(one))}" for one in sorted_findings(about)
+        f"- **{LEVELS[one.level]}** {markdown_safe(finding_text(one))}"
+        for one in sorted_findings(about)
     ] or ["- No check of the folds is recorded, so it is not known whether they leak."]
     lines += ["", "## Answers", ""]
     for answer in answers(tables, about, trust):
-        lines += [f"### {_safe(answer.question)}", ""]
-        lines += [f"**{_safe(answer.verdict)}**", ""] if answer.verdict else []
-        lines += [*(f"- {_safe(sentence)}" for sentence in answer.sentences), ""]
+        lines += [f"### {markdown_safe(answer.question)}", ""]
+        lines += [f"**{markdown_safe(answer.verdict)}**", ""] if answer.verdict else []
+        lines += [*(f"- {markdown_safe(sentence)}" for sentence in answer.sentences), ""]
     lines += ["## Scores", "", *_scores(tables), ""]
     if len(tables.differences):
         lines += ["## Paired differences in macro-F1", "", *_differences(tables), ""]
     if len(tables.classes):
-        lines += [f"## Scores by crop of {_safe(named(tables.main))}", "", *_classes(tables), ""]
+        lines += [
+            f"## Scores by crop of {markdown_safe(named(tables.main))}",
+            "",
+            *_classes(tables),
+            "",
+        ]
+    if len(tables.areas):
+        lines += ["## Scores by area", "", *_areas(tables), ""]
     if about.refusals:
         lines += ["## Refused", ""]
         lines += [
-            f"- {_safe(named(one.model))}, {_safe(protocol_title(one.protocol))}, "
-            f"{_safe(named(one.fold))}: {_safe(one_line(one.reason))}"
+            f"- {markdown_safe(named(one.model))}, {markdown_safe(protocol_title(one.protocol))}, "
+            f"{markdown_safe(named(one.fold))}: {markdown_safe(one_line(one.reason))}"
             for one in about.refusals
         ]
         lines.append("")
     lines += ["## How to read the numbers", ""]
-    lines += [f"{_safe(line)}\n" for line in reading(tables.main)]
+    lines += [f"{markdown_safe(line)}\n" for line in reading(tables.main)]
     made = one_line(about.command or "generalisation_report").replace("`", "'")
-    lines.append(f"Made by `{made}`, cubecrop {_safe(about.version)}.")
+    lines.append(f"Made by `{made}`, cubecrop {markdown_safe(about.version)}.")
     return "\n".join(lines) + "\n"
 
 
@@ -77,7 +84,7 @@ def _scores(tables: ScoreTables) -> list[str]:
         for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
     ]  # fmt: skip
     heads = ("protocol", "model", "macro-F1", "accuracy", "F1 less random folds", "n")
-    return [*_table(heads, rows), "", f"{FEW_MARK} a class has fewer than 10 test parcels."]
+    return [*markdown_table(heads, rows), "", f"{FEW_MARK} a class has fewer than 10 test parcels."]
 
 
 def _differences(tables: ScoreTables) -> list[str]:
@@ -89,7 +96,7 @@ def _differences(tables: ScoreTables) -> list[str]:
         )
         for row in records(tables.differences[chosen])
     ]  # fmt: skip
-    return _table(("protocol", "model", f"less {named(tables.main)}", "n"), rows)
+    return markdown_table(("protocol", "model", f"less {named(tables.main)}", "n"), rows)
 
 
 def _classes(tables: ScoreTables) -> list[str]:
@@ -102,17 +109,16 @@ def _classes(tables: ScoreTables) -> list[str]:
         )
         for row in records(tables.classes[tables.classes["model"] == tables.main])
     ]  # fmt: skip
-    return _table(("protocol", "crop", "n", "precision", "recall", "F1"), rows)
+    return markdown_table(("protocol", "crop", "n", "precision", "recall", "F1"), rows)
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return [
-        f"| {' | '.join(text if text == '---' else _safe(text) for text in line)} |"
-        for line in lines
-    ]
-
-
-def _safe(text: str) -> str:
-    """Text in which no character is markup."""
-    return html.escape(re.sub(r"([\\`*_\[\]|#~])", r"\\\1", text), quote=False)
+def _areas(tables: ScoreTables) -> list[str]:
+    by_score = {name: records(part) for name, part in tables.areas.groupby("score", sort=False)}
+    rows = [
+        (
+            protocol_title(f1["protocol"]), named(f1["model"]), scored(f1), scored(accuracy),
+            f"{f1['hectares']:,.0f}", counted(f1).removeprefix("n = "),
+        )
+        for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
+    ]  # fmt: skip
+    return markdown_table(("protocol", "model", "macro-F1", "accuracy", "hectares", "n"), rows)

@@ -58,6 +58,7 @@ def sheets(tables: ScoreTables, about: About) -> list[str]:
         *_differences(tables),
         *_folds(tables),
         *_classes(tables),
+        *_areas(tables),
         *_early(tables),
         _made_of(about),
         *_refusals(about),
@@ -245,6 +246,22 @@ def _classes(tables: ScoreTables) -> list[str]:
         f"{FEW_GROUPS} test parcels."
     )
     return [_sheet("all-classes", "Scores by crop", note, heads, rows)] if rows else []
+
+
+def _areas(tables: ScoreTables) -> list[str]:
+    rows = []
+    for row in _by_score(tables.areas, ("protocol", "model")):
+        f1 = row["macro_f1"]
+        rows.append([
+            _Cell(protocol_title(f1["protocol"])), _Cell(named(f1["model"])), *_counts(f1),
+            _count(f1["hectares"]), *(_score_cell(row[name]) for name in SCORE_NAMES),
+        ])  # fmt: skip
+    heads = ["protocol", "model", *_COUNTS, "hectares", *_TITLES.values()]
+    note = (
+        "The same scores as shares of area instead of parcels: large parcels count for more. "
+        f"Parcels whose area is known. {GROUPS_MARK} fewer than {FEW_GROUPS} groups."
+    )
+    return [_sheet("all-areas", "Scores by area", note, heads, rows)] if rows else []
 
 
 def _early(tables: ScoreTables) -> list[str]:

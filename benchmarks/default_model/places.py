@@ -1,0 +1,111 @@
+"""Use the default model on real places that it was not trained on.
+
+``python -m benchmarks.default_model.places`` classifies the parcels and pixels of the patch of
+Flanders of 2018, with `cubecrop.classify_parcels` and `cubecrop.classify`, and compares them with
+the declared crops; and the monthly cube of Belgium of 2021, which it compares with WorldCereal's
+product layers (this needs h5netcdf or netCDF4). The patch lies in the region and year of some
+training points; the distance to the nearest is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyproj
+from rich.console import Console
+
+import cubecrop
+from benchmarks.default_model.points import CLASSES, DATA, classes_of, read_points
+from cubecrop import CropModel
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from numpy.typing import NDArray
+
+__all__ = ["flanders"]
+
+YEAR = 2018
+
+
+def flanders(data: Path = DATA, model: CropModel | None = None) -> dict[str, Any]:
+    """Scores of the patch: parcels and pixels of those whose crop is a class of the model."""
+    archive = data / "flanders-2018"
+    parcels = gpd.read_parquet(archive / "parcels.parquet")
+    if "id" not in parcels:
+        parcels = parcels.assign(id=np.arange(len(parcels)).astype(str))
+    known = classes_of("croptype")
+    truth = parcels["crop_code"].astype(str).map(known)
+    table = cubecrop.classify_parcels(parcels, YEAR, archive=archive, model=model)
+    crop_map = cubecrop.classify(parcels, YEAR, archive=archive, model=model).compute()
+    found = _in_parcels(crop_map, parcels)
+    names = [str(name) for name in crop_map["crop"].to_numpy()]
+    of_pixels = truth.reindex(range(len(parcels))).to_numpy()[found["parcel"]]
+    labelled = pd.notna(of_pixels) & (found["class"] < len(names))
+    mapped = np.array(names, dtype=object)[np.where(labelled, found["class"], 0)]
+    has_class = truth.notna().to_numpy()
+    predicted = table["crop:name"].to_numpy()
+    return {
+        "parcels": int(has_class.sum()),
+        "parcels right": int((predicted == truth.to_numpy())[has_class].sum()),
+        "groups right": int(_same_group(predicted[has_class], truth[has_class].to_numpy()).sum()),
+        "pixels": int(labelled.sum()),
+        "pixels right": int((mapped == of_pixels)[labelled].sum()),
+        "pixels, groups right": int(_same_group(mapped[labelled], of_pixels[labelled]).sum()),
+        "nearest training point, km": _nearest(parcels, data),
+        "table": pd.DataFrame(
+            {"declared": parcels["crop_name"], "predicted": predicted,
+             "confidence": table["confidence"].round(2)}
+        ),
+    }  # fmt: skip
+
+
+def _same_group(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
+    groups = [[CLASSES.get(name) for name in part] for part in (one, other)]
+    return np.array(groups[0]) == np.array(groups[1])
+
+
+def _in_parcels(crop_map: xr.Dataset, parcels: gpd.GeoDataFrame) -> dict[str, NDArray[Any]]:
+    """Number of the parcel and class of each pixel whose centre lies in a parcel."""
+    x, y = np.meshgrid(crop_map["x"].to_numpy(), crop_map["y"].to_numpy())
+    centres = gpd.GeoDataFrame(
+        {"class": crop_map["crop_type"].to_numpy().ravel()},
+        geometry=gpd.points_from_xy(x.ravel(), y.ravel(), crs=crop_map.rio.crs),
+    )
+    numbered = parcels[["geometry"]].reset_index(drop=True).to_crs(centres.crs)
+    joined = gpd.sjoin(centres, numbered, predicate="within")
+    return {"class": joined["class"].to_numpy(), "parcel": joined["index_right"].to_numpy()}
+
+
+def _nearest(parcels: gpd.GeoDataFrame, data: Path) -> float:
+    centre = parcels.to_crs(4326).union_all().centroid
+    geod, least = pyproj.Geod(ellps="WGS84"), np.inf
+    for part in read_points(data):
+        lon, lat = (part.samples[name].to_numpy() for name in ("lon", "lat"))
+        away = geod.inv(np.full_like(lon, centre.x), np.full_like(lat, centre.y), lon, lat)[2]
+        least = min(least, float(away.min()) / 1000)
+    return round(least, 1)
+
+
+def main() -> None:
+    """Print both comparisons."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.default_model.places",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, default=DATA, help="folder with the real data")
+    options = parser.parse_args()
+    console = Console(width=110)
+    found = flanders(options.data)
+    console.print(found.pop("table").to_string(), markup=False)
+    for name, value in found.items():
+        console.print(f"{name}: {value}", markup=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+"""A user's raster as a mask: cropland where it is not 0, seen on the grid of a cube."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import pyproj
+from affine import Affine
+
+from cubecrop.cube.access import with_file
+from cubecrop.cube.grid import Window
+from cubecrop.cube.headers import check_file
+from cubecrop.cube.pixels import read_pixels
+from cubecrop.cube.source import Source
+from cubecrop.errors import SchemaError
+
+if TYPE_CHECKING:
+    import rasterio
+    import xarray as xr
+    from numpy.typing import NDArray
+
+    from cubecrop.cube.grid import Lattice
+
+__all__ = ["KEPT", "LEFT_OUT", "UNMASKED", "MaskRaster"]
+
+#: Codes of `MaskRaster.read`: cropland, no cropland, and no value.
+KEPT: Final = 1
+LEFT_OUT: Final = 0
+UNMASKED: Final = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskRaster:
+    """A raster file, or the codes (y, x) of a raster in memory with CRS and geotransform.
+
+    A pixel of the cube takes the value of the raster's pixel that its centre lies in.
+    """
+
+    href: str = ""
+    codes: NDArray[np.uint8] | None = None
+    crs: str = ""
+    transform: tuple[float, ...] = ()
+
+    @classmethod
+    def of_array(cls, array: xr.DataArray) -> MaskRaster:
+        """Take an array with the dims y and x and a CRS; reads its values.
+
+        Raises
+        ------
+        SchemaError
+            The array has other dims, no CRS, or no regular coordinates.
+        """
+        import rioxarray  # noqa: F401 (registers `.rio`)
+
+        if set(array.dims) != {"y", "x"} or array.rio.crs is None:
+            raise SchemaError(
+                f"mask is a DataArray with dims {array.dims} and CRS {array.rio.crs}, expected "
+                "the dims ('y', 'x') and a CRS. Set it with `mask.rio.write_crs('EPSG:32631')`."
+            )
+        plain = array.transpose("y", "x")
+        try:
+            place = plain.rio.transform(recalc=True)
+        except Exception as error:
+            raise SchemaError(
+                f"mask is a DataArray whose coordinates y and x are not regular: {error}. Pass "
+                "the pixel centres of a raster."
+            ) from error
+        values = np.asarray(plain.to_numpy())
+        codes = np.where(values != 0, KEPT, LEFT_OUT).astype(np.uint8)
+        if values.dtype.kind == "f":
+            codes[np.isnan(values)] = UNMASKED
+        nodata = plain.rio.nodata
+        if nodata is not None and not np.isnan(nodata):
+            codes[values == nodata] = UNMASKED
+        return cls(codes=codes, crs=array.rio.crs.to_wkt(), transform=tuple(place)[:6])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over the file or the codes; for a remote file over its address."""
+        if self.codes is not None:
+            about = f"{self.crs} {self.transform} {self.codes.shape}".encode()
+            return hashlib.sha256(about + self.codes.tobytes()).hexdigest()
+        if not Path(self.href).is_file():
+            return hashlib.sha256(self.href.split("?")[0].encode()).hexdigest()
+        with Path(self.href).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    @property
+    def content(self) -> str:
+        """SHA-256 over the codes of a raster in memory; "" for a file."""
+        return "" if self.codes is None else hashlib.sha256(self.codes.tobytes()).hexdigest()
+
+    def check(self) -> None:
+        """Raise `ReadError` unless the file can be opened as a mask."""
+        if self.codes is None:
+            with_file(self._source, lambda file: check_file(file, self._source))
+
+    def read(self, lattice: Lattice, window: Window) -> NDArray[np.uint8]:
+        """Codes (height, width) of a window of the lattice; 255 where the raster has no value.
+
+        Raises
+        ------
+        ReadError
+            The file cannot be read.
+        """
+        if self.codes is not None:
+            codes = self.codes
+            columns, rows = _cells(self.crs, Affine(*self.transform), lattice, window)
+            whole = Window(0, 0, *codes.shape)
+            return _taken(codes, rows, columns, whole)
+        return with_file(self._source, lambda file: self._of_file(file, lattice, window))
+
+    @property
+    def _source(self) -> Source:
+        return Source(item="mask", asset="mask", href=self.href)
+
+    def _of_file(
+        self, file: rasterio.DatasetReader, lattice: Lattice, window: Window
+    ) -> NDArray[np.uint8]:
+        source = self._source
+        check_file(file, source)
+        columns, rows = _cells(file.crs.to_wkt(), file.transform, lattice, window)
+        inside = (rows >= 0) & (rows < file.height) & (columns >= 0) & (columns < file.width)
+        if not inside.any():
+            return np.full(rows.shape, UNMASKED, np.uint8)
+        top, left = int(rows[inside].min()), int(columns[inside].min())
+        place = Window(
+            top, left, int(rows[inside].max()) - top + 1, int(columns[inside].max()) - left + 1
+        )
+        values = read_pixels(file, source, place, dtype=np.dtype(np.float32), fill=np.nan)
+        codes = np.where(np.isnan(values), UNMASKED, np.where(values != 0, KEPT, LEFT_OUT))
+        return _taken(codes.astype(np.uint8), rows, columns, place)
+
+
+def _cells(
+    crs: str, transform: Affine, lattice: Lattice, window: Window
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Columns and rows of a raster that pixel centres of a window lie in, each (height, width)."""
+    size = lattice.resolution
+    x = (np.arange(window.column, window.column + window.width) + 0.5) * size
+    y = -(np.arange(window.row, window.row + window.height) + 0.5) * size
+    xs, ys = np.meshgrid(x, y)
+    target = pyproj.CRS.from_user_input(crs)
+    if target != pyproj.CRS.from_user_input(lattice.crs):
+        to_raster = pyproj.Transformer.from_crs(lattice.crs, target, always_xy=True)
+        xs, ys = to_raster.transform(xs, ys)
+    if target.is_geographic:  # a raster may count longitudes from 0 to 360
+        xs = transform.c + (xs - transform.c) % 360
+    columns, rows = _apply(~transform, xs, ys)
+    known = np.isfinite(columns) & np.isfinite(rows)
+    columns, rows = (np.where(known, np.floor(values), -1) for values in (columns, rows))
+    return columns.astype(np.int64), rows.astype(np.int64)
+
+
+def _apply(
+    transform: Affine, x: NDArray[np.float64], y: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    a, b, c, d, e, f = tuple(transform)[:6]
+    return a * x + b * y + c, d * x + e * y + f
+
+
+def _taken(
+    codes: NDArray[np.uint8], rows: NDArray[np.int64], columns: NDArray[np.int64], place: Window
+) -> NDArray[np.uint8]:
+    """The codes of cells; ``codes`` are those of a part of the raster."""
+    r, c = rows - place.row, columns - place.column
+    inside = (r >= 0) & (r < place.height) & (c >= 0) & (c < place.width)
+    out = np.full(rows.shape, UNMASKED, np.uint8)
+    out[inside] = codes[r[inside], c[inside]]
+    return out

@@ -1,0 +1,274 @@
+"""The card of a shipped model: its record as text in Markdown. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+__all__ = ["AIMS", "card_text", "shortfalls_of"]
+
+#: What the model should reach in a region that it had not seen; the last is at home.
+AIMS: Final = {"sure_accuracy": 0.75, "calibration_error": 0.12, "home_calibration_error": 0.06}
+
+
+def card_text(record: Mapping[str, Any]) -> str:
+    """The card as Markdown.
+
+    Parameters
+    ----------
+    record : mapping
+        The content of ``card.json``; see `cubecrop.model.shipped.read_card`.
+    """
+    parts = [
+        _head(record), _data(record), _scores(record), _confidence(record), _inputs(record),
+        _limits(record), _better(), _making(record),
+    ]  # fmt: skip
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def shortfalls_of(record: Mapping[str, Any]) -> list[str]:
+    """Sentences about the aims that a region, or home, does not reach; empty if all are reached."""
+    out = []
+    for name, one in record["regions"].items():
+        gain = one["network"]["macro_f1"] - one["forest"]["macro_f1"]
+        sure, error = one["coarse"]["sure_accuracy"], one["calibration_error"]
+        if gain <= 0:
+            out.append(f"{name}: the macro-F1 is not above that of the random forest.")
+        if sure < AIMS["sure_accuracy"]:
+            out.append(
+                f"{name}: the group is right for {_share(sure)} of the surest 80 % of the points, "
+                f"not for {_share(AIMS['sure_accuracy'])}."
+            )
+        if error > AIMS["calibration_error"]:
+            out.append(
+                f"{name}: the calibration error is {_share(error)}, not below "
+                f"{_share(AIMS['calibration_error'])}."
+            )
+    home = record["home"]["calibration_error"]
+    if home > AIMS["home_calibration_error"]:
+        out.append(
+            f"At home: the calibration error is {_share(home)}, not below "
+            f"{_share(AIMS['home_calibration_error'])}."
+        )
+    return out
+
+
+def _head(record: Mapping[str, Any]) -> str:
+    groups: dict[str, list[str]] = {}
+    for name, group in record["recipe"]["classes"].items():
+        groups.setdefault(group, []).append(name)
+    rows = [(group, ", ".join(names)) for group, names in groups.items()]
+    return f"""
+# The default model
+
+`cubecrop.classify` and the commands use this model where no other is given
+(`cubecrop.CropModel.default()`). It tells {len(record["recipe"]["classes"])} crops and groups of
+crops apart, from monthly composites of Sentinel-2, Sentinel-1 or both. It is a start for a place
+where nobody has declared crops at hand. A model of your own region is better.
+
+{_table(("group", "classes"), rows)}
+"""
+
+
+def _data(record: Mapping[str, Any]) -> str:
+    names = list(record["recipe"]["classes"])
+    rows = [
+        (name, *(str(part["classes"].get(one, "")) for one in names), str(part["n"]))
+        for name, part in record["regions"].items()
+    ]
+    rows.append(("all", *(str(record["parcels"].get(one, 0)) for one in names),
+                 str(sum(record["parcels"].values()))))  # fmt: skip
+    sources = "\n".join(
+        f"- {one['regions']}, {one['year']}: {one['labels']}; {one['licence']}."
+        for one in record["sources"]
+    )
+    thanks = "\n".join(f"- {one}" for one in record["attributions"])
+    return f"""
+## Trained on
+
+Points of parcels, one pixel each:
+
+{_table(("region", *names, "points"), rows)}
+
+Origin of the labels, and their licences:
+
+{sources}
+
+{thanks}
+
+{record["simulated"]}
+"""
+
+
+def _scores(record: Mapping[str, Any]) -> str:
+    rows = []
+    for name, one in record["regions"].items():
+        network, forest = one["network"], one["forest"]
+        low, high = one["difference"]["interval"]
+        rows.append(
+            (
+                name, str(one["n"]),
+                f"{_share(network['accuracy'])} {_ends(network['intervals']['accuracy'])}",
+                f"{_share(network['macro_f1'])} {_ends(network['intervals']['macro_f1'])}",
+                f"{_share(forest['accuracy'])} / {_share(forest['macro_f1'])}",
+                f"{_signed(network['macro_f1'] - forest['macro_f1'])} "
+                f"({_signed(low)} to {_signed(high)})",
+            )
+        )  # fmt: skip
+    coarse = [
+        (
+            name, _share(one["coarse"]["accuracy"]),
+            f"{_share(one['coarse']['sure_accuracy'])} {_ends(one['coarse']['sure_interval'])}",
+            _share(one["coarse_forest"]["sure_accuracy"]), _share(one["calibration_error"]),
+        )
+        for name, one in record["regions"].items()
+    ]  # fmt: skip
+    short = shortfalls_of(record)
+    aims = (
+        "All regions reach the aims: a macro-F1 above the forest's, the group right for .75 of the "
+        "surest 80 %, and a calibration error below .12."
+        if not short
+        else "**Not reached:**\n\n" + "\n".join(f"- {text}" for text in short)
+    )
+    home = record["home"]
+    return f"""
+## Scores in regions that it had not seen
+
+Each region in turn was left out of training and of the calibration, and predicted by a model of the
+others. The random forest was trained on the same points, monthly, with gaps interpolated: on the
+real ones alone, and on these with the simulated ones, of which the better one in the region counts.
+Scores with 95 % intervals of the choice of points; the macro-F1 is the mean over the classes that
+occur in the region, some of which have few points.
+
+{
+        _table(
+            (
+                "region left out",
+                "points",
+                "accuracy",
+                "macro-F1",
+                "forest: accuracy / macro-F1",
+                "difference of macro-F1",
+            ),
+            rows,
+        )
+    }
+
+The group (winter, spring and summer crops, grass, permanent crops) is more certain than the crop:
+
+{
+        _table(
+            (
+                "region left out",
+                "group right",
+                "of the surest 80 %",
+                "forest, of the surest 80 %",
+                "calibration error of the crop",
+            ),
+            coarse,
+        )
+    }
+
+{aims}
+
+At home, on random folds of the same points, the accuracy is {_share(home["accuracy"])} and the
+macro-F1 {_share(home["macro_f1"])} (n = {home["n"]}).
+"""
+
+
+def _confidence(record: Mapping[str, Any]) -> str:
+    home = record["home"]["calibration_error"]
+    worst = max(one["calibration_error"] for one in record["regions"].values())
+    return f"""
+## Confidence
+
+The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
+folds by models that had not seen them. The expected calibration error is {_share(home)} at home and
+at most {_share(worst)} in a region left out.
+"""
+
+
+def _inputs(record: Mapping[str, Any]) -> str:
+    columns = list(next(iter(record["inputs"].values())))
+    rows = [
+        (name, *(_both(by[one]) if one in by else "" for one in columns))
+        for name, by in record["inputs"].items()
+    ]
+    header, bands = ("season", *columns), ", ".join(record["recipe"]["bands"])
+    return f"""
+## What it takes
+
+Monthly composites of any season between 1 September of the year before and 31 December of the
+harvest year, if it includes April to July. They may be of Sentinel-2 (bands {bands}), of Sentinel-1
+(sigma nought or gamma nought), or of both. It refuses a shorter season. Accuracy / macro-F1, the
+mean over the regions left out:
+
+{_table(header, rows)}
+"""
+
+
+def _limits(record: Mapping[str, Any]) -> str:
+    few = [name for name, n in record["parcels"].items() if n < 50]
+    text = f" There are few points of {', '.join(few)}." if few else ""
+    return f"""
+## Where not to use it
+
+- South of the equator and in the tropics: crops grow in other months. It refuses the former.
+- For crops that it does not have, such as vegetables, pulses, rice or cotton: it gives them the
+  most similar class that it has.
+- For land that is no cropland: woods, towns and water get a class too. Mask them.
+- Far from temperate Europe and eastern North America.
+- For area statistics without a reference sample of your own (`cubecrop area-estimates`).
+
+Each region has one year, so its scores do not say how much another year costs.{text}
+"""
+
+
+def _better() -> str:
+    return """
+## How to make a better one
+
+A hundred parcels of your region and year already help: give them to `cubecrop.fine_tune`
+([adaptation](adaptation.md)), or train your own model with `cubecrop train`
+([training](training.md)).
+"""
+
+
+def _making(record: Mapping[str, Any]) -> str:
+    return f"""
+## How it was made
+
+`python -m benchmarks.default_model` reads the points, trains the model with seed
+{record["recipe"]["seed"]}, scores it, and writes the model, its record and this page. With
+`--check` it trains the model again and compares its scores with these. Another processor rounds
+differently, which changes the weights a little; the scores may differ by
+{_share(record["spread"])} in macro-F1.
+
+Digest of the model: `{record["digest"][:16]}`; of the recipe: `{record["recipe_digest"][:16]}`.
+Licence of the weights: {record["licence"]}.
+"""
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _both(scores: Mapping[str, float]) -> str:
+    return f"{_share(scores['accuracy'])} / {_share(scores['macro_f1'])}"
+
+
+def _share(value: float) -> str:
+    text = f"{value:.2f}"
+    return text[1:] if text.startswith("0.") else text
+
+
+def _signed(value: float) -> str:
+    return f"{'+' if value >= 0 else '-'}{_share(abs(value))}"
+
+
+def _ends(ends: Sequence[float]) -> str:
+    low, high = ends
+    return f"({_share(low)}-{_share(high)})"

@@ -1,0 +1,95 @@
+"""The card of a model that a recipe made: its data, its scores, and where not to use it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cubecrop.class_lists import CODE_LISTS
+from cubecrop.display import markdown_safe, markdown_table
+from cubecrop.metrics import SCORE_NAMES
+from cubecrop.model import BASELINE, calibration_text
+from cubecrop.model.description import SCORE_TITLES, score_notes, score_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cubecrop.model import CropModel
+    from cubecrop.pipeline.recipe_file import Recipe
+
+__all__ = ["recipe_card"]
+
+
+def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[str, int]]) -> str:
+    """The card as Markdown.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        What the model was made of.
+    model : CropModel
+        The model with its scores.
+    parcels : mapping
+        Number of parcels by class, for each source by name.
+    """
+    names = model.nomenclature.names
+    counts = [
+        (source.name, "held out" if recipe.is_held_out(source) else "train",
+         *(str(parcels[source.name].get(name, 0)) for name in names))
+        for source in recipe.sources
+    ]  # fmt: skip
+    scores = [
+        (part, f"{values['n']:.0f}", *(score_text(values, name) for name in SCORE_NAMES))
+        for part, values in model.scores.items()
+    ]
+    lines = [
+        f"# {markdown_safe(recipe.name)}",
+        "",
+        f"Licence: {markdown_safe(recipe.licence)}. Digest: `{model.digest}`.",
+        f"Probabilities: {calibration_text(model.calibration)}.",
+        "",
+        "## Data",
+        "",
+        *markdown_table(("source", "part", *names), counts),
+        "",
+        *(f"- {markdown_safe(one)}" for one in _origins(recipe)),
+        "",
+        "## Scores, with 95 % intervals",
+        "",
+        *markdown_table(("parcels", "n", *(SCORE_TITLES[name] for name in SCORE_NAMES)), scores),
+        "",
+        *(f"{markdown_safe(note)}\n" for note in score_notes(model)),
+        "",
+        "## Where not to use it",
+        "",
+        *(f"- {sentence}" for sentence in _limits(recipe)),
+    ]
+    return "\n".join(lines).strip() + "\n"
+
+
+def _origins(recipe: Recipe) -> list[str]:
+    """Where parcels and lists of codes are from."""
+    lines = [
+        f"{source.name}: parcels of {source.parcels}, images of {source.archive or 'the default'}"
+        for source in recipe.sources
+    ]
+    for name in dict.fromkeys(source.codes for source in recipe.sources if source.codes):
+        about = CODE_LISTS[name]
+        lines.append(f"Codes: {about.title}; {about.source}, {about.licence}")
+    return lines
+
+
+def _limits(recipe: Recipe) -> list[str]:
+    regions = sorted({source.region for source in recipe.sources})
+    years = sorted({source.year for source in recipe.sources})
+    lines = [
+        f"It knows {markdown_safe(', '.join(regions))} in {', '.join(map(str, years))}. Elsewhere "
+        "it does worse; the report says how much.",
+        "It gives a crop that is not in its list the most similar class, and land that is no "
+        "cropland too: use a mask.",
+    ]
+    if not recipe.holds_out_sources:
+        lines.append(
+            "Its held-out parcels were drawn among the others, so their scores hold for the same "
+            f"regions and years alone ({BASELINE} too)."
+        )
+    return lines

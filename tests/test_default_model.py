@@ -1,0 +1,118 @@
+"""The model that is part of the package: its record, its page, and what data it takes."""
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.default_model.points import DATA, read_points, simulated_points
+from benchmarks.default_model.recipe import recipe, recipe_digest
+from benchmarks.default_model.scoring import cut
+from cubecrop import CropModel
+from cubecrop.errors import ModelFormatError, ModelMismatchError
+from cubecrop.model.shipped import read_card, shipped_folder, shipped_models
+from cubecrop.model.shipped.card import card_text
+from cubecrop.pipeline.inputs import as_model
+from cubecrop.season import Season
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def points():
+    return simulated_points([2021], n=60, seed=77)[2]
+
+
+def test_the_model_in_the_package_is_the_one_of_its_record():
+    model, record = CropModel.default(), read_card()
+    assert model.digest == record["digest"]
+    assert record["recipe"] == recipe()
+    assert record["recipe_digest"] == recipe_digest()
+    assert dict(model.training.parcels) == record["parcels"]
+    files = sorted(shipped_folder().iterdir())
+    assert [file.name for file in files] == ["card.json", "model.json", "model.safetensors"]
+    assert sum(file.stat().st_size for file in files) < 3e6
+
+
+def test_the_page_is_made_from_the_record():
+    page = (ROOT / "docs" / "default-model.md").read_text("utf-8")
+    assert page == card_text(read_card())
+
+
+def test_the_card_names_origins_and_licences():
+    text = card_text(read_card())
+    for name in ("WorldCereal", "Copernicus", "Registre Parcellaire", "Agriculture and Agri-Food",
+                 "Landbouwgebruikspercelen", "Licence Ouverte 2.0"):  # fmt: skip
+        assert name in text
+
+
+def test_commands_print_the_models_and_a_card_without_torch():
+    code = (
+        "import sys; from cubecrop.cli import app\n"
+        "app(sys.argv[1:], result_action='return_value')\n"
+        "assert 'torch' not in sys.modules"
+    )
+    for words, wanted in ((["models"], "default (used"), (["models", "show"], "# The default")):
+        out = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True
+        )
+        assert wanted in out.stdout
+    with pytest.raises(ModelFormatError, match=str(shipped_models())):
+        shipped_folder("best")
+
+
+def test_it_is_used_where_no_model_is_given(points):
+    assert as_model(None) is CropModel.default()
+    known = points.labelled()
+    probability = as_model(None).predict_proba(known.samples).to_numpy()
+    assert np.isfinite(probability).all()
+    names = np.array(as_model(None).nomenclature.names)
+    assert np.mean(names[probability.argmax(axis=1)] == known.labels) > 0.4
+
+
+def test_it_takes_shorter_seasons_and_refuses_too_short_ones(points):
+    model = CropModel.default()
+    for start, end in (((1, 1), (12, 31)), ((4, 1), (7, 31))):
+        probability = model.predict_proba(cut(points.samples, start, end))
+        assert np.isfinite(probability.to_numpy()).all()
+    with pytest.raises(ModelMismatchError, match="too short"):
+        model.predict_proba(cut(points.samples, (5, 15), (9, 30)))
+    longer = points.samples.copy()
+    longer.attrs["season_end"] = "2022-02-28"
+    with pytest.raises(ModelMismatchError, match="or on a part of it"):
+        model.predict_proba(longer)
+    usual = Season(2021)
+    assert model.season_for(usual, 50.0).end == dt.date(2021, 12, 31)
+    with pytest.raises(ModelMismatchError, match="equator"):
+        model.season_for(Season(2021, hemisphere="south"), -30.0)
+
+
+def test_it_takes_one_sensor_and_either_calibration_of_the_radar(points):
+    model, samples = CropModel.default(), points.samples.copy()
+    radar = samples["sentinel1"]["backscatter"]
+    for calibration, error in (("gamma0", None), ("beta0", "sigma0, gamma0")):
+        radar.attrs["calibration"] = calibration
+        if error is None:
+            assert model.check(samples) == ("sentinel2", "sentinel1")
+        else:
+            with pytest.raises(ModelMismatchError, match=error):
+                model.check(samples)
+    radar.attrs["calibration"] = "sigma0"
+    for name in ("sentinel1", "sentinel2"):
+        alone = samples.copy()
+        del alone[name]
+        assert np.isfinite(model.predict_proba(alone).to_numpy()).all()
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="needs the real points beside the project")
+def test_it_knows_the_points_that_it_was_trained_on():
+    record, model = read_card(), CropModel.default()
+    for part in read_points():
+        known = part.labelled()
+        assert known.counts == record["regions"][part.name]["classes"]
+        names = np.array(model.nomenclature.names)
+        found = names[model.predict_proba(known.samples, allow_gaps=True).to_numpy().argmax(axis=1)]
+        assert np.mean(found == known.labels) > record["regions"][part.name]["network"]["accuracy"]
