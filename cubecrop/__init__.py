@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel, NetworkOptions
     from cubecrop.model.send import send_model
     from cubecrop.nomenclature import Nomenclature
-    from cubecrop.pipeline import classify, classify_parcels, demo, train, train_table
+    from cubecrop.pipeline import classify, classify_parcels, demo, train, train_recipe, train_table
     from cubecrop.region import map_region
     from cubecrop.sample import sample_pixel_sets, split_parcels
     from cubecrop.season import Season
@@ -60,6 +60,7 @@ _HOMES = {
     "split_parcels": "sample",
     "stress_curve": "evaluation",
     "train": "pipeline",
+    "train_recipe": "pipeline",
     "train_table": "pipeline",
     "valid_share": "cube",
     "write_map": "write",
@@ -104,6 +105,7 @@ __all__ = [
     "split_parcels",
     "stress_curve",
     "train",
+    "train_recipe",
     "train_table",
     "valid_share",
     "write_map",

@@ -6,6 +6,7 @@ from cubecrop.pipeline.adapting import adapt_model
 from cubecrop.pipeline.demonstration import DemoResult, demo
 from cubecrop.pipeline.evaluations import evaluate, evaluate_table
 from cubecrop.pipeline.learn import train
+from cubecrop.pipeline.recipes import train_recipe
 from cubecrop.pipeline.run import classify, classify_parcels
 from cubecrop.pipeline.table import train_table
 
@@ -18,5 +19,6 @@ __all__ = [
     "evaluate",
     "evaluate_table",
     "train",
+    "train_recipe",
     "train_table",
 ]
