@@ -37,25 +37,29 @@ def clouds(seed):
     return paint
 
 
-def made_archive(folder):
-    """A season of four optical images, two of radar and the elevation, of baseline 05.00.
+#: Days of the images of `made_archive`: optical and radar.
+OPTICAL_DAYS = ("2018-03-01", "2018-05-01", "2018-06-15", "2018-08-01")
+RADAR_DAYS = ("2018-04-03", "2018-07-03")
+
+
+def made_archive(folder, *, place=PLACE, days=OPTICAL_DAYS, radar_days=RADAR_DAYS):
+    """A season of optical images, of radar and the elevation, of baseline 05.00.
 
     DN are above 1000 as ESA makes them, and none is 1000, which a file that was shifted
     cannot hold.
     """
-    days = ("2018-03-01", "2018-05-01", "2018-06-15", "2018-08-01")
     optical = [
         Optical(
-            when=f"{day}T10:56:21Z", dn=noise(i, 1001, 6000), scl=clouds(i), place=PLACE,
+            when=f"{day}T10:56:21Z", dn=noise(i, 1001, 6000), scl=clouds(i), place=place,
             baseline="05.00",
         )
         for i, day in enumerate(days)
     ]  # fmt: skip
     radar = [
-        Radar(when=f"2018-{day}T17:40:42Z", vv=0.1 + i / 50, place=PLACE)
-        for i, day in enumerate(("04-03", "07-03"))
+        Radar(when=f"{day}T17:40:42Z", vv=0.1 + i / 50, place=place)
+        for i, day in enumerate(radar_days)
     ]
-    return write_archive(folder, [*optical, *radar, Elevation(place=PLACE)])
+    return write_archive(folder, [*optical, *radar, Elevation(place=place)])
 
 
 def items_of(folder):

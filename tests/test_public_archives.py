@@ -18,6 +18,7 @@ import geopandas as gpd
 import numpy as np
 import platformdirs
 import pytest
+import rasterio
 import shapely
 from catalogues import C1, PC, PLACE, in_form_of, made_archive, write_catalogue
 from samples import make_samples
@@ -31,6 +32,7 @@ from cubecrop.archive import PROVIDERS, api, chosen, settings
 from cubecrop.archive.signing import sign_planetary_computer
 from cubecrop.errors import ArchiveError, NoScenesError
 from cubecrop.schema import Access
+from cubecrop.testing import Place
 from cubecrop.training import TrainConfig, fit
 
 BLOBS = "https://sentinel2l2a01.blob.core.windows.net"
@@ -347,3 +349,34 @@ def test_a_region_keeps_the_archive_of_its_plan(public, model, monkeypatch, tmp_
     monkeypatch.delenv(settings.VARIABLE)
     fresh = region.plan(AOI, 2018, tmp_path / "region", replan=True, **options)
     assert fresh.options.archive == first
+
+
+def test_an_area_and_a_year_are_enough(tmp_path, root, files, settings_folder, monkeypatch, capsys):
+    months = [f"2017-{month:02d}-10" for month in (9, 10, 11, 12)]
+    months += [f"2018-{month:02d}-10" for month in range(1, 13)]
+    place = Place(left=591_400.0, top=5_628_600.0, height=256, width=256)
+    folder = made_archive(root / "brabant", place=place, days=months, radar_days=months)
+    with ExitStack() as stack:
+        public = Public(stack, tmp_path, folder, root, files, monkeypatch)
+        url = public.up("planetary-computer")
+        found = cubecrop.classify((4.30, 50.78, 4.33, 50.80), 2018)
+        assert found.attrs["archive"] == url
+        assert found.attrs["model_digest"] == cubecrop.CropModel.default().digest
+        run(
+            "classify",
+            "--aoi",
+            "4.30,50.78,4.33,50.80",
+            "--year",
+            "2018",
+            "--out",
+            tmp_path / "map",
+        )
+        assert url in "".join(capsys.readouterr().out.split())
+    item = json.loads((tmp_path / "map" / "item.json").read_text())
+    assert item["properties"]["cubecrop:archive"] == url
+    with rasterio.open(tmp_path / "map" / "crop_type.tif") as file:
+        crop_type = file.read(1)
+        assert file.shape == found["crop_type"].shape
+    np.testing.assert_array_equal(crop_type, found["crop_type"])
+    known = (crop_type < len(cubecrop.CropModel.default().nomenclature)) | (crop_type == 253)
+    assert known.mean() > 0.95
