@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.default_model.places import belgium, flanders
 from benchmarks.default_model.points import DATA, read_points, simulated_points
 from benchmarks.default_model.recipe import recipe, recipe_digest
 from benchmarks.default_model.scoring import cut
@@ -107,7 +108,10 @@ def test_it_takes_one_sensor_and_either_calibration_of_the_radar(points):
         assert np.isfinite(model.predict_proba(alone).to_numpy()).all()
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs the real points beside the project")
+HAS_DATA = pytest.mark.skipif(not DATA.exists(), reason="needs the real data beside the project")
+
+
+@HAS_DATA
 def test_it_knows_the_points_that_it_was_trained_on():
     record, model = read_card(), CropModel.default()
     for part in read_points():
@@ -116,3 +120,21 @@ def test_it_knows_the_points_that_it_was_trained_on():
         names = np.array(model.nomenclature.names)
         found = names[model.predict_proba(known.samples, allow_gaps=True).to_numpy().argmax(axis=1)]
         assert np.mean(found == known.labels) > record["regions"][part.name]["network"]["accuracy"]
+
+
+@HAS_DATA
+@pytest.mark.slow
+def test_it_maps_a_real_patch_of_flanders():
+    found = flanders()
+    assert found["parcels"] == 14
+    assert found["groups right"] >= 9
+    assert found["pixels, groups right"] > 0.5 * found["pixels"]
+    assert found["nearest training point, km"] > 5
+
+
+@HAS_DATA
+def test_it_agrees_with_worldcereal_on_maize_and_winter_cereals_in_belgium():
+    pytest.importorskip("h5netcdf")
+    table = belgium()
+    for layer, name in (("maize", "maize"), ("winter cereals", "winter cereal")):
+        assert table.loc[layer, name] > 0.8 * table.loc[layer, "pixels"]

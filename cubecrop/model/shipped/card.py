@@ -38,8 +38,8 @@ def shortfalls_of(record: Mapping[str, Any]) -> list[str]:
             out.append(f"{name}: the macro-F1 is not above that of the random forest.")
         if sure < AIMS["sure_accuracy"]:
             out.append(
-                f"{name}: the group is right for {_share(sure, 3)} of the surest 80 % of the points, "
-                f"not for {_share(AIMS['sure_accuracy'])}."
+                f"{name}: the group is right for {_share(sure, 3)} of the surest 80 % of the "
+                f"points, not for {_share(AIMS['sure_accuracy'])}."
             )
         if error > AIMS["calibration_error"]:
             out.append(
