@@ -12,7 +12,7 @@ from benchmarks.default_model.places import belgium, flanders
 from benchmarks.default_model.points import DATA, read_points, simulated_points
 from benchmarks.default_model.recipe import recipe, recipe_digest
 from benchmarks.default_model.scoring import cut
-from cubecrop import CropModel
+from cubecrop import CropModel, TrainConfig, classify_parcels, simulate_archive, train
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.model.shipped import read_card, shipped_folder, shipped_models
 from cubecrop.model.shipped.card import card_text
@@ -72,6 +72,24 @@ def test_it_is_used_where_no_model_is_given(points):
     assert np.isfinite(probability).all()
     names = np.array(as_model(None).nomenclature.names)
     assert np.mean(names[probability.argmax(axis=1)] == known.labels) > 0.4
+
+
+@pytest.mark.slow
+def test_train_starts_from_it_and_parcels_are_classified_by_it(tmp_path):
+    archive = simulate_archive(tmp_path / "a", years=[2024], size_km=0.6, seed=4, progress=False)
+    parcels = archive / "parcels-2024.parquet"
+    config = TrainConfig(epochs=1)
+    model = train(
+        parcels, "crop:name", 2024, archive=archive, init=CropModel.default(), config=config,
+        progress=False,
+    )  # fmt: skip
+    assert model.composite == "month"
+    assert model.season_for(Season(2024), 50.0) == Season(2024)
+    table = classify_parcels(parcels, 2024, archive=archive)
+    assert set(table["crop:name"].dropna()) <= set(CropModel.default().nomenclature.names)
+    assert (table["crop:name"] == "winter cereal")[
+        table["declared:crop:name"] == "winter wheat"
+    ].any()
 
 
 def test_it_takes_shorter_seasons_and_refuses_too_short_ones(points):
