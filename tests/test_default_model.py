@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.default_model.places import belgium, flanders
 from benchmarks.default_model.points import DATA, read_points, simulated_points
 from benchmarks.default_model.recipe import recipe, recipe_digest
 from benchmarks.default_model.scoring import cut
-from cubecrop import CropModel
+from cubecrop import CropModel, TrainConfig, classify_parcels, simulate_archive, train
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.model.shipped import read_card, shipped_folder, shipped_models
 from cubecrop.model.shipped.card import card_text
@@ -73,6 +74,24 @@ def test_it_is_used_where_no_model_is_given(points):
     assert np.mean(names[probability.argmax(axis=1)] == known.labels) > 0.4
 
 
+@pytest.mark.slow
+def test_train_starts_from_it_and_parcels_are_classified_by_it(tmp_path):
+    archive = simulate_archive(tmp_path / "a", years=[2024], size_km=0.6, seed=4, progress=False)
+    parcels = archive / "parcels-2024.parquet"
+    config = TrainConfig(epochs=1)
+    model = train(
+        parcels, "crop:name", 2024, archive=archive, init=CropModel.default(), config=config,
+        progress=False,
+    )  # fmt: skip
+    assert model.composite == "month"
+    assert model.season_for(Season(2024), 50.0) == Season(2024)
+    table = classify_parcels(parcels, 2024, archive=archive)
+    assert set(table["crop:name"].dropna()) <= set(CropModel.default().nomenclature.names)
+    assert (table["crop:name"] == "winter cereal")[
+        table["declared:crop:name"] == "winter wheat"
+    ].any()
+
+
 def test_it_takes_shorter_seasons_and_refuses_too_short_ones(points):
     model = CropModel.default()
     for start, end in (((1, 1), (12, 31)), ((4, 1), (7, 31))):
@@ -107,7 +126,10 @@ def test_it_takes_one_sensor_and_either_calibration_of_the_radar(points):
         assert np.isfinite(model.predict_proba(alone).to_numpy()).all()
 
 
-@pytest.mark.skipif(not DATA.exists(), reason="needs the real points beside the project")
+HAS_DATA = pytest.mark.skipif(not DATA.exists(), reason="needs the real data beside the project")
+
+
+@HAS_DATA
 def test_it_knows_the_points_that_it_was_trained_on():
     record, model = read_card(), CropModel.default()
     for part in read_points():
@@ -116,3 +138,21 @@ def test_it_knows_the_points_that_it_was_trained_on():
         names = np.array(model.nomenclature.names)
         found = names[model.predict_proba(known.samples, allow_gaps=True).to_numpy().argmax(axis=1)]
         assert np.mean(found == known.labels) > record["regions"][part.name]["network"]["accuracy"]
+
+
+@HAS_DATA
+@pytest.mark.slow
+def test_it_maps_a_real_patch_of_flanders():
+    found = flanders()
+    assert found["parcels"] == 14
+    assert found["groups right"] >= 9
+    assert found["pixels, groups right"] > 0.5 * found["pixels"]
+    assert found["nearest training point, km"] > 5
+
+
+@HAS_DATA
+def test_it_agrees_with_worldcereal_on_maize_and_winter_cereals_in_belgium():
+    pytest.importorskip("h5netcdf")
+    table = belgium()
+    for layer, name in (("maize", "maize"), ("winter cereals", "winter cereal")):
+        assert table.loc[layer, name] > 0.8 * table.loc[layer, "pixels"]

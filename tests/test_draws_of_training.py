@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cubecrop.errors import LabelError
 from cubecrop.model import SampleArrays, SensorArrays
 from cubecrop.training import TrainConfig
 from cubecrop.training.batches import batches
@@ -65,3 +66,26 @@ def test_noise_is_as_wide_as_the_band_varies(kind):
     noise = [drawn(zeros, config, deviation=deviation, epoch=epoch) for epoch in range(40)]
     found = np.concatenate(noise).std(axis=0)
     np.testing.assert_allclose(found, 0.5 * np.array(deviation), rtol=0.15)
+
+
+def test_windows_hide_dates_outside_of_them_in_half_of_the_parcels():
+    days = np.arange(0, 400, 4, dtype="f4")
+    valid = np.ones((200, len(days), 1), bool)
+    series = {"sentinel2": SensorArrays(np.zeros((*valid.shape, 1), "f4"), valid, days)}
+    ids = [f"p{i}" for i in range(200)]
+    whole = TrainingSet(SampleArrays(series), np.arange(200) % 3, ids, np.ones(200, int))
+    config = TrainConfig(windows=(0.4, 0.7), **{**PLAIN, "batch_size": 200})
+    ((batch, _),) = batches(
+        [whole], {"sentinel2": np.ones(1, "f4")}, config, seed=0, epoch=0, n_days=400
+    )
+    seen = batch.series["sentinel2"].valid[:, :, 0].numpy()
+    assert seen[:, (days >= 160) & (days <= 280)].all()
+    share = seen.all(axis=1).mean()
+    assert 0.4 < share < 0.6
+    assert seen[:, days < 160].mean() < 0.9
+
+
+@pytest.mark.parametrize("windows", [(0.7, 0.4), (0.2,), (0.2, 1.5), "all"])
+def test_windows_that_are_none_are_refused(windows):
+    with pytest.raises(LabelError, match="windows"):
+        TrainConfig(windows=windows)

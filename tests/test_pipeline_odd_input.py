@@ -209,11 +209,6 @@ def test_errors_of_bad_input_say_how_to_fix_it(place, declared, model):
         ),
         (
             ModelFormatError,
-            "cubecrop train",
-            lambda: cubecrop.classify(declared, YEAR, archive=place),
-        ),
-        (
-            ModelFormatError,
             "not a model",
             lambda: cubecrop.classify(declared, YEAR, archive=place, model=place),
         ),

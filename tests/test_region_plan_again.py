@@ -239,7 +239,6 @@ BAD = {
     "no area": ({"aoi": None}, AoiError, "expected a bbox"),
     "near the pole": ({"aoi": (3, 84.5, 3.1, 84.6)}, AoiError, "beyond the UTM zones"),
     "archive": ({"archive": "nowhere"}, ArchiveError, "no archive at nowhere"),
-    "model": ({"model": None}, ModelFormatError, "no model was given"),
     "type of a model": ({"model": 3}, ModelFormatError, "expected a CropModel"),
     "season": ({"season": cubecrop.Season(2019)}, SeasonError, "pass the same year"),
     "tile": ({"tile": 0}, ArgumentError, "tile is 0, expected"),

@@ -27,8 +27,8 @@ from benchmarks.default_model.recipe import (
 from benchmarks.default_model.scoring import (
     calibration_error,
     cut,
+    middle_temperature,
     region_scores,
-    temperature_of,
     truth_of,
 )
 from cubecrop import CropModel
@@ -104,13 +104,14 @@ def make(data: Path, work: Path) -> None:
     truths = [truth_of(part) for part in parts]
     # Of the calibration of a region, nothing may have seen it: neither the networks nor the points.
     temperatures = [
-        temperature_of(
-            [(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i]
-        )
+        middle_temperature([(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i])
         for i in range(len(parts))
-    ]  # fmt: skip
+    ]
     of_outer = [(one["all"], truth) for one, truth in zip(outer, truths, strict=True)]
-    temperature = temperature_of([*of_outer, *of_outer, *home])
+    # Between that of regions that it does not know and that of its own.
+    away, near = middle_temperature(of_outer), middle_temperature(home)
+    temperature = float(np.sqrt(away * near))
+    console.print(f"temperature {temperature:.2f}: {away:.2f} away, {near:.2f} at home")
     regions = {
         part.name: region_scores(part, one["all"], _better_forest(one, truth_of(part)), warm)
         for part, one, warm in zip(parts, outer, temperatures, strict=True)
@@ -125,6 +126,8 @@ def make(data: Path, work: Path) -> None:
         scores={f"{name}, left out": one["network"] for name, one in regions.items()},
     )  # fmt: skip
     model = CropModel.of(model.spec, model.network, model.parcels_seen, model.training_space)
+    if FOLDER.exists():
+        (FOLDER / CARD).unlink(missing_ok=True)
     model.save(FOLDER, overwrite=True)
     record = {
         "digest": model.digest, "recipe_digest": recipe_digest(), "recipe": recipe(),

@@ -11,25 +11,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyproj
+import xarray as xr
 from rich.console import Console
 
 import cubecrop
-from benchmarks.default_model.points import CLASSES, DATA, classes_of, read_points
+from benchmarks.default_model.points import BANDS, CLASSES, DATA, classes_of, read_points
 from cubecrop import CropModel
 
 if TYPE_CHECKING:
-    import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["flanders"]
+__all__ = ["belgium", "flanders"]
 
 YEAR = 2018
+#: A missing number of the cube.
+_MISSING: Final = 65535
 
 
 def flanders(data: Path = DATA, model: CropModel | None = None) -> dict[str, Any]:
@@ -62,6 +64,76 @@ def flanders(data: Path = DATA, model: CropModel | None = None) -> dict[str, Any
              "confidence": table["confidence"].round(2)}
         ),
     }  # fmt: skip
+
+
+def belgium(data: Path = DATA, model: CropModel | None = None) -> pd.DataFrame:
+    """Share of each of WorldCereal's layers of 2021 that the model gives to each of its classes.
+
+    A pixel counts with the first layer that marks it; "no temporary crop" has those of none.
+    """
+    with xr.open_dataset(data / "belgium-2021-monthly-cube.nc") as cube:
+        cube = cube.load()
+    model = model or CropModel.default()
+    probability = model.predict_proba(_pixels_of(cube)).to_numpy()
+    found = np.array(model.nomenclature.names)[probability.argmax(axis=1)]
+    layer = np.full(len(found), "other temporary crop", dtype=object)
+    layer[cube["WORLDCEREAL_TEMPORARYCROPS_2021"].to_numpy().ravel() != _MARKED] = _NO_CROP
+    for name, variable in _LAYERS.items():
+        layer[cube[variable].to_numpy().ravel() == _MARKED] = name
+    table = pd.crosstab(pd.Series(layer, name="WorldCereal"), pd.Series(found, name="class"))
+    return table.assign(pixels=table.sum(axis=1))
+
+
+_MARKED: Final = 100
+_NO_CROP: Final = "no temporary crop"
+_LAYERS: Final = {
+    "winter cereals": "WORLDCEREAL_WINTERCEREALS_2021",
+    "spring cereals": "WORLDCEREAL_SPRINGCEREALS_2021",
+    "maize": "WORLDCEREAL_MAIZE-MAIN_2021",
+}
+
+
+def _pixels_of(cube: xr.Dataset) -> xr.DataTree:
+    """Each pixel of the monthly cube as a parcel of one pixel, in the season of 2021."""
+    months = cube["t"].to_numpy().astype("datetime64[M]")
+    first, last = np.datetime64("2020-09"), np.datetime64("2021-12")
+    inside = np.flatnonzero((months >= first) & (months <= last))
+    days = months[inside].astype("datetime64[D]") + np.timedelta64(15, "D")
+
+    def node(variable: str, columns: dict[str, NDArray[Any]], attrs: dict[str, str]) -> xr.Dataset:
+        values = np.stack(
+            [part[inside] for part in columns.values()], axis=-1
+        )  # (time, y, x, band)
+        values = values.reshape(len(inside), -1, len(columns)).transpose(1, 0, 2)[..., None]
+        values = values.astype(np.float32)  # (parcel, time, band, pixel)
+        return xr.Dataset(
+            {
+                variable: (("parcel", "time", "band", "pixel"), values, attrs),
+                "valid": (("parcel", "time", "pixel"), np.isfinite(values).all(axis=2)),
+            },
+            coords={"time": days.astype("datetime64[ns]"), "band": list(columns)},
+        )
+
+    def number(name: str) -> NDArray[np.floating]:
+        values = cube[name].to_numpy().astype(float)
+        return np.where((values == _MISSING) | (values == 0), np.nan, values)
+
+    optical = {band: number(f"B{int(band[1:])}") / 10000 for band in BANDS}
+    radar = {band: 20 * np.log10(number(band.upper())) - 83 for band in ("vv", "vh")}
+    n = cube.sizes["y"] * cube.sizes["x"]
+    root = xr.Dataset(
+        coords={"parcel": np.arange(n), "pixel_count": ("parcel", np.ones(n, dtype=np.int64))},
+        attrs={
+            "season_year": 2021, "season_start": "2020-09-01", "season_end": "2021-12-31",
+            "composite": "month", "archive": "Belgium 2021", "n_pixels": 1, "seed": 0,
+        },
+    )  # fmt: skip
+    nodes = {
+        "/": root,
+        "sentinel2": node("reflectance", optical, {"units": "1"}),
+        "sentinel1": node("backscatter", radar, {"units": "dB", "calibration": "sigma0"}),
+    }
+    return xr.DataTree.from_dict(nodes, name="pixel_sets")
 
 
 def _same_group(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
@@ -105,6 +177,10 @@ def main() -> None:
     console.print(found.pop("table").to_string(), markup=False)
     for name, value in found.items():
         console.print(f"{name}: {value}", markup=False)
+    try:
+        console.print(belgium(options.data).to_string(), markup=False)
+    except ValueError as error:  # no reader of netCDF 4 is installed
+        console.print(f"Belgium was left out: {error}", markup=False)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--start", type=Path, help="folder of the starter, if it is kept")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--sizes", nargs="+", type=int, default=SIZES)
     options = parser.parse_args()
     start = CropModel.load(options.start) if options.start else starter()

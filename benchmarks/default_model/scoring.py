@@ -11,6 +11,7 @@ from benchmarks.default_model.points import WINDOW, coarse_of, nomenclature
 from cubecrop.metrics import scores, wilson
 from cubecrop.model import in_window, part_scores, season_of, tempered
 from cubecrop.nomenclature import decide
+from cubecrop.training.probability_calibration import calibrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from benchmarks.default_model.points import Points
 
 __all__ = [
-    "calibration_error", "coarse_scores", "cut", "region_scores", "temperature_of",
-    "truth_of",
+    "calibration_error", "coarse_scores", "cut", "middle_temperature", "region_scores", "truth_of",
 ]  # fmt: skip
 
 #: Share of the points of a region that a coarse class is given to, the surest ones.
@@ -126,20 +126,25 @@ def _difference(
     return float(low), float(high)
 
 
-def temperature_of(parts: Sequence[tuple[NDArray[np.floating], NDArray[np.int64]]]) -> float:
-    """Temperature that minimises the mean, over parts, of their negative log-likelihood.
+def middle_temperature(
+    parts: Sequence[tuple[NDArray[np.floating], NDArray[np.int64]]],
+) -> float:
+    """The median of the temperatures that parts need, so that one odd region does not decide.
 
-    Every part counts alike, whatever its number of points.
+    Parameters
+    ----------
+    parts : sequence of tuple
+        Probabilities (point, class) and truth (point,) of each part.
     """
-    grid = np.geomspace(0.5, 5, 60)
-    losses = np.zeros(len(grid))
-    for probability, truth in parts:
-        known = np.isfinite(probability).all(axis=1)
-        rows = np.arange(known.sum())
-        for i, one in enumerate(grid):
-            chance = tempered(probability[known].astype(np.float32), float(one))
-            losses[i] -= np.log(np.maximum(chance[rows, truth[known]], 1e-12)).mean()
-    return float(grid[losses.argmin()])
+    return float(np.median([_temperature(*part) for part in parts]))
+
+
+def _temperature(probability: NDArray[np.floating], truth: NDArray[np.int64]) -> float:
+    known = np.isfinite(probability).all(axis=1)
+    found = calibrate(probability[known].astype(np.float32), truth[known], alpha=0.1)
+    if found is None:
+        raise ValueError(f"{known.sum()} points are too few to calibrate on")
+    return found.temperature
 
 
 def cut(samples: xr.DataTree, start: tuple[int, int], end: tuple[int, int]) -> xr.DataTree:

@@ -38,8 +38,8 @@ def shortfalls_of(record: Mapping[str, Any]) -> list[str]:
             out.append(f"{name}: the macro-F1 is not above that of the random forest.")
         if sure < AIMS["sure_accuracy"]:
             out.append(
-                f"{name}: the group is right for {_share(sure)} of the surest 80 % of the points, "
-                f"not for {_share(AIMS['sure_accuracy'])}."
+                f"{name}: the group is right for {_share(sure, 3)} of the surest 80 % of the "
+                f"points, not for {_share(AIMS['sure_accuracy'])}."
             )
         if error > AIMS["calibration_error"]:
             out.append(
@@ -185,8 +185,9 @@ def _confidence(record: Mapping[str, Any]) -> str:
 ## Confidence
 
 The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
-folds by models that had not seen them. The expected calibration error is {_share(home)} at home and
-at most {_share(worst)} in a region left out.
+folds by models that had not seen them: the median over the regions, since one odd region must not
+decide, and midway between this and the one at home. The expected calibration error is
+{_share(home)} at home and at most {_share(worst)} in a region left out.
 """
 
 
@@ -201,9 +202,9 @@ def _inputs(record: Mapping[str, Any]) -> str:
 ## What it takes
 
 Monthly composites of any season between 1 September of the year before and 31 December of the
-harvest year, if it includes April to July. They may be of Sentinel-2 (bands {bands}), of Sentinel-1
-(sigma nought or gamma nought), or of both. It refuses a shorter season. Accuracy / macro-F1, the
-mean over the regions left out:
+harvest year, if it includes April to July. It refuses a shorter season. The composites may be of
+Sentinel-2, of Sentinel-1 (sigma nought or gamma nought), or of both. The bands of Sentinel-2 are
+{bands}. Accuracy / macro-F1, the mean over the regions left out:
 
 {_table(header, rows)}
 """
@@ -260,8 +261,8 @@ def _both(scores: Mapping[str, float]) -> str:
     return f"{_share(scores['accuracy'])} / {_share(scores['macro_f1'])}"
 
 
-def _share(value: float) -> str:
-    text = f"{value:.2f}"
+def _share(value: float, digits: int = 2) -> str:
+    text = f"{value:.{digits}f}"
     return text[1:] if text.startswith("0.") else text
 
 
