@@ -200,8 +200,9 @@ def test_the_network_sees_only_pixels_that_are_classified(covered, field_model, 
         (["wheat", "permanent grass"], {"cropland", "grassland"}),
         (["Dauergrünland", "Mais"], {"cropland", "grassland"}),
         (["pasture_meadow_grassland_grass", "potatoes"], {"cropland", "grassland"}),
-        (["wheat", "Vineyards"], {"cropland", "shrubland", "trees"}),
-        (["grass and forage", "permanent crop"], {"cropland", "grassland", "shrubland", "trees"}),
+        (["wheat", "Vineyards"], {"cropland", "shrubland"}),
+        (["grass and forage", "permanent crop"], {"cropland", "grassland", "shrubland"}),
+        (["wheat", "Fruit trees"], {"cropland", "shrubland", "trees"}),
     ],
 )
 def test_land_cover_counts_as_cropland_where_the_models_crops_grow(names, kept):

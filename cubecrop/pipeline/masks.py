@@ -42,8 +42,8 @@ _NAMED: Final[Mapping[str, str]] = {AUTO: "", "landcover": "", "worldcover": "es
 _RASTERS: Final = frozenset((".tif", ".tiff", ".vrt", ".jp2", ".img"))
 #: Classes of land cover that say nothing about the land.
 _NO_CLASS: Final = frozenset(("clouds",))
-#: Words of class names that grow on grassland, and on land with trees or shrubs, in English,
-#: German, French and Dutch, without accents.
+#: Words of class names, in English, German, French and Dutch, without accents: those that grow on
+#: grassland, on shrubland (WorldCover's class of many vineyards and young orchards), and as trees.
 _GRASS: Final = frozenset(
     (
         "grass", "grasses", "grassland", "grasslands", "meadow", "meadows", "pasture", "pastures",
@@ -52,14 +52,18 @@ _GRASS: Final = frozenset(
         "prairie", "prairies", "fourrage", "fourragere", "herbe", "trefle", "grasland", "klaver",
     )
 )  # fmt: skip
-_WOODY: Final = frozenset(
+_PERMANENT: Final = frozenset(
     (
         "orchard", "orchards", "vineyard", "vineyards", "vine", "vines", "grapes", "olive",
-        "olives", "fruit", "fruits", "nuts", "tree", "trees", "shrub", "shrubs", "shrubland",
-        "forest", "forests", "wood", "woods", "woodland", "plantation", "plantations", "coffee",
-        "cocoa", "tea", "citrus", "obst", "obstbau", "reben", "weinberg", "wald", "verger",
-        "vergers", "vigne", "vignes", "foret", "bois", "boomgaard", "fruitbomen", "wijngaard",
-        "bos",
+        "olives", "fruit", "fruits", "nuts", "shrub", "shrubs", "shrubland", "coffee", "tea",
+        "citrus", "obst", "obstbau", "reben", "weinberg", "verger", "vergers", "vigne", "vignes",
+        "boomgaard", "fruitbomen", "wijngaard",
+    )
+)  # fmt: skip
+_WOODS: Final = frozenset(
+    (
+        "tree", "trees", "forest", "forests", "wood", "woods", "woodland", "plantation",
+        "plantations", "cocoa", "wald", "foret", "bois", "bos",
     )
 )  # fmt: skip
 
@@ -172,8 +176,9 @@ def with_landcover(modalities: Sequence[Modality], mask: CropMask) -> tuple[Moda
 def cropland_classes(nomenclature: Nomenclature) -> tuple[str, ...]:
     """Classes of land cover on which the classes of a model grow.
 
-    Cropland always; grassland if a class is named after grass or forage; trees and shrubland if
-    a class is named after orchards, vineyards, other permanent crops, or woods.
+    Cropland always; grassland if a class is named after grass or forage; shrubland if a class is
+    named after orchards, vineyards or other permanent crops; trees if a class is named after trees
+    or woods. Orchards with closed crowns are trees in land cover too, but far more trees are woods.
     """
     words: set[str] = set()
     permanent = False
@@ -185,8 +190,10 @@ def cropland_classes(nomenclature: Nomenclature) -> tuple[str, ...]:
     kept = ["cropland"]
     if words & _GRASS:
         kept.append("grassland")
-    if permanent or words & _WOODY:
-        kept += ["shrubland", "trees"]
+    if permanent or words & _PERMANENT:
+        kept.append("shrubland")
+    if words & _WOODS:
+        kept.append("trees")
     return tuple(kept)
 
 

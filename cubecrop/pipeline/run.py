@@ -82,8 +82,8 @@ def classify(
         Archive of the images; see `open_archive`. By default your own, or else the first public
         one that answers and has images of the season for all inputs that the model needs; see
         `cubecrop.archive.PUBLIC_ARCHIVES`. The attribute ``archive`` names the one that was taken.
-    model : CropModel or path
-        The model that classifies; see `train`.
+    model : CropModel or path, optional
+        The model that classifies; see `train`. By default `CropModel.default()`.
     season : Season, optional
         Season to use instead of the model's own season window in the harvest year.
     resolution : float, optional
@@ -115,7 +115,8 @@ def classify(
     mask_classes : sequence of str, optional
         Classes of the land cover on which crops grow, such as ``["cropland", "grassland"]``. By
         default cropland, and what the model's class names speak of: grassland if one is named
-        after grass or forage, shrubland and trees if one is named after permanent crops or woods.
+        after grass or forage, shrubland if one is named after permanent crops, trees if one is
+        named after trees or woods.
     clip : bool, default True
         Leave out pixels whose centre lies outside of an area's polygons (255). With False, the
         map covers the area's bounding rectangle; that of a bbox, or of one shape that is a
@@ -139,7 +140,7 @@ def classify(
     NoScenesError
         The archive has no image of the area and the season.
     ModelFormatError, ModelMismatchError
-        There is no model, the data does not fit it, or covers too little of the season.
+        The path holds no model, the data does not fit it, or covers too little of the season.
     ArgumentError
         The mask is none, or the archive does not have it.
     ReadError
