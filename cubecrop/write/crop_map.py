@@ -72,7 +72,7 @@ def write_map(
     """Compute a crop map once and write it to a folder, complete or not at all.
 
     This reads the archive's pixels. Class and confidence are computed together and take 5 bytes
-    of memory per pixel; class probabilities are not computed. The folder gets its name only
+    of memory per pixel, and smoothing takes more; class probabilities are not computed. The folder gets its name only
     when it is complete, so a run that fails or is killed leaves no folder.
 
     Parameters
@@ -91,7 +91,7 @@ def write_map(
     sieve : int, optional
         Smooth the map: connected groups (4 neighbours) of fewer than this many pixels of one
         class, 2 or more, take the class of their largest neighbouring group. A group without a
-        neighbour stays. By default no map is smoothed.
+        large enough neighbour stays. By default no map is smoothed.
     majority : geopandas.GeoDataFrame or path, optional
         Smooth the map: all pixels with a class whose centre lies in a parcel take its most
         frequent class; of equally frequent ones the one with the highest mean confidence, then
