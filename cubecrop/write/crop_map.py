@@ -72,8 +72,8 @@ def write_map(
     """Compute a crop map once and write it to a folder, complete or not at all.
 
     This reads the archive's pixels. Class and confidence are computed together and take 5 bytes
-    of memory per pixel, and smoothing takes more; class probabilities are not computed. The folder gets its name only
-    when it is complete, so a run that fails or is killed leaves no folder.
+    of memory per pixel, and smoothing takes more; class probabilities are not computed. The
+    folder gets its name only when it is complete, so a run that fails or is killed leaves none.
 
     Parameters
     ----------
