@@ -182,6 +182,8 @@ def classify(
     mask: CropMask = "auto",
     mask_classes: MaskClasses = None,
     clip: Clip = True,
+    sieve: int | None = None,
+    majority: Path | None = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Map the crops of an area and write the map to a folder.
@@ -198,13 +200,19 @@ def classify(
         Projected CRS such as EPSG:32631; by default the UTM zone of the area.
     max_lost
         Share of the STAC items, 0 to 1, that may be unreadable; item.json lists them.
+    sieve
+        Smooth the map: groups of fewer pixels than this take the class around them.
+    majority
+        Smooth the map: each parcel of this vector file takes its most frequent class.
     """
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import MAP_FILES
     from cubecrop.write.shares import archive_of, mapped_text
+    from cubecrop.write.smoothing import as_smoother
 
     check_free(out, files=MAP_FILES, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
+    as_smoother(sieve, majority)  # a mistake shows before the archive is searched
     crop_model = model_or_default(model)
     crop_map = cubecrop.classify(
         aoi,
@@ -222,7 +230,9 @@ def classify(
         mask_classes=mask_classes,
         clip=clip,
     )
-    cubecrop.write_map(crop_map, out, max_lost=max_lost, overwrite=overwrite)
+    cubecrop.write_map(
+        crop_map, out, sieve=sieve, majority=majority, max_lost=max_lost, overwrite=overwrite
+    )
     console = plain_console()
     print_calibration(console, crop_model)
     for line in mapped_text(out / "item.json"):

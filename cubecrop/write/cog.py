@@ -150,7 +150,7 @@ def _overview_levels(shape: tuple[int, int]) -> int:
 
 
 def common_tags(facts: Provenance) -> dict[str, str]:
-    """Metadata of a raster: season, archive and model."""
+    """Metadata of a raster: season, archive, model, and what was done to the map."""
     return {
         "TIFFTAG_SOFTWARE": f"cubecrop {__version__}",
         "SEASON_YEAR": str(facts.season.year),
@@ -162,4 +162,5 @@ def common_tags(facts: Provenance) -> dict[str, str]:
         **({"MODEL_CALIBRATION": one_line(facts.calibration)} if facts.calibration else {}),
         **({"SEASON_GAPS": one_line(facts.gaps)} if facts.gaps else {}),
         **({"MASK": one_line(facts.mask)} if facts.mask else {}),
+        **({"SMOOTHING": json_text(facts.smoothing.to_json())} if facts.smoothing else {}),
     }

@@ -24,6 +24,7 @@ from cubecrop.write.qgis import (
     write_confidence_style,
     write_statistics,
 )
+from cubecrop.write.smoothing import ParcelMajority, as_smoother, smooth
 from cubecrop.write.stac import write_item
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import geopandas as gpd
     import xarray as xr
     from numpy.typing import NDArray
 
@@ -60,6 +62,8 @@ def write_map(
     dataset: xr.Dataset,
     out: str | os.PathLike[str],
     *,
+    sieve: int | None = None,
+    majority: gpd.GeoDataFrame | str | Path | None = None,
     max_lost: float = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -68,8 +72,8 @@ def write_map(
     """Compute a crop map once and write it to a folder, complete or not at all.
 
     This reads the archive's pixels. Class and confidence are computed together and take 5 bytes
-    of memory per pixel; class probabilities are not computed. The folder gets its name only
-    when it is complete, so a run that fails or is killed leaves no folder.
+    of memory per pixel, and smoothing takes more; class probabilities are not computed. The
+    folder gets its name only when it is complete, so a run that fails or is killed leaves none.
 
     Parameters
     ----------
@@ -84,6 +88,16 @@ def write_map(
         ``confidence.tif`` (cloud-optimised GeoTIFF), each with its style for QGIS (``.qml``)
         and metadata of its values for GDAL (``.tif.aux.xml``), ``item.json`` (STAC item 1.1 with
         classes and provenance) and ``quicklook.png``.
+    sieve : int, optional
+        Smooth the map: connected groups (4 neighbours) of fewer than this many pixels of one
+        class, 2 or more, take the class of their largest neighbouring group. A group without a
+        large enough neighbour stays. By default no map is smoothed.
+    majority : geopandas.GeoDataFrame or path, optional
+        Smooth the map: all pixels with a class whose centre lies in a parcel take its most
+        frequent class; of equally frequent ones the one with the highest mean confidence, then
+        the lowest index. Any CRS; where parcels overlap, a pixel belongs to the last one. With
+        either option, codes without a class stay, pixels that change get the confidence NaN, and
+        the item's ``cubecrop:smoothing``, the tags and the picture state the share that changed.
     max_lost : float, default 0
         Share of the map's items, 0 to 1, that may be lost, that is, not read completely after
         all attempts. The map is then made without them, and ``cubecrop:lost`` in the STAC item
@@ -105,6 +119,11 @@ def write_map(
     ------
     SchemaError
         ``dataset`` is not a crop map; found before any pixel is read.
+    ArgumentError
+        ``sieve`` is not a whole number of 2 or more, ``majority`` is no table of parcels, or both
+        are given.
+    ParcelError
+        The parcels have no CRS, or none meets the map; found before any pixel is read.
     ReadError
         More scenes than ``max_lost`` could not be read; names items and assets. Nothing is
         written.
@@ -116,6 +135,9 @@ def write_map(
     max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
     check_flag("progress", progress)
     check_scheduler(scheduler)
+    smoother = as_smoother(sieve, majority)
+    if isinstance(smoother, ParcelMajority):
+        smoother = smoother.on(facts)
     folder = check_path("out", out)
     check_free(folder, files=MAP_FILES, overwrite=overwrite)
     arrays, report = tolerate(
@@ -128,6 +150,9 @@ def write_map(
     check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, facts)
     facts = _as_mapped(facts, dataset, crop_type, clear)
+    if smoother is not None:
+        crop_type, confidence, smoothing = smooth(smoother, crop_type, confidence, facts)
+        facts = replace(facts, smoothing=smoothing)
     with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
         write_confidence(staging / "confidence.tif", confidence, facts)

@@ -211,7 +211,7 @@ def draw_in(axes: Axes, values: NDArray[np.uint8], facts: MapFacts, *, note: str
         extent=(0, width, 0, height),
     )
     axes.set_title(
-        f"{facts.title}\n{facts.season.start} to {facts.season.end}",
+        f"{facts.title}\n{facts.subtitle}",
         loc="left",
         fontsize=11,
         pad=6 + 72 * _room(note),

@@ -22,6 +22,7 @@ from cubecrop.season import Season
 from cubecrop.texts import one_line
 from cubecrop.write.facts import UNREADABLE, MapFacts, read_coverage
 from cubecrop.write.picture import draw_in, map_figure, shape_drawn
+from cubecrop.write.smoothing import Smoothing
 
 if TYPE_CHECKING:
     import os
@@ -133,6 +134,7 @@ def _from_folder(folder: Path) -> tuple[NDArray[np.uint8], MapFacts]:
                 calibration=tags.get("MODEL_CALIBRATION", ""),
                 gaps=tags.get("SEASON_GAPS", ""),
                 mask=tags.get("MASK", ""),
+                smoothing=_smoothing(tags),
                 items=(),
                 item_hrefs=(),
             )
@@ -182,6 +184,11 @@ def _nomenclature(
         for i, (name, code) in enumerate(zip(names, codes, strict=True))
     )
     return Nomenclature(crops=crops, name=tags.get("NOMENCLATURE", ""))
+
+
+def _smoothing(tags: dict[str, str]) -> Smoothing | None:
+    text = tags.get("SMOOTHING")
+    return Smoothing.from_json(json.loads(text)) if text else None
 
 
 def _read(raster: rasterio.DatasetReader) -> NDArray[np.uint8]:

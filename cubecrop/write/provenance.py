@@ -9,6 +9,7 @@ from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS, Mark, Nomencla
 
 if TYPE_CHECKING:
     from cubecrop.season import Season
+    from cubecrop.write.smoothing import Smoothing
 
 __all__ = ["Provenance"]
 
@@ -21,6 +22,7 @@ class Provenance:
     calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
     map's flags name, except nodata. ``gaps`` describes the sensors that cover less of the season
     than the model needs, "" if there are none. ``mask`` says which land the map is of, "" for all.
+    ``smoothing`` is how the map was smoothed, None if it was not.
     """
 
     nomenclature: Nomenclature
@@ -32,6 +34,7 @@ class Provenance:
     marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
     gaps: str = ""
     mask: str = ""
+    smoothing: Smoothing | None = None
 
     @property
     def title(self) -> str:
@@ -41,6 +44,12 @@ class Provenance:
         # The text after the colon is the classes that the mask keeps.
         land = f", cropland of {self.mask.partition(': ')[0]}" if self.mask else ""
         return f"Crop types {self.season.year}{gaps}{uncalibrated}{land}"
+
+    @property
+    def subtitle(self) -> str:
+        """The season's days, and the effect of smoothing."""
+        smoothed = f", {self.smoothing.effect}" if self.smoothing else ""
+        return f"{self.season.start} to {self.season.end}{smoothed}"
 
     @property
     def entries(self) -> list[tuple[int, str, str]]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["archive_of", "classes_text", "mapped_text", "predicted_text"]
+__all__ = ["archive_of", "classes_text", "mapped_text", "percent", "predicted_text"]
 
 #: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
@@ -24,7 +24,7 @@ _LOOK: Final = (
 
 
 def mapped_text(item: Path) -> list[str]:
-    """Describe how many pixels of a map have a class, why the others have none, and the mask.
+    """Describe the mask, the share of pixels with a class, why others have none, and smoothing.
 
     Parameters
     ----------
@@ -35,8 +35,27 @@ def mapped_text(item: Path) -> list[str]:
         return []
     content = json.loads(item.read_text(encoding="utf-8"))
     lines = classes_text(content["assets"]["crop_type"]["classification:classes"])
-    mask = content.get("properties", {}).get("cubecrop:mask")
-    return [*([f"Cropland is {mask}."] if mask else []), *lines]
+    properties = content.get("properties", {})
+    mask, smoothing = properties.get("cubecrop:mask"), properties.get("cubecrop:smoothing")
+    return [
+        *([f"Cropland is {mask}."] if mask else []),
+        *lines,
+        *([_smoothed(smoothing)] if smoothing else []),
+    ]
+
+
+def _smoothed(record: Mapping[str, Any]) -> str:
+    """What smoothing did to a map."""
+    changed, classified = record["changed_pixels"], record["classified_pixels"]
+    how = (
+        f"groups of fewer than {record['minimum_pixels']} pixels"
+        if record["method"] == "sieve"
+        else "most frequent class of each parcel"
+    )
+    return (
+        f"Smoothed: {percent(changed, classified)} of the pixels with a class took another "
+        f"({how}){'; they have no confidence' if changed else ''}."
+    )
 
 
 def archive_of(item: Path) -> str | None:
@@ -74,12 +93,12 @@ def _mapped(counts: Mapping[int, int], why: Mapping[int, str]) -> list[str]:
     total = sum(counts.values())
     mapped = sum(n for value, n in counts.items() if value not in why)
     reasons = [
-        f"{_percent(counts[value], total)} {why[value]}"
+        f"{percent(counts[value], total)} {why[value]}"
         for value in sorted(why, reverse=True)
         if counts[value]
     ]
     lines = [
-        f"Mapped {_percent(mapped, total)} of {total:,} pixels"
+        f"Mapped {percent(mapped, total)} of {total:,} pixels"
         f"{': ' if reasons else ''}{', '.join(reasons)}."
     ]
     # Land that a mask leaves out is no gap.
@@ -110,7 +129,7 @@ def predicted_text(status: Iterable[str]) -> list[str]:
     return lines
 
 
-def _percent(part: int, total: int) -> str:
+def percent(part: int, total: int) -> str:
     """A share as text; 0 % and 100 % mean exactly none and all."""
     if part in (0, total):
         return "100 %" if part else "0 %"

@@ -187,9 +187,10 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
     code = {"proj:code": ":".join(authority) if authority else None}
     if authority is None:
         code["proj:wkt2"] = facts.crs.to_wkt(version="WKT2_2019")
+    smoothing = facts.smoothing
     now = dt.datetime.now(dt.UTC).replace(microsecond=0)
     return {
-        "title": facts.title,
+        "title": ", ".join([facts.title, *([smoothing.effect] if smoothing else [])]),
         "created": now.isoformat().replace("+00:00", "Z"),
         "gsd": abs(facts.transform.a),
         **code,
@@ -205,6 +206,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
         **({"cubecrop:season_gaps": facts.gaps} if facts.gaps else {}),
         **({"cubecrop:mask": facts.mask} if facts.mask else {}),
+        **({"cubecrop:smoothing": smoothing.to_json()} if smoothing else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,
         "cubecrop:coverage": {name: dict(one) for name, one in facts.coverage.items()},
         "cubecrop:items": list(facts.items),
@@ -293,10 +295,11 @@ def _outline(facts: MapFacts) -> tuple[dict[str, Any], list[float]]:
 
 
 def _identity(facts: MapFacts) -> str:
-    """Make an id that depends only on model, grid, season and source items."""
+    """Make an id that depends only on model, grid, season, source items, mask and smoothing."""
     parts = (
         facts.model_digest, facts.crs.to_string(), facts.bounds, facts.shape,
         str(facts.season), facts.items, *([facts.mask] if facts.mask else []),
+        *([facts.smoothing.to_json()] if facts.smoothing else []),
     )  # fmt: skip
     digest = hashlib.sha256(repr(parts).encode()).hexdigest()
     return f"crop-types-{facts.season.year}-{digest[:12]}"
