@@ -33,6 +33,7 @@ from benchmarks.default_model.recipe import (
 from benchmarks.default_model.scoring import (
     calibration_error,
     cut,
+    joint_temperature,
     middle_temperature,
     region_scores,
     truth_of,
@@ -109,18 +110,21 @@ def make(data: Path, work: Path) -> None:
     pairs = _pairs(parts, start, store)
     truths = [truth_of(part) for part in parts]
     # Of the calibration of a region, nothing may have seen it: neither the networks nor the points.
-    temperatures = [
-        middle_temperature([(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i])
-        for i in range(len(parts))
+    others = [
+        [(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i] for i in range(len(parts))
     ]
+    temperatures = [middle_temperature(one) for one in others]
+    joint = [joint_temperature(one) for one in others]
     of_outer = [(one["all"], truth) for one, truth in zip(outer, truths, strict=True)]
     # Between that of regions that it does not know and that of its own.
     away, near = middle_temperature(of_outer), middle_temperature(home)
     temperature = float(np.sqrt(away * near))
     console.print(f"temperature {temperature:.2f}: {away:.2f} away, {near:.2f} at home")
     regions = {
-        part.name: region_scores(part, one["all"], _better_forest(one, truth_of(part)), warm)
-        for part, one, warm in zip(parts, outer, temperatures, strict=True)
+        part.name: region_scores(
+            part, one["all"], _better_forest(one, truth_of(part)), warm, together
+        )
+        for part, one, warm, together in zip(parts, outer, temperatures, joint, strict=True)
     }
     limits = limits_left_out(outer, temperature)
     for name, one in zip(regions, outer, strict=True):
@@ -133,7 +137,8 @@ def make(data: Path, work: Path) -> None:
     )
     model = replace(
         model, calibration=calibration,
-        limits=limits, scores={f"{name}, left out": one["network"] for name, one in regions.items()},
+        limits=limits,
+        scores={f"{name}, left out": one["network"] for name, one in regions.items()},
     )  # fmt: skip
     model = CropModel.of(model.spec, model.network, model.parcels_seen, model.training_space)
     if FOLDER.exists():

@@ -200,15 +200,19 @@ macro-F1 {_share(home["macro_f1"])} (n = {home["n"]}).
 def _confidence(record: Mapping[str, Any]) -> str:
     home = record["home"]["calibration_error"]
     worst = max(one["calibration_error"] for one in record["regions"].values())
+    joint = ", ".join(
+        f"{_share(one['joint_calibration_error'])} in {name}"
+        for name, one in record["regions"].items()
+    )
     return f"""
 ## Confidence
 
 The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
 folds by models that had not seen them: the median over the regions, since one odd region must not
-decide, and midway between this and the one at home. For the calibration error of a region left out,
-it was fitted without this region. [How it was chosen](default-model-choices.md) says why these errors
-are too low all the same. The expected calibration error is
-{_share(home)} at home and at most {_share(worst)} in a region left out.
+decide, and midway between this and the one at home. The expected calibration error is
+{_share(home)} at home and at most {_share(worst)} in a region left out, by a temperature that was
+fitted without this region. These errors may be too low, since the median was chosen with them in
+view. With one temperature for the other regions together, they are {joint}.
 """
 
 
@@ -224,10 +228,10 @@ def _unknown(record: Mapping[str, Any]) -> str:
          _share(one["known_sure"]))
         for name, one in left_out.items()
     ]  # fmt: skip
-    unseen.append(
-        ("mean", "", *(_share(_mean(left_out, key))
-                       for key in ("false_sure", "unknown", "known_sure")))
-    )  # fmt: skip
+    false, unknown, sure = (
+        _share(_mean(left_out, key)) for key in ("false_sure", "unknown", "known_sure")
+    )
+    unseen.append(("mean", "", false, unknown, sure))
     return f"""
 ## What it does not know
 
@@ -235,17 +239,17 @@ The model gives a point the finest class of crop, season or all crops that has a
 {_share(parcel["probability"])}. A point that is further from the training points than
 {_share(parcel["dissimilarity"])} thresholds is unknown, 253 in a map
 ([limits](training.md#limits-of-a-models-knowledge)). These two numbers come from the {limits["n"]}
-points of all regions, each predicted by a model of the others. They keep {limits["kept"]:.0%} of these
-points at a crop, a rule that was fixed before. The points are single pixels, and parcels have
-the same limits; the probabilities of a parcel of many pixels are somewhat higher. Share of the points
-of each region left out:
+points of all regions, each predicted by a model of the others. By the rule of `fit_limits`, which
+was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The points are single
+pixels; parcels of many pixels have the same limits, which were not tested on them. Share of the
+points of each region left out, by the level of their class:
 
 {_table(("region left out", *levels), known)}
 
-The probability of "all" is always 1. Of a class that the model never saw, false-sure is the share of
-the points that come out as another crop all the same. For each class of the table, networks learned
-without it and without one region in turn, from random weights, since the encoders have seen
-all classes. The limits come from the points of the other classes:
+Of a class that a model never saw, false-sure is the share of the points that come out as another
+crop all the same. For each class of the table, networks learned without it and without one region
+in turn, from random weights, since the encoders have seen all classes. The limits come from the
+points of the other classes, by the same rule:
 
 {_table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
 
