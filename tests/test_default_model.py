@@ -15,7 +15,8 @@ from benchmarks.default_model.scoring import cut
 from cubecrop import CropModel, TrainConfig, classify_parcels, simulate_archive, train
 from cubecrop.errors import ModelFormatError, ModelMismatchError
 from cubecrop.model.shipped import read_card, shipped_folder, shipped_models
-from cubecrop.model.shipped.card import card_text
+from cubecrop.model.shipped.card import card_text, shortfalls_of
+from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import as_model
 from cubecrop.season import Season
 
@@ -36,6 +37,31 @@ def test_the_model_in_the_package_is_the_one_of_its_record():
     files = sorted(shipped_folder().iterdir())
     assert [file.name for file in files] == ["card.json", "model.json", "model.safetensors"]
     assert sum(file.stat().st_size for file in files) < 3e6
+
+
+def test_it_has_the_packaged_tree_and_limits_of_its_knowledge():
+    model, record = CropModel.default(), read_card()
+    assert model.nomenclature == Nomenclature.from_hierarchy("coarse")
+    assert model.nomenclature.levels == ["crop", "season", "all"]
+    assert record["limits"]["kept"] == model.limits.kept == 0.8
+    assert model.limits.n == record["limits"]["n"] <= sum(record["parcels"].values())
+    for name in ("parcel", "pixel"):
+        limit = getattr(model.limits, name)
+        assert record["limits"][name]["probability"] == pytest.approx(limit.probability, abs=1e-4)
+        assert 0 < limit.probability < 1
+    # By the rule of the limits; the regions have different numbers of points.
+    sizes = {name: one["n"] for name, one in record["regions"].items()}
+    kept = sum(n * record["regions"][name]["levels"]["crop"] for name, n in sizes.items())
+    assert kept / sum(sizes.values()) == pytest.approx(0.8, abs=0.01)
+
+
+def test_the_card_says_where_aims_are_missed():
+    record = read_card()
+    rates = [one["false_sure"] for one in record["false_sure"].values()]
+    assert len(rates) >= 4
+    assert min(one["n"] for one in record["false_sure"].values()) >= 50
+    missed = any("Crops that it never saw" in text for text in shortfalls_of(record))
+    assert missed == (np.mean(rates) > 0.1)
 
 
 def test_the_page_is_made_from_the_record():
@@ -146,6 +172,9 @@ def test_it_maps_a_real_patch_of_flanders():
     found = flanders()
     assert found["parcels"] == 14
     assert found["groups right"] >= 9
+    # Its limits leave a map: most pixels have a crop, and few are unknown.
+    assert found["pixels by level"]["crop"] > 0.5
+    assert found["pixels by level"]["unknown"] < 0.2
     assert found["pixels, groups right"] > 0.5 * found["pixels"]
     assert found["nearest training point, km"] > 5
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,12 @@ import numpy as np
 from rich.console import Console
 from sklearn.model_selection import StratifiedGroupKFold
 
+from benchmarks.default_model.limits import (
+    false_sure,
+    limits_left_out,
+    prediction,
+    shares_by_level,
+)
 from benchmarks.default_model.points import SIMULATED as SIMULATED_REGIONS
 from benchmarks.default_model.points import Points, nomenclature, read_points
 from benchmarks.default_model.recipe import (
@@ -27,6 +33,7 @@ from benchmarks.default_model.recipe import (
 from benchmarks.default_model.scoring import (
     calibration_error,
     cut,
+    joint_temperature,
     middle_temperature,
     region_scores,
     truth_of,
@@ -45,7 +52,7 @@ if TYPE_CHECKING:
     import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["check", "make", "write_page"]
+__all__ = ["Store", "check", "make", "write_page"]
 
 _ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = _ROOT / "cubecrop/model/shipped/default"
@@ -96,26 +103,33 @@ def make(data: Path, work: Path) -> None:
     console = Console()
     parts = [part.labelled() for part in read_points(data)]
     work.mkdir(parents=True, exist_ok=True)
-    store = _Store(work / recipe_digest()[:12], console)
+    store = Store(work / recipe_digest()[:12], console)
     start = _starter(store)
     outer = _left_out(parts, start, store)
     home = _home(parts, start, store)
     pairs = _pairs(parts, start, store)
     truths = [truth_of(part) for part in parts]
     # Of the calibration of a region, nothing may have seen it: neither the networks nor the points.
-    temperatures = [
-        middle_temperature([(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i])
-        for i in range(len(parts))
+    others = [
+        [(pairs[i, k], truths[k]) for k in range(len(parts)) if k != i] for i in range(len(parts))
     ]
+    temperatures = [middle_temperature(one) for one in others]
+    joint = [joint_temperature(one) for one in others]
     of_outer = [(one["all"], truth) for one, truth in zip(outer, truths, strict=True)]
     # Between that of regions that it does not know and that of its own.
     away, near = middle_temperature(of_outer), middle_temperature(home)
     temperature = float(np.sqrt(away * near))
     console.print(f"temperature {temperature:.2f}: {away:.2f} away, {near:.2f} at home")
     regions = {
-        part.name: region_scores(part, one["all"], _better_forest(one, truth_of(part)), warm)
-        for part, one, warm in zip(parts, outer, temperatures, strict=True)
+        part.name: region_scores(
+            part, one["all"], _better_forest(one, truth_of(part)), warm, together
+        )
+        for part, one, warm, together in zip(parts, outer, temperatures, joint, strict=True)
     }
+    limits = limits_left_out(outer, temperature)
+    for name, one in zip(regions, outer, strict=True):
+        regions[name]["levels"] = shares_by_level(one, temperature, limits.pixel)
+    left_out = false_sure(parts, store)
     model = train_model(parts, start)
     n = sum(map(len, parts))
     calibration = Calibration(
@@ -123,6 +137,7 @@ def make(data: Path, work: Path) -> None:
     )
     model = replace(
         model, calibration=calibration,
+        limits=limits,
         scores={f"{name}, left out": one["network"] for name, one in regions.items()},
     )  # fmt: skip
     model = CropModel.of(model.spec, model.network, model.parcels_seen, model.training_space)
@@ -134,7 +149,8 @@ def make(data: Path, work: Path) -> None:
         "licence": model.licence, "parcels": dict(model.training.parcels), "sources": SOURCES,
         "attributions": ATTRIBUTIONS, "simulated": simulated_text(), "regions": regions,
         "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths, temperatures),
-        "temperature": temperature, "spread": SPREAD,
+        "temperature": temperature, "limits": asdict(limits), "false_sure": left_out,
+        "spread": SPREAD,
     }  # fmt: skip
     text = json.dumps(_rounded(record), indent=1, ensure_ascii=False)
     (FOLDER / CARD).write_text(text + "\n", "utf-8")
@@ -176,7 +192,7 @@ def check(data: Path) -> None:
     Console().print(text)
 
 
-class _Store:
+class Store:
     """Predictions of finished trainings, by name."""
 
     def __init__(self, folder: Path, console: Console) -> None:
@@ -203,7 +219,7 @@ def _proba(model: CropModel, samples: xr.DataTree) -> NDArray[np.floating]:
     return np.asarray(plain.predict_proba(samples, allow_gaps=True).to_numpy())
 
 
-def _starter(store: _Store) -> CropModel:
+def _starter(store: Store) -> CropModel:
     """The model of simulated seasons, kept beside the predictions."""
     folder = store.folder / "starter"
     if not folder.exists():
@@ -213,14 +229,14 @@ def _starter(store: _Store) -> CropModel:
 
 
 def _left_out(
-    parts: Sequence[Points], start: CropModel, store: _Store
+    parts: Sequence[Points], start: CropModel, store: Store
 ) -> list[dict[str, NDArray[np.floating]]]:
     """Predictions of each region by a network and a forest of the others, for several inputs."""
 
     def compute(i: int) -> dict[str, NDArray[np.floating]]:
         others = [part for k, part in enumerate(parts) if k != i]
         model, samples = train_model(others, start), parts[i].samples
-        out = {"all": _proba(model, samples)}
+        out = prediction(model, parts[i])
         kept = simulated_among_real()
         for name, learned in (("forest", others), ("forest, simulated", [*others, *kept])):
             forest = fit_forest(
@@ -265,7 +281,7 @@ def _only(samples: xr.DataTree, children: Sequence[str]) -> xr.DataTree:
     return out
 
 
-def _pairs(parts: Sequence[Points], start: CropModel, store: _Store) -> dict[tuple[int, int], Any]:
+def _pairs(parts: Sequence[Points], start: CropModel, store: Store) -> dict[tuple[int, int], Any]:
     """Predictions of region k by a network without the regions i and k, by (i, k)."""
     out = {}
     for i, k in itertools.combinations(range(len(parts)), 2):
@@ -281,7 +297,7 @@ def _pairs(parts: Sequence[Points], start: CropModel, store: _Store) -> dict[tup
 
 
 def _home(
-    parts: Sequence[Points], start: CropModel, store: _Store
+    parts: Sequence[Points], start: CropModel, store: Store
 ) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
     """Predictions and truth of random folds of all regions; places stay together."""
     folds = []

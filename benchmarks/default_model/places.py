@@ -23,6 +23,7 @@ from rich.console import Console
 import cubecrop
 from benchmarks.default_model.points import BANDS, CLASSES, DATA, classes_of, read_points
 from cubecrop import CropModel
+from cubecrop.nomenclature import MAX_CLASSES, OUTSIDE_KNOWLEDGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,6 +51,7 @@ def flanders(data: Path = DATA, model: CropModel | None = None) -> dict[str, Any
     labelled = pd.notna(of_pixels) & (found["class"] < len(names))
     mapped = np.array(names, dtype=object)[np.where(labelled, found["class"], 0)]
     has_class = truth.notna().to_numpy()
+    shares = _shares_by_level(crop_map)
     predicted = table["crop:name"].to_numpy()
     return {
         "parcels": int(has_class.sum()),
@@ -58,9 +60,11 @@ def flanders(data: Path = DATA, model: CropModel | None = None) -> dict[str, Any
         "pixels": int(labelled.sum()),
         "pixels right": int((mapped == of_pixels)[labelled].sum()),
         "pixels, groups right": int(_same_group(mapped[labelled], of_pixels[labelled]).sum()),
+        "pixels by level": shares,
         "nearest training point, km": _nearest(parcels, data),
         "table": pd.DataFrame(
             {"declared": parcels["crop_name"], "predicted": predicted,
+             "level": table["crop:level"], "at level": table["crop:name_at_level"],
              "confidence": table["confidence"].round(2)}
         ),
     }  # fmt: skip
@@ -139,6 +143,15 @@ def _pixels_of(cube: xr.Dataset) -> xr.DataTree:
 def _same_group(one: NDArray[Any], other: NDArray[Any]) -> NDArray[np.bool_]:
     groups = [[CLASSES.get(name) for name in part] for part in (one, other)]
     return np.array(groups[0]) == np.array(groups[1])
+
+
+def _shares_by_level(crop_map: xr.Dataset) -> dict[str, float]:
+    """Share of the pixels with a prediction by the level of their class, or unknown."""
+    crop, level = (crop_map[name].to_numpy() for name in ("crop_type", "level"))
+    predicted = (crop < MAX_CLASSES) | (crop == OUTSIDE_KNOWLEDGE)
+    names = crop_map["level"].attrs["flag_meanings"].split()
+    shares = {name: float((level == i)[predicted].mean()) for i, name in enumerate(names)}
+    return {**shares, "unknown": float((crop == OUTSIDE_KNOWLEDGE)[predicted].mean())}
 
 
 def _in_parcels(crop_map: xr.Dataset, parcels: gpd.GeoDataFrame) -> dict[str, NDArray[Any]]:

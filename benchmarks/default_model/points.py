@@ -12,9 +12,8 @@ import numpy as np
 import xarray as xr
 
 from benchmarks.points import simulate_points
-from cubecrop.colours import colours_of
 from cubecrop.model import in_window
-from cubecrop.nomenclature import Crop, Nomenclature
+from cubecrop.nomenclature import Nomenclature
 from cubecrop.sample import read_worldcereal
 from cubecrop.season import Season
 
@@ -33,19 +32,9 @@ DATA: Final = Path(__file__).parents[3] / "shared/data"
 WINDOW: Final = ((-1, 9, 1), (0, 12, 31))
 #: Bands of Sentinel-2 that all tables have: B8A is missing in those of France and Corsica.
 BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B11", "B12")
-#: Classes of the model, and the coarse class of each.
-CLASSES: Final = {
-    "winter cereal": "winter",
-    "winter rapeseed": "winter",
-    "spring cereal": "spring",
-    "maize": "summer",
-    "soybean": "summer",
-    "sunflower": "summer",
-    "potato": "summer",
-    "beet": "summer",
-    "grass and forage": "grass",
-    "permanent crop": "permanent",
-}
+_TREE: Final = Nomenclature.from_hierarchy("coarse")
+#: Classes of the model, and the group above each.
+CLASSES: Final = {name: _TREE.ancestors(i)[0].name for i, name in enumerate(_TREE.names)}
 #: Tables: file, column of the labels, and the list of `classes.csv` that holds their codes.
 _TABLES: Final = {
     "Canada": ("canada-2017-monthly.parquet", "CROPTYPE_LABEL", "croptype"),
@@ -86,23 +75,18 @@ class Points:
             labels=[self.labels[i] for i in index],
         )
 
-    def labelled(self) -> Points:
-        """The points that have a class."""
-        return self.take(np.array([label is not None for label in self.labels]))
+    def labelled(self, *, without: str | None = None) -> Points:
+        """The points that have a class, other than ``without``."""
+        return self.take(np.array([label not in {None, without} for label in self.labels]))
 
 
 def nomenclature() -> Nomenclature:
-    """The classes of the model; the parent of a class is its coarse class."""
-    colours = colours_of(CLASSES)
-    crops = tuple(
-        Crop(code=name.replace(" ", "-"), name=name, colour=colour, parent=CLASSES[name])
-        for name, colour in zip(CLASSES, colours, strict=True)
-    )
-    return Nomenclature(crops=crops, name="cubecrop default")
+    """The classes of the model, in the packaged tree of crops, seasons and all crops."""
+    return _TREE
 
 
 def coarse_of() -> tuple[list[str], NDArray[np.int64]]:
-    """Names of the coarse classes, and the coarse class of each class."""
+    """Names of the groups, and the group of each class."""
     names = list(dict.fromkeys(CLASSES.values()))
     return names, np.array([names.index(coarse) for coarse in CLASSES.values()])
 
@@ -155,7 +139,13 @@ def _named(points: Points, name: str) -> Points:
 
 
 def classes_of(codes: str) -> dict[str, str]:
-    """Class by code, of one list of codes."""
+    """Class by code, of one list of codes.
+
+    `cubecrop.map_codes` differs from this table: it gives no class to oats of unknown season, to
+    permanent legumes and flowers, and to grassland under trees, and it gives one to wheat of
+    unknown season. The weights were trained and tested on this table. That of the simulator has no
+    packaged list.
+    """
     with (Path(__file__).parent / "classes.csv").open(encoding="utf-8", newline="") as file:
         return {row["code"]: row["class"] for row in csv.DictReader(file) if row["list"] == codes}
 

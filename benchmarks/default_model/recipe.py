@@ -116,20 +116,31 @@ def simulated() -> tuple[Points, ...]:
     return tuple(parts)
 
 
-def simulated_among_real() -> list[Points]:
-    """The simulated points that stay among the real ones."""
-    known = [part.labelled() for part in simulated()]
+def simulated_among_real(without: str | None = None) -> list[Points]:
+    """The simulated points that stay among the real ones, but for those of a class."""
+    known = [part.labelled(without=without) for part in simulated()]
     return [part.take(np.arange(0, len(part), KEPT)) for part in known]
 
 
-def train_model(parts: Sequence[Points], start: CropModel, *, seed: int = SEED) -> CropModel:
+def train_model(
+    parts: Sequence[Points],
+    start: CropModel | None,
+    *,
+    without: str | None = None,
+    seed: int = SEED,
+) -> CropModel:
     """Train on the labelled points of some regions, from the encoders of `starter`.
+
+    ``start=None`` trains from random weights, and ``without`` leaves a class out. The two belong
+    together: `starter` has seen all classes.
 
     Every region enters twice: with the radar of its table, and with radar raised to about gamma
     nought, so that the model takes both. Some simulated points stay among them.
     """
-    parts = [part.labelled() for part in parts]
-    kept = simulated_among_real()
+    classes = nomenclature().only(name for name in CLASSES if name != without)
+    parts = [part.labelled(without=without) for part in parts]
+    kept = simulated_among_real(without)
+    config = CONFIG if start is not None else replace(CONFIG, network=PRETRAINING.network)
     # A small region counts more than its number of points.
     weighted = [part for part in parts for _ in range(REPEATED.get(part.name, 1))]
     samples = [part.samples for part in weighted] + [raised(part.samples) for part in weighted]
@@ -137,11 +148,11 @@ def train_model(parts: Sequence[Points], start: CropModel, *, seed: int = SEED) 
     samples += [part.samples for part in kept]
     labels += [part.labels for part in kept]
     model = fit(
-        samples, labels, nomenclature=nomenclature(), config=CONFIG, init=start, seed=seed,
+        samples, labels, nomenclature=classes, config=config, init=start, seed=seed,
         progress=False,
     )  # fmt: skip
     # The record and the area of applicability are those of the real points, each of them once.
-    counts = {name: sum(part.counts.get(name, 0) for part in parts) for name in CLASSES}
+    counts = {name: sum(part.counts.get(name, 0) for part in parts) for name in classes.names}
     trees = [part.samples for part in parts]
     record: TrainingRecord = replace(
         model.training,
@@ -151,7 +162,7 @@ def train_model(parts: Sequence[Points], start: CropModel, *, seed: int = SEED) 
         years=tuple(sorted({int(tree.attrs["season_year"]) for tree in trees})),
     )
     sets = [
-        training_set(part.samples, part.samples, part.labels, model.config, nomenclature())
+        training_set(part.samples, part.samples, part.labels, model.config, classes)
         for part in parts
     ]
     space = training_space(model.network, sets, n_pixels=1, seed=seed, device="cpu")

@@ -6,6 +6,7 @@ import datetime as dt
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from scipy.optimize import minimize_scalar
 
 from benchmarks.default_model.points import WINDOW, coarse_of, nomenclature
 from cubecrop.metrics import scores, wilson
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from benchmarks.default_model.points import Points
 
 __all__ = [
-    "calibration_error", "coarse_scores", "cut", "middle_temperature", "region_scores", "truth_of",
+    "calibration_error", "coarse_scores", "cut", "joint_temperature", "middle_temperature",
+    "region_scores", "truth_of",
 ]  # fmt: skip
 
 #: Share of the points of a region that a coarse class is given to, the surest ones.
@@ -74,6 +76,7 @@ def region_scores(
     network: NDArray[np.floating],
     forest: NDArray[np.floating],
     temperature: float,
+    joint: float,
 ) -> dict[str, Any]:
     """All scores of a region that neither the network nor the forest was trained on.
 
@@ -83,8 +86,8 @@ def region_scores(
         Labelled points.
     network, forest : numpy.ndarray
         (point, class) probabilities; those of the network before calibration.
-    temperature : float
-        Fitted without the region.
+    temperature, joint : float
+        Fitted without the region: the median of the other regions, and the one of them together.
     """
     truth, names = truth_of(points), nomenclature().names
     samples = points.samples
@@ -102,6 +105,9 @@ def region_scores(
         "coarse_forest": coarse_scores(forest, truth),
         "calibration_error": calibration_error(calibrated, truth),
         "temperature": temperature,
+        "joint_calibration_error": calibration_error(
+            tempered(network.astype(np.float32), joint), truth
+        ),
     }
 
 
@@ -137,6 +143,26 @@ def middle_temperature(
         Probabilities (point, class) and truth (point,) of each part.
     """
     return float(np.median([_temperature(*part) for part in parts]))
+
+
+def joint_temperature(
+    parts: Sequence[tuple[NDArray[np.floating], NDArray[np.int64]]],
+) -> float:
+    """The temperature with the least log loss, as the mean over parts that count the same."""
+    known = []
+    for probability, truth in parts:
+        rows = np.isfinite(probability).all(axis=1)
+        known.append((probability[rows].astype(np.float32), truth[rows]))
+
+    def loss(log_temperature: float) -> float:
+        found = []
+        for probability, truth in known:
+            chance = tempered(probability, float(np.exp(log_temperature)))
+            found.append(-np.log(np.maximum(chance[np.arange(len(truth)), truth], 1e-12)).mean())
+        return float(np.mean(found))
+
+    best = minimize_scalar(loss, bounds=(np.log(0.1), np.log(10)), method="bounded")
+    return float(np.exp(best.x))
 
 
 def _temperature(probability: NDArray[np.floating], truth: NDArray[np.int64]) -> float:

@@ -14,10 +14,12 @@ from cubecrop.training.sets import Samples, as_lists, training_set, tree_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from cubecrop.model import CropModel, TrainingSpace
     from cubecrop.training.sets import AnySet
 
-__all__ = ["fit_limits", "limits_of_sets"]
+__all__ = ["KEPT", "OUTSIDE", "fit_limits", "limit_of", "limits_of_sets"]
 
 #: With fewer parcels than this, no limit is reliable.
 _FEWEST: Final = 20
@@ -130,11 +132,37 @@ def _limit(
     """The limit on sets, and the number of their parcels with a prediction."""
     pairs = [predictor.with_embedding(block) for part in sets for block in part.blocks()]
     probability, embedding = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    return limit_of(probability, space.dissimilarity(embedding), kept=kept, outside=outside)
+
+
+def limit_of(
+    probability: NDArray[np.floating],
+    dissimilarity: NDArray[np.floating],
+    *,
+    kept: float = KEPT,
+    outside: float = OUTSIDE,
+) -> tuple[Limit | None, int]:
+    """The limit on parcels that a model did not learn from, and the number of those predicted.
+
+    Parameters
+    ----------
+    probability : numpy.ndarray
+        (parcel, class) calibrated; NaN where there is no prediction.
+    dissimilarity : numpy.ndarray
+        (parcel,), as of `CropModel.applicability`.
+    kept, outside : float
+        As for `fit_limits`.
+
+    Returns
+    -------
+    Limit or None, int
+        None with fewer than 20 parcels that have a prediction.
+    """
     known = np.isfinite(probability).all(axis=1)
     n = int(known.sum())
     if n < _FEWEST:
         return None, n
-    dissimilarity = space.dissimilarity(embedding[known])
+    dissimilarity = dissimilarity[known]
     # "higher": at most this share is beyond the limit, also among parcels that are all alike.
     furthest = float(np.quantile(dissimilarity, 1 - outside, method="higher"))
     inside = dissimilarity <= furthest

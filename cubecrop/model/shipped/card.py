@@ -9,8 +9,10 @@ if TYPE_CHECKING:
 
 __all__ = ["AIMS", "card_text", "shortfalls_of"]
 
-#: What the model should reach in a region that it had not seen; the last is at home.
-AIMS: Final = {"sure_accuracy": 0.75, "calibration_error": 0.12, "home_calibration_error": 0.06}
+#: What the model should reach in a region that it had not seen; the last two are at home, and for
+#: points of a class that the model has not seen.
+AIMS: Final = {"sure_accuracy": 0.75, "calibration_error": 0.12, "home_calibration_error": 0.06,
+               "false_sure": 0.10}  # fmt: skip
 
 
 def card_text(record: Mapping[str, Any]) -> str:
@@ -22,8 +24,8 @@ def card_text(record: Mapping[str, Any]) -> str:
         The content of ``card.json``; see `cubecrop.model.shipped.read_card`.
     """
     parts = [
-        _head(record), _data(record), _scores(record), _confidence(record), _inputs(record),
-        _limits(record), _better(), _making(record),
+        _head(record), _data(record), _scores(record), _confidence(record), _unknown(record),
+        _inputs(record), _limits(record), _better(), _making(record),
     ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -51,6 +53,11 @@ def shortfalls_of(record: Mapping[str, Any]) -> list[str]:
         out.append(
             f"At home: the calibration error is {_share(home)}, not below "
             f"{_share(AIMS['home_calibration_error'])}."
+        )
+    if (false := _mean(record["false_sure"], "false_sure")) > AIMS["false_sure"]:
+        out.append(
+            f"Crops that it never saw: the model is sure of another crop for {_share(false)} of "
+            f"their points, not for {_share(AIMS['false_sure'])} or less."
         )
     return out
 
@@ -132,6 +139,16 @@ def _scores(record: Mapping[str, Any]) -> str:
         if not short
         else "**Not reached:**\n\n" + "\n".join(f"- {text}" for text in short)
     )
+    better = [
+        name for name, one in record["regions"].items()
+        if one["coarse_forest"]["sure_accuracy"] > one["coarse"]["sure_accuracy"]
+    ]  # fmt: skip
+    forest = (
+        f"Of the surest 80 %, the forest has more groups right than the model in "
+        f"{' and '.join(better)}."
+        if better
+        else "In no region does the forest have more groups right of the surest 80 %."
+    )
     home = record["home"]
     return f"""
 ## Scores in regions that it had not seen
@@ -171,6 +188,8 @@ The group (winter, spring and summer crops, grass, permanent crops) is more cert
         )
     }
 
+{forest}
+
 {aims}
 
 At home, on random folds of the same points, the accuracy is {_share(home["accuracy"])} and the
@@ -181,13 +200,60 @@ macro-F1 {_share(home["macro_f1"])} (n = {home["n"]}).
 def _confidence(record: Mapping[str, Any]) -> str:
     home = record["home"]["calibration_error"]
     worst = max(one["calibration_error"] for one in record["regions"].values())
+    joint = ", ".join(
+        f"{_share(one['joint_calibration_error'])} in {name}"
+        for name, one in record["regions"].items()
+    )
     return f"""
 ## Confidence
 
 The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
 folds by models that had not seen them: the median over the regions, since one odd region must not
 decide, and midway between this and the one at home. The expected calibration error is
-{_share(home)} at home and at most {_share(worst)} in a region left out.
+{_share(home)} at home and at most {_share(worst)} in a region left out, by a temperature that was
+fitted without this region. These errors may be too low, since the median was chosen with them in
+view. With one temperature for the other regions together, they are {joint}.
+"""
+
+
+def _unknown(record: Mapping[str, Any]) -> str:
+    limits, levels = record["limits"], next(iter(record["regions"].values()))["levels"]
+    parcel, left_out = limits["parcel"], record["false_sure"]
+    known = [
+        (name, *(_share(one["levels"][level]) for level in levels))
+        for name, one in record["regions"].items()
+    ]
+    unseen = [
+        (name, str(one["n"]), _share(one["false_sure"]), _share(one["unknown"]),
+         _share(one["known_sure"]))
+        for name, one in left_out.items()
+    ]  # fmt: skip
+    false, unknown, sure = (
+        _share(_mean(left_out, key)) for key in ("false_sure", "unknown", "known_sure")
+    )
+    unseen.append(("mean", "", false, unknown, sure))
+    return f"""
+## What it does not know
+
+The model gives a point the finest class of crop, season or all crops that has a probability of
+{_share(parcel["probability"])}. A point that is further from the training points than
+{_share(parcel["dissimilarity"])} thresholds is unknown, 253 in a map
+([limits](training.md#limits-of-a-models-knowledge)). These two numbers come from the {limits["n"]}
+points of all regions, each predicted by a model of the others. By the rule of `fit_limits`, which
+was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The points are single
+pixels; parcels of many pixels have the same limits, which were not tested on them. Share of the
+points of each region left out, by the level of their class:
+
+{_table(("region left out", *levels), known)}
+
+Of a class that a model never saw, false-sure is the share of the points that come out as another
+crop all the same. For each class of the table, networks learned without it and without one region
+in turn, from random weights, since the encoders have seen all classes. The limits come from the
+points of the other classes, by the same rule:
+
+{_table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
+
+So a crop that the model names may be another one that it does not have.
 """
 
 
@@ -217,9 +283,9 @@ def _limits(record: Mapping[str, Any]) -> str:
 ## Where not to use it
 
 - South of the equator and in the tropics: crops grow in other months. It refuses the former.
-- For crops that it does not have, such as vegetables, pulses, rice or cotton: it gives them the
-  most similar class that it has.
-- For land that is no cropland: woods, towns and water get a class too. Mask them.
+- For crops that it does not have, such as vegetables, pulses, rice or cotton: it is often sure of
+  the most similar class that it has.
+- For land that is no cropland: woods, towns and water often get a class too. Mask them.
 - Far from temperate Europe and eastern North America.
 - For area statistics without a reference sample of your own (`cubecrop area-estimates`).
 
@@ -244,8 +310,8 @@ def _making(record: Mapping[str, Any]) -> str:
 `python -m benchmarks.default_model` reads the points, trains the model with seed
 {record["recipe"]["seed"]}, scores it, and writes the model, its record and this page. With
 `--check` it trains the model again and compares its scores with these. Another processor rounds
-differently, which changes the weights a little; the scores may differ by
-{_share(record["spread"])} in macro-F1.
+differently, which changes the weights a little. `--check` allows a difference of
+{_share(record["spread"])} in macro-F1; this is an estimate, not measured on other processors.
 
 Digest of the model: `{record["digest"][:16]}`; of the recipe: `{record["recipe_digest"][:16]}`.
 Licence of the weights: {record["licence"]}.
@@ -255,6 +321,10 @@ Licence of the weights: {record["licence"]}.
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _mean(rows: Mapping[str, Mapping[str, float]], key: str) -> float:
+    return sum(one[key] for one in rows.values()) / len(rows)
 
 
 def _both(scores: Mapping[str, float]) -> str:

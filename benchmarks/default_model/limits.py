@@ -1,0 +1,106 @@
+"""Limits of the default model's knowledge, and how often it is sure of a crop that it never saw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from benchmarks.default_model.points import nomenclature
+from benchmarks.default_model.recipe import train_model
+from cubecrop.model import KnowledgeLimits, Limit, tempered
+from cubecrop.nomenclature import NODATA
+from cubecrop.training.knowledge_limits import KEPT, OUTSIDE, limit_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from benchmarks.default_model.making import Store
+    from benchmarks.default_model.points import Points
+    from cubecrop.model import CropModel
+
+    Found = Mapping[str, NDArray[np.floating]]
+
+__all__ = ["false_sure", "limits_left_out", "prediction", "shares_by_level"]
+
+#: Classes that are left out once: of the seven with 50 points or more, by their number, every
+#: second one, so that frequent and rare ones are among them. Each takes five trainings.
+LEFT_OUT: Final = ("grass and forage", "maize", "winter cereal", "potato")
+
+
+def prediction(model: CropModel, points: Points) -> dict[str, NDArray[np.floating]]:
+    """Probabilities before calibration (point, class), and dissimilarity (point,)."""
+    plain = model.with_calibration(None)
+    return {
+        "all": plain.predict_proba(points.samples, allow_gaps=True).to_numpy(),
+        "dissimilarity": plain.applicability(points.samples, allow_gaps=True).to_numpy(),
+    }
+
+
+def limits_left_out(outer: Sequence[Found], temperature: float) -> KnowledgeLimits:
+    """The limits on points of all regions, each predicted by a model of the others.
+
+    The points are single pixels, so that parcels have the limit of pixels. By the rule of
+    `fit_limits`, 80 % of the points keep a crop, and 2 % are unknown.
+    """
+    limit, n = _limit(outer, temperature, [np.ones(len(one["all"]), dtype=bool) for one in outer])
+    return KnowledgeLimits(parcel=limit, pixel=limit, kept=KEPT, outside=OUTSIDE, n=n)
+
+
+def _limit(
+    outer: Sequence[Found], temperature: float, chosen: Sequence[NDArray[np.bool_]]
+) -> tuple[Limit, int]:
+    pairs = list(zip(outer, chosen, strict=True))
+    probability = np.concatenate([one["all"][rows] for one, rows in pairs]).astype(np.float32)
+    far = np.concatenate([one["dissimilarity"][rows] for one, rows in pairs])
+    limit, n = limit_of(tempered(probability, temperature), far)
+    if limit is None:
+        raise ValueError(f"{n} points are too few for limits")
+    return limit, n
+
+
+def shares_by_level(one: Found, temperature: float, limit: Limit) -> dict[str, float]:
+    """Share of the points of a region that have a class of each level, or are unknown."""
+    probability = tempered(one["all"].astype(np.float32), temperature)
+    classes = nomenclature()
+    level = classes.finest(probability, limit.probability)[1]
+    outside = ~(one["dissimilarity"] <= limit.dissimilarity)
+    level = np.where(outside | (level == NODATA), NODATA, level)
+    shares = {name: float((level == i).mean()) for i, name in enumerate(classes.levels)}
+    return {**shares, "unknown": float((level == NODATA).mean())}
+
+
+def false_sure(parts: Sequence[Points], store: Store) -> dict[str, dict[str, Any]]:
+    """For each class left out, how often a model without it is sure of another crop.
+
+    For each class and each region a network learns from the points of the other classes in the
+    other regions, and predicts all points of the region. The limits come from its points of the
+    other classes, by the same rule as those of the shipped model; no point of the class chooses
+    anything. The networks start from random weights, since the encoders of the shipped model have
+    seen all classes.
+    """
+    out = {}
+    for name in LEFT_OUT:
+        found = []
+        for i, part in enumerate(parts):
+
+            def compute(i: int = i, name: str = name) -> dict[str, NDArray[np.floating]]:
+                others = [other for k, other in enumerate(parts) if k != i]
+                return prediction(train_model(others, None, without=name), parts[i])
+
+            found.append(store.get(f"without {name} and {part.name}", compute))
+        of_class = [np.array([label == name for label in part.labels]) for part in parts]
+        limit, n_known = _limit(found, 1, [~rows for rows in of_class])
+        rows = np.concatenate(of_class)
+        far = np.concatenate([one["dissimilarity"] for one in found])
+        best = np.concatenate([one["all"] for one in found]).max(axis=1)
+        outside = ~(far <= limit.dissimilarity)
+        sure = (best >= limit.probability) & ~outside
+        out[name] = {
+            "n": int(rows.sum()), "false_sure": float(sure[rows].mean()),
+            "unknown": float(outside[rows].mean()),
+            "n_known": n_known, "known_sure": float(sure[~rows].mean()),
+        }  # fmt: skip
+    return out
