@@ -154,6 +154,7 @@ def plain_batches(
     deviations: Mapping[str, NDArray[np.float32]],
     config: TrainConfig,
     *,
+    n_days: int,  # noqa: ARG001 (of the batches that these stand for)
     seed: int,
     epoch: int,
 ) -> Iterator[tuple[Batch, Tensor]]:

@@ -69,16 +69,19 @@ def levels_of(parents: Mapping[str, str | None], level: Mapping[str, str]) -> li
     LabelError
         A level has no name or that of the finest one, or is both above and below another.
     """
-    names = dict.fromkeys(level.values())
+    deep = depths(parents)
+    # The deepest group of each level decides between levels that nothing else puts in order.
+    names = dict.fromkeys(sorted(level.values(), key=lambda name: -_deepest(name, level, deep)))
     if {"", LEAF_LEVEL} & names.keys():
         raise LabelError(
             f"levels of groups are {list(names)}, expected names that are not empty and not "
             f"{LEAF_LEVEL!r}, which is the level of the classes."
         )
-    finer: dict[str, set[str]] = {name: set() for name in names}
+    # Dicts and not sets, whose order differs between processes.
+    finer: dict[str, dict[str, None]] = {name: {} for name in names}
     for code, parent in parents.items():
         if parent is not None:
-            finer[level[parent]].add(level[code])
+            finer[level[parent]][level[code]] = None
     try:
         return list(TopologicalSorter(finer).static_order())
     except CycleError as error:
@@ -86,3 +89,7 @@ def levels_of(parents: Mapping[str, str | None], level: Mapping[str, str]) -> li
             f"the levels {error.args[1]} are each above the other. Give the groups of one depth "
             "one level."
         ) from error
+
+
+def _deepest(name: str, level: Mapping[str, str], deep: Mapping[str, int]) -> int:
+    return max(deep[code] for code, own in level.items() if own == name)

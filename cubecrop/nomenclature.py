@@ -16,6 +16,7 @@ from cubecrop.colours import colours_of
 from cubecrop.crop_classes import Crop, Group, classes_of_rows
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
+from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -461,16 +462,6 @@ class Nomenclature:
             names = [group.name for group in found]
             rows.append((f"level {level}", swatches(names, [group.colour for group in found])))
         return html_table(f"Nomenclature {plain(self.name)}".rstrip(), rows)
-
-
-def label_text(label: object) -> str | None:
-    """A label as text: None for nulls and blanks; whole floats lose their ``.0``."""
-    # Compare the text first, since pandas.NA has no truth value.
-    if label is None or str(label) in {"<NA>", "NaT"} or label != label:
-        return None
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
-    return str(label).strip() or None
 
 
 #: Error of rounding in a sum of probabilities.

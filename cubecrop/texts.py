@@ -16,7 +16,15 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["json_text", "one_line", "place_name", "printable", "slug", "without_paths"]
+__all__ = [
+    "json_text",
+    "label_text",
+    "one_line",
+    "place_name",
+    "printable",
+    "slug",
+    "without_paths",
+]
 
 #: Control sequences of terminals: CSI and OSC, with one or two bytes at their start.
 _COMMANDS: Final = re.compile(
@@ -161,3 +169,13 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     except UnicodeEncodeError:  # a lone surrogate in a name
         return json.dumps(value, indent=indent)
     return text
+
+
+def label_text(label: object) -> str | None:
+    """A label as text: None for nulls and blanks; whole floats lose their ``.0``."""
+    # Compare the text first, since pandas.NA has no truth value.
+    if label is None or str(label) in {"<NA>", "NaT"} or label != label:
+        return None
+    if isinstance(label, float) and label.is_integer():
+        label = int(label)
+    return str(label).strip() or None

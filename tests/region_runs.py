@@ -91,7 +91,7 @@ def interruptible():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def wait_until(condition, seconds=60.0, process=None):
+def wait_until(condition, seconds=180.0, process=None):
     end = time.monotonic() + seconds
     while not condition():
         if process is not None and process.poll() is not None:

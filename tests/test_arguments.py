@@ -100,7 +100,7 @@ def test_search(name, value):
         cubecrop.search(AREA, options.pop("season"), **options)
 
 
-MODELS = [("model", one) for one in (None, 5, {"a": 1}, __file__)]
+MODELS = [("model", one) for one in (5, {"a": 1}, __file__)]
 
 
 @pytest.mark.parametrize(("name", "value"), wrong([*RUN, *MODELS]))

@@ -1,5 +1,9 @@
 """Classes as a tree: coarser classes, sums of probabilities, and packaged lists of codes."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -183,3 +187,21 @@ def test_wheat_and_grass_have_one_colour_in_every_list():
         tuple(crops.colours[crops.codes.index(code)] for code in codes) for crops, *codes in lists
     ]
     assert set(found) == {("#C8A165", "#A6D96A")}
+
+
+def test_the_order_of_levels_is_the_same_in_every_process(tmp_path):
+    rows = "code,name,parent\nall,all,\nwi,winter,all\nsp,spring,all\nsc,spring cereal,sp\n"
+    rows += "sw,spring wheat,sc\nsb,spring barley,sc\nww,winter wheat,wi\n"
+    (tmp_path / "crops.csv").write_text(rows)
+    script = (
+        "import cubecrop; print(cubecrop.Nomenclature.from_csv('crops.csv', labels=['spring', "
+        "'spring wheat', 'spring barley', 'winter wheat']).levels)"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", script], cwd=tmp_path, env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(told) == 1

@@ -46,6 +46,7 @@ def predictions(probability, truth, *, group=None, in_set=None, set_size=None, n
             "region": ["ON"] * n,
             "year": [2017] * n,
             "group": [f"p{i}" for i in range(n)] if group is None else group,
+            "area": nothing,
             "truth": truth,
             "in_set": nothing if in_set is None else in_set,
             "set_size": nothing if set_size is None else set_size,

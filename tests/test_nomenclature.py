@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubecrop.errors import LabelError
-from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, decide, label_text
+from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, decide
+from cubecrop.texts import label_text
 
 
 def test_classes_are_the_distinct_labels_sorted():

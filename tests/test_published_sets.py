@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from cubecrop.errors import LabelError, ReadError, SchemaError
-from cubecrop.nomenclature import label_text
 from cubecrop.sample import read_pixel_set_folder
 from cubecrop.season import Season
+from cubecrop.texts import label_text
 from cubecrop.training import TrainConfig, fit
 
 DATES = [20170105, 20170308, 20170615, 20170820]

@@ -144,6 +144,14 @@ def test_a_parcel_belongs_to_the_part_with_its_inner_point(tmp_path):
         read_part(tmp_path / "parcels.gpkg", columns=["crop"])
 
 
+def test_a_rectangle_may_cross_the_180th_meridian(tmp_path):
+    boxes = [shapely.box(x, -18.1, x + 0.1, -18) for x in (10, 178.5, -179.5)]
+    table = gpd.GeoDataFrame({"id": [1, 2, 3]}, geometry=boxes, crs="EPSG:4326")
+    table.to_parquet(tmp_path / "fiji.parquet")
+    found = read_part(tmp_path / "fiji.parquet", bbox=(177, -20, -178, -16))
+    assert found["id"].tolist() == [2, 3]
+
+
 def test_addresses_that_give_no_parcels_say_so(server, countries):
     with pytest.raises(ReadError, match=r"does not answer.*download"):
         read_part(f"{server.url}/absent.parquet")
@@ -169,6 +177,7 @@ def test_addresses_that_give_no_parcels_say_so(server, countries):
         (("END", "[held_out]\nyears = [2023, 2024]"), "leaves no source to train on"),
         (("END", "[report]\nprotocols = ['best']"), "expected some of"),
         (("END", "[repot]"), r"unknown entries \['repot'\]"),
+        (("END", "[held_out]\nshare = 1.5"), "share is 1.5"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(tmp_path, change, says):

@@ -212,7 +212,7 @@ def test_no_scheduler_is_an_error_in_seconds(inputs, tmp_path):
         "--archive", str(archive), "--model", str(folder), "--out", str(tmp_path / "run"),
         "--scheduler", f"tcp://127.0.0.1:{free_port()}",
     ]  # fmt: skip
-    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert found.returncode == 1
     assert "no Dask scheduler answers" in found.stderr
 

@@ -8,9 +8,9 @@ import pytest
 
 from cubecrop import fit
 from cubecrop.errors import LabelError, ParcelError, ReadError, SchemaError
-from cubecrop.nomenclature import label_text
 from cubecrop.sample import read_worldcereal
 from cubecrop.schema import SENTINEL2_BANDS, check_pixel_sets
+from cubecrop.texts import label_text
 from cubecrop.training import TrainConfig
 
 POINTS = Path(__file__).parents[2] / "shared" / "data" / "points"

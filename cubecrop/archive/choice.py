@@ -14,7 +14,7 @@ from cubecrop.archive.providers import PROVIDERS
 from cubecrop.archive.search_cache import CachedArchive
 from cubecrop.archive.settings import VARIABLE, Named, named_archive, named_weather, settings_file
 from cubecrop.archive.weather import open_weather
-from cubecrop.errors import ArchiveError, NoScenesError
+from cubecrop.errors import ArchiveError, NoScenesError, UnsupportedItemError
 from cubecrop.schema import SERIES
 from cubecrop.texts import one_line
 
@@ -136,6 +136,9 @@ def _first_public(wanted: _Wanted, cache: str | Path | None) -> Archive:
             lacking = _lacking(hasty, wanted)
         except ArchiveError as error:
             said[name] = _reason(error)
+            continue
+        except UnsupportedItemError as error:
+            said[name] = one_line(error, length=200)
             continue
         if not lacking:
             if said:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from cubecrop.class_table import ClassRow
 from cubecrop.errors import LabelError
-from cubecrop.texts import one_line
+from cubecrop.texts import label_text, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,7 +146,7 @@ def map_codes(codes: Iterable[object], source: str, *, to: str = _COARSE) -> lis
         if to == _COARSE
         else {row["code"]: row[to] or None for row in _rows(source)}
     )
-    texts = [plain_code(source, _text(code)) for code in codes]
+    texts = [plain_code(source, label_text(code)) for code in codes]
     if unknown := sorted({text for text in texts if text is not None and text not in found}):
         raise LabelError(
             f"{len(unknown)} codes are not in the list {source!r} ({about.title}): "
@@ -196,15 +196,6 @@ def plain_code(name: str, text: str | None) -> str | None:
         if digits.isdigit()
         else text
     )
-
-
-def _text(code: object) -> str | None:
-    """A code as text; None for nulls, and whole floats lose their ``.0``."""
-    if code is None or str(code) in {"<NA>", "NaT"} or code != code:
-        return None
-    if isinstance(code, float) and code.is_integer():
-        code = int(code)
-    return str(code).strip() or None
 
 
 def _list(name: str) -> CodeList:

@@ -15,7 +15,6 @@ from cubecrop.cube import MEMORY
 from cubecrop.errors import ArgumentError, CubecropError, LabelError, NoScenesError, ReadError
 from cubecrop.evaluation import adapt, fine_tune
 from cubecrop.evaluation.adaptation import FEWEST_LABELS
-from cubecrop.nomenclature import label_text
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
@@ -32,6 +31,7 @@ from cubecrop.pipeline.table import read_samples
 from cubecrop.pipeline.tiled_samples import sample_tiles
 from cubecrop.progress import check_scheduler
 from cubecrop.sample import StoredSets, labels_of, plain_parcels
+from cubecrop.texts import label_text
 from cubecrop.training import check_fit_options, settings_of
 
 if TYPE_CHECKING:

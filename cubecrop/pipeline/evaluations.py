@@ -10,12 +10,13 @@ import numpy as np
 from cubecrop.checks import check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.evaluation.study import StudyOptions, study
-from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.declared import as_sources, season_in
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.table import read_samples
 from cubecrop.progress import check_scheduler
+from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,7 @@ from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
-from cubecrop.training import Init, TrainConfig, as_config, check_init
+from cubecrop.training import Init, TrainConfig, as_config, check_init, config_of_init
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,10 +132,10 @@ def train(
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`; with several tiles, the message names the tile.
     """
-    config = as_config(config)
     if isinstance(init, str | Path):
         init = CropModel.load(init)
     check_init(init)
+    config = config_of_init(init, as_config(config))  # raises before anything is sampled
     if composite is None and isinstance(init, CropModel):
         composite = init.composite or None  # type: ignore[assignment]
     sources = as_sources(parcels, year, archive)

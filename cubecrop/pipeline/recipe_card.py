@@ -9,12 +9,13 @@ from cubecrop.display import markdown_safe, markdown_table
 from cubecrop.metrics import SCORE_NAMES
 from cubecrop.model import BASELINE, calibration_text
 from cubecrop.model.description import SCORE_TITLES, score_notes, score_text
+from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from cubecrop.model import CropModel
-    from cubecrop.pipeline.recipe_file import Recipe
+    from cubecrop.pipeline.recipe_file import Recipe, RecipeSource
 
 __all__ = ["recipe_card"]
 
@@ -33,7 +34,7 @@ def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[
     """
     names = model.nomenclature.names
     counts = [
-        (source.name, "held out" if recipe.is_held_out(source) else "train",
+        (source.name, _part(recipe, source),
          *(str(parcels[source.name].get(name, 0)) for name in names))
         for source in recipe.sources
     ]  # fmt: skip
@@ -66,10 +67,17 @@ def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[
     return "\n".join(lines).strip() + "\n"
 
 
+def _part(recipe: Recipe, source: RecipeSource) -> str:
+    if not recipe.holds_out_sources:
+        return f"train, {recipe.held_out.share:g} of them held out"
+    return "held out" if recipe.is_held_out(source) else "train"
+
+
 def _origins(recipe: Recipe) -> list[str]:
     """Where parcels and lists of codes are from."""
     lines = [
-        f"{source.name}: parcels of {source.parcels}, images of {source.archive or 'the default'}"
+        f"{source.name}: parcels of {place_name(source.parcels)}, images of "
+        f"{place_name(source.archive) if source.archive else 'the default archive'}"
         for source in recipe.sources
     ]
     for name in dict.fromkeys(source.codes for source in recipe.sources if source.codes):
@@ -87,6 +95,11 @@ def _limits(recipe: Recipe) -> list[str]:
         "It gives a crop that is not in its list the most similar class, and land that is no "
         "cropland too: use a mask.",
     ]
+    if recipe.init is not None:
+        lines.append(
+            "It started from the encoders of another model. The networks of the report start from "
+            "random weights, so it may carry further than they do."
+        )
     if not recipe.holds_out_sources:
         lines.append(
             "Its held-out parcels were drawn among the others, so their scores hold for the same "

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.checks import brief, check_whole
+from cubecrop.checks import brief, check_names, check_share, check_whole
 from cubecrop.class_lists import CODE_LISTS
 from cubecrop.errors import ArgumentError, CubecropError
 from cubecrop.evaluation.protocols import PROTOCOLS
@@ -239,7 +239,8 @@ class Recipe:
                 )
         if all(map(self.is_held_out, self.sources)):
             raise ArgumentError("[held_out] leaves no source to train on; hold out fewer.")
-        _check_among("sensors", self.sensors, tuple(SERIES))
+        check_names("sensors", self.sensors, tuple(SERIES))
+        check_share("[held_out] share", self.held_out.share)
         _check_among("may_be_missing", self.may_be_missing, self.sensors)
         _check_among("[report] protocols", self.report.protocols or (), tuple(PROTOCOLS))
         if self.composite not in {None, "dekad", "month"}:

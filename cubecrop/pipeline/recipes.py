@@ -13,10 +13,10 @@ import pandas as pd
 from cubecrop.checks import check_path
 from cubecrop.class_lists import map_codes
 from cubecrop.cube import CubeRequest
-from cubecrop.errors import ArgumentError, CubecropError, LabelError
+from cubecrop.errors import ArgumentError, CubecropError, LabelError, OutputError
 from cubecrop.evaluation.study import StudyOptions, study
 from cubecrop.files import check_free, new_file
-from cubecrop.model import MODEL_FILES, CropModel, usable_device
+from cubecrop.model import MODEL_FILES, CropModel, NetworkOptions, usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
@@ -25,7 +25,7 @@ from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import check_parcels, labels_of
 from cubecrop.sample.draw import hash_ids
-from cubecrop.training import TrainConfig
+from cubecrop.training import TrainConfig, config_of_init
 from cubecrop.vector import read_part
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ def train_recipe(
         The recipe, or the TOML file that holds it.
     out : path
         Folder for the model, in ``model``, its card, ``card.md``, and the report, in ``report``.
-        An interrupted report is continued.
+        After an interruption of the report, the same call with ``overwrite`` trains the model
+        again and continues the report.
     device, cache
         As for `cubecrop.train`.
     client : distributed.Client, optional
         Cluster that makes the report's trainings.
     overwrite : bool, default False
-        Replace a model that is there.
+        Replace a model and a card that are there.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 
@@ -90,23 +91,39 @@ def train_recipe(
     ------
     ArgumentError
         The recipe is wrong; the message names the entry.
-    AoiError, ParcelError, LabelError, ReadError, NoScenesError
-        As for `cubecrop.train`; the message names the source.
+    AoiError, ParcelError, LabelError, ReadError
+        The parcels of a source cannot be read or have no labels; the message names the source.
+    NoScenesError, SchemaError
+        As for `cubecrop.train`.
     OutputError
         The model is there already, or the folder cannot be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
     out = check_path("out", out)
     check_free(out / MODEL, files=MODEL_FILES, overwrite=overwrite)
+    if (out / CARD).exists() and not overwrite:
+        raise OutputError(
+            f"{out / CARD} is there already. Name another folder, or pass `overwrite=True` "
+            "(`--overwrite`)."
+        )
     usable_device(device)
-    config = TrainConfig(epochs=recipe.epochs, may_be_missing=recipe.may_be_missing)
+    init = _init(recipe)
+    config = config_of_init(
+        init,
+        TrainConfig(
+            epochs=recipe.epochs,
+            may_be_missing=recipe.may_be_missing,
+            network=NetworkOptions(weather=recipe.weather is not None),
+        ),
+    )
+    composite = recipe.composite or (init.composite if init is not None else "") or None
     tables = [_named_table(source, recipe) for source in recipe.sources]
     _check_apart(tables, recipe)
     requests = [
         CubeRequest(
             season=source.year, archive=source.archive,
             modalities=modalities(recipe.sensors, config),
-            composite=recipe.composite,  # type: ignore[arg-type]
+            composite=composite,  # type: ignore[arg-type]
             weather=recipe.weather, needed=needed_by(config),
         )
         for source in recipe.sources
@@ -126,7 +143,7 @@ def train_recipe(
             found.samples,
             [one.texts for one in declared],
             [one.part for one in declared],
-            nomenclature=found.classes, config=config, init=_init(recipe), seed=recipe.seed,
+            nomenclature=found.classes, config=config, init=init, seed=recipe.seed,
             device=device, checkpoint=None, progress=progress,
             groups=[group for one in declared if (group := one.group) is not None] or None,
             places=[one.region for one in declared] if recipe.holds_out_sources else None,  # type: ignore[misc]
@@ -176,6 +193,9 @@ def _table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
         {"id": table["id"], _LABEL: texts, _SOURCE: source.name}, geometry=table.geometry
     )
     table = table[pd.notna(table[_LABEL]).to_numpy()]
+    if len(table) == 0:
+        mapped = f" that the list {source.codes!r} gives a class" if source.codes else ""
+        raise LabelError(f"column {label!r} has no label{mapped}. Name another column or list.")
     if recipe.most is None:
         return table.reset_index(drop=True)
     rank = pd.Series(hash_ids(table["id"].tolist(), "recipe", recipe.seed), index=table.index)

@@ -10,10 +10,11 @@ import numpy as np
 from cubecrop.checks import brief, check_path, check_share
 from cubecrop.errors import LabelError, ReadError
 from cubecrop.model import CropModel
-from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
+from cubecrop.texts import label_text
 from cubecrop.training import Init, TrainConfig, check_fit_options, check_init
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from cubecrop.nomenclature import label_text
 from cubecrop.sample.draw import hash_ids, mix
+from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ import numpy as np
 
 from cubecrop.checks import brief
 from cubecrop.errors import LabelError, ParcelError
-from cubecrop.nomenclature import label_text
 from cubecrop.shapes import plain_shapes
+from cubecrop.texts import label_text
 from cubecrop.vector import check_column_names, read_vector
 
 if TYPE_CHECKING:

@@ -26,10 +26,10 @@ import xarray as xr
 
 from cubecrop.checks import brief, check_number, check_path, check_whole
 from cubecrop.errors import LabelError, ReadError, SchemaError, SeasonError
-from cubecrop.nomenclature import label_text
 from cubecrop.sample.draw import draw_positions, hash_ids
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, SERIES
 from cubecrop.season import Season
+from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -32,7 +32,6 @@ import xarray as xr
 
 from cubecrop.checks import check_path
 from cubecrop.errors import ReadError, SchemaError
-from cubecrop.nomenclature import label_text
 from cubecrop.sample.extraction_table import (
     TERRAIN_COLUMNS,
     ExtractionTable,
@@ -42,6 +41,7 @@ from cubecrop.sample.extraction_table import (
     read_table,
 )
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS, WEATHER_UNITS
+from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

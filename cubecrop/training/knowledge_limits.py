@@ -10,6 +10,7 @@ from cubecrop.checks import check_share
 from cubecrop.errors import LabelError, ModelMismatchError
 from cubecrop.model import KnowledgeLimits, Limit, Predictor
 from cubecrop.training.sets import Samples, as_lists, training_set, tree_of
+from cubecrop.training.together import in_season_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,8 +77,16 @@ def fit_limits(
         Fewer than 20 parcels can be predicted, or the shares do not fit together.
     """
     sources, texts = as_lists(samples, labels)
+    # The class only says which parcels take part: `training_set` leaves out those without one.
+    known = model.nomenclature.names[0]
     sets = [
-        training_set(source, tree_of(source), part, model.config, model.nomenclature)
+        training_set(
+            source,
+            in_season_of(model, tree_of(source)),
+            [None if text is None else known for text in part],
+            model.config,
+            model.nomenclature,
+        )
         for source, part in zip(sources, texts, strict=True)
     ]
     limits = limits_of_sets(model, sets, kept=kept, outside=outside, seed=seed, device=device)

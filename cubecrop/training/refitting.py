@@ -10,20 +10,18 @@ import numpy as np
 from cubecrop.model import (
     CropNetwork,
     NetworkOptions,
-    in_window,
     one_thread,
     season_of,
     usable_device,
 )
-from cubecrop.season import windows_alike
 from cubecrop.training.config import TrainConfig
 from cubecrop.training.loop import run_epochs, seeded
 from cubecrop.training.sets import AnySet, Source, training_set, tree_of
+from cubecrop.training.together import in_season_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
 
     from cubecrop.model import CropModel
@@ -96,7 +94,7 @@ def refit(
         network.load_state_dict(state)
         run_epochs(
             network, [part for part in sets if len(part.labels)], [], config,
-            n_days=season_of(_in_season(model, tree_of(parts[0][0]))).n_days, seed=seed,
+            n_days=season_of(in_season_of(model, tree_of(parts[0][0]))).n_days, seed=seed,
             device=usable_device(device), progress=False,
         )  # fmt: skip
     return network
@@ -105,7 +103,7 @@ def refit(
 def _set(
     model: CropModel, source: Source, taught: Sequence[str | None] | NDArray[np.float32]
 ) -> AnySet:
-    tree = _in_season(model, tree_of(source))
+    tree = in_season_of(model, tree_of(source))
     if not isinstance(taught, np.ndarray):
         return training_set(source, tree, taught, model.config, model.nomenclature)
     names = model.nomenclature.names
@@ -115,11 +113,3 @@ def _set(
     row = {parcel: i for i, parcel in enumerate(np.asarray(tree["parcel"]).tolist())}
     probability: Any = taught[[row[parcel] for parcel in part.ids]]
     return replace(part, labels=probability)
-
-
-def _in_season(model: CropModel, tree: xr.DataTree) -> xr.DataTree:
-    """The tree in the model's season window, from whose start it counts days."""
-    window = model.season_window
-    if window is None or windows_alike(season_of(tree).window, window):
-        return tree
-    return in_window(tree, window)

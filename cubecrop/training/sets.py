@@ -13,9 +13,10 @@ import xarray as xr
 from cubecrop.checks import brief
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import WEATHER, SampleArrays, in_bands, sample_arrays, season_of
-from cubecrop.nomenclature import NODATA, Nomenclature, label_text
+from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.sample import StoredSets, draw_positions, hash_ids
 from cubecrop.schema import check_pixel_sets
+from cubecrop.texts import label_text
 from cubecrop.training.stored import StoredTrainingSet, block_rows, stored_training_set
 
 if TYPE_CHECKING:

@@ -14,9 +14,18 @@ if TYPE_CHECKING:
 
     import xarray as xr
 
+    from cubecrop.model import ModelSpec
     from cubecrop.season import Window
 
-__all__ = ["as_one_season", "sensors_alike", "sensors_together"]
+__all__ = ["as_one_season", "in_season_of", "sensors_alike", "sensors_together"]
+
+
+def in_season_of(model: ModelSpec, tree: xr.DataTree) -> xr.DataTree:
+    """The tree in the model's season window, from whose start the model counts days."""
+    window = model.season_window
+    if window is None or windows_alike(season_of(tree).window, window):
+        return tree
+    return in_window(tree, window)
 
 
 def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list[xr.DataTree]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -10,9 +11,10 @@ import geopandas as gpd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pyproj
-import shapely
 
+from cubecrop.circle import box_of
 from cubecrop.errors import AoiError, ReadError
+from cubecrop.texts import place_name
 from cubecrop.vector.read import read_vector
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ def read_part(
     if table.crs is None:
         raise AoiError(f"{source} has no CRS; write it again with one.")
     points = gpd.GeoSeries(table.geometry.representative_point(), crs=table.crs)
-    inside = points.to_crs("EPSG:4326").within(shapely.box(*bbox))
+    inside = points.to_crs("EPSG:4326").intersects(box_of(bbox))
     return table[inside.to_numpy()].reset_index(drop=True)
 
 
@@ -82,6 +84,7 @@ def _read_address(
     address: str | Path, bbox: Bbox | None, columns: Sequence[str] | None
 ) -> gpd.GeoDataFrame:
     address = str(address)
+    name = place_name(address)  # without passwords and tokens
     try:
         with fsspec.open(address, "rb", block_size=_BLOCK) as file:
             about = pq.ParquetFile(file)
@@ -89,15 +92,17 @@ def _read_address(
             names = about.schema_arrow.names
             if b"geo" not in metadata:
                 raise AoiError(
-                    f"{address} is Parquet without geometries; it has the columns {names}. "
+                    f"{name} is Parquet without geometries; it has the columns {names}. "
                     "Expected GeoParquet."
                 )
             if missing := sorted(set(columns or ()) - set(names)):
-                raise AoiError(f"{address} lacks the columns {missing}; it has {sorted(names)}.")
+                raise AoiError(f"{name} lacks the columns {missing}; it has {sorted(names)}.")
             options: dict[str, Any] = {}
             if columns is not None:
                 options["columns"] = [*dict.fromkeys([*columns, _geometry_column(metadata)])]
-            if bbox is not None and "bbox" in names and b'"covering"' in metadata[b"geo"]:
+            crosses = bbox is not None and bbox[0] > bbox[2]  # the 180th meridian
+            has_boxes = "bbox" in names and b'"covering"' in metadata[b"geo"]
+            if bbox is not None and has_boxes and not crosses:
                 options["bbox"] = _in_crs(bbox, _crs(metadata))
             file.seek(0)
             return gpd.read_parquet(file, **options)
@@ -105,20 +110,18 @@ def _read_address(
         raise
     except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError, KeyError) as error:
         raise AoiError(
-            f"{address} cannot be read as GeoParquet: {' '.join(str(error).split())}. Other vector "
+            f"{name} cannot be read as GeoParquet: {' '.join(str(error).split())}. Other vector "
             "files cannot be read from an address: download the file and name its path."
         ) from error
-    except (OSError, ImportError) as error:
-        text = " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # each file system raises its own types
+        text = " ".join(str(error).replace(address, name).split()) or type(error).__name__
         raise ReadError(
-            f"{address} does not answer: {text}. Check the address and the network, or download "
+            f"{name} does not answer: {text}. Check the address and the network, or download "
             "the file and name its path."
         ) from error
 
 
 def _geo(metadata: dict[bytes, bytes]) -> dict[str, Any]:
-    import json
-
     found = json.loads(metadata[b"geo"])
     if not isinstance(found, dict):
         raise ValueError("its metadata 'geo' is not an object")
