@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["false_sure", "limits_left_out", "prediction", "shares_by_level"]
 
-#: Classes that are left out once: of the seven with 50 points or more, by their number, every
-#: second one, so that frequent and rare ones are among them. Each takes five trainings.
-LEFT_OUT: Final = ("grass and forage", "maize", "winter cereal", "potato")
+#: A class with fewer points than this is not left out. Each of the others takes five trainings.
+_FEWEST: Final = 50
 
 
 def prediction(model: CropModel, points: Points) -> dict[str, NDArray[np.floating]]:
@@ -82,7 +81,9 @@ def false_sure(parts: Sequence[Points], store: Store) -> dict[str, dict[str, Any
     seen all classes.
     """
     out = {}
-    for name in LEFT_OUT:
+    for name in nomenclature().names:
+        if sum(part.counts.get(name, 0) for part in parts) < _FEWEST:
+            continue
         found = []
         for i, part in enumerate(parts):
 
