@@ -233,9 +233,7 @@ def land_of(
     cover, text = _cover(cube, mask, nomenclature)
     if mask.kind in {"parcels", "raster"}:
         text = f"{mask.kind} of {mask.name}" if mask.kind == "raster" else mask.name
-    parcels = None if mask.outline is None else mask.outline.to_crs(crs)
-    area = None if outline is None else outline.to_crs(crs)
-    if cover is None and parcels is None and mask.raster is None and area is None:
+    if cover is None and mask.outline is None and mask.raster is None and outline is None:
         return None, ""
     lattice = Lattice(_authority(crs), resolution_of(cube))
     half = lattice.resolution / 2
@@ -244,6 +242,11 @@ def land_of(
         round((float(cube["x"].to_numpy()[0]) - half) / lattice.resolution),
         cube.sizes["y"], cube.sizes["x"],
     )  # fmt: skip
+    corner = lattice.transform(origin)
+    right, bottom = corner * (origin.width, origin.height)
+    bounds = corner.c, bottom, right, corner.f
+    parcels = None if mask.outline is None else mask.outline.to_crs(crs, bounds)
+    area = None if outline is None else outline.to_crs(crs, bounds)
     options: dict[str, Any] = {
         "lattice": lattice, "origin": origin, "parcels": parcels, "raster": mask.raster,
         "area": area,
