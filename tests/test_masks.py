@@ -16,7 +16,7 @@ from cubecrop import cli
 from cubecrop.classification import kernels
 from cubecrop.errors import ArgumentError, ReadError
 from cubecrop.nomenclature import Nomenclature
-from cubecrop.pipeline.masks import cropland_classes
+from cubecrop.pipeline.masks import as_mask, cropland_classes
 from cubecrop.write.shares import mapped_text
 
 
@@ -121,6 +121,8 @@ def test_a_raster_masks_a_map(bare, field_model, whole, tmp_path):
         same_where(found, whole, seen > 0)
         assert (found.crop_type.values[seen == 0] == 252).all()
         assert (found.crop_type.values[seen < 0] == 255).all()
+    with pytest.raises(ArgumentError, match=r"gdal_translate mask\.vrt mask\.tif"):
+        as_mask(tmp_path / "mask.vrt")
     path.write_bytes(b"no tiff")
     with pytest.raises(cubecrop.errors.ReadError, match=r"mask\.tif"):
         mapped(area(), bare, field_model, mask=path)

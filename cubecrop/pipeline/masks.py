@@ -39,7 +39,9 @@ Mask: TypeAlias = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray |
 AUTO: Final = "auto"
 #: Names of masks, and the collection that each must be.
 _NAMED: Final[Mapping[str, str]] = {AUTO: "", "landcover": "", "worldcover": "esa-worldcover"}
-_RASTERS: Final = frozenset((".tif", ".tiff", ".vrt", ".jp2", ".img"))
+_RASTERS: Final = frozenset((".tif", ".tiff", ".jp2"))
+#: Rasters that are not read. A VRT names other files, which can change while it stays the same.
+_NO_RASTERS: Final = frozenset((".vrt", ".img"))
 #: Classes of land cover that say nothing about the land.
 _NO_CLASS: Final = frozenset(("clouds",))
 #: Words of class names, in English, German, French and Dutch, without accents: those that grow on
@@ -128,6 +130,11 @@ def _as_mask(mask: Mask, classes: tuple[str, ...] | None) -> CropMask:
     if isinstance(mask, str | Path):
         href = str(mask)
         name = Path(href.split("?")[0]).name
+        if Path(name).suffix.lower() in _NO_RASTERS:
+            raise ArgumentError(
+                f"mask is {name}, expected a GeoTIFF or a JPEG 2000 file, whose content says "
+                f"everything. Convert it with `gdal_translate {name} {Path(name).stem}.tif`."
+            )
         if Path(name).suffix.lower() in _RASTERS:
             local = Path(href).expanduser()
             raster = MaskRaster(href=str(local.resolve()) if local.exists() else href)
