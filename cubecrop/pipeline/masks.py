@@ -76,6 +76,7 @@ class CropMask:
 
     ``collection`` is the collection that land cover must be, "" for any. ``classes`` are the
     classes of land cover that count as cropland; None leaves the choice to the model's classes.
+    ``name`` is the file or the product, where it is known.
     With ``is_there`` the archive has the map, so that land without it is unknown.
     """
 
@@ -303,7 +304,9 @@ def _cover(
             unknown = da.full(
                 (cube.sizes["y"], cube.sizes["x"]), NO_COVER, np.uint8, chunks=_chunks(cube)
             )
-            return (unknown, np.full(256, UNKNOWN, np.uint8)), "no land cover"
+            # Titles name the mask up to the colon.
+            text = f"{mask.name or 'land cover'}: no map of this area"
+            return (unknown, np.full(256, UNKNOWN, np.uint8)), text
         if mask.kind == AUTO:
             return None, ""
         raise ArgumentError(
