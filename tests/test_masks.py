@@ -15,7 +15,7 @@ import cubecrop
 from cubecrop import cli
 from cubecrop.classification import kernels
 from cubecrop.classification.land import UNKNOWN
-from cubecrop.errors import ArgumentError, ReadError
+from cubecrop.errors import ArchiveError, ArgumentError, ReadError
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.masks import CropMask, as_mask, cropland_classes, land_of
 from cubecrop.season import Season
@@ -146,6 +146,13 @@ def test_a_raster_masks_a_map(bare, field_model, whole, tmp_path):
     path.write_bytes(b"no tiff")
     with pytest.raises(cubecrop.errors.ReadError, match=r"mask\.tif"):
         mapped(area(), bare, field_model, mask=path)
+
+
+@pytest.mark.parametrize("prefix", ["", "/vsicurl/"])
+def test_the_address_of_a_raster_holds_no_password(prefix):
+    with pytest.raises(ArchiveError, match=r"netrc") as caught:
+        as_mask(f"{prefix}https://me:secret@maps.example/mask.tif")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_area_of_polygons_is_clipped_to_them(bare, field_model, whole, field_parcels):

@@ -13,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 import xarray as xr
 
+from cubecrop.archive.base import refuse_password
 from cubecrop.checks import brief
 from cubecrop.classification.land import CLASSIFIED, LEFT_OUT, OUTSIDE, UNKNOWN
 from cubecrop.cube.grid import Lattice, Window
@@ -108,6 +109,8 @@ def as_mask(mask: Mask, classes: Iterable[str] | None = None) -> CropMask:
         The mask has another type, has no polygon, or classes are named for a mask without any.
     AoiError, SchemaError, ReadError
         A file cannot be read, or parcels or a raster have no CRS.
+    ArchiveError
+        The address of a raster holds a password.
     """
     chosen = _classes(classes)
     found = _as_mask(mask, chosen)
@@ -137,6 +140,8 @@ def _as_mask(mask: Mask, classes: tuple[str, ...] | None) -> CropMask:
                 f"everything. Convert it with `gdal_translate {name} {Path(name).stem}.tif`."
             )
         if Path(name).suffix.lower() in _RASTERS:
+            # A plan names the address; GDAL's prefix may stand before it.
+            refuse_password(re.sub(r"^(/vsi\w+/)+", "", href))
             local = Path(href).expanduser()
             raster = MaskRaster(href=str(local.resolve()) if local.exists() else href)
             raster.check()
