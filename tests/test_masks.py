@@ -14,9 +14,12 @@ from masked_place import BBOX, area, cover_of, mapped
 import cubecrop
 from cubecrop import cli
 from cubecrop.classification import kernels
-from cubecrop.errors import ArgumentError, ReadError
+from cubecrop.classification.land import UNKNOWN
+from cubecrop.errors import ArchiveError, ArgumentError, ReadError
 from cubecrop.nomenclature import Nomenclature
-from cubecrop.pipeline.masks import cropland_classes
+from cubecrop.pipeline.masks import CropMask, as_mask, cropland_classes, land_of
+from cubecrop.season import Season
+from cubecrop.write.provenance import Provenance
 from cubecrop.write.shares import mapped_text
 
 
@@ -50,6 +53,23 @@ def test_land_cover_of_the_archive_masks_a_map(covered, field_model, whole):
     )
     assert flags[252] == "not_cropland"
     np.testing.assert_array_equal(found.clear_dates, whole.clear_dates)
+
+
+def test_land_without_land_cover_is_unknown_and_the_title_is_true(bare, field_model):
+    """A tile of a region that has land cover elsewhere."""
+    cube = cubecrop.open_season(area(), 2018, archive=bare, modalities=["sentinel2"])
+    mask = CropMask(
+        kind="landcover", collection="esa-worldcover", name="ESA WorldCover", is_there=True
+    )
+    land, text = land_of(cube, mask, None, field_model.nomenclature)
+    assert (land.to_numpy() == UNKNOWN).all()
+    assert text == "ESA WorldCover: no map of this area"
+    season = Season(2018)
+    made = Provenance(
+        nomenclature=field_model.nomenclature, season=season, archive="a", model_name="m",
+        model_digest="d", mask=text,
+    )  # fmt: skip
+    assert made.title == "Crop types 2018, cropland of ESA WorldCover"
 
 
 def test_a_mask_is_chosen_by_name_and_by_classes(covered, bare, field_model, whole):
@@ -121,9 +141,18 @@ def test_a_raster_masks_a_map(bare, field_model, whole, tmp_path):
         same_where(found, whole, seen > 0)
         assert (found.crop_type.values[seen == 0] == 252).all()
         assert (found.crop_type.values[seen < 0] == 255).all()
+    with pytest.raises(ArgumentError, match=r"gdal_translate mask\.vrt mask\.tif"):
+        as_mask(tmp_path / "mask.vrt")
     path.write_bytes(b"no tiff")
     with pytest.raises(cubecrop.errors.ReadError, match=r"mask\.tif"):
         mapped(area(), bare, field_model, mask=path)
+
+
+@pytest.mark.parametrize("prefix", ["", "/vsicurl/"])
+def test_the_address_of_a_raster_holds_no_password(prefix):
+    with pytest.raises(ArchiveError, match=r"netrc") as caught:
+        as_mask(f"{prefix}https://me:secret@maps.example/mask.tif")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_area_of_polygons_is_clipped_to_them(bare, field_model, whole, field_parcels):

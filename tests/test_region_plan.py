@@ -1,5 +1,6 @@
 """A plan freezes what a run maps: tiles, items and parcels."""
 
+import inspect
 import json
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import shapely
 import xarray as xr
 from region_plans import AREA, PLACE, TILE, YEAR, box, parcels, planned, trained
 
+import cubecrop
 from cubecrop import region
 from cubecrop.archive import open_archive
 from cubecrop.region.output import Output
@@ -144,3 +146,10 @@ def test_run_json_says_what_was_planned(plan, model):
     assert content["options"]["year"] == YEAR
     assert content["parcels"]["count"] == len(parcels())
     assert Output.at(plan.output.url).exists("plan/items.parquet")
+
+
+def test_without_a_model_the_default_one_is_planned(archive, tmp_path):
+    made = region.plan(AREA, YEAR, tmp_path / "run", archive=archive, progress=False)
+    assert made.model_digest == cubecrop.CropModel.default().digest
+    asked = inspect.signature(cubecrop.map_region).parameters["model"]
+    assert asked.default is None

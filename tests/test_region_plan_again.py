@@ -141,7 +141,7 @@ def edited(plan, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-@pytest.mark.parametrize("changes", [{"format": 99}, {"cubecrop": "0.0.1"}])
+@pytest.mark.parametrize("changes", [{"format": 1, "items": {}}, {"cubecrop": "0.0.1"}])
 def test_a_plan_of_another_version_is_refused(archive, model, tmp_path, changes):
     plan = planned(tmp_path, archive, model)
     edited(plan, **changes)

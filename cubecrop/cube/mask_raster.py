@@ -31,6 +31,8 @@ __all__ = ["KEPT", "LEFT_OUT", "UNMASKED", "MaskRaster"]
 KEPT: Final = 1
 LEFT_OUT: Final = 0
 UNMASKED: Final = 255
+#: Pixels of a file that are read at a time; bounds the memory.
+_MOST: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -121,9 +123,14 @@ class MaskRaster:
     def _of_file(
         self, file: rasterio.DatasetReader, lattice: Lattice, window: Window
     ) -> NDArray[np.uint8]:
-        source = self._source
-        check_file(file, source)
+        check_file(file, self._source)
         columns, rows = _cells(file.crs.to_wkt(), file.transform, lattice, window)
+        return self._of_cells(file, rows, columns)
+
+    def _of_cells(
+        self, file: rasterio.DatasetReader, rows: NDArray[np.int64], columns: NDArray[np.int64]
+    ) -> NDArray[np.uint8]:
+        """Codes of cells; where the file is far finer than the cells, part by part."""
         inside = (rows >= 0) & (rows < file.height) & (columns >= 0) & (columns < file.width)
         if not inside.any():
             return np.full(rows.shape, UNMASKED, np.uint8)
@@ -131,9 +138,16 @@ class MaskRaster:
         place = Window(
             top, left, int(rows[inside].max()) - top + 1, int(columns[inside].max()) - left + 1
         )
-        values = read_pixels(file, source, place, dtype=np.dtype(np.float32), fill=np.nan)
-        codes = np.where(np.isnan(values), UNMASKED, np.where(values != 0, KEPT, LEFT_OUT))
-        return _taken(codes.astype(np.uint8), rows, columns, place)
+        if place.height * place.width > _MOST and rows.size > 1:
+            axis = int(np.argmax(rows.shape))
+            halves = zip(
+                *(np.array_split(cells, 2, axis) for cells in (rows, columns)), strict=True
+            )
+            return np.concatenate([self._of_cells(file, *half) for half in halves], axis)
+        values = read_pixels(file, self._source, place, dtype=np.dtype(np.float32), fill=np.nan)
+        codes = (values != 0).astype(np.uint8)
+        codes[np.isnan(values)] = UNMASKED
+        return _taken(codes, rows, columns, place)
 
 
 def _cells(

@@ -12,24 +12,36 @@ import geopandas as gpd
 import numpy as np
 import pyproj
 import shapely
+from pyproj.enums import TransformDirection
 from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from cubecrop.aoi import Aoi, bbox_from_text, parse_aoi
 from cubecrop.circle import unwrap
+from cubecrop.errors import AoiError
 from cubecrop.shapes import plain_shapes
 from cubecrop.vector import from_geojson, read_vector
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from cubecrop.cube.grid import Lattice, Window
+    from cubecrop.cube.tiles import Bounds
 
 __all__ = ["Outline", "area_and_outline", "polygons_of"]
 
 _LONLAT: Final = "EPSG:4326"
-#: Parts of a shape's longer side that an edge is divided into before it is reprojected.
-_PARTS: Final = 64
+#: Longest parts that edges are divided into before they are reprojected. A part along a parallel
+#: bends by at most 0.3 m.
+_DEGREES: Final = 0.05
+_METRES: Final = 2500.0
+#: Margin around a rectangle: metres, and as a share of its longer side, for its curved edges.
+_MARGIN: Final = 1000.0
+_SHARE: Final = 0.01
+#: Parts of a rectangle's longer side that its edges are divided into.
+_PARTS: Final = 128
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,28 +59,55 @@ class Outline:
             found.update(hashlib.sha256(wkb).digest())
         return found.hexdigest()
 
-    def to_crs(self, crs: str) -> Outline:
-        """Reproject; edges are divided so that they stay accurate to a metre."""
-        if pyproj.CRS.from_user_input(crs) == pyproj.CRS.from_user_input(self.crs):
-            return self
-        transformer = pyproj.Transformer.from_crs(self.crs, crs, always_xy=True)
-        sides = np.ptp(shapely.bounds(self.shapes).reshape(-1, 2, 2), axis=1).max(axis=1)
-        moved = shapely.transform(
-            shapely.segmentize(self.shapes, sides / _PARTS),
-            lambda xy: np.column_stack(transformer.transform(*xy.T)),
-        )
-        # Shapes beyond the CRS's reach lie on no grid of it.
-        finite = np.isfinite(shapely.bounds(moved)).all(axis=1)
-        return Outline(moved[finite], crs)
+    def to_crs(self, crs: str, bounds: Bounds) -> Outline:
+        """Reproject what lies in a rectangle of the target CRS, and a margin around it.
 
-    def meeting(self, bounds: tuple[float, float, float, float]) -> NDArray[np.object_]:
+        Shapes are cut to that place first, so that shapes of any size can be taken to a CRS that
+        reaches only a part of them. Long edges are divided, so that they stay accurate to a metre.
+
+        Parameters
+        ----------
+        crs : str
+            The target, projected in metres.
+        bounds : tuple of float
+            Left, bottom, right, top of the rectangle, metres.
+
+        Raises
+        ------
+        AoiError
+            A shape there has no place in the CRS.
+        """
+        own, target = (pyproj.CRS.from_user_input(one) for one in (self.crs, crs))
+        if own == target:
+            return Outline(self.meeting(bounds), crs)
+        to_target = pyproj.Transformer.from_crs(own, target, always_xy=True)
+        longest = _DEGREES if own.is_geographic else _METRES
+        found = []
+        for box, turn in _windows(to_target, bounds):
+            # Divided before they are cut: a pixel then lies inside whatever the rectangle.
+            near = shapely.segmentize(shapely.get_parts(self.meeting(box)), longest)
+            found.append(
+                shapely.transform(
+                    _cut(Outline(near, self.crs).meeting(box), box, longest),
+                    lambda xy, turn=turn: np.column_stack(to_target.transform(*(xy - turn).T)),
+                )
+            )
+        moved = np.concatenate([np.empty(0, object), *found])
+        if not np.isfinite(shapely.bounds(moved)).all():
+            raise AoiError(
+                f"a polygon in {self.crs} has no place in {crs}, though it meets the area that is "
+                "mapped there. Give the polygons in degrees (EPSG:4326)."
+            )
+        return Outline(moved, crs)
+
+    def meeting(self, bounds: Bounds) -> NDArray[np.object_]:
         """The shapes whose bounding rectangle meets (left, bottom, right, top)."""
         left, bottom, right, top = bounds
         west, south, east, north = shapely.bounds(self.shapes).T
         chosen = (west <= right) & (east >= left) & (south <= top) & (north >= bottom)
         return np.asarray(self.shapes[chosen])
 
-    def meets(self, bounds: tuple[float, float, float, float]) -> bool:
+    def meets(self, bounds: Bounds) -> bool:
         """Whether a shape meets a rectangle (left, bottom, right, top)."""
         return bool(shapely.intersects(self.meeting(bounds), shapely.box(*bounds)).any())
 
@@ -133,12 +172,61 @@ def polygons_of(aoi: object, *, rectangles: bool = False) -> Outline | None:
         shapes, crs = np.fromiter((shape for shape, _ in read), dtype=object), read[0][1]
     polygons = plain_shapes(shapes)
     polygons = polygons[~shapely.is_missing(polygons)]
-    polygons = polygons[shapely.area(polygons) > 0]
     if pyproj.CRS.from_user_input(crs).is_geographic:
         wide = np.ptp(shapely.bounds(polygons)[:, ::2], axis=1) > 180
-        for i in np.flatnonzero(wide):
-            polygons[i] = unwrap(polygons[i])
+        polygons[wide] = plain_shapes([unwrap(one) for one in polygons[wide]])
+    polygons = polygons[shapely.area(polygons) > 0]
     alone = len(polygons) == 1 and not rectangles
     if len(polygons) == 0 or (alone and bool(polygons[0].equals(polygons[0].envelope))):
         return None
     return Outline(polygons, crs)
+
+
+def _windows(
+    to_target: pyproj.Transformer, bounds: Bounds
+) -> Iterator[tuple[Bounds, NDArray[np.float64]]]:
+    """Rectangles (left, bottom, right, top) of the source CRS around one of the target CRS.
+
+    In degrees there is one for each way to count longitudes, each with what to subtract from
+    (x, y) so that the longitudes are those of the target.
+    """
+    left, bottom, right, top = bounds
+    side = max(right - left, top - bottom)
+    box = shapely.box(*bounds).buffer(_MARGIN + _SHARE * side, join_style="mitre")
+    edges = shapely.get_coordinates(shapely.segmentize(box, side / _PARTS + 1))
+    x, y = to_target.transform(edges[:, 0], edges[:, 1], direction=TransformDirection.INVERSE)
+    known = np.isfinite(x) & np.isfinite(y)
+    source = to_target.source_crs
+    if source is None or not source.is_geographic:
+        # Where the source CRS does not reach all of the rectangle, any polygon may meet it.
+        everywhere = (-np.inf, -np.inf, np.inf, np.inf)
+        found = (x.min(), y.min(), x.max(), y.max()) if known.all() else everywhere
+        yield found, np.zeros(2)
+        return
+    if known.all():
+        x = np.unwrap(x, period=360)
+        west, south, east, north = x.min(), y.min(), x.max(), y.max()
+        spans = east - west >= 360
+    else:  # the rectangle is larger than the Earth, as its corners are in some CRS
+        west, south, east, north, spans = -180.0, -90.0, 180.0, 90.0, True
+    for pole in (-90.0, 90.0):  # around a pole lie all longitudes
+        there = to_target.transform(0.0, pole)
+        if np.isfinite(there).all() and box.covers(shapely.Point(there)):
+            spans, south, north = True, min(south, pole), max(north, pole)
+    if spans:
+        west, east = -180.0, 180.0
+    # Longitudes of the rectangle, of shapes across the 180th meridian, and of 0 to 360.
+    for turn in (-360.0, 0.0, 360.0):
+        yield (west + turn, south, east + turn, north), np.array([turn, 0.0])
+
+
+def _cut(shapes: NDArray[np.object_], box: Bounds, longest: float) -> NDArray[np.object_]:
+    """What lies in a rectangle of shapes that meet it; shapes within are returned as they are."""
+    left, bottom, right, top = box
+    west, south, east, north = shapely.bounds(shapes).T
+    beyond = (west < left) | (east > right) | (south < bottom) | (north > top)
+    shapes = shapes.copy()
+    cut = shapely.intersection(shapes[beyond], shapely.box(*box))
+    shapes[beyond] = shapely.segmentize(cut, longest)
+    # A shape whose rectangle alone meets the box has nothing in it.
+    return np.asarray(shapes[shapely.area(shapes) > 0])

@@ -13,6 +13,7 @@ import geopandas as gpd
 import numpy as np
 import xarray as xr
 
+from cubecrop.archive.base import refuse_password
 from cubecrop.checks import brief
 from cubecrop.classification.land import CLASSIFIED, LEFT_OUT, OUTSIDE, UNKNOWN
 from cubecrop.cube.grid import Lattice, Window
@@ -39,7 +40,9 @@ Mask: TypeAlias = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray |
 AUTO: Final = "auto"
 #: Names of masks, and the collection that each must be.
 _NAMED: Final[Mapping[str, str]] = {AUTO: "", "landcover": "", "worldcover": "esa-worldcover"}
-_RASTERS: Final = frozenset((".tif", ".tiff", ".vrt", ".jp2", ".img"))
+_RASTERS: Final = frozenset((".tif", ".tiff", ".jp2"))
+#: Rasters that are not read. A VRT names other files, which can change while it stays the same.
+_NO_RASTERS: Final = frozenset((".vrt", ".img"))
 #: Classes of land cover that say nothing about the land.
 _NO_CLASS: Final = frozenset(("clouds",))
 #: Words of class names, in English, German, French and Dutch, without accents: those that grow on
@@ -74,6 +77,7 @@ class CropMask:
 
     ``collection`` is the collection that land cover must be, "" for any. ``classes`` are the
     classes of land cover that count as cropland; None leaves the choice to the model's classes.
+    ``name`` is the file or the product, where it is known.
     With ``is_there`` the archive has the map, so that land without it is unknown.
     """
 
@@ -105,6 +109,8 @@ def as_mask(mask: Mask, classes: Iterable[str] | None = None) -> CropMask:
         The mask has another type, has no polygon, or classes are named for a mask without any.
     AoiError, SchemaError, ReadError
         A file cannot be read, or parcels or a raster have no CRS.
+    ArchiveError
+        The address of a raster holds a password.
     """
     chosen = _classes(classes)
     found = _as_mask(mask, chosen)
@@ -128,7 +134,14 @@ def _as_mask(mask: Mask, classes: tuple[str, ...] | None) -> CropMask:
     if isinstance(mask, str | Path):
         href = str(mask)
         name = Path(href.split("?")[0]).name
+        if Path(name).suffix.lower() in _NO_RASTERS:
+            raise ArgumentError(
+                f"mask is {name}, expected a GeoTIFF or a JPEG 2000 file, whose content says "
+                f"everything. Convert it with `gdal_translate {name} {Path(name).stem}.tif`."
+            )
         if Path(name).suffix.lower() in _RASTERS:
+            # A plan names the address; GDAL's prefix may stand before it.
+            refuse_password(re.sub(r"^(/vsi\w+/)+", "", href))
             local = Path(href).expanduser()
             raster = MaskRaster(href=str(local.resolve()) if local.exists() else href)
             raster.check()
@@ -233,9 +246,7 @@ def land_of(
     cover, text = _cover(cube, mask, nomenclature)
     if mask.kind in {"parcels", "raster"}:
         text = f"{mask.kind} of {mask.name}" if mask.kind == "raster" else mask.name
-    parcels = None if mask.outline is None else mask.outline.to_crs(crs)
-    area = None if outline is None else outline.to_crs(crs)
-    if cover is None and parcels is None and mask.raster is None and area is None:
+    if cover is None and mask.outline is None and mask.raster is None and outline is None:
         return None, ""
     lattice = Lattice(_authority(crs), resolution_of(cube))
     half = lattice.resolution / 2
@@ -244,6 +255,11 @@ def land_of(
         round((float(cube["x"].to_numpy()[0]) - half) / lattice.resolution),
         cube.sizes["y"], cube.sizes["x"],
     )  # fmt: skip
+    corner = lattice.transform(origin)
+    right, bottom = corner * (origin.width, origin.height)
+    bounds = corner.c, bottom, right, corner.f
+    parcels = None if mask.outline is None else mask.outline.to_crs(crs, bounds)
+    area = None if outline is None else outline.to_crs(crs, bounds)
     options: dict[str, Any] = {
         "lattice": lattice, "origin": origin, "parcels": parcels, "raster": mask.raster,
         "area": area,
@@ -293,7 +309,9 @@ def _cover(
             unknown = da.full(
                 (cube.sizes["y"], cube.sizes["x"]), NO_COVER, np.uint8, chunks=_chunks(cube)
             )
-            return (unknown, np.full(256, UNKNOWN, np.uint8)), "no land cover"
+            # Titles name the mask up to the colon.
+            text = f"{mask.name or 'land cover'}: no map of this area"
+            return (unknown, np.full(256, UNKNOWN, np.uint8)), text
         if mask.kind == AUTO:
             return None, ""
         raise ArgumentError(

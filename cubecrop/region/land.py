@@ -95,7 +95,11 @@ def mask_of(output: Output, row: Mapping[str, Any] | None) -> CropMask:
     if row["kind"] in {"auto", "landcover"}:
         classes = None if row["classes"] is None else tuple(row["classes"])
         return CropMask(
-            kind=row["kind"], collection=row["collection"], classes=classes, is_there=True
+            kind=row["kind"],
+            collection=row["collection"],
+            classes=classes,
+            is_there=True,
+            name=row.get("product", ""),
         )
     if row["kind"] == "parcels":
         shapes = _shapes(output, _MASK_SHAPES, row["crs"], row["sha256"])

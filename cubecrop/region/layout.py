@@ -70,7 +70,7 @@ def drafts_of(
     if maps:
         is_rectangle = bool(area.geometry.equals(area.geometry.envelope))
         for land in lands:
-            shapes = None if outline is None else outline.to_crs(land.crs)
+            shapes = None if outline is None else outline.to_crs(land.crs, land.bounds)
             mapped |= {
                 tile: part
                 for tile, part in _mapped(land, side, resolution, whole=is_rectangle)

@@ -50,7 +50,7 @@ __all__ = [
 ]  # fmt: skip
 
 #: Version of the files of a plan.
-FORMAT: Final = 1
+FORMAT: Final = 2
 RUN: Final = "plan/run.json"
 TILES: Final = "plan/tiles.parquet"
 ITEMS: Final = "plan/items.parquet"

@@ -86,7 +86,7 @@ def plan(
     out: str | Path,
     *,
     archive: str | Path | Archive | None = None,
-    model: CropModel | str | Path | None,
+    model: CropModel | str | Path | None = None,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     season: Season | None = None,
     tile: float = SIDE,
@@ -124,8 +124,8 @@ def plan(
     archive : str, Path or Archive, optional
         Archive of the images. By default that of an earlier plan in ``out``, or else as for
         `classify`.
-    model : CropModel or path
-        The model that will classify.
+    model : CropModel or path, optional
+        The model that will classify. By default `CropModel.default()`.
     parcels : geopandas.GeoDataFrame or path, optional
         Parcels to classify: columns ``id`` (unique), ``geometry``; any CRS. Those count whose
         representative point lies in the area.

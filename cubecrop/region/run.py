@@ -37,7 +37,7 @@ def map_region(
     out: str | Path,
     *,
     archive: str | Path | Archive | None = None,
-    model: CropModel | str | Path,
+    model: CropModel | str | Path | None = None,
     parcels: gpd.GeoDataFrame | str | Path | None = None,
     client: Client | None = None,
     tile: float = SIDE,
@@ -71,7 +71,8 @@ def map_region(
     mask_classes, clip
         As for `cubecrop.classify`. Without ``crs``, an area over several UTM zones is mapped in
         each of them, up to the meridians between them. Without ``archive``, an earlier plan in
-        ``out`` keeps its own, whatever the environment names since.
+        ``out`` keeps its own, whatever the environment names since. Without ``model``,
+        `CropModel.default()` classifies.
     out : path or URL
         Folder of the run, or an address such as ``s3://bucket/run`` that fsspec can write to. All
         workers must be able to read and write it.

@@ -356,7 +356,8 @@ def _n_owned(tile: PlannedTile, resolution: float, outline: Outline | None) -> i
     own = np.ones((len(y), len(x)), bool)
     if outline is not None:
         lattice = Lattice(tile.tile.crs, resolution)
-        own = outline.to_crs(tile.tile.crs).inside(lattice, reach_of(tile.mapped, lattice))
+        near = outline.to_crs(tile.tile.crs, tile.mapped)
+        own = near.inside(lattice, reach_of(tile.mapped, lattice))
     foreign = _foreign(x, y, tile)
     return int((own if foreign is None else own & ~foreign).sum())
 
