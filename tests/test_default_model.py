@@ -181,6 +181,7 @@ def test_it_maps_a_real_patch_of_flanders():
 @HAS_DATA
 def test_it_agrees_with_worldcereal_on_maize_and_winter_cereals_in_belgium():
     pytest.importorskip("h5netcdf")
+    pytest.importorskip("h5py")
     table = belgium()
     for layer, name in (("maize", "maize"), ("winter cereals", "winter cereal")):
         assert table.loc[layer, name] > 0.8 * table.loc[layer, "pixels"]
