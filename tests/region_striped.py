@@ -101,6 +101,8 @@ def compare(found, expected):
     assert (expected["status"] == "predicted").all()
     for name in expected.columns.drop("geometry"):
         if pd.api.types.is_float_dtype(expected[name]):
-            assert np.allclose(found[name], expected[name], atol=1e-5, equal_nan=True), name
+            # Distances between embeddings enlarge what blocks of other sizes round differently.
+            within = 1e-3 if name == "dissimilarity" else 1e-5
+            assert np.allclose(found[name], expected[name], atol=within, equal_nan=True), name
         else:
             assert found[name].astype(object).equals(expected[name].astype(object)), name

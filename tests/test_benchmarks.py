@@ -327,8 +327,8 @@ def test_a_plain_batch_is_what_training_draws_but_for_noise(benchmarks):
     still = module.TrainConfig(jitter=0.0, date_dropout={}, small_sets=0.0, n_pixels=3)
     deviations = {name: np.ones(len(bands), "f4") for name, bands in networks.BANDS.items()}
     for found, plain in zip(
-        batches([one], deviations, still, seed=0, epoch=0),
-        module.plain_batches([one], deviations, still, seed=0, epoch=0),
+        batches([one], deviations, still, n_days=425, seed=0, epoch=0),
+        module.plain_batches([one], deviations, still, n_days=425, seed=0, epoch=0),
         strict=True,
     ):
         assert sorted(found[1].tolist()) == sorted(plain[1].tolist())

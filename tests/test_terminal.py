@@ -48,7 +48,7 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch, streams, archive, encod
         (["--help"], 0, "classify-parcels"),
         (["train", "--help"], 0, "--may-be-missing"),
         (["search", *AREA, "--archive", "né≤\udcff"], 1, "no archive at n??"),
-        (["search", *AREA], 2, "--archive"),
+        (["search", "--year", "2018"], 2, "--aoi"),
         (["clasify"], 2, "clasify"),
         (["search", *AREA, "--archive", "a", "--end", "2021-02-29"], 2, "2021-02-29"),
     ],

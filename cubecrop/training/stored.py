@@ -114,6 +114,9 @@ class StoredTrainingSet:
         """The same parcels with at most ``n_pixels`` drawn pixels each, as at prediction."""
         width = max(1, min(n_pixels, int(self.drawn.max(initial=1))))
         pixels = draw_positions(self.drawn, hash_ids(self.ids, seed, "validation"), width)
+        if self.pixels is not None:  # positions among those that were drawn before
+            before = np.take_along_axis(self.pixels, np.maximum(pixels, 0), axis=1)
+            pixels = np.where(pixels >= 0, before, -1)
         return replace(self, pixels=pixels, drawn=np.minimum(self.drawn, width))
 
     def gather(self, members: NDArray[np.int64]) -> tuple[SampleArrays, NDArray[np.int64]]:
