@@ -78,7 +78,13 @@ def connected(
         )
     with cluster, Client(cluster) as client:
         _leave_interrupts_to_us(client)
-        yield client
+        try:
+            yield client
+        except KeyboardInterrupt:
+            # Calls that the closing cluster cuts off would be logged with their tracebacks.
+            for name in ("tornado.application", "asyncio"):
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+            raise
 
 
 def _leave_interrupts_to_us(client: Client) -> None:
