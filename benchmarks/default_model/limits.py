@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from benchmarks.default_model.points import nomenclature
-from benchmarks.default_model.recipe import train_model
+from benchmarks.default_model.recipe import starter, train_model
 from cubecrop.model import KnowledgeLimits, Limit, tempered
 from cubecrop.nomenclature import NODATA
 from cubecrop.training.knowledge_limits import KEPT, OUTSIDE, limit_of
@@ -77,9 +78,9 @@ def false_sure(parts: Sequence[Points], store: Store) -> dict[str, dict[str, Any
     For each class and each region a network learns from the points of the other classes in the
     other regions, and predicts all points of the region. The limits come from its points of the
     other classes, by the same rule as those of the shipped model; no point of the class chooses
-    anything. The networks start from random weights, since the encoders of the shipped model have
-    seen all classes.
+    anything. All stages of the recipe do without the class, the simulated seasons too.
     """
+    start = functools.lru_cache(maxsize=1)(lambda name: starter(without=name))
     out = {}
     for name in nomenclature().names:
         if sum(part.counts.get(name, 0) for part in parts) < _FEWEST:
@@ -89,7 +90,7 @@ def false_sure(parts: Sequence[Points], store: Store) -> dict[str, dict[str, Any
 
             def compute(i: int = i, name: str = name) -> dict[str, NDArray[np.floating]]:
                 others = [other for k, other in enumerate(parts) if k != i]
-                return prediction(train_model(others, None, without=name), parts[i])
+                return prediction(train_model(others, start(name), without=name), parts[i])
 
             found.append(store.get(f"without {name} and {part.name}", compute))
         of_class = [np.array([label == name for label in part.labels]) for part in parts]

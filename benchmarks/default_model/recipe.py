@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cubecrop import CropModel
     from cubecrop.model import TrainingRecord
+    from cubecrop.nomenclature import Nomenclature
 
 __all__ = ["CONFIG", "SEED", "recipe", "recipe_digest", "starter", "train_model"]
 
@@ -96,16 +97,21 @@ def recipe_digest() -> str:
     return hashlib.sha256(json.dumps(recipe(), sort_keys=True).encode()).hexdigest()
 
 
-def starter(*, seed: int = SEED) -> CropModel:
-    """A model of simulated seasons: pre-trained without labels, then trained with them."""
-    parts = simulated()
+def starter(*, without: str | None = None, seed: int = SEED) -> CropModel:
+    """A model of simulated seasons: pre-trained without labels, then trained with them.
+
+    ``without`` leaves the points of a class out of both.
+    """
+    parts: Sequence[Points] = simulated()
+    if without is not None:
+        parts = [part.take(np.array([label != without for label in part.labels])) for part in parts]
     encoders = pretrain(
         [part.samples for part in parts], config=PRETRAINING, seed=seed, progress=False
     )
     known = [part.labelled() for part in parts]
     return fit(
         [part.samples for part in known], [part.labels for part in known],
-        nomenclature=nomenclature(), config=REHEARSAL, init=encoders, seed=seed, progress=False,
+        nomenclature=_classes(without), config=REHEARSAL, init=encoders, seed=seed, progress=False,
     )  # fmt: skip
 
 
@@ -123,24 +129,18 @@ def simulated_among_real(without: str | None = None) -> list[Points]:
 
 
 def train_model(
-    parts: Sequence[Points],
-    start: CropModel | None,
-    *,
-    without: str | None = None,
-    seed: int = SEED,
+    parts: Sequence[Points], start: CropModel, *, without: str | None = None, seed: int = SEED
 ) -> CropModel:
     """Train on the labelled points of some regions, from the encoders of `starter`.
 
-    ``start=None`` trains from random weights, and ``without`` leaves a class out. The two belong
-    together: `starter` has seen all classes.
+    ``without`` leaves a class out, which `starter` must have left out too.
 
     Every region enters twice: with the radar of its table, and with radar raised to about gamma
     nought, so that the model takes both. Some simulated points stay among them.
     """
-    classes = nomenclature().only(name for name in CLASSES if name != without)
+    classes = _classes(without)
     parts = [part.labelled(without=without) for part in parts]
     kept = simulated_among_real(without)
-    config = CONFIG if start is not None else replace(CONFIG, network=PRETRAINING.network)
     # A small region counts more than its number of points.
     weighted = [part for part in parts for _ in range(REPEATED.get(part.name, 1))]
     samples = [part.samples for part in weighted] + [raised(part.samples) for part in weighted]
@@ -148,7 +148,7 @@ def train_model(
     samples += [part.samples for part in kept]
     labels += [part.labels for part in kept]
     model = fit(
-        samples, labels, nomenclature=classes, config=config, init=start, seed=seed,
+        samples, labels, nomenclature=classes, config=CONFIG, init=start, seed=seed,
         progress=False,
     )  # fmt: skip
     # The record and the area of applicability are those of the real points, each of them once.
@@ -170,6 +170,10 @@ def train_model(
         model, training=record, training_space=space, radar_calibration="sigma0, gamma0",
         n_pixels=PIXELS, name="default", licence="Apache-2.0",
     )  # fmt: skip
+
+
+def _classes(without: str | None) -> Nomenclature:
+    return nomenclature().only(name for name in CLASSES if name != without)
 
 
 def raised(samples: xr.DataTree, decibel: float = GAMMA_DB) -> xr.DataTree:

@@ -248,8 +248,8 @@ parcels. Share of the points of each region left out, by the level of their clas
 
 Of a class that a model never saw, false-sure is the share of the points that come out as another
 crop all the same. For each class of the table, networks learned without it and without one region
-in turn, from random weights, since the encoders have seen all classes. The limits come from the
-points of the other classes, by the same rule:
+in turn; no simulated point was of the class either. The limits come from the points of the other
+classes, by the same rule:
 
 {_table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
 
