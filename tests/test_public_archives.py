@@ -217,6 +217,30 @@ def test_an_archive_without_the_season_is_passed_over(public, model):
     assert found.attrs["archive"] == second
 
 
+def with_unknown_baseline(items):
+    """The items without what says whether their values have an offset."""
+    strange = {"s2:processing_baseline": "unknown"}
+    return [one | {"properties": one["properties"] | strange} for one in items]
+
+
+def test_an_archive_whose_items_cannot_be_used_is_passed_over(public, model):
+    public.up("planetary-computer", with_unknown_baseline(public.items("planetary-computer")))
+    second = public.up("earth-search")
+    with pytest.warns(UserWarning, match="planetary-computer: item .* has processing baseline"):
+        found = cubecrop.classify(AOI, 2018, model=model)
+    assert found.attrs["archive"] == second
+
+
+def test_items_that_cannot_be_used_are_no_fault_of_the_network(public, model):
+    public.up("planetary-computer", with_unknown_baseline(public.items("planetary-computer")))
+    public.up("earth-search", [])
+    with pytest.raises(
+        ArchiveError, match=r"(?s)has processing baseline.*has no sentinel2"
+    ) as caught:
+        cubecrop.classify(AOI, 2018, model=model)
+    assert "network" not in str(caught.value)
+
+
 def test_a_season_that_no_archive_has_is_an_error_that_lists_them(public):
     public.up("planetary-computer")
     public.up("earth-search")
