@@ -22,7 +22,7 @@ import rasterio
 import shapely
 from catalogues import C1, PC, PLACE, in_form_of, made_archive, write_catalogue
 from samples import make_samples
-from servers import Faulty, free_port, stac_api
+from servers import Faulty, free_port, giving_tokens, stac_api
 from test_providers import ITEMS, load
 
 import cubecrop
@@ -72,17 +72,8 @@ def settings_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def files(root, folder, monkeypatch):
     """The files of both providers, and the service that gives tokens."""
-    with warnings.catch_warnings(action="ignore"):
-        from planetary_computer import sas
-        from planetary_computer.settings import Settings
-
-    with Faulty(root) as server:
-        monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
-        Settings.get.cache_clear()
-        sas.TOKEN_CACHE.clear()
+    with giving_tokens(root, monkeypatch) as server:
         yield server
-    Settings.get.cache_clear()
-    sas.TOKEN_CACHE.clear()
 
 
 def signed_here(server, href, *, renew=False):
