@@ -13,10 +13,10 @@ from cubecrop.metrics.counting import (
     scores_of_counts,
 )
 from cubecrop.metrics.resampling import accuracy_difference, ends, group_draws, intervals
-from cubecrop.metrics.shares import Interval, wilson
+from cubecrop.metrics.shares import Z_95, Interval, wilson
 
 __all__ = [
-    "SCORE_NAMES", "AreaEstimates", "Interval", "ScoreName", "Scores", "accuracy_difference",
-    "area_estimates", "class_f1", "confusion_matrix", "ends", "group_draws", "intervals", "scores",
-    "scores_of_counts", "wilson",
+    "SCORE_NAMES", "Z_95", "AreaEstimates", "Interval", "ScoreName", "Scores",
+    "accuracy_difference", "area_estimates", "class_f1", "confusion_matrix", "ends", "group_draws",
+    "intervals", "scores", "scores_of_counts", "wilson",
 ]  # fmt: skip

@@ -206,7 +206,7 @@ class Nomenclature:
         ]
         values: dict[str, object] = {"name": self.name, "crops": crops}
         if self.groups:
-            # Without groups the text is the same as in models that know no groups.
+            # The digest of a model covers this text, so a model without groups has no such key.
             values["groups"] = [
                 {"code": g.code, "name": g.name, "colour": g.colour, "parent": g.parent,
                  "level": g.level}
