@@ -1,12 +1,18 @@
 """Populations of parcels at given places, for tests of evaluation."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
+import pytest
 import xarray as xr
 from pyproj import Geod
 from samples import make_samples
 
 from cubecrop.evaluation import Population
+from cubecrop.sample import read_worldcereal
 
+CANADA = Path(__file__).parents[2] / "shared/data/points/canada-2017-monthly.parquet"
 #: Degrees of latitude in one metre.
 METRE = 180 / (np.pi * 6_371_008.8)
 SPHERE = Geod(a=6_371_008.8, f=0)
@@ -48,3 +54,13 @@ def scattered(n, *, width=2.0, seed=0, lon=3.0, lat=50.0):
     """Places at random in a square of ``width`` degrees."""
     rng = np.random.default_rng(seed)
     return lon + width * rng.random(n), lat + width * rng.random(n)
+
+
+def canadian():
+    """The real points of Canada, of their nine most frequent classes."""
+    if not CANADA.exists():
+        pytest.skip(f"the real table is not there: {CANADA}")
+    samples = read_worldcereal(CANADA, label="CROPTYPE_LABEL")
+    labels = pd.Series(samples["label"].to_numpy())
+    labels[~labels.isin(labels.value_counts().index[:9])] = None
+    return Population.of(samples, labels.tolist())

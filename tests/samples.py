@@ -3,6 +3,7 @@
 import numpy as np
 import xarray as xr
 
+from cubecrop.sample.shards import SCALE
 from cubecrop.schema import SENTINEL1_BANDS, SENTINEL2_BANDS
 
 CROPS = ("grass", "maize", "wheat")
@@ -73,3 +74,29 @@ def make_samples(
         },
     )
     return xr.DataTree.from_dict({"/": root, **nodes}), labels
+
+
+def with_weather(samples):
+    """The same pixel sets with weather, alike for every other parcel, and terrain."""
+    n, rng = samples.sizes["parcel"], np.random.default_rng(1)
+    days = np.datetime64("2017-09-01", "ns") + np.arange(30) * np.timedelta64(1, "D")
+    cells = rng.normal(280, 5, (2, 30, 2)).astype(np.float32)
+    samples["weather"] = xr.Dataset(
+        {"weather": (("parcel", "time", "variable"), cells[np.arange(n) % 2])},
+        coords={"time": days, "variable": ["temperature_mean", "precipitation"]},
+    )
+    terrain = rng.normal(0, 1, (n, 2, samples.attrs["n_pixels"])).astype(np.float32)
+    terrain[:, :, -1] = np.nan
+    samples["terrain"] = xr.Dataset(
+        {"terrain": (("parcel", "variable", "pixel"), terrain)},
+        coords={"variable": ["elevation", "slope"]},
+    )
+    return samples
+
+
+def as_in_files(samples):
+    """The same pixel sets with reflectance as files hold it."""
+    optical = samples["sentinel2"]["reflectance"]
+    numbers = np.rint(optical.astype(float) / SCALE)
+    samples["sentinel2"]["reflectance"] = (numbers * SCALE).astype(np.float32)
+    return samples

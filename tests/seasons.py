@@ -4,6 +4,7 @@ import datetime as dt
 
 import geopandas as gpd
 import numpy as np
+import pytest
 import shapely
 
 import cubecrop
@@ -19,6 +20,11 @@ def every(step, first, last):
     while day <= end:
         yield day.isoformat()
         day += dt.timedelta(days=step)
+
+
+#: Every 20 days from August 2018 to 13 November 2019: one whole season and bits of two.
+OPTICAL = list(every(20, "2018-08-10", "2019-11-13"))
+RADAR = list(every(24, "2018-08-12", "2019-11-13"))
 
 
 def two_crops(x, y):
@@ -67,3 +73,14 @@ def train(archive, year, *, may_be_missing=(), **options):
         declared(), LABEL, year, archive=archive, config=config, held_out=0, progress=False,
         **options,
     )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def two_crops_archive(tmp_path_factory):
+    """An archive with images of the whole season 2019."""
+    return seen_on(tmp_path_factory.mktemp("two-crops") / "archive", OPTICAL, RADAR)
+
+
+@pytest.fixture(scope="session")
+def two_crops_model(two_crops_archive):
+    return train(two_crops_archive, 2019)

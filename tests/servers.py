@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -274,6 +275,22 @@ class FaultyApi(Faulty):
         with contextlib.closing(connection):
             answer = connection.getresponse()
             return answer.status, answer.read(), {"Content-Type": answer.headers["Content-Type"]}
+
+
+@contextlib.contextmanager
+def giving_tokens(root, monkeypatch):
+    """Serve files, and the tokens that the Planetary Computer's package then asks for here."""
+    with warnings.catch_warnings(action="ignore"):
+        from planetary_computer import sas
+        from planetary_computer.settings import Settings
+
+    with Faulty(root) as server:
+        monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
+        Settings.get.cache_clear()
+        sas.TOKEN_CACHE.clear()
+        yield server
+    Settings.get.cache_clear()
+    sas.TOKEN_CACHE.clear()
 
 
 def over_http(archive, folder, url):

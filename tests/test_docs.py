@@ -183,7 +183,8 @@ def test_the_tests_that_guarantees_name_exist():
     page = (ROOT / "docs" / "guarantees.md").read_text("utf-8")
     named = set(re.findall(r"`(test_\w+)`", page))
     assert len(named) > 5
-    tests = (ROOT / "tests" / "test_region_killed.py").read_text("utf-8")
+    files = ("test_region_killed.py", "test_region_failures.py")
+    tests = "".join((ROOT / "tests" / name).read_text("utf-8") for name in files)
     assert not named - set(re.findall(r"^def (test_\w+)", tests, re.MULTILINE))
 
 

@@ -1,19 +1,16 @@
 """Folds of each protocol: what is trained on, what is tested, and what may not be in both."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from populations import SPHERE, crops_of, population_at, scattered, sets_at
+from populations import SPHERE, canadian, crops_of, population_at, scattered, sets_at
 
 from cubecrop.errors import ArgumentError
 from cubecrop.evaluation import Population, folds
 from cubecrop.evaluation.places import found_regions, lattice, united_groups
-from cubecrop.sample import join_stores, read_worldcereal, stored
+from cubecrop.sample import join_stores, stored
 
 IN_FOLDS = ("random", "blocked", "knndm")
-CANADA = Path(__file__).parents[2] / "shared/data/points/canada-2017-monthly.parquet"
 
 
 def metres_between(population, one, other):
@@ -252,12 +249,7 @@ def test_stored_sets_have_the_folds_of_those_in_memory(tmp_path):
 
 
 def test_canada():
-    if not CANADA.exists():
-        pytest.skip(f"the real table is not there: {CANADA}")
-    samples = read_worldcereal(CANADA, label="CROPTYPE_LABEL")
-    labels = pd.Series(samples["label"].to_numpy())
-    labels[~labels.isin(labels.value_counts().index[:9])] = None
-    population = Population.of(samples, labels.tolist())
+    population = canadian()
     assert len(population) == 2395
     names = found_regions(population)
     assert dict(zip(*np.unique(names, return_counts=True), strict=True)) == {

@@ -1,17 +1,12 @@
 """Findings about folds: a leaky split is named a leak, a clean one is not."""
 
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
-from populations import METRE, crops_of, population_at, scattered, sets_at
+from populations import METRE, canadian, crops_of, population_at, scattered, sets_at
 
 from cubecrop.evaluation import Fold, Population, folds
 from cubecrop.evaluation.leakage import findings
-from cubecrop.sample import join_stores, read_worldcereal, stored
-
-CANADA = Path(__file__).parents[2] / "shared/data/points/canada-2017-monthly.parquet"
+from cubecrop.sample import join_stores, stored
 
 
 def halves(n, protocol="by hand"):
@@ -200,12 +195,7 @@ def test_sources_with_other_sensors_and_windows_are_compared_within():
 
 
 def test_canada():
-    if not CANADA.exists():
-        pytest.skip(f"the real table is not there: {CANADA}")
-    samples = read_worldcereal(CANADA, label="CROPTYPE_LABEL")
-    labels = pd.Series(samples["label"].to_numpy())
-    labels[~labels.isin(labels.value_counts().index[:9])] = None
-    population = Population.of(samples, labels.tolist())
+    population = canadian()
     made = [one for name in ("random", "leave-region-out") for one in folds(population, name)]
     found = findings(population, made)
     assert (found[0].level, found[0].protocol) == ("leak", "random")

@@ -168,6 +168,15 @@ def test_limits_keep_the_share_that_they_promise(without_wheat):
         fit_limits(model, shown, [*known[:12], *[None] * (len(known) - 12)])
 
 
+def test_limits_are_found_in_the_season_of_the_model(without_wheat):
+    """Days count from the model's first day, also in samples whose season starts later."""
+    model, shown, truth = without_wheat
+    known = np.where(truth == "wheat", None, truth).tolist()
+    later = shown.copy()
+    later.attrs = {**shown.attrs, "season_start": "2017-09-11"}  # the day of the first image
+    assert fit_limits(model, later, known) == fit_limits(model, shown, known)
+
+
 def test_limits_are_part_of_a_model_and_go_with_its_calibration(without_wheat, tmp_path):
     model, _, _ = without_wheat
     assert model.limits is None

@@ -22,7 +22,7 @@ import rasterio
 import shapely
 from catalogues import C1, PC, PLACE, in_form_of, made_archive, write_catalogue
 from samples import make_samples
-from servers import Faulty, free_port, stac_api
+from servers import Faulty, free_port, giving_tokens, stac_api
 from test_providers import ITEMS, load
 
 import cubecrop
@@ -72,17 +72,8 @@ def settings_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def files(root, folder, monkeypatch):
     """The files of both providers, and the service that gives tokens."""
-    with warnings.catch_warnings(action="ignore"):
-        from planetary_computer import sas
-        from planetary_computer.settings import Settings
-
-    with Faulty(root) as server:
-        monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
-        Settings.get.cache_clear()
-        sas.TOKEN_CACHE.clear()
+    with giving_tokens(root, monkeypatch) as server:
         yield server
-    Settings.get.cache_clear()
-    sas.TOKEN_CACHE.clear()
 
 
 def signed_here(server, href, *, renew=False):
@@ -215,6 +206,30 @@ def test_an_archive_without_the_season_is_passed_over(public, model):
     with pytest.warns(UserWarning, match="planetary-computer: it has no sentinel2 of the area"):
         found = cubecrop.classify(AOI, 2018, model=model)
     assert found.attrs["archive"] == second
+
+
+def with_unknown_baseline(items):
+    """The items without what says whether their values have an offset."""
+    strange = {"s2:processing_baseline": "unknown"}
+    return [one | {"properties": one["properties"] | strange} for one in items]
+
+
+def test_an_archive_whose_items_cannot_be_used_is_passed_over(public, model):
+    public.up("planetary-computer", with_unknown_baseline(public.items("planetary-computer")))
+    second = public.up("earth-search")
+    with pytest.warns(UserWarning, match="planetary-computer: item .* has processing baseline"):
+        found = cubecrop.classify(AOI, 2018, model=model)
+    assert found.attrs["archive"] == second
+
+
+def test_items_that_cannot_be_used_are_no_fault_of_the_network(public, model):
+    public.up("planetary-computer", with_unknown_baseline(public.items("planetary-computer")))
+    public.up("earth-search", [])
+    with pytest.raises(
+        ArchiveError, match=r"(?s)has processing baseline.*has no sentinel2"
+    ) as caught:
+        cubecrop.classify(AOI, 2018, model=model)
+    assert "network" not in str(caught.value)
 
 
 def test_a_season_that_no_archive_has_is_an_error_that_lists_them(public):

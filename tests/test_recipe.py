@@ -4,6 +4,7 @@ import geopandas as gpd
 import numpy as np
 import pytest
 import shapely
+from samples import make_samples, with_weather
 from servers import Faulty, over_http
 
 import cubecrop
@@ -207,6 +208,40 @@ def test_errors_name_the_source(tmp_path, server, archive):
     with pytest.raises(LabelError, match=r"source flanders 2023: .*not in the list 'lbg'"):
         train_recipe(recipe, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_codes_that_have_no_class_are_named_with_their_source(tmp_path, countries, server, archive):
+    """Other spring rape has no class in the default model's tree, so no parcel would be left."""
+    declared = gpd.read_parquet(countries / "parcels-2023.parquet")
+    declared["crop:code"] = "OPN"
+    declared.to_parquet(countries / "parcels-2022.parquet", write_covering_bbox=True)
+    recipe = written(tmp_path, server, archive, years=(2022,))
+    told = (
+        r"source flanders 2022: column 'crop:code' has no label that the list 'rpg' gives a class"
+    )
+    with pytest.raises(LabelError, match=told):
+        train_recipe(recipe, tmp_path / "out", progress=False)
+
+
+def test_a_recipe_takes_composites_and_weather_from_the_model_it_starts_from(
+    tmp_path, countries, monkeypatch
+):
+    source = SOURCE.format(
+        region="flanders", year=2024, parcels=countries / "parcels-2024.parquet",
+        archive=countries / "archive", bbox=BOXES["flanders"],
+    ) + 'id = "field"\n'  # fmt: skip
+    samples, labels = make_samples()
+    samples.attrs["composite"] = "month"
+    config = cubecrop.TrainConfig(epochs=1, network=cubecrop.NetworkOptions(weather=True))
+    init = cubecrop.fit(with_weather(samples), labels, config=config, progress=False)
+    init.save(tmp_path / "init")
+    top = TOP.replace('composite = "month"', 'init = "init"')
+    (tmp_path / "recipe.toml").write_text(top + source)
+    monkeypatch.setattr("cubecrop.pipeline.recipes.study", lambda *_, **__: None)  # the report
+    model = train_recipe(tmp_path / "recipe.toml", tmp_path / "out", progress=False)
+    assert model.composite == "month"
+    assert model.modalities == init.modalities
+    assert "weather" in model.modalities
 
 
 def test_parcels_of_overlapping_regions_are_not_held_out_and_trained_on(tmp_path, server, archive):

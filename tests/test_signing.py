@@ -2,10 +2,9 @@
 
 import pickle
 import sys
-import warnings
 
 import pytest
-from servers import Faulty
+from servers import giving_tokens
 
 from cubecrop.archive import PROVIDERS
 from cubecrop.archive.signing import sign_planetary_computer
@@ -17,17 +16,8 @@ HREF = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/31/U/ES/B02.ti
 @pytest.fixture
 def tokens(tmp_path, monkeypatch):
     """The service that gives tokens, on loopback."""
-    with warnings.catch_warnings(action="ignore"):
-        from planetary_computer import sas
-        from planetary_computer.settings import Settings
-
-    with Faulty(tmp_path) as server:
-        monkeypatch.setenv("PC_SDK_SAS_URL", f"{server.url}/sas/token")
-        Settings.get.cache_clear()
-        sas.TOKEN_CACHE.clear()
+    with giving_tokens(tmp_path, monkeypatch) as server:
         yield server
-    Settings.get.cache_clear()
-    sas.TOKEN_CACHE.clear()
 
 
 def test_a_token_is_kept_until_it_is_refused(tokens):

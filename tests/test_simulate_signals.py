@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from simulated import steady_weather
 
 from benchmarks.make_table import RESPONSES, band_means, leaf_state
 from cubecrop.schema import SENTINEL2_BANDS
@@ -16,19 +17,9 @@ from cubecrop.simulate.regions import find_region, make_grid
 from cubecrop.simulate.sentinel1 import see_radar
 from cubecrop.simulate.sentinel2 import see_optical
 from cubecrop.simulate.surface import Surface, water_cloud
-from cubecrop.simulate.weather import Ground, Weather, daylength
+from cubecrop.simulate.weather import Ground
 
 FLANDERS = find_region("flanders")
-
-
-def steady_weather(temperature, *, rain=0.0, start=dt.date(2022, 1, 1), days=1095, lat=50.7):
-    """Every day the same, so that dates of growth can be worked out by hand."""
-    same = np.full(days, float(temperature))
-    doy = (np.arange(days) % 365) + 1
-    return Weather(
-        start=start, mean=same, low=same - 4, high=same + 4, rain=np.full(days, rain),
-        sun=np.full(days, 12e6), cloud=np.full(days, 0.3), daylength=daylength(lat, doy),
-    )  # fmt: skip
 
 
 # --- optics ------------------------------------------------------------------------------------

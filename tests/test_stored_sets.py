@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from samples import make_samples
-from test_cache import as_in_files, with_weather
+from samples import as_in_files, make_samples, with_weather
 
 import cubecrop
 from cubecrop.errors import OutputError

@@ -82,7 +82,7 @@ def chosen(
     ------
     ArchiveError
         What is named cannot be opened, or no public archive has the season and one of them did
-        not answer. The message lists what each said.
+        not answer, or has items that cannot be used. The message lists what each said.
     NoScenesError
         All public archives answered, and none has the season.
     """
@@ -128,13 +128,14 @@ def _opened_weather(named: Named, modalities: tuple[Modality, ...]) -> str | Pat
 def _first_public(wanted: _Wanted, cache: str | Path | None) -> Archive:
     """The first public archive that answers and has the season; raises if none has."""
     said: dict[str, str] = {}
-    answered = []
+    silent, without = [], []
     for name in PUBLIC_ARCHIVES:
         source = open_archive(name, cache=cache)
         hasty = _hasty(source)
         try:
             lacking = _lacking(hasty, wanted)
         except ArchiveError as error:
+            silent.append(name)
             said[name] = _reason(error)
             continue
         except UnsupportedItemError as error:
@@ -145,15 +146,13 @@ def _first_public(wanted: _Wanted, cache: str | Path | None) -> Archive:
                 others = "; ".join(f"{other}: {text}" for other, text in said.items())
                 warnings.warn(f"{name} is used, since others are not. {others}", stacklevel=4)
             return source
-        answered.append(name)
+        without.append(name)
         said[name] = lacking
     lines = [f"{name} ({PROVIDERS[name].url}): {text}" for name, text in said.items()]
-    kind = NoScenesError if len(answered) == len(said) else ArchiveError
+    kind = NoScenesError if len(without) == len(said) else ArchiveError
     raise kind(
         f"no archive is named, and no public archive can be used for {wanted.area} in season "
-        f"{wanted.season}.\n  "
-        + "\n  ".join(lines)
-        + f"\n{_cure(all_answered=kind is NoScenesError)}"
+        f"{wanted.season}.\n  " + "\n  ".join(lines) + f"\n{_cure(all_answered=not silent)}"
     )
 
 

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LEAST_MEMORY", "CubeRequest", "open_season"]
 
+#: The asset whose bounds stand for those of a whole scene.
 _MAIN_ASSET: dict[Modality, str] = {
     "sentinel2": "B02", "sentinel1": "vv", "terrain": "elevation", "landcover": "landcover",
 }  # fmt: skip

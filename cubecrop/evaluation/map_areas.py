@@ -17,7 +17,7 @@ from rasterio.windows import Window
 
 from cubecrop.checks import brief, check_path
 from cubecrop.errors import LabelError, ParcelError, ReadError
-from cubecrop.metrics import AreaEstimates, area_estimates
+from cubecrop.metrics import Z_95, AreaEstimates, area_estimates
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
 from cubecrop.sample.parcels import labels_of
 from cubecrop.vector import read_vector
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["MapAreas", "map_areas"]
 
 _HECTARE: Final = 10_000
-#: The normal distribution's quantile of 97.5 %.
-_Z: Final = 1.959963984540054
 #: Pixels of a side that are read at a time, where the map has no smaller blocks.
 _BLOCK: Final = 2048
 _OUTSIDE: Final = "outside of the map"
@@ -99,7 +97,7 @@ class MapAreas:
     def lines(self) -> list[str]:
         """Overall accuracy, and what is not counted, as sentences."""
         made = self.estimates
-        half = _Z * made.accuracy_se
+        half = Z_95 * made.accuracy_se
         lines = [
             f"Overall accuracy {made.accuracy:.3f} ± {half:.3f} (95 % interval) of "
             f"{made.mapped_area.sum():,.1f} mapped hectares, from {made.n.sum():,} points."

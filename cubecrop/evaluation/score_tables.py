@@ -36,7 +36,7 @@ UNPREDICTED: Final = "no prediction"
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ScoreTables:
-    """Score tables of an evaluation; each has one row a key.
+    """Score tables of an evaluation; "by" names the columns that tell their rows apart.
 
     A score is pooled over the folds of a protocol and averaged over seeds; ``spread`` is its
     standard deviation over seeds (NaN for one seed), and ``low`` and ``high`` are the ends of its

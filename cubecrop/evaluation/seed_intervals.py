@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cubecrop.evaluation.counts import mean_of_seeds
-from cubecrop.metrics import ends, wilson
+from cubecrop.metrics import Z_95, ends, wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["interval", "value_of", "variance_of", "widened"]
-
-#: The normal distribution's quantile of 97.5 %.
-_Z: Final = 1.959963984540054
 
 
 def value_of(values: NDArray[np.float64]) -> dict[str, float]:
@@ -60,6 +57,6 @@ def widened(
     """
     low, high = low_high
     return (
-        value - np.hypot(value - np.fmin(low, value), _Z * np.sqrt(variance)),
-        value + np.hypot(np.fmax(high, value) - value, _Z * np.sqrt(variance)),
+        value - np.hypot(value - np.fmin(low, value), Z_95 * np.sqrt(variance)),
+        value + np.hypot(np.fmax(high, value) - value, Z_95 * np.sqrt(variance)),
     )

@@ -63,7 +63,20 @@ _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
 
 @dataclass(frozen=True, kw_only=True)
 class StudyOptions:
-    """What is trained and tested; see `generalisation_report` for each option."""
+    """What is trained and tested.
+
+    Parameters
+    ----------
+    protocols, models, seeds, config, stress, early, ablation, adaptation, title
+        As for `generalisation_report`.
+    command : str
+        The command that asks for the report, which its page shows; empty for a call in Python.
+
+    Raises
+    ------
+    ArgumentError
+        An option has a wrong type, is out of its range, or names something unknown.
+    """
 
     protocols: Sequence[str] = ("random", "blocked")
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)

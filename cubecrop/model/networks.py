@@ -195,6 +195,7 @@ class CropNetwork(nn.Module):
         return torch.nan_to_num(features)
 
     def _embed(self, name: str, series: Series, extras: Tensor | None) -> _Dates:
+        """Encode the pixels of each date of a series."""
         extras = None if name == WEATHER else extras
         rows, mask = self.encoders[name](series, extras)
         position = numbers_of(series, self.config)
@@ -254,6 +255,7 @@ class CropNetwork(nn.Module):
         return cast("Tensor", summary), attention
 
     def _late(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
+        """Late fusion: classify the summaries of all series side by side."""
         present, attention = summaries
         n = len(next(iter(batch.values())).valid)
         parts = {name: self._part(name, present.get(name), n) for name in self.config.series}
@@ -306,6 +308,7 @@ class CropNetwork(nn.Module):
         return out
 
     def _decide(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
+        """Decision fusion: classify each series, and average the probabilities."""
         present, attention = summaries
         n = len(next(iter(batch.values())).valid)
         total = next(self.parameters()).new_zeros(n, self.config.n_classes)
@@ -332,6 +335,7 @@ class CropNetwork(nn.Module):
         return Outputs(_log_mean(total, count), joined, auxiliary, without, attention)
 
     def _mid(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        """Mid fusion: summarise the embedded dates of all series as one series."""
         parts, auxiliary = [], {}
         batch = {name: series for name, series in batch.items() if series.seen.any()} or batch
         for name, series in batch.items():
@@ -356,6 +360,7 @@ class CropNetwork(nn.Module):
         return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention=attention)
 
     def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
+        """Early fusion: stack the bands of all series, and encode them as one series."""
         stacked = self._stack(batch)
         rows, mask = self.encoders[FUSED](stacked, extras)
         position = positions(numbers_of(stacked, self.config), mask)

@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from cubecrop.errors import ClusterError, CubecropError
@@ -48,11 +48,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class _Running:
-    """A job, the worker that does it, and since when no worker is known to do it."""
+    """A job, the worker that does it, and since when (monotonic) no worker is known to do it."""
 
     job: Job
     address: str
-    since: float = field(default_factory=time.time)
     orphaned: float | None = None
 
 

@@ -60,7 +60,8 @@ PICTURE: Final = "plan/plan.png"
 #: What goes into the result of a tile.
 INPUTS: Final = ("model", "options", "items", "parcels", "grid", "software")
 _SIDES: Final = ("left", "bottom", "right", "top")
-#: Parts of the longest edge of a rectangle in degrees; edges bend by less than a metre.
+#: Parts that the longest edge of a rectangle is divided into before its points are reprojected to
+#: degrees. An edge is curved there; a part departs from its curve by less than a metre.
 _PARTS: Final = 4
 _COUNTS: Final = ("scenes", "bytes", "requests", "memory", "parcels", "touching")
 

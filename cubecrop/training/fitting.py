@@ -246,11 +246,9 @@ def _network_config(
 ) -> NetworkConfig:
     """Configuration from the options and the samples; raises if samples lack an input."""
     first, options = trees[0], config.network
-    wanted = {
-        WEATHER: options.takes_weather, "terrain": options.terrain,
-    }  # fmt: skip
-    for child in (child for child, needed in wanted.items() if needed):
-        if lacking := [i for i, tree in enumerate(trees) if child not in tree.children]:
+    for child, needed in ((WEATHER, options.takes_weather), ("terrain", options.terrain)):
+        lacking = [i for i, tree in enumerate(trees) if child not in tree.children]
+        if needed and lacking:
             raise SchemaError(
                 f"samples {lacking} have no {child!r}, which the network needs. Use an archive "
                 "that has it, or other `NetworkOptions`."

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from cubecrop.class_tree import above, depths
 from cubecrop.colours import colours_of
 from cubecrop.errors import LabelError
+from cubecrop.nomenclature.tree import above, depths
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Crop classes: their codes, names, colours, and the groups above them."""
+"""Ordered sets of crop classes with the groups above them."""
 
 from __future__ import annotations
 
@@ -11,91 +11,26 @@ import numpy as np
 
 from cubecrop.class_lists import hierarchy_rows, plain_code
 from cubecrop.class_table import read_class_rows
-from cubecrop.class_tree import LEAF_LEVEL, above, levels_of
 from cubecrop.colours import colours_of
-from cubecrop.crop_classes import Crop, Group, classes_of_rows
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
+from cubecrop.nomenclature.crops import Crop, Group, classes_of_rows
+from cubecrop.nomenclature.labels import positions_of_labels
+from cubecrop.nomenclature.reserved import MAX_CLASSES, NODATA
+from cubecrop.nomenclature.tree import LEAF_LEVEL, above, levels_of
 from cubecrop.texts import label_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from cubecrop.class_table import ClassRow
 
-__all__ = [
-    "MAX_CLASSES", "NODATA", "NOT_CROPLAND", "OUTSIDE_KNOWLEDGE", "TOO_FEW", "WITHOUT_CLASS",
-    "Crop", "Group", "Mark", "Nomenclature", "decide",
-]  # fmt: skip
+__all__ = ["Nomenclature"]
 
-#: Class index of a pixel without an observation.
-NODATA = 255
-#: Class index of a pixel with fewer observations than the model needs.
-TOO_FEW = 254
-#: Class index of a pixel that is unlike all that the model learned from.
-OUTSIDE_KNOWLEDGE = 253
-#: Class index of a pixel that a mask leaves out: no crop grows there.
-NOT_CROPLAND = 252
-#: Indices from here on are not classes.
-MAX_CLASSES = 252
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """A code of a map without a class: its slug for programs, title for people, and colour."""
-
-    value: int
-    slug: str
-    title: str
-    colour: str
-
-
-#: Reasons why a pixel has no class, by code.
-WITHOUT_CLASS: Final[Mapping[int, Mark]] = {
-    mark.value: mark
-    for mark in (
-        Mark(
-            value=NOT_CROPLAND,
-            slug="not_cropland",
-            title="Not cropland",
-            colour="#F2EFE6",
-        ),
-        Mark(
-            value=OUTSIDE_KNOWLEDGE,
-            slug="outside_what_the_model_knows",
-            title="Outside what the model knows",
-            colour="#54546A",
-        ),
-        Mark(
-            value=TOO_FEW,
-            slug="too_few_observations",
-            title="Too few observations",
-            colour="#A6A6A6",
-        ),
-        Mark(value=NODATA, slug="nodata", title="No data", colour="#E0E0E0"),
-    )
-}
-
-
-def decide(probability: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The most probable class, or 255.
-
-    Parameters
-    ----------
-    probability : numpy.ndarray
-        (…, crop) float, at least one crop.
-
-    Returns
-    -------
-    numpy.ndarray
-        Class index (…) uint8; the first of equally probable classes; 255 if any probability
-        is NaN.
-    """
-    known = np.asarray(np.isfinite(probability).all(axis=-1))
-    index = np.where(known[..., None], probability, 0).argmax(axis=-1)
-    return np.where(known, index, NODATA).astype(np.uint8)
+#: Error of rounding in a sum of probabilities.
+_ROUNDING: Final = 1e-5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,7 +177,7 @@ class Nomenclature:
         chosen = None
         if labels is not None:
             pairs = [(row.code, row.name) for row in rows]
-            chosen = {i for i in _positions(labels, pairs, where) if i is not None}
+            chosen = {i for i in positions_of_labels(labels, pairs, where) if i is not None}
         crops, groups = classes_of_rows(rows, chosen)
         return cls(crops=crops, name=name, groups=groups)
 
@@ -271,7 +206,7 @@ class Nomenclature:
         ]
         values: dict[str, object] = {"name": self.name, "crops": crops}
         if self.groups:
-            # Without groups the text is the same as in models that know no groups.
+            # The digest of a model covers this text, so a model without groups has no such key.
             values["groups"] = [
                 {"code": g.code, "name": g.name, "colour": g.colour, "parent": g.parent,
                  "level": g.level}
@@ -319,7 +254,7 @@ class Nomenclature:
             A label is not a class; the message names such labels.
         """
         pairs = list(zip(self.codes, self.names, strict=True))
-        positions = _positions(labels, pairs, f"nomenclature {self.name!r}")
+        positions = positions_of_labels(labels, pairs, f"nomenclature {self.name!r}")
         return [None if i is None else self.crops[i].name for i in positions]
 
     def only(self, labels: Iterable[object]) -> Nomenclature:
@@ -462,26 +397,3 @@ class Nomenclature:
             names = [group.name for group in found]
             rows.append((f"level {level}", swatches(names, [group.colour for group in found])))
         return html_table(f"Nomenclature {plain(self.name)}".rstrip(), rows)
-
-
-#: Error of rounding in a sum of probabilities.
-_ROUNDING = 1e-5
-#: Number of labels that an error lists.
-_LISTED = 8
-
-
-def _positions(
-    labels: Iterable[object], pairs: Sequence[tuple[str, str]], where: str
-) -> list[int | None]:
-    """Positions of labels among pairs of code and name, codes before names; None for nulls."""
-    places = {name: i for i, (_, name) in enumerate(pairs)}
-    places |= {code: i for i, (code, _) in enumerate(pairs)}
-    texts = [label_text(label) for label in labels]
-    if unknown := sorted({text for text in texts if text is not None and text not in places}):
-        more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
-        raise LabelError(
-            f"{len(unknown)} labels are neither a code nor a name of {where}: "
-            f"{', '.join(map(repr, unknown[:_LISTED]))}{more}. Add them to it, or set the label "
-            "of their parcels to null to leave these out."
-        )
-    return [None if text is None else places[text] for text in texts]
