@@ -12,7 +12,7 @@ from cubecrop.model.config import WEATHER
 from cubecrop.model.fast.gathering import gathered, spread_dates
 from cubecrop.model.layers import dense, mlp, packed
 from cubecrop.model.positions import Positions, joined, numbers_of, positions, positions_of
-from cubecrop.model.presto import BandStatistics, Presto, scaling
+from cubecrop.model.presto import BandStatistics, Presto, scaling_of
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
@@ -138,7 +138,7 @@ class CropNetwork(nn.Module):
     def scaling(self, name: str) -> tuple[Tensor, Tensor]:
         """Offset and divisor (band,) that the network applies to a series."""
         if self.config.temporal == "presto":
-            return scaling(name, self.n_bands[name])
+            return scaling_of(name, self.n_bands[name])
         return self.normalisation(name)
 
     def forward(self, batch: Batch) -> Tensor:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from cubecrop.model.series import Series
 
 __all__ = ["MONTHS", "BandStatistics", "Presto", "PrestoEncoder", "bands_of", "groups_of",
-           "scaling"]  # fmt: skip
+           "scaling_of"]  # fmt: skip
 
 #: Months of the longest series that Presto has positions for.
 MONTHS: Final = 24
@@ -71,7 +71,7 @@ _DAYS: Final = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 class BandStatistics(nn.Module):
     """Mean and deviation of a series' bands in training, by which noise is scaled.
 
-    Presto itself scales all data in the same way; see `scaling`.
+    Presto itself scales all data in the same way; see `scaling_of`.
     """
 
     mean: Tensor
@@ -291,7 +291,7 @@ def bands_of(sensors: Iterable[SensorConfig]) -> tuple[SensorConfig, ...]:
     return tuple(out)
 
 
-def scaling(sensor: str, n_bands: int) -> tuple[Tensor, Tensor]:
+def scaling_of(sensor: str, n_bands: int) -> tuple[Tensor, Tensor]:
     """Offset and divisor (band,) with which Presto scales a sensor's bands."""
     offset, divisor = _SCALING[sensor]
     return torch.full((n_bands,), offset), torch.full((n_bands,), divisor)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 from cubecrop.checks import brief
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import (
+    MODEL_FILES,
     CropModel,
     NetworkOptions,
     PrestoWeights,
@@ -45,7 +46,9 @@ def as_init(init: Init | str | Path | None) -> Init | None:
     """What a training may start from; a folder is read as a model, a file as Presto's weights."""
     if isinstance(init, str | Path):
         path = Path(init)
-        init = read_presto(path) if path.suffix in _WEIGHTS else CropModel.load(path)
+        # The files of a model are refused by a message that names its folder.
+        weights = path.suffix in _WEIGHTS and path.name not in MODEL_FILES and not path.is_dir()
+        init = read_presto(path) if weights else CropModel.load(path)
     check_init(init)
     return init
 
