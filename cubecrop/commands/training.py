@@ -84,7 +84,7 @@ def train(
     recipe
         A TOML file that names parcels, years and archives.
     init
-        Start from the encoders of a model: a folder, or "default".
+        Start from the encoders of a model: a folder, "default", or a file with Presto's weights.
     held_out
         Share of each class's parcels that is kept out of training and only scored, by default .3.
     epochs

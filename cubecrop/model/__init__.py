@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         one_thread,
         usable_device,
     )
+    from cubecrop.model.presto_weights import PrestoWeights, read_presto
     from cubecrop.model.probability_calibration import Calibration, calibration_text, tempered
     from cubecrop.model.record import AdaptationRecord, TrainingRecord, window_text
     from cubecrop.model.scores import BASELINE, PartScores, difference, part_scores
@@ -67,6 +68,7 @@ _HOMES = {
     "Outputs": "networks",
     "PartScores": "scores",
     "Predictor": "predict",
+    "PrestoWeights": "presto_weights",
     "SampleArrays": "arrays",
     "SensorArrays": "arrays",
     "SensorConfig": "config",
@@ -90,6 +92,7 @@ _HOMES = {
     "one_thread": "predict",
     "part_scores": "scores",
     "pixel_sets_of": "arrays",
+    "read_presto": "presto_weights",
     "read_spec": "spec_file",
     "handle_to": "handle",
     "sample_arrays": "arrays",
@@ -121,6 +124,7 @@ __all__ = [
     "Outputs",
     "PartScores",
     "Predictor",
+    "PrestoWeights",
     "SampleArrays",
     "SensorArrays",
     "SensorConfig",
@@ -145,6 +149,7 @@ __all__ = [
     "one_thread",
     "part_scores",
     "pixel_sets_of",
+    "read_presto",
     "read_spec",
     "sample_arrays",
     "season_of",

@@ -15,7 +15,7 @@ __all__ = [
 ]  # fmt: skip
 
 Fusion = Literal["early", "mid", "late", "decision"]
-TemporalName = Literal["ltae", "tae", "tempcnn", "gru", "transformer"]
+TemporalName = Literal["ltae", "tae", "tempcnn", "gru", "transformer", "presto"]
 TimeEncoding = Literal["season-day", "calendar-day", "thermal-time", "none", "first-date", "order"]
 Statistic = Literal["mean", "std", "max", "min"]
 
@@ -39,6 +39,15 @@ _PUBLISHED: Final[dict[str, dict[str, Any]]] = {
         },
     }.items()
 }  # fmt: skip
+#: Options that the weights of Presto fix: Tseng et al. 2023, arXiv:2304.14065. All series share
+#: one encoder; bands are embedded, so ``pixel_mlp`` is that embedding; ``temporal_mlp`` is that of
+#: a transformer's block.
+_PRESTO: Final[dict[str, Any]] = {
+    "fusion": "mid", "statistics": ("mean",), "time_encoding": "calendar-day", "thermal_step": 0.0,
+    "weather": False, "terrain": False, "geometry": False, "auxiliary": False,
+    "pixel_mlp": (128,), "set_mlp": (), "embedding": 128, "attention_width": 0, "heads": 8,
+    "key_width": 16, "temporal_mlp": (512, 128), "attention_dropout": 0.0, "period": 1000.0,
+}  # fmt: skip
 #: Default sizes. L-TAE takes narrow embeddings without widening them. On the points of
 #: `python -m benchmarks.network_sizes` these sizes score like the published ones, at a fraction of
 #: the work.
@@ -47,6 +56,7 @@ _SIZES: Final[dict[str, dict[str, Any]]] = _PUBLISHED | {
         "pixel_mlp": (32,), "embedding": 64, "attention_width": 0, "heads": 8, "key_width": 8,
         "temporal_mlp": (128,),
     },
+    "presto": _PRESTO,
 }  # fmt: skip
 #: Sizes and the minimum of each.
 _MINIMUM: Final = {"embedding": 1, "attention_width": 0, "heads": 1, "key_width": 1}
@@ -85,8 +95,10 @@ class NetworkOptions:
         takes the merged dates. Late: each series has its own set and temporal encoder, and the
         embeddings are concatenated. Decision: each series has a whole network, and the
         probabilities are averaged.
-    temporal : {"ltae", "tae", "tempcnn", "gru", "transformer"}
-        The temporal encoder, which summarises a series over its dates.
+    temporal : {"ltae", "tae", "tempcnn", "gru", "transformer", "presto"}
+        The temporal encoder, which summarises a series over its dates. ``presto`` needs the
+        weights of `cubecrop.model.read_presto`, and fixes all options but ``decoder`` and
+        ``dropout``; see `published`.
     statistics : tuple of {"mean", "std", "max", "min"}
         The statistics that summarise a set over its pixels.
     time_encoding : {"season-day", "calendar-day", "thermal-time", "none", "first-date", "order"}
@@ -114,6 +126,7 @@ class NetworkOptions:
         Widths of the layers before the classes.
     dropout, attention_dropout : float
         Shares dropped in training. ``attention_dropout`` drops attention weights of ltae and tae.
+        With presto, ``dropout`` is the share of a parcel's groups of bands that are masked.
     period : float
         Longest wavelength of the sinusoid over positions.
 
@@ -173,6 +186,14 @@ class NetworkOptions:
                     f"{name} is {getattr(self, name)}, but temporal {self.temporal!r} takes no "
                     f"{name}."
                 )
+        if self.temporal == "presto":
+            fixed = {k: v for k, v in _PRESTO.items() if getattr(self, k) not in {None, v}}
+            if fixed:
+                given = {name: getattr(self, name) for name in fixed}
+                raise ModelFormatError(
+                    f"options are {given}, but the weights of presto need {fixed}. Start from "
+                    "`NetworkOptions.published('presto')`."
+                )
         if self.pixel_mlp == ():
             raise ModelFormatError("pixel_mlp is empty, expected one width or more.")
         for name in ("dropout", "attention_dropout"):
@@ -187,11 +208,10 @@ class NetworkOptions:
     @classmethod
     def published(cls, temporal: TemporalName = "ltae") -> NetworkOptions:
         """Options with the published sizes; change other options with `dataclasses.replace`."""
-        if temporal not in _PUBLISHED:
-            raise ModelFormatError(
-                f"temporal is {brief(temporal)}, expected one of {list(_PUBLISHED)}."
-            )
-        return NetworkOptions(temporal=temporal, **_PUBLISHED[temporal])
+        sizes = _PUBLISHED | {"presto": _PRESTO | {"decoder": ()}}
+        if temporal not in sizes:
+            raise ModelFormatError(f"temporal is {brief(temporal)}, expected one of {list(sizes)}.")
+        return NetworkOptions(temporal=temporal, **sizes[temporal])
 
     def _check_kinds(self) -> None:
         """Raise unless flags are bool and sizes are whole numbers; turn lists into tuples."""

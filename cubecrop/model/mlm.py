@@ -60,7 +60,9 @@ def mlm_item(model: ModelSpec, digest: str, network: NetworkFacts) -> dict[str, 
             "license": model.licence,
             "mlm:name": _slug(model.name),
             "mlm:architecture": (
-                f"Pixel-set encoder, {model.config.temporal}, {model.config.fusion} fusion"
+                "Presto"
+                if model.config.temporal == "presto"
+                else f"Pixel-set encoder, {model.config.temporal}, {model.config.fusion} fusion"
             ),
             "mlm:tasks": ["classification"],
             "mlm:framework": "PyTorch",

@@ -12,6 +12,7 @@ from cubecrop.model.config import WEATHER
 from cubecrop.model.fast.gathering import gathered, spread_dates
 from cubecrop.model.layers import dense, mlp, packed
 from cubecrop.model.positions import Positions, joined, numbers_of, positions, positions_of
+from cubecrop.model.presto import BandStatistics, Presto, scaling_of
 from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
@@ -81,18 +82,23 @@ class CropNetwork(nn.Module):
             self.n_bands[WEATHER] = len(config.weather_variables)
         early, width = config.fusion == "early", config.summary_width
         stacked = {FUSED: sum(self.n_bands.values()) + len(self.n_bands)}
-        self.encoders = nn.ModuleDict(
-            {
-                name: PixelSetEncoder(
-                    bands, config, n_extras=0 if name == WEATHER else config.n_extras
-                )
-                for name, bands in (stacked if early else self.n_bands).items()
-            }
-        )
         apart = config.fusion in {"late", "decision"}
-        self.temporal = nn.ModuleDict(
-            {name: temporal_encoder(config) for name in (config.series if apart else (FUSED,))}
-        )
+        if config.temporal == "presto":
+            encoders = {name: BandStatistics(n) for name, n in self.n_bands.items()}
+            self.encoders = nn.ModuleDict(encoders)
+            self.temporal = nn.ModuleDict({FUSED: Presto(config)})
+        else:
+            self.encoders = nn.ModuleDict(
+                {
+                    name: PixelSetEncoder(
+                        bands, config, n_extras=0 if name == WEATHER else config.n_extras
+                    )
+                    for name, bands in (stacked if early else self.n_bands).items()
+                }
+            )
+            self.temporal = nn.ModuleDict(
+                {name: temporal_encoder(config) for name in (config.series if apart else (FUSED,))}
+            )
         late = config.fusion == "late"
         tokens = (*config.may_be_missing, *([WEATHER] if config.weather else [])) if late else ()
         self.missing = nn.ParameterDict(
@@ -129,6 +135,12 @@ class CropNetwork(nn.Module):
         part = slice(start, start + self.n_bands[name])
         return cast("Tensor", encoder.mean)[part], cast("Tensor", encoder.deviation)[part]
 
+    def scaling(self, name: str) -> tuple[Tensor, Tensor]:
+        """Offset and divisor (band,) that the network applies to a series."""
+        if self.config.temporal == "presto":
+            return scaling_of(name, self.n_bands[name])
+        return self.normalisation(name)
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits (batch, class)."""
         return self.forward_all(batch, attention=False).logits
@@ -136,6 +148,9 @@ class CropNetwork(nn.Module):
     def forward_all(self, batch: Batch, *, attention: bool = True) -> Outputs:
         """All outputs; without attention the network is a little faster."""
         extras, series = self._extras(batch), self._sampled(batch)
+        if self.config.temporal == "presto":
+            summary = self.temporal[FUSED](series)
+            return Outputs(self.decoders[FUSED](summary), summary)
         match self.config.fusion:
             case "early":
                 return self._early(series, extras)

@@ -30,7 +30,6 @@ where S is ``sentinel2``.
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,6 +39,7 @@ import torch
 from cubecrop.errors import ModelFormatError
 from cubecrop.model.config import NetworkConfig, SensorConfig
 from cubecrop.model.networks import CropNetwork
+from cubecrop.model.torch_file import read_weights
 from cubecrop.schema import SENTINEL2_BANDS
 
 if TYPE_CHECKING:
@@ -149,15 +149,8 @@ def _checkpoint(folder: Path, fold: int) -> Path:
 
 def _weights(path: Path) -> dict[str, Tensor]:
     """The state dict of a checkpoint; nothing in the file is executed."""
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
-        # The message of torch is left out: it advises to load the file all the same.
-        raise ModelFormatError(
-            f"{path} is damaged, or holds more than weights, which cubecrop does not read "
-            f"({type(error).__name__}). Save only its `state_dict`: "
-            "`torch.save({'state_dict': model.state_dict()}, path)`."
-        ) from error
+    example = "its `state_dict`: `torch.save({'state_dict': model.state_dict()}, path)`"
+    content = read_weights(path, example=example)
     state = content.get("state_dict") if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
         raise ModelFormatError(f"{path} has no 'state_dict' with weights.")

@@ -103,7 +103,7 @@ def unpacked(
 
 
 def _facts(spec: ModelSpec, network: CropNetwork) -> NetworkFacts:
-    statistics = {name: network.normalisation(name) for name in spec.sensors}
+    statistics = {name: network.scaling(name) for name in spec.sensors}
     return NetworkFacts(
         framework_version=torch.__version__.split("+")[0],
         n_parameters=sum(p.numel() for p in network.parameters()),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cubecrop.checks import check_flag, check_folder, check_whole
@@ -14,10 +13,11 @@ from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.progress import Scheduler, check_scheduler
-from cubecrop.training import Init, TrainConfig, as_config, check_init, config_of_init
+from cubecrop.training import Init, TrainConfig, as_config, as_init, config_of_init
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from cubecrop.archive import Archive
     from cubecrop.cube import Clouds, Composite
@@ -89,9 +89,9 @@ def train(
         occur among the parcels; the others are left out. By default each label is a class.
     config : TrainConfig, optional
         Settings of the training.
-    init : CropModel, Encoders or path, optional
-        Start from the encoders of a model (or of the model in a folder), see `fit`; without
-        ``composite``, that of the model is used.
+    init : CropModel, Encoders, PrestoWeights or path, optional
+        Start from the encoders of a model (or of the model in a folder, or of Presto in a file),
+        see `fit`; without ``composite``, that of the model is used.
     composite : {"dekad", "month"}, optional
         Train on one composite per period instead of every date; the model then needs the same.
     clouds : {"scl", "probability"}, callable or CloudMask
@@ -132,9 +132,7 @@ def train(
     ParcelError, NoScenesError, ReadError
         As for `classify_parcels`; with several tiles, the message names the tile.
     """
-    if isinstance(init, str | Path):
-        init = CropModel.load(init)
-    check_init(init)
+    init = as_init(init)
     config = config_of_init(init, as_config(config))  # raises before anything is sampled
     if composite is None and isinstance(init, CropModel):
         composite = init.composite or None  # type: ignore[assignment]

@@ -9,16 +9,17 @@ import numpy as np
 
 from cubecrop.checks import brief, check_path, check_share
 from cubecrop.errors import LabelError, ReadError
-from cubecrop.model import CropModel
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
 from cubecrop.texts import label_text
-from cubecrop.training import Init, TrainConfig, check_fit_options, check_init
+from cubecrop.training import Init, TrainConfig, as_init, check_fit_options
 
 if TYPE_CHECKING:
     import xarray as xr
+
+    from cubecrop.model import CropModel
 
 __all__ = ["read_samples", "train_table"]
 
@@ -66,9 +67,7 @@ def train_table(
         The table is damaged or has another form.
     """
     check_share("held_out", held_out, error=LabelError)
-    if isinstance(init, str | Path):
-        init = CropModel.load(init)
-    check_init(init)
+    init = as_init(init)
     check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
                       progress=progress)  # fmt: skip
     if not isinstance(table, str | Path):

@@ -92,11 +92,12 @@ def fit(
         Classes of the model; by default the labels that occur.
     config : TrainConfig, optional
         Settings.
-    init : CropModel or Encoders, optional
+    init : CropModel, Encoders or PrestoWeights, optional
         Start from the encoders of a model, such as ``CropModel.default()``, or from those that
-        `cubecrop.training.pretrain` gave, instead of from random weights. The network, its
-        normalisation and its season are then those of ``init``; the classes are those of the
-        labels, and the layers before them are new.
+        `cubecrop.training.pretrain` or `cubecrop.model.read_presto` gave, instead of from random
+        weights. The network, its normalisation and its season are then those of ``init``; the
+        classes are those of the labels, and the layers before them are new. Presto has no season
+        and takes that of the samples; its own layers learn at a tenth of the learning rate.
     seed : int, default 0
         The same samples, labels, config and seed give the same model on the CPU.
     device : str, optional

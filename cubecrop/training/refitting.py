@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cubecrop.errors import ModelMismatchError
 from cubecrop.model import (
     CropNetwork,
     NetworkOptions,
@@ -82,7 +83,18 @@ def refit(
         As for `cubecrop.fit`.
     from_weights : bool, default False
         Start with the model's weights instead of new ones.
+
+    Raises
+    ------
+    ModelMismatchError
+        Weights of Presto would be new.
     """
+    if model.config.temporal == "presto" and not from_weights:
+        raise ModelMismatchError(
+            "the model's network is Presto, which cannot be trained again from new weights. Leave "
+            "`source` out, which goes on from the model's weights, or train another model: "
+            "`cubecrop.fit(samples, labels, init=cubecrop.model.read_presto(path))`."
+        )
     sets = [_set(model, source, taught) for source, taught in parts]
     with seeded(seed), one_thread():
         network = CropNetwork(model.config)

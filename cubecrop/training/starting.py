@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
 
 from cubecrop.checks import brief
 from cubecrop.errors import LabelError, SchemaError
-from cubecrop.model import CropModel, NetworkOptions, in_window, season_of, window_text
+from cubecrop.model import (
+    MODEL_FILES,
+    CropModel,
+    NetworkOptions,
+    PrestoWeights,
+    in_window,
+    read_presto,
+    season_of,
+    window_text,
+)
+from cubecrop.model.networks import FUSED
+from cubecrop.model.presto import bands_of
 from cubecrop.training.pretraining import Encoders
 
 if TYPE_CHECKING:
@@ -16,25 +28,39 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from cubecrop.model import CropNetwork, SensorConfig
+    from cubecrop.model.presto import Presto
     from cubecrop.training.config import TrainConfig
 
-__all__ = ["Init", "check_init", "config_of_init", "load_encoders", "sensors_of_init",
+__all__ = ["Init", "as_init", "check_init", "config_of_init", "load_encoders", "sensors_of_init",
            "trees_of_init"]  # fmt: skip
 
 #: What a training may start from.
-Init = CropModel | Encoders
+Init = CropModel | Encoders | PrestoWeights
 #: The layers before the classes, which depend on the classes and are learned anew.
 _CLASSIFIERS: Final = ("decoders.", "auxiliary.")
+#: Endings of files with weights of Presto.
+_WEIGHTS: Final = {".pt", ".pth", ".safetensors"}
+
+
+def as_init(init: Init | str | Path | None) -> Init | None:
+    """What a training may start from; a folder is read as a model, a file as Presto's weights."""
+    if isinstance(init, str | Path):
+        path = Path(init)
+        # The files of a model are refused by a message that names its folder.
+        weights = path.suffix in _WEIGHTS and path.name not in MODEL_FILES and not path.is_dir()
+        init = read_presto(path) if weights else CropModel.load(path)
+    check_init(init)
+    return init
 
 
 def check_init(init: object) -> None:
-    """Raise unless ``init`` is None, a model or encoders, with a season."""
-    if init is None:
+    """Raise unless ``init`` is None, a model or encoders, with a season if they need one."""
+    if init is None or isinstance(init, PrestoWeights):
         return
     if not isinstance(init, CropModel | Encoders):
         raise LabelError(
             f"init is {brief(init)}, expected a CropModel, as from `CropModel.load(...)`, or "
-            "encoders, as from `cubecrop.training.pretrain`."
+            "encoders, as from `cubecrop.training.pretrain` or `cubecrop.model.read_presto`."
         )
     if init.season_window is None:
         raise LabelError(
@@ -46,7 +72,14 @@ def check_init(init: object) -> None:
 def config_of_init(init: Init | None, config: TrainConfig) -> TrainConfig:
     """The settings with the network of ``init``; raises if they ask for another one."""
     if init is None:
+        if config.network.temporal == "presto":
+            raise LabelError(
+                "config.network is Presto, which is not trained from random weights. Pass its "
+                "weights, `init=cubecrop.model.read_presto(path)`."
+            )
         return config
+    if isinstance(init, PrestoWeights) or init.network.config.temporal == "presto":
+        return _config_of_presto(config)
     own = init.network.config
     options = NetworkOptions(**{f.name: getattr(own, f.name) for f in fields(NetworkOptions)})
     # The layers before the classes are new in any case, and shares that are dropped can change.
@@ -67,6 +100,17 @@ def config_of_init(init: Init | None, config: TrainConfig) -> TrainConfig:
     return replace(config, network=wanted)
 
 
+def _config_of_presto(config: TrainConfig) -> TrainConfig:
+    if config.network == NetworkOptions():
+        return replace(config, network=NetworkOptions.published("presto"))
+    if config.network.temporal != "presto":
+        raise LabelError(
+            "config.network is not Presto, but init is. Leave `network` out of the TrainConfig, or "
+            "start from `NetworkOptions.published('presto')`."
+        )
+    return config
+
+
 def sensors_of_init(
     init: Init | None, sensors: tuple[SensorConfig, ...]
 ) -> tuple[SensorConfig, ...]:
@@ -75,10 +119,13 @@ def sensors_of_init(
     Raises
     ------
     SchemaError
-        The samples have none of its sensors, or lack bands of one.
+        The samples have none of its sensors, or lack bands of one. Presto needs the bands of at
+        least one of its groups.
     """
     if init is None:
         return sensors
+    if isinstance(init, PrestoWeights):
+        return bands_of(sensors)
     here = {sensor.name: sensor for sensor in sensors}
     known = tuple(sensor for sensor in init.network.config.sensors if sensor.name in here)
     if not known:
@@ -121,6 +168,9 @@ def load_encoders(network: CropNetwork, init: Init | None) -> None:
     Layers before the classes keep their new weights.
     """
     if init is None:
+        return
+    if isinstance(init, PrestoWeights):
+        cast("Presto", network.temporal[FUSED]).encoder.load_state_dict(init.weights)
         return
     own, given = network.state_dict(), init.network.state_dict()
     taken = {

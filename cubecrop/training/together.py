@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cubecrop.errors import SchemaError
 from cubecrop.model import NetworkOptions, SensorConfig, in_window, season_of, window_text
+from cubecrop.model.presto import MONTHS
 from cubecrop.schema import SERIES
 from cubecrop.season import windows_alike
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from cubecrop.model import ModelSpec
-    from cubecrop.season import Window
+    from cubecrop.season import Season, Window
 
 __all__ = ["as_one_season", "in_season_of", "sensors_alike", "sensors_together"]
 
@@ -37,10 +38,11 @@ def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list
     ------
     SchemaError
         Windows differ, and the network needs thermal time, which is summed from the season's
-        start.
+        start; or the network is Presto, and the season is too long for it.
     """
     windows = {season_of(tree).window for tree in trees}
     if all(windows_alike(window, season_of(trees[0]).window) for window in windows):
+        _check_months(season_of(trees[0]), options)
         return list(trees)
     if options.needs_thermal_time:
         texts = [window_text(window) for window in sorted(windows)]
@@ -49,7 +51,19 @@ def as_one_season(trees: Sequence[xr.DataTree], options: NetworkOptions) -> list
             "start. Choose another `time_encoding`, and `thermal_step=0`."
         )
     whole = min(start for start, _ in windows), max(end for _, end in windows)
-    return [in_window(tree, whole) for tree in trees]
+    placed = [in_window(tree, whole) for tree in trees]
+    _check_months(season_of(placed[0]), options)
+    return placed
+
+
+def _check_months(season: Season, options: NetworkOptions) -> None:
+    """Raise if a season has more months than Presto."""
+    first, last = (day.year * 12 + day.month for day in (season.start, season.end))
+    if options.temporal == "presto" and (n := last - first + 1) > MONTHS:
+        raise SchemaError(
+            f"samples span the season {season}, {n} months, but Presto takes {MONTHS} at most. Use "
+            "samples of a shorter season."
+        )
 
 
 def sensors_together(

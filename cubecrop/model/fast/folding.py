@@ -24,12 +24,12 @@ from torch.nn.utils.fusion import fuse_linear_bn_eval
 from cubecrop.model.fast.linear import linear
 from cubecrop.model.fast.pooling import pool_heads
 from cubecrop.model.layers import unpacked
+from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import LightweightAttention
 
 if TYPE_CHECKING:
     from cubecrop.model.networks import CropNetwork
     from cubecrop.model.positions import Positions
-    from cubecrop.model.set_encoder import PixelSetEncoder
 
 __all__ = ["fold"]
 
@@ -51,7 +51,9 @@ def fold(network: CropNetwork) -> CropNetwork:
     for block in [m for m in folded.modules() if isinstance(m, nn.Sequential)]:
         _fold_norms(block)
     for name, module in folded.encoders.items():
-        _fold_encoder(cast("PixelSetEncoder", module))
+        if not isinstance(module, PixelSetEncoder):  # Presto has none
+            continue
+        _fold_encoder(module)
         if name in folded.temporal:  # early and mid fusion have one temporal encoder for all
             _join(folded, name)
     for module in folded.modules():
