@@ -25,7 +25,7 @@ from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import check_parcels, labels_of
 from cubecrop.sample.draw import hash_ids
-from cubecrop.training import TrainConfig, check_init, config_of_init
+from cubecrop.training import TrainConfig, as_init, config_of_init
 from cubecrop.vector import read_part
 
 if TYPE_CHECKING:
@@ -107,8 +107,7 @@ def train_recipe(
             "(`--overwrite`)."
         )
     usable_device(device)
-    init = _init(recipe)
-    check_init(init)
+    init = as_init(_init(recipe))
     config = config_of_init(
         init,
         TrainConfig(
