@@ -107,7 +107,8 @@ def train_recipe(
             "(`--overwrite`)."
         )
     usable_device(device)
-    init = as_init(_init(recipe))
+    init = _init(recipe)
+    as_init(init)  # raises if a training cannot start from it
     config = config_of_init(
         init,
         TrainConfig(
