@@ -44,6 +44,7 @@ from cubecrop.region.planned import RUN, RegionPlan
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
 from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
+from cubecrop.write.layers import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -199,7 +200,7 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         land, mask = land_of(cube, plan.mask, plan.outline, model.nomenclature)
         crop_map = classify_pixels(cube, model, land=land, allow_gaps=gaps, device=device)
         crop_map = _window(crop_map.assign_attrs(mask=mask), tile)
-        lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates"]]
+        lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates", *options.layers]]
     whole = _in_reading_order(cube, parcels[is_owned & parcels["is_whole"]])
     if len(whole):
         lazy["parcels"] = classify_pixel_sets(
@@ -312,13 +313,12 @@ def _write_map(
     x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
     if (foreign := _foreign(x, y, tile)) is not None:
         keep = xr.DataArray(~foreign, dims=("y", "x"))
-        attrs = crop_map["crop_type"].attrs
-        kept = crop_map["crop_type"].where(keep, np.uint8(NODATA)).astype(np.uint8)
-        crop_map = crop_map.assign(
-            crop_type=kept.assign_attrs(attrs),
-            confidence=crop_map["confidence"].where(keep),
-            clear_dates=crop_map["clear_dates"].where(keep, NO_DATES).astype(np.uint16),
-        )
+        fills = {"crop_type": NODATA, "confidence": np.nan, "clear_dates": NO_DATES}
+        fills |= {layer: one.nodata for layer, one in LAYERS.items() if layer in crop_map}
+        for name, fill in fills.items():
+            one = crop_map[name]
+            kept = one.where(keep, one.dtype.type(fill)).astype(one.dtype)
+            crop_map = crop_map.assign({name: kept.assign_attrs(one.attrs)})
     write_rasters(folder, crop_map, lost=lost, home=home, collection=collection)
     # Pixels of another zone, and those outside of the area, have no dates.
     is_own = crop_map["clear_dates"].isel(sensor=0).to_numpy() != NO_DATES
