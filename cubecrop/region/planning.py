@@ -27,7 +27,7 @@ from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
 from cubecrop.region.earlier import check_output, check_same, frozen_before, sources_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
-from cubecrop.region.land import write_land
+from cubecrop.region.land import mask_query, write_land
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import Output
@@ -224,6 +224,7 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         n_parcels=None if job.table is None else len(job.table),
         n_without_tile=0 if pairs is None else int((pairs.owner < 0).sum()),
         area=str(job.area), digest=plan_digest(options, tiles),
+        mask_query=mask_query(job.mask),
     )  # fmt: skip
     is_drawn = earlier is not None and earlier["digest"] == made.digest and output.exists(PICTURE)
     _write(job, made, pairs, items, where, modalities, draw=not is_drawn)
