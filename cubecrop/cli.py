@@ -30,6 +30,7 @@ from cubecrop.options import (
     Clouds,
     CropMask,
     End,
+    Layers,
     MaskClasses,
     Memory,
     Overwrite,
@@ -182,6 +183,7 @@ def classify(
     mask: CropMask = "auto",
     mask_classes: MaskClasses = None,
     clip: Clip = True,
+    layers: Layers = None,
     sieve: int | None = None,
     majority: Path | None = None,
     overwrite: Overwrite = False,
@@ -206,13 +208,16 @@ def classify(
         Smooth the map: each parcel of this vector file takes its most frequent class.
     """
     from cubecrop.files import check_free
-    from cubecrop.write.crop_map import MAP_FILES
+    from cubecrop.write.crop_map import REPLACED
+    from cubecrop.write.layers import check_layers
     from cubecrop.write.shares import archive_of, mapped_text
     from cubecrop.write.smoothing import as_smoother
 
-    check_free(out, files=MAP_FILES, overwrite=overwrite)
+    check_free(out, files=REPLACED, overwrite=overwrite)
     check_share("max_lost", max_lost, whole=True, error=SchemaError)
-    as_smoother(sieve, majority)  # a mistake shows before the archive is searched
+    # Mistakes show before the archive is searched.
+    chosen = check_layers(layers or ())
+    as_smoother(sieve, majority)
     crop_model = model_or_default(model)
     crop_map = cubecrop.classify(
         aoi,
@@ -231,7 +236,13 @@ def classify(
         clip=clip,
     )
     cubecrop.write_map(
-        crop_map, out, sieve=sieve, majority=majority, max_lost=max_lost, overwrite=overwrite
+        crop_map,
+        out,
+        sieve=sieve,
+        majority=majority,
+        layers=chosen,
+        max_lost=max_lost,
+        overwrite=overwrite,
     )
     console = plain_console()
     print_calibration(console, crop_model)

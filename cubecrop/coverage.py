@@ -43,6 +43,9 @@ class Coverage:
         In training: the number of dates with a valid pixel that 99 % of the parcels reach.
     gap_start : int, default 0
         The date at which the longest gap begins.
+    shown_dates : int, default 0
+        In training: the number of dates with a valid pixel that 95 % of the parcels still had in a
+        step, after dates were dropped at random. 0 if not known.
     clear_pause : int, default 0
         In training: the longest run of days without a valid date, between the first and the
         last date of the series, that 99 % of the parcels do not exceed. 0 if not known.
@@ -55,6 +58,7 @@ class Coverage:
     clear_dates: int = 0
     gap_start: int = 0
     clear_pause: int = 0
+    shown_dates: int = 0
 
     @classmethod
     def of(cls, days: ArrayLike, *, clear_dates: int = 0) -> Coverage | None:
@@ -79,8 +83,9 @@ class Coverage:
         return cls(**{str(key): int(value) for key, value in raw.items()})
 
     def to_dict(self) -> dict[str, int]:
-        """As JSON types."""
-        return asdict(self)
+        """As JSON types; without ``shown_dates`` if they are not known, as in older records."""
+        known = asdict(self)
+        return known if self.shown_dates else {k: v for k, v in known.items() if k != "shown_dates"}
 
     def dated(self, season: Season) -> dict[str, str | int]:
         """The coverage with dates instead of days, for metadata of products."""
@@ -98,14 +103,17 @@ class Coverage:
 
     @property
     def least_dates(self) -> int:
-        """Valid dates that a parcel or pixel needs: half of those of training parcels."""
-        return max(1, self.clear_dates // 2)
+        """Valid dates that a parcel or pixel needs: as many as the network learned from.
+
+        Where that is not known, half of those of training parcels.
+        """
+        return self.shown_dates or max(1, self.clear_dates // 2)
 
     def is_enough(self, seen: NDArray[np.bool_], days: NDArray[Any]) -> NDArray[np.bool_]:
         """Which parcels or pixels have enough observations for a model with this coverage.
 
-        They need half of the valid dates of training parcels. Their longest pause may be twice
-        that of training parcels, or a month longer if that is more.
+        They need `least_dates` valid dates. Their longest pause may be twice that of training
+        parcels, or a month longer if that is more.
 
         Parameters
         ----------
@@ -177,6 +185,7 @@ def least_demanding(coverages: Iterable[Coverage]) -> Coverage:
         gap_start=widest.gap_start,
         dates=min(one.dates for one in every),
         clear_dates=min(one.clear_dates for one in every),
+        shown_dates=min(one.shown_dates for one in every),
         clear_pause=(
             max(one.clear_pause for one in every) if all(one.clear_pause for one in every) else 0
         ),

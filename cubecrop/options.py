@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clip", "Clouds", "CropMask", "End",
-    "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather", "Year",
-    "memory_or_default", "model_or_default", "season_between",
+    "Layers", "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather",
+    "Year", "memory_or_default", "model_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -71,6 +71,15 @@ MaskClasses = Annotated[
 Clip = Annotated[
     bool,
     Parameter(help="Leave out pixels outside of the area's polygons, or map its rectangle."),
+]
+Layers = Annotated[
+    list[str] | None,
+    Parameter(
+        negative="",
+        help="A further raster: set_size, the number of crops that a pixel may have; level, the "
+        "finest level at which its class is sure enough; crop_at_level, this class. May be "
+        "repeated.",
+    ),
 ]
 Memory = Annotated[
     float | None, Parameter(help="Bytes that a thread may hold, such as 4e9; by default 2e9.")

@@ -42,8 +42,8 @@ OPTICAL_DAYS = ("2018-03-01", "2018-05-01", "2018-06-15", "2018-08-01")
 RADAR_DAYS = ("2018-04-03", "2018-07-03")
 
 
-def made_archive(folder, *, place=PLACE, days=OPTICAL_DAYS, radar_days=RADAR_DAYS):
-    """A season of optical images, of radar and the elevation, of baseline 05.00.
+def made_archive(folder, *, place=PLACE, days=OPTICAL_DAYS, radar_days=RADAR_DAYS, more=()):
+    """A season of optical images, of radar and the elevation, of baseline 05.00, and more scenes.
 
     DN are above 1000 as ESA makes them, and none is 1000, which a file that was shifted
     cannot hold.
@@ -59,7 +59,7 @@ def made_archive(folder, *, place=PLACE, days=OPTICAL_DAYS, radar_days=RADAR_DAY
         Radar(when=f"{day}T17:40:42Z", vv=0.1 + i / 50, place=place)
         for i, day in enumerate(radar_days)
     ]
-    return write_archive(folder, [*optical, *radar, Elevation(place=place)])
+    return write_archive(folder, [*optical, *radar, Elevation(place=place), *more])
 
 
 def items_of(folder):

@@ -71,7 +71,33 @@ def test_a_model_remembers_its_coverage(model):
     assert (seen.first, seen.last, seen.longest_gap, seen.dates) == (18, 418, 20, 21)
     assert seen.clear_dates == 21
     assert (model.coverage["sentinel1"].dates, model.coverage["sentinel1"].longest_gap) == (18, 24)
-    assert model.least_dates == {"sentinel2": 10, "sentinel1": 9}
+    # A step shows .6 of 21 optical dates and .5 of 18 radar dates, and 95 % of them at least this.
+    assert model.least_dates == {"sentinel2": 9, "sentinel1": 5}
+
+
+def test_a_model_needs_as_many_dates_as_it_learned_from():
+    samples, labels = make_samples(n=40, cloud=0.0)
+    seen = samples["sentinel2"]["valid"].any("pixel").sum("time").to_numpy()
+    assert set(seen) == {9}
+
+    def least(**options):
+        config = cubecrop.TrainConfig(epochs=1, n_pixels=4, **options)
+        return fit(samples, labels, config=config).coverage["sentinel2"]
+
+    # Binomial(9, .6) and Binomial(9, .2): 95 % of draws are at least 3 and 1.
+    assert least(date_dropout={"sentinel2": 0.4}).least_dates == 3
+    assert least(date_dropout={"sentinel2": 0.8}).least_dates == 1
+    whole = least(date_dropout={})
+    assert whole.least_dates == 9
+    cut = least(date_dropout={}, windows=(0.3, 0.6))
+    assert 3 <= cut.least_dates < 9
+    assert cut.first > whole.first
+    # A record that does not tell them is as it was, and needs half of the clear dates.
+    old = dataclasses.replace(whole, shown_dates=0)
+    assert "shown_dates" not in old.to_dict()
+    assert (Coverage.from_dict(old.to_dict()), old.least_dates) == (old, 4)
+    assert Coverage.from_dict(whole.to_dict()) == whole
+    assert least_demanding([whole, old]).shown_dates == 0
 
 
 def test_coverage_is_saved_and_a_model_without_it_is_not_checked(model, place, tmp_path):

@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 from cubecrop import TrainConfig
-from cubecrop.errors import ReadError
+from cubecrop.errors import LabelError, ReadError
 from cubecrop.evaluation import Population, Predictions, runs
 from cubecrop.evaluation.adaptation_runs import AdaptationRun
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
 from cubecrop.evaluation.protocols import Fold
-from cubecrop.evaluation.runs import Run, run_all
+from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
+from cubecrop.evaluation.study import StudyOptions
 from cubecrop.model import Calibration
 from cubecrop.progress import progress_bar
+from cubecrop.training import fit
 from tests.samples import make_samples
 
 QUICK = TrainConfig(epochs=2)
@@ -318,3 +320,25 @@ def test_a_fault_of_the_disk_is_no_result(population, fold, tmp_path, monkeypatc
     with pytest.raises(ReadError), progress_bar("Evaluating", progress=False) as bar:
         run_all([run], population, tmp_path, others=None, client=None, bar=bar)
     assert not list(tmp_path.glob("*.json"))
+
+
+def test_networks_start_from_init_and_forests_do_not(population, fold):
+    samples, labels = make_samples(n=30, n_pixels=3, seed=9)
+    init = fit(samples, labels, config=QUICK, progress=False)
+    network, forest = main_candidates([NETWORK, FOREST], QUICK, init)
+    assert network.text.endswith("from the encoders of another model")
+    assert network.identity != candidate(NETWORK).identity
+    assert forest.identity == candidate(FOREST).identity
+    samples, labels, _ = population.take(fold.train)
+    found = network.train(samples, labels, nomenclature=population.nomenclature, seed=0)
+    expected = fit(
+        samples, labels, nomenclature=population.nomenclature, config=QUICK, init=init, seed=0,
+        progress=False,
+    )  # fmt: skip
+    assert found.digest == expected.digest
+    calibrated = CalibrationRun(candidate=network, fold=fold)
+    assert calibrated.key("p") != CalibrationRun(candidate=candidate(NETWORK), fold=fold).key("p")
+    options = StudyOptions(models=[NETWORK], init=init)
+    assert [one.init for one in options.candidates()] == [init]
+    with pytest.raises(LabelError, match="init is 'default', expected a CropModel"):
+        StudyOptions(init="default")

@@ -31,8 +31,9 @@ from cubecrop.aoi import parse_aoi
 from cubecrop.archive import PROVIDERS, api, chosen, settings
 from cubecrop.archive.signing import sign_planetary_computer
 from cubecrop.errors import ArchiveError, NoScenesError
+from cubecrop.nomenclature import NOT_CROPLAND
 from cubecrop.schema import Access
-from cubecrop.testing import Place
+from cubecrop.testing import LandCover, Place
 from cubecrop.training import TrainConfig, fit
 
 BLOBS = "https://sentinel2l2a01.blob.core.windows.net"
@@ -395,3 +396,36 @@ def test_an_area_and_a_year_are_enough(tmp_path, root, files, settings_folder, m
     np.testing.assert_array_equal(crop_type, found["crop_type"])
     known = (crop_type < len(cubecrop.CropModel.default().nomenclature)) | (crop_type == 253)
     assert known.mean() > 0.95
+
+
+def test_land_cover_is_read_from_the_archive_of_the_images(
+    tmp_path, root, files, settings_folder, model, monkeypatch
+):
+    """Trees (10) in the east, cropland (40) in the west, as WorldCover has them in degrees."""
+    west, _, east, north = AOI
+    middle = (west + east) / 2
+    around = Place(crs="EPSG:4326", left=3.02, top=50.81, height=240, width=360, pixel=1 / 12000)
+    land = LandCover(place=around, codes=lambda x, _: np.where(x < middle, 40, 10))
+    place = Place(left=502_000, top=5_628_000, height=128, width=128)
+    folder = made_archive(root / "land", place=place, more=[land])
+    with ExitStack() as stack:
+        public = Public(stack, tmp_path, folder, root, files, monkeypatch)
+        url = public.up("planetary-computer")
+        public.refuses("earth-search")  # nobody asks it for the land cover
+        found = cubecrop.classify(AOI, 2018, model=model, mask="worldcover").compute()
+        assert any(path.endswith("/map.tif") for _, path, _ in files.asked)
+        everywhere = cubecrop.classify(AOI, 2018, model=model, mask=None)["crop_type"].compute()
+    assert found.attrs["archive"] == url
+    assert found.attrs["mask"] == "ESA WorldCover 2021: cropland, grassland"
+    crop_type = found["crop_type"]
+    line = gpd.GeoSeries(gpd.points_from_xy([middle], [north]), crs=4326).to_crs(found.rio.crs)
+    # The meridian and the columns of pixels are not quite parallel.
+    in_west, in_east = found["x"] < line.x[0] - 30, found["x"] > line.x[0] + 30
+    assert (crop_type[:, in_east] == NOT_CROPLAND).all()
+    np.testing.assert_array_equal(crop_type[:, in_west], everywhere[:, in_west])
+    assert (crop_type[:, in_west] < len(model.nomenclature)).mean() > 0.9
+    out = cubecrop.write_map(found, tmp_path / "map", progress=False)
+    properties = json.loads((out / "item.json").read_text())["properties"]
+    assert properties["cubecrop:archive"] == url
+    assert properties["cubecrop:mask"] == found.attrs["mask"]
+    assert any("WorldCover" in name for name in properties["cubecrop:items"])

@@ -1,5 +1,7 @@
 """Recipes: several simulated countries over HTTP become a model with a report."""
 
+from dataclasses import replace
+
 import geopandas as gpd
 import numpy as np
 import pytest
@@ -9,9 +11,13 @@ from servers import Faulty, over_http
 
 import cubecrop
 from cubecrop.cli import main
-from cubecrop.errors import AoiError, ArgumentError, LabelError, ReadError
+from cubecrop.errors import AoiError, ArgumentError, LabelError, OutputError, ReadError
+from cubecrop.pipeline import recipes
+from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
+from cubecrop.pipeline.recipe_init import regions_of_init
 from cubecrop.pipeline.recipes import train_recipe
+from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.vector import read_part
 
 TOP = """
@@ -114,6 +120,12 @@ def test_countries_over_http_become_a_model_and_a_report(
     text = (tmp_path / "out/report/report.md").read_text()
     assert "aquitaine" in text
     assert (tmp_path / "out/report/report.html").stat().st_size > 10_000
+    assert not (tmp_path / "out/training").exists()
+    with pytest.raises(SystemExit, match="1"):  # it has all that there is to do
+        main()
+    assert "holds the model and the report of this recipe already" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_a_part_of_a_file_is_fetched_by_its_boxes(server, countries):
@@ -268,3 +280,92 @@ def test_paths_are_relative_to_the_recipe_and_names_of_archives_stay(tmp_path):
     (tmp_path / "recipe.toml").write_text(text + later)
     recipe = Recipe.read(tmp_path / "recipe.toml")
     assert recipe.protocols == ("random", "leave-region-out", "leave-year-out")
+
+
+class StoppedError(Exception):
+    """The process is killed here."""
+
+
+def stopped(*_, **__):
+    raise StoppedError
+
+
+def test_a_recipe_goes_on_where_it_was_interrupted(tmp_path, server, countries, monkeypatch):
+    archive = countries / "archive"
+    end = '[report]\nseeds = 1\nprotocols = ["random"]\n'
+    recipe = written(tmp_path, server, archive, years=(2024,), end=end)
+    out, options = tmp_path / "out", {"cache": tmp_path / "cache", "progress": False}
+    with monkeypatch.context() as patch:  # after an epoch
+        save = Checkpoint.save
+        patch.setattr(Checkpoint, "save", lambda *given: (save(*given), stopped()))
+        with pytest.raises(StoppedError):
+            train_recipe(recipe, out, **options)
+    assert sorted(path.name for path in out.iterdir()) == ["recipe.json", "training"]
+    epochs = (out / "training" / "metrics.csv").read_text().splitlines()
+    with monkeypatch.context() as patch:  # with a model, before the report
+        patch.setattr(recipes, "study", stopped)
+        begun, load = [], Checkpoint.load
+        patch.setattr(Checkpoint, "load", lambda self: begun.append(load(self)) or begun[-1])
+        with pytest.raises(StoppedError):
+            train_recipe(recipe, out, **options)
+    assert len(epochs) == 2
+    assert [state is not None for state in begun] == [True]  # it went on
+    digest = cubecrop.CropModel.load(out / "model").digest
+    other = tmp_path / "other"
+    other.mkdir()
+    changed = written(other, server, archive, years=(2024,), end=end, top=f"{TOP}seed = 1\n")
+    with pytest.raises(OutputError, match=r"differs in settings\. .*--overwrite"):
+        train_recipe(changed, out, **options)
+    with monkeypatch.context() as patch:  # the model is kept, and only the report is made
+        asked = []
+        patch.setattr(recipes, "fit_and_score", stopped)
+        patch.setattr(recipes, "study", lambda *given, **_: asked.append(given[2].seeds))
+        assert train_recipe(recipe, out, **options).digest == digest
+        # Another report of the same model asks for no other training of it.
+        more = written(other, server, archive, years=(2024,), end=end.replace("= 1", "= 2"))
+        assert train_recipe(more, out, **options).digest == digest
+        assert asked == [1, 2]
+    assert (out / "card.md").exists()
+    (out / "recipe.json").unlink()
+    with pytest.raises(OutputError, match=r"no recipe\.json says of which recipe"):
+        train_recipe(recipe, out, **options)
+
+
+def points(*lonlat):
+    shapes = shapely.buffer(shapely.points(lonlat), 0.001)
+    return gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_crs("EPSG:3035")
+
+
+def test_a_model_says_in_which_regions_it_has_learned(tmp_path):
+    """The default model has learned in Flanders, and not in Aquitaine."""
+    text = TOP + "".join(
+        SOURCE.format(region=region, year=year, parcels="p.gpkg", archive="a", bbox=box)
+        for region, box in BOXES.items() for year in (2023, 2024)
+    )  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(text)
+    recipe = Recipe.read(tmp_path / "recipe.toml")
+    away, home = points((0, 44), (0.5, 44)), points((0, 44), (4.3, 50.8))
+    default = cubecrop.CropModel.default()
+    assert regions_of_init(default, recipe, [away, home, away, away]) == ("flanders",)
+    assert regions_of_init(default, recipe, [away] * 4) == ()
+    assert regions_of_init(None, recipe, [home] * 4) == ()
+    unknown = replace(default, training=replace(default.training, bboxes=()))
+    assert regions_of_init(unknown, recipe, [away] * 4) == tuple(BOXES)
+    counts = {source.name: {} for source in recipe.sources}
+    recipe = replace(recipe, init="default")
+    text = recipe_card(recipe, default, counts, seen_before=["flanders"])
+    assert "has learned in flanders before: scores of parcels that are held out there are" in text
+
+
+def test_a_report_starts_from_init_as_its_model_does(tmp_path, server, archive, monkeypatch):
+    asked = []
+    monkeypatch.setattr(recipes, "study", lambda *given, **_: asked.append(given[2]))
+    recipe = written(tmp_path, server, archive, years=(2024,), top=f'{TOP}init = "default"\n')
+    train_recipe(recipe, tmp_path / "out", progress=False)
+    (options,) = asked
+    assert options.init.digest == cubecrop.CropModel.default().digest
+    assert {one.init is options.init for one in options.candidates() if one.kind != "forest"} == {
+        True
+    }
+    card = (tmp_path / "out" / "card.md").read_text()
+    assert "learned nothing of these regions. The networks of the report start from them" in card

@@ -11,9 +11,11 @@ import xarray as xr
 from fields import PLACE
 from masked_place import area, cover_of, mapped
 from region_runs import whole
+from servers import Faulty
 
 import cubecrop
 from cubecrop import region
+from cubecrop.cube import mask_raster
 from cubecrop.errors import ArgumentError, OutputError
 
 #: Side of the tiles, metres: the place of 400 m has four or more.
@@ -129,3 +131,33 @@ def test_tiles_without_a_polygon_are_left_out(bare, field_model, field_parcels, 
     clipped = region.plan(many, 2018, tmp_path / "clipped", **options)
     whole = region.plan(many, 2018, tmp_path / "whole", clip=False, **options)
     assert 2 <= len(clipped.tiles) < len(whole.tiles)
+
+
+def test_the_signature_of_a_masks_address_is_in_no_file(
+    covered, field_model, tmp_path, monkeypatch
+):
+    everywhere = cubecrop.classify(area(), 2018, archive=covered, model=field_model, mask=None)
+    mask = (
+        xr.ones_like(everywhere["crop_type"].compute())
+        .rio.write_crs(PLACE.crs)
+        .rio.write_nodata(255)
+    )
+    (tmp_path / "files").mkdir()
+    mask.rio.to_raster(tmp_path / "files" / "mask.tif", dtype="uint8")
+    opened = []
+    check_file = mask_raster.check_file
+    monkeypatch.setattr(
+        mask_raster, "check_file", lambda *given: (opened.append(given[1].href), check_file(*given))
+    )
+    with Faulty(tmp_path / "files") as server:
+        for signature in ("first-secret", "second-secret"):
+            opened.clear()
+            address = f"{server.url}/mask.tif?sig={signature}"
+            run(area(), covered, field_model, tmp_path / "run", mask=address)
+            assert set(opened) == {address}
+    raster = json.loads((tmp_path / "run" / "plan" / "run.json").read_text())["options"]["mask"]
+    assert raster["href"] == f"{server.url}/mask.tif"
+    files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert not any(b"-secret" in path.read_bytes() for path in files)
+    # Another signature is no other mask: the second run kept all tiles, and only checked the mask.
+    assert len(opened) == 1

@@ -17,6 +17,7 @@ from region_striped import LABEL, YEAR, compare, place_beside, scenes_of, square
 import cubecrop
 from cubecrop import region
 from cubecrop.cube.tiles import utm_codes
+from cubecrop.model import Calibration
 from cubecrop.nomenclature import NODATA
 from cubecrop.testing import Place, write_archive
 
@@ -42,9 +43,10 @@ def parcels():
 @pytest.fixture(scope="module")
 def model(archive, parcels):
     config = cubecrop.TrainConfig(epochs=2, n_pixels=16)
-    return cubecrop.train(
+    trained = cubecrop.train(
         parcels, LABEL, YEAR, archive=archive, config=config, held_out=0, progress=False
     )
+    return trained.with_calibration(Calibration(temperature=1, alpha=0.1, threshold=0.3, n=50))
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,7 @@ def mapped(area, out, archive, model, **options):
 @pytest.fixture(scope="module")
 def run(area, archive, model, parcels, tmp_path_factory):
     out = tmp_path_factory.mktemp("zones") / "run"
-    return mapped(area, out, archive, model, parcels=parcels)
+    return mapped(area, out, archive, model, parcels=parcels, layers=["set_size"])
 
 
 def to(zone, lon, lat):
@@ -125,6 +127,8 @@ def test_each_zone_has_the_pixels_of_one_cube(run, area, archive, model):
             assert own.any()
             covered = np.isin(x, whole["x"])[None, :] & np.isin(y, whole["y"])[:, None]
             assert (values[~own] == NODATA).all()
+            with rasterio.open(path.with_name("set_size.tif")) as sizes:
+                assert ((sizes.read(1) > 0) == (values != NODATA)).all()
             assert np.array_equal(values[own & covered], expected[own & covered])
 
 

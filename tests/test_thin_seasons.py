@@ -144,7 +144,7 @@ def test_pixel_sets_and_cubes_are_checked_wherever_they_are_used(place, model, t
 def test_with_allow_gaps_the_status_gives_too_few_observations(place, model, tmp_path):
     table = classify_parcels(place, 2020, model, allow_gaps=True)
     assert table["status"].unique().tolist() == [
-        "too few observations: 4 dates of sentinel2, 10 needed and 3 dates of sentinel1, 9 needed"
+        "too few observations: 4 dates of sentinel2, 9 needed and 3 dates of sentinel1, 5 needed"
     ]
     assert table["crop:name"].isna().all()
     assert table["confidence"].isna().all()

@@ -17,6 +17,7 @@ from cubecrop.options import (
     Clouds,
     CropMask,
     End,
+    Layers,
     MaskClasses,
     Memory,
     RegionAoi,
@@ -54,6 +55,7 @@ def map_region(
     mask: CropMask = "auto",
     mask_classes: MaskClasses = None,
     clip: Clip = True,
+    layers: Layers = None,
     plan: Annotated[bool, Parameter(negative="")] = False,
     replan: Annotated[bool, Parameter(negative="")] = False,
     status: Annotated[bool, Parameter(negative="")] = False,
@@ -108,6 +110,7 @@ def map_region(
         "resolution": resolution, "crs": crs, "clouds": clouds, "weather": weather,
         "memory": memory_or_default(memory), "allow_gaps": allow_gaps, "max_lost": max_lost,
         "mask": mask, "mask_classes": mask_classes, "clip": clip,
+        "layers": layers or (),
         "replan": replan, **({} if tile is None else {"tile": tile}),
     }  # fmt: skip
     if plan:

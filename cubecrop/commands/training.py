@@ -183,7 +183,8 @@ def _train_recipe(
     verbose: bool,
 ) -> None:
     """Train what a recipe says; other options would contradict it."""
-    from cubecrop.pipeline.recipes import CARD, MODEL, REPORT, train_recipe
+    from cubecrop.pipeline.recipe_state import CARD, MODEL, REPORT
+    from cubecrop.pipeline.recipes import train_recipe
     from cubecrop.region.cluster import connected
     from cubecrop.scoreboard import print_scores
 

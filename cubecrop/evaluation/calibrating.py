@@ -11,7 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from cubecrop.checks import brief, check_whole
 from cubecrop.errors import ArgumentError, LabelError
 from cubecrop.evaluation.population import Population
-from cubecrop.training import as_config, check_fit_options, fit
+from cubecrop.training import as_config, check_fit_options, check_init, config_of_init, fit
 from cubecrop.training.probability_calibration import calibrate, calibrate_to_hardest
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from cubecrop.model import Calibration, CropModel
     from cubecrop.nomenclature import Nomenclature
-    from cubecrop.training import TrainConfig
+    from cubecrop.training import Init, TrainConfig
     from cubecrop.training.sets import Labels, Samples
 
 __all__ = ["InnerFolds", "calibrate_on_folds", "inner_folds"]
@@ -35,6 +35,7 @@ def calibrate_on_folds(
     *,
     nomenclature: Nomenclature | None = None,
     config: TrainConfig | None = None,
+    init: Init | None = None,
     folds: InnerFolds = "groups",
     n_folds: int = 3,
     seed: int = 0,
@@ -50,7 +51,7 @@ def calibrate_on_folds(
 
     Parameters
     ----------
-    samples, labels, nomenclature, config, seed, device
+    samples, labels, nomenclature, config, init, seed, device
         Those of the call of `cubecrop.fit` that made the model. Parcels that the model must not
         have seen must not be among the samples here either.
     folds : {"groups", "blocks"}, default "groups"
@@ -78,14 +79,15 @@ def calibrate_on_folds(
     LabelError, SchemaError
         As for `cubecrop.fit`.
     """
-    config = as_config(config)
+    check_init(init)
+    config = config_of_init(init, as_config(config))
     check_fit_options(config=config, seed=seed, device=device, checkpoint=None, progress=False)
     population = Population.of(samples, labels, nomenclature=nomenclature)
     config = replace(config, validation=0.0)
     predicted = []
     for fold in inner_folds(population, folds, n_folds=n_folds, seed=seed):
         learned = np.setdiff1d(np.arange(len(population)), fold)
-        model = _trained(population, learned, config, seed, device)
+        model = _trained(population, learned, config, init, seed, device)
         known = fold[np.isin(population.label[fold], population.label[learned])]
         predicted.append(_predicted(model, population, known, config.n_pixels, device))
     probability, truth = (np.concatenate(part) for part in zip(*predicted, strict=True))
@@ -210,6 +212,7 @@ def _trained(
     population: Population,
     members: NDArray[np.int64],
     config: TrainConfig,
+    init: Init | None,
     seed: int,
     device: str | None,
 ) -> CropModel:
@@ -219,6 +222,7 @@ def _trained(
         labels,
         nomenclature=population.nomenclature,
         config=config,
+        init=init,
         seed=seed,
         device=device,
         progress=False,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.nomenclature import Nomenclature
+    from cubecrop.training import Init
     from cubecrop.training.sets import Source
 
 __all__ = ["FOREST", "NETWORK", "TOLERANT", "Candidate", "Predicts", "ablations", "main_candidates"]
@@ -56,6 +57,8 @@ class Candidate:
         Settings of a network.
     children : tuple of str
         The children of the samples that it takes; a network ignores others by itself.
+    init : CropModel or Encoders, optional
+        What a network starts from, as in `cubecrop.fit`.
     """
 
     name: str
@@ -63,13 +66,14 @@ class Candidate:
     kind: Literal["network", "forest"] = "network"
     config: TrainConfig = field(default_factory=TrainConfig)
     children: tuple[str, ...] = ()
+    init: Init | None = None
 
     @property
     def identity(self) -> dict[str, Any]:
         """Its name, and all that determines its training, as plain types."""
         return {
             "name": self.name, "kind": self.kind, "config": asdict(self.config),
-            "children": self.children,
+            "children": self.children, **({} if self.init is None else {"init": self.init.digest}),
         }  # fmt: skip
 
     def select(self, samples: xr.DataTree) -> xr.DataTree:
@@ -98,8 +102,8 @@ class Candidate:
         own = [self._select_source(source) for source in samples]
         if self.kind == "network":
             return fit(
-                own, labels, nomenclature=nomenclature, config=self.config, seed=seed,
-                device=device, progress=False,
+                own, labels, nomenclature=nomenclature, config=self.config, init=self.init,
+                seed=seed, device=device, progress=False,
             )  # fmt: skip
         forest = fit_forest(own, labels, nomenclature=nomenclature, n_trees=_TREES, seed=seed)
         further = [name for name in (WEATHER, "terrain") if name in self.children]
@@ -113,17 +117,19 @@ class Candidate:
         return replace(source, nodes=kept)
 
 
-def main_candidates(names: Sequence[str], config: TrainConfig) -> list[Candidate]:
+def main_candidates(
+    names: Sequence[str], config: TrainConfig, init: Init | None = None
+) -> list[Candidate]:
     """The main candidates of some names; raise for an unknown one."""
     known = {
-        NETWORK: Candidate(name=NETWORK, text=_described(config), config=config),
+        NETWORK: Candidate(name=NETWORK, text=_described(config, init), config=config, init=init),
         FOREST: Candidate(
             name=FOREST, kind="forest",
             text=f"{_TREES} trees on the mean of each band by month, gaps interpolated",
         ),
         TOLERANT: Candidate(
             name=TOLERANT, text="the network, trained so that either sensor may be missing",
-            config=replace(config, may_be_missing=tuple(SERIES)),
+            config=replace(config, may_be_missing=tuple(SERIES)), init=init,
         ),
     }  # fmt: skip
     if unknown := [name for name in names if name not in known]:
@@ -196,9 +202,12 @@ _SIZES: Final = (
 )  # fmt: skip
 
 
-def _described(config: TrainConfig) -> str:
+def _described(config: TrainConfig, init: Init | None) -> str:
     network = config.network
-    return f"pixel-set encoder, {network.temporal}, {network.fusion} fusion, by `cubecrop.fit`"
+    start = "" if init is None else ", from the encoders of another model"
+    return (
+        f"pixel-set encoder, {network.temporal}, {network.fusion} fusion, by `cubecrop.fit`{start}"
+    )
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,7 @@ class CalibrationRun:
         try:
             found = calibrate_on_folds(
                 samples, labels, nomenclature=population.nomenclature,
-                config=self.candidate.config, folds=self._folds,
+                config=self.candidate.config, init=self.candidate.init, folds=self._folds,
             )  # fmt: skip
         except FAULTS:
             raise

@@ -33,7 +33,7 @@ from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
 from cubecrop.evaluation.stress import OTHER_CLOUDS, STRESSES
 from cubecrop.progress import progress_bar
-from cubecrop.training import TrainConfig, as_config
+from cubecrop.training import TrainConfig, as_config, check_init, config_of_init
 from cubecrop.training.sets import tree_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cubecrop.evaluation.runs import AnyRun
     from cubecrop.model import Calibration
     from cubecrop.nomenclature import Nomenclature
+    from cubecrop.training import Init
     from cubecrop.training.sets import Labels, Samples
 
 __all__ = ["Study", "StudyOptions", "generalisation_report", "study"]
@@ -82,6 +83,7 @@ class StudyOptions:
     models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
     seeds: int = 3
     config: TrainConfig = field(default_factory=TrainConfig)
+    init: Init | None = None
     stress: bool | Sequence[str] = False
     early: bool = False
     ablation: bool = False
@@ -95,7 +97,8 @@ class StudyOptions:
         check_whole("seeds", self.seeds, minimum=1)
         for name in ("early", "ablation", "adaptation"):
             check_flag(name, getattr(self, name))
-        as_config(self.config)
+        check_init(self.init)
+        object.__setattr__(self, "config", config_of_init(self.init, as_config(self.config)))
         if not self.candidates():
             raise ArgumentError(f"models is {self.models!r}, expected one name or more.")
         _ = self.kinds  # raises for an unknown kind of stress
@@ -114,18 +117,23 @@ class StudyOptions:
         """The main candidates."""
         if isinstance(self.models, Mapping):
             return [
-                Candidate(name=str(name), text="settings of the user", config=as_config(own))
+                Candidate(
+                    name=str(name),
+                    text="settings of the user",
+                    config=as_config(own),
+                    init=self.init,
+                )
                 for name, own in self.models.items()
             ]
         names = [self.models] if isinstance(self.models, str) else [*dict.fromkeys(self.models)]
-        return main_candidates(names, self.config)
+        return main_candidates(names, self.config, self.init)
 
     @property
     def tolerant(self) -> list[Candidate]:
         """The network for missing sensors, if only a stress asks for it."""
         names = [candidate.name for candidate in self.candidates()]
         wanted = self.kinds and NETWORK in names and TOLERANT not in names
-        return main_candidates([TOLERANT], self.config) if wanted else []
+        return main_candidates([TOLERANT], self.config, self.init) if wanted else []
 
 
 def generalisation_report(
@@ -138,6 +146,7 @@ def generalisation_report(
     regions: Labels | None = None,
     nomenclature: Nomenclature | None = None,
     config: TrainConfig | None = None,
+    init: Init | None = None,
     stress: bool | Sequence[str] = False,
     early: bool = False,
     ablation: bool = False,
@@ -171,6 +180,9 @@ def generalisation_report(
         The classes; by default the labels that occur.
     config : TrainConfig, optional
         Settings of the networks.
+    init : CropModel or Encoders, optional
+        What the networks start from, as in `cubecrop.fit`. If it has learned from the test parts,
+        all scores are too good.
     stress : bool or sequence of str
         Also test under stress: all kinds in `cubecrop.evaluation.STRESSES`, or some.
     early : bool, default False
@@ -211,8 +223,8 @@ def generalisation_report(
     doi:10.5194/gmd-17-5897-2024 (kNNDM).
     """
     options = StudyOptions(
-        protocols=protocols, models=models, seeds=seeds, config=as_config(config), stress=stress,
-        early=early, ablation=ablation, adaptation=adaptation, title=title,
+        protocols=protocols, models=models, seeds=seeds, config=as_config(config), init=init,
+        stress=stress, early=early, ablation=ablation, adaptation=adaptation, title=title,
     )  # fmt: skip
     return study(
         samples, labels, options, nomenclature=nomenclature, regions=regions, others=others,

@@ -12,7 +12,7 @@ from cubecrop.model.description import SCORE_TITLES, score_notes, score_text
 from cubecrop.texts import place_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from cubecrop.model import CropModel
     from cubecrop.pipeline.recipe_file import Recipe, RecipeSource
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["recipe_card"]
 
 
-def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[str, int]]) -> str:
+def recipe_card(
+    recipe: Recipe,
+    model: CropModel,
+    parcels: Mapping[str, Mapping[str, int]],
+    *,
+    seen_before: Sequence[str] = (),
+) -> str:
     """The card as Markdown.
 
     Parameters
@@ -31,6 +37,8 @@ def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[
         The model with its scores.
     parcels : mapping
         Number of parcels by class, for each source by name.
+    seen_before : sequence of str
+        Regions where the model that the training started from has learned.
     """
     names = model.nomenclature.names
     counts = [
@@ -62,7 +70,7 @@ def recipe_card(recipe: Recipe, model: CropModel, parcels: Mapping[str, Mapping[
         "",
         "## Where not to use it",
         "",
-        *(f"- {sentence}" for sentence in _limits(recipe)),
+        *(f"- {sentence}" for sentence in _limits(recipe, seen_before)),
     ]
     return "\n".join(lines).strip() + "\n"
 
@@ -86,7 +94,7 @@ def _origins(recipe: Recipe) -> list[str]:
     return lines
 
 
-def _limits(recipe: Recipe) -> list[str]:
+def _limits(recipe: Recipe, seen_before: Sequence[str]) -> list[str]:
     regions = sorted({source.region for source in recipe.sources})
     years = sorted({source.year for source in recipe.sources})
     lines = [
@@ -95,10 +103,17 @@ def _limits(recipe: Recipe) -> list[str]:
         "It gives a crop that is not in its list the most similar class, and land that is no "
         "cropland too: use a mask.",
     ]
-    if recipe.init is not None:
+    if recipe.init is not None and not seen_before:
         lines.append(
-            "It started from the encoders of another model. The networks of the report start from "
-            "random weights, so it may carry further than they do."
+            "It started from the encoders of another model, which has learned nothing of these "
+            "regions. The networks of the report start from them too."
+        )
+    if seen_before:
+        lines.append(
+            "It started from the encoders of another model, which has learned in "
+            f"{markdown_safe(', '.join(seen_before))} before: scores of parcels that are held out "
+            "there are too good. The networks of the report start from random weights, so its "
+            "scores are not, and the model may carry further than they do."
         )
     if not recipe.holds_out_sources:
         lines.append(

@@ -10,22 +10,32 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from cubecrop.checks import check_path
+from cubecrop.checks import check_flag, check_path
 from cubecrop.class_lists import map_codes
 from cubecrop.cube import CubeRequest
-from cubecrop.errors import ArgumentError, CubecropError, LabelError, OutputError
+from cubecrop.errors import ArgumentError, CubecropError, LabelError
 from cubecrop.evaluation.study import StudyOptions, study
-from cubecrop.files import check_free, new_file
-from cubecrop.model import MODEL_FILES, CropModel, NetworkOptions, usable_device
+from cubecrop.files import new_file
+from cubecrop.model import NetworkOptions, usable_device
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
+from cubecrop.pipeline.recipe_init import init_of, regions_of_init
+from cubecrop.pipeline.recipe_state import (
+    CARD,
+    MODEL,
+    REPORT,
+    RecipeFolder,
+    parcels_digest,
+    report_of,
+    settings_of,
+)
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import check_parcels, labels_of
 from cubecrop.sample.draw import hash_ids
-from cubecrop.training import TrainConfig, as_init, config_of_init
+from cubecrop.training import TrainConfig, config_of_init
 from cubecrop.vector import read_part
 
 if TYPE_CHECKING:
@@ -35,15 +45,13 @@ if TYPE_CHECKING:
     from distributed import Client
     from numpy.typing import NDArray
 
+    from cubecrop.model import CropModel
     from cubecrop.pipeline.declared import Declared
+    from cubecrop.pipeline.labelled import Labelled
     from cubecrop.pipeline.recipe_file import RecipeSource
 
-__all__ = ["CARD", "MODEL", "REPORT", "train_recipe"]
+__all__ = ["train_recipe"]
 
-#: Folders of the model and of its report.
-MODEL, REPORT = "model", "report"
-#: File with the card.
-CARD = "card.md"
 _CURE: Final = "Free some space there or name another folder."
 #: Columns of the tables that sources become.
 _LABEL, _SOURCE = "crop", "source"
@@ -70,14 +78,14 @@ def train_recipe(
         The recipe, or the TOML file that holds it.
     out : path
         Folder for the model, in ``model``, its card, ``card.md``, and the report, in ``report``.
-        After an interruption of the report, the same call with ``overwrite`` trains the model
-        again and continues the report.
+        After an interruption the same call goes on: a training after its last epoch, a report
+        after its last training.
     device, cache
         As for `cubecrop.train`.
     client : distributed.Client, optional
         Cluster that makes the report's trainings.
     overwrite : bool, default False
-        Replace a model and a card that are there.
+        Train again where a model is, of this or another recipe.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 
@@ -96,19 +104,16 @@ def train_recipe(
     NoScenesError, SchemaError
         As for `cubecrop.train`.
     OutputError
-        The model is there already, or the folder cannot be written.
+        The folder holds the model of another recipe, or this one's with its report; or it cannot
+        be written.
     """
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.read(recipe)
-    out = check_path("out", out)
-    check_free(out / MODEL, files=MODEL_FILES, overwrite=overwrite)
-    if (out / CARD).exists() and not overwrite:
-        raise OutputError(
-            f"{out / CARD} is there already. Name another folder, or pass `overwrite=True` "
-            "(`--overwrite`)."
-        )
-    usable_device(device)
-    init = _init(recipe)
-    as_init(init)  # raises if a training cannot start from it
+    check_flag("overwrite", overwrite)
+    folder = RecipeFolder.at(check_path("out", out), overwrite=overwrite)
+    device = usable_device(device)
+    init = init_of(recipe)
+    identity = settings_of(recipe, init)
+    folder.check(identity, report_of(recipe))
     config = config_of_init(
         init,
         TrainConfig(
@@ -120,6 +125,8 @@ def train_recipe(
     composite = recipe.composite or (init.composite if init is not None else "") or None
     tables = [_named_table(source, recipe) for source in recipe.sources]
     _check_apart(tables, recipe)
+    identity |= {"parcels": parcels_digest(tables)}
+    folder.check(identity, report_of(recipe))
     requests = [
         CubeRequest(
             season=source.year, archive=source.archive,
@@ -139,36 +146,60 @@ def train_recipe(
         seed=recipe.seed, config=config, cache=cache, progress=progress, scheduler=None,
         by=_SOURCE,
     ) as found:  # fmt: skip
-        declared = [_parted(one, recipe) for one in found.declared]
-        model = fit_and_score(
-            found.samples,
-            [one.texts for one in declared],
-            [one.part for one in declared],
-            nomenclature=found.classes, config=config, init=init, seed=recipe.seed,
-            device=device, checkpoint=None, progress=progress,
-            groups=[group for one in declared if (group := one.group) is not None] or None,
-            places=[one.region for one in declared] if recipe.holds_out_sources else None,  # type: ignore[misc]
-        )  # fmt: skip
-        model = replace(
-            model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence
-        )
-        model.save(out / MODEL, overwrite=overwrite)
-        with new_file(out / CARD, cure=_CURE) as staging:
-            staging.write_text(recipe_card(recipe, model, _counts(declared)), "utf-8")
+        found = replace(found, declared=[_parted(one, recipe) for one in found.declared])
+        model = folder.model()
+        if model is None:
+            model = _trained(
+                found, recipe, config, init, device=device, progress=progress,
+                checkpoint=folder.checkpoint(identity, device),
+            )  # fmt: skip
+            model.save(folder.path / MODEL, overwrite=True)
+            folder.trained(identity, model)
+        seen_before = regions_of_init(init, recipe, tables)
+        with new_file(folder.path / CARD, cure=_CURE) as staging:
+            text = recipe_card(recipe, model, _counts(found.declared), seen_before=seen_before)
+            staging.write_text(text, "utf-8")
         regions = {source.name: source.region for source in recipe.sources}
         options = StudyOptions(
             protocols=recipe.protocols, seeds=recipe.report.seeds, config=config,
+            # From encoders that know the land that is left out, it would score too well.
+            init=None if seen_before else init,
             title=f"How far {recipe.name} carries",
         )  # fmt: skip
         study(
             found.samples,
-            [one.texts for one in declared],
+            [one.texts for one in found.declared],
             options,
             nomenclature=found.classes,
-            regions=[[regions[str(name)] for name in _regions(one)] for one in declared],
-            out=out / REPORT, client=client, progress=progress,
+            regions=[[regions[str(name)] for name in _regions(one)] for one in found.declared],
+            out=folder.path / REPORT, client=client, progress=progress,
         )  # fmt: skip
+    folder.finished(identity, model, report_of(recipe))
     return model
+
+
+def _trained(
+    found: Labelled,
+    recipe: Recipe,
+    config: TrainConfig,
+    init: CropModel | None,
+    *,
+    device: str,
+    progress: bool,
+    checkpoint: Path,
+) -> CropModel:
+    """The model with its scores."""
+    declared = found.declared
+    model = fit_and_score(
+        found.samples,
+        [one.texts for one in declared],
+        [one.part for one in declared],
+        nomenclature=found.classes, config=config, init=init, seed=recipe.seed,
+        device=device, checkpoint=checkpoint, progress=progress,
+        groups=[group for one in declared if (group := one.group) is not None] or None,
+        places=[one.region for one in declared] if recipe.holds_out_sources else None,  # type: ignore[misc]
+    )  # fmt: skip
+    return replace(model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence)
 
 
 def _named_table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
@@ -209,13 +240,6 @@ def _classes(recipe: Recipe) -> Nomenclature | str | None:
     if recipe.sources[0].codes is not None:
         return Nomenclature.from_hierarchy("coarse")
     return recipe.nomenclature
-
-
-def _init(recipe: Recipe) -> CropModel | None:
-    """The model whose encoders the training starts from."""
-    if recipe.init is None:
-        return None
-    return CropModel.default() if recipe.init == "default" else CropModel.load(recipe.init)
 
 
 def _counts(declared: Sequence[Declared]) -> dict[str, dict[str, int]]:

@@ -22,6 +22,7 @@ from cubecrop.region.options import RunOptions, full_path, provider_row
 from cubecrop.region.output import Output
 from cubecrop.region.parcels import check_table
 from cubecrop.sample import read_parcels
+from cubecrop.write.layers import LAYERS, check_available, check_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +85,7 @@ def checked(
     mask: Mask,
     mask_classes: Sequence[str] | None,
     clip: bool,
+    layers: Sequence[str],
     max_lost: float,
 ) -> Job:
     """Check all arguments, the cheap ones first."""
@@ -96,8 +98,10 @@ def checked(
             "clouds is a function or a CloudMask, expected 'scl', 'probability' or None: a plan "
             "names what its workers compute. Map the region with one of these."
         )
+    layers = check_layers(layers)
     check_number("tile", tile, above=0, what="the side of a tile in metres, above 0")
     crop_model = as_model(model)
+    check_available(layers, _layers_of(crop_model))
     request = request_for(
         crop_model, as_season(year, season), archive=archive, resolution=resolution, crs=crs,
         chunks=None, memory=memory, clouds=clouds, weather=weather,  # type: ignore[arg-type]
@@ -125,11 +129,17 @@ def checked(
     source = request.source
     others = request.weather if isinstance(request.weather, Archive) else None
     options = _options(request, source, others, chosen, crop_model, tile, allow_gaps, max_lost)
-    options = replace(options, mask=mask_row(crop_mask), clip=outline_row(outline))
+    options = replace(options, mask=mask_row(crop_mask), clip=outline_row(outline), layers=layers)
     return Job(
         output=output, area=area, model=crop_model, source=source, weather=others, table=table,
         mask=crop_mask, outline=outline, options=options,
     )  # fmt: skip
+
+
+def _layers_of(model: CropModel) -> set[str]:
+    """Names of the layers that a model's maps have."""
+    lacks = {"set_size": model.calibration is None}
+    return {name for name in LAYERS if not lacks.get(name, model.limits is None)}
 
 
 def _options(

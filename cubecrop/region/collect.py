@@ -13,6 +13,7 @@ from cubecrop.region.region_collection import COLLECTION, region_classes, write_
 from cubecrop.region.region_parcels import PARCELS, write_parcels
 from cubecrop.region.region_picture import PICTURE, write_picture
 from cubecrop.region.results import read_results
+from cubecrop.write.layers import LAYER_STYLES, layer_facts
 from cubecrop.write.qgis import write_class_style, write_confidence_style
 from cubecrop.write.shares import classes_text, predicted_text
 
@@ -147,6 +148,15 @@ def _write_rasters(
         write_class_style(path, facts)
     with output.new_file("confidence.qml") as path:
         write_confidence_style(path)
+    for style in LAYER_STYLES:
+        name = style.removesuffix(".qml")
+        named = layer_facts(name, facts)
+        if named is None or f"{name}.vrt" not in files:
+            output.remove(style)  # of an earlier run that had the layer
+            continue
+        with output.new_file(style) as path:
+            write_class_style(path, named)
+        files.add(style)
     write_picture(output, tiles, results, main_grid(results.mapped), facts)
     return files | {*_STYLES, PICTURE}
 
@@ -154,7 +164,7 @@ def _write_rasters(
 def _remove_rasters(output: Output) -> set[str]:
     """Remove what an earlier run with maps left; no file remains."""
     for name in output.names():
-        if name in {*_STYLES, PICTURE, COLLECTION} or name.endswith(".vrt"):
+        if name in {*_STYLES, *LAYER_STYLES, PICTURE, COLLECTION} or name.endswith(".vrt"):
             output.remove(name)
     return set()
 

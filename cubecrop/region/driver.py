@@ -176,6 +176,7 @@ class Driver:
         return Job(
             kind=kind, output=self.output, plan_digest=self.plan.digest,
             model=handle_to(self.model), tile=tile, inputs=inputs, device=self.device,
+            mask_query=self.plan.mask_query,
         )  # fmt: skip
 
     def _make(

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from cubecrop.region.output import Output
 
-__all__ = ["mask_of", "mask_row", "mask_text", "outline_of", "outline_row", "write_land"]
+__all__ = [
+    "mask_of", "mask_query", "mask_row", "mask_text", "outline_of", "outline_row", "write_land",
+]  # fmt: skip
 
 _MASK_SHAPES: Final = "plan/mask.parquet"
 _MASK_RASTER: Final = "plan/mask.tif"
@@ -35,7 +37,7 @@ _OUTLINE: Final = "plan/outline.parquet"
 
 
 def mask_row(mask: CropMask) -> dict[str, Any] | None:
-    """A mask as JSON; None if there is none."""
+    """A mask as JSON; None if there is none. An address has no query, which may hold a token."""
     row: dict[str, Any] = {"kind": mask.kind}
     if mask.kind == "none":
         return None
@@ -47,11 +49,24 @@ def mask_row(mask: CropMask) -> dict[str, Any] | None:
     if mask.outline is not None:
         return {**row, "name": mask.name, **_row_of(mask.outline)}
     assert mask.raster is not None  # noqa: S101 (for type checkers)
-    href = None if mask.raster.codes is not None else mask.raster.href
+    href = None if mask.raster.codes is not None else _parted(mask.raster.href)[0]
     return {
         **row, "name": mask.name, "sha256": mask.raster.digest, "href": href,
         "content": mask.raster.content,
     }  # fmt: skip
+
+
+def mask_query(mask: CropMask) -> str:
+    """The query of the address of a raster, which workers get beside the plan; else ""."""
+    return _parted(mask.raster.href)[1] if mask.raster is not None else ""
+
+
+def _parted(href: str) -> tuple[str, str]:
+    """An address and its query with the question mark; the name of a file may hold one."""
+    if "://" not in href and not href.startswith("/vsi"):
+        return href, ""
+    address, mark, query = href.partition("?")
+    return address, mark + query
 
 
 def outline_row(outline: Outline | None) -> dict[str, str] | None:
@@ -88,8 +103,8 @@ def write_land(output: Output, mask: CropMask, outline: Outline | None) -> None:
         _write_raster(path, mask.raster)
 
 
-def mask_of(output: Output, row: Mapping[str, Any] | None) -> CropMask:
-    """The mask of a `mask_row`, read once a process."""
+def mask_of(output: Output, row: Mapping[str, Any] | None, *, query: str = "") -> CropMask:
+    """The mask of a `mask_row` and a `mask_query`, read once a process."""
     if row is None:
         return CropMask(kind="none")
     if row["kind"] in {"auto", "landcover"}:
@@ -104,7 +119,10 @@ def mask_of(output: Output, row: Mapping[str, Any] | None) -> CropMask:
     if row["kind"] == "parcels":
         shapes = _shapes(output, _MASK_SHAPES, row["crs"], row["sha256"])
         return CropMask(kind="parcels", outline=shapes, name=row["name"])
-    raster = MaskRaster(href=row["href"]) if row["href"] else _array(output, row["content"])
+    if row["href"]:
+        raster = MaskRaster(href=f"{row['href']}{query}")
+    else:
+        raster = _array(output, row["content"])
     return CropMask(kind="raster", raster=raster, name=row["name"])
 
 

@@ -24,6 +24,7 @@ from rasterio.warp import transform_bounds
 
 from cubecrop.texts import one_line
 from cubecrop.write.cog import common_tags
+from cubecrop.write.layers import LAYERS, layer_facts
 from cubecrop.write.qgis import add_classes
 
 if TYPE_CHECKING:
@@ -179,14 +180,14 @@ def _write_mosaic(
             if raster in one.rasters
         ]
         if len(zones) == 1:
-            return _write_vrt(folder / f"{raster}.vrt", grid, kind, sources, facts)
+            return _write_vrt(folder / f"{raster}.vrt", raster, grid, kind, sources, facts)
         path = folder / f"{raster}_{crs.removeprefix('EPSG:')}.vrt"
-        _write_vrt(path, grid, kind, sources, facts)
+        _write_vrt(path, raster, grid, kind, sources, facts)
         parts.append(
             Source(path.name, grid, bands) if crs == main.crs else _warp(path, main, grid, kind)
         )
     # Where two zones meet, their warped pixels overlap a little: the main zone comes last, on top.
-    return _write_vrt(folder / f"{raster}.vrt", main, kind, parts[::-1], facts)
+    return _write_vrt(folder / f"{raster}.vrt", raster, main, kind, parts[::-1], facts)
 
 
 def _warp(path: Path, main: Grid, grid: Grid, kind: Raster) -> Source:
@@ -209,15 +210,23 @@ def _warp(path: Path, main: Grid, grid: Grid, kind: Raster) -> Source:
 
 
 def _write_vrt(
-    path: Path, grid: Grid, kind: Raster, sources: Sequence[Source], facts: Provenance
+    path: Path,
+    raster: str,
+    grid: Grid,
+    kind: Raster,
+    sources: Sequence[Source],
+    facts: Provenance,
 ) -> None:
     """Write a virtual raster of files whose names are relative to it."""
+    named = facts if raster == "crop_type" else None
+    if raster in LAYERS:
+        named = layer_facts(raster, facts)
     root = ET.Element("VRTDataset", rasterXSize=str(grid.width), rasterYSize=str(grid.height))
     ET.SubElement(root, "SRS", dataAxisToSRSAxisMapping="1,2").text = grid.crs
     numbers = (grid.left, grid.size, 0.0, grid.top, 0.0, -grid.size)
     ET.SubElement(root, "GeoTransform").text = ", ".join(map(repr, numbers))
     if levels := _levels(grid):
-        way = "mode" if path.name.startswith("crop_type") else "average"
+        way = "mode" if raster == "crop_type" or raster in LAYERS else "average"
         ET.SubElement(root, "OverviewList", resampling=way).text = levels
     metadata = ET.SubElement(root, "Metadata")
     for key, value in common_tags(facts).items():
@@ -229,9 +238,9 @@ def _write_vrt(
         )  # fmt: skip
         ET.SubElement(band, "Description").text = one_line(name)
         ET.SubElement(band, "NoDataValue").text = kind.nodata
-        if path.name.startswith("crop_type"):
+        if named is not None:
             ET.SubElement(band, "ColorInterp").text = "Palette"
-            add_classes(band, facts)
+            add_classes(band, named)
         for source in sources:
             if name in source.bands:
                 _add_source(band, grid, kind, source, source.bands.index(name) + 1)

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 #: Options that change how a result is computed, but not its values.
 _WITHOUT_EFFECT: Final = {"max_lost", "memory", "tile"}
+#: Options that are tuples, which JSON does not know.
+_LISTS: Final = ("modalities", "layers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +70,8 @@ class RunOptions:
         Share of a tile's scenes that may be lost.
     mask : mapping or None
         The mask of cropland; see `cubecrop.region.land`.
+    layers : tuple of str
+        Layers that tiles have beside crops and confidence; see `cubecrop.write.layers`.
     clip : mapping or None
         CRS and SHA-256 of the polygons that the map is clipped to.
     n_pixels : int
@@ -96,15 +100,17 @@ class RunOptions:
     memory: float
     mask: Mapping[str, Any] | None = None
     clip: Mapping[str, str] | None = None
+    layers: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> RunOptions:
         """The options from what `to_json` gave."""
-        return cls(**{**content, "modalities": tuple(content["modalities"])})
+        lists = {name: tuple(content.get(name, ())) for name in _LISTS}
+        return cls(**{**content, **lists})
 
     def to_json(self) -> dict[str, Any]:
         """The options as JSON."""
-        return {**asdict(self), "modalities": list(self.modalities)}
+        return {**asdict(self), **{name: list(getattr(self, name)) for name in _LISTS}}
 
     @property
     def season(self) -> Season:
@@ -119,7 +125,8 @@ class RunOptions:
     @property
     def digest(self) -> str:
         """SHA-256 over the options that change values of a tile."""
-        kept = {k: v for k, v in self.to_json().items() if k not in _WITHOUT_EFFECT}
+        without = _WITHOUT_EFFECT if self.layers else {*_WITHOUT_EFFECT, "layers"}
+        kept = {k: v for k, v in self.to_json().items() if k not in without}
         # One folder has several paths; the frozen items say which files an archive has.
         names: dict[str, Any] = {"archive": place_name(self.archive)}
         if self.mask is not None:

@@ -151,6 +151,8 @@ class RegionPlan:
         The area in words.
     digest : str
         SHA-256 over options and digests of tiles.
+    mask_query : str, default ""
+        Query of the address of the mask, such as a signature. It is not part of the plan's files.
     """
 
     output: Output
@@ -163,6 +165,7 @@ class RegionPlan:
     n_without_tile: int
     area: str
     digest: str
+    mask_query: str = ""
 
     @classmethod
     def read(cls, output: Output) -> RegionPlan:
@@ -202,7 +205,7 @@ class RegionPlan:
     @property
     def mask(self) -> CropMask:
         """The mask of cropland."""
-        return mask_of(self.output, self.options.mask)
+        return mask_of(self.output, self.options.mask, query=self.mask_query)
 
     @property
     def outline(self) -> Outline | None:

@@ -27,7 +27,7 @@ from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
 from cubecrop.region.earlier import check_output, check_same, frozen_before, sources_before
 from cubecrop.region.items import IMAGES, WEATHER, FrozenItems, freeze
-from cubecrop.region.land import write_land
+from cubecrop.region.land import mask_query, write_land
 from cubecrop.region.layout import MARGIN, drafts_of, read_area
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import Output
@@ -99,6 +99,7 @@ def plan(
     mask: Mask = AUTO,
     mask_classes: Sequence[str] | None = None,
     clip: bool = True,
+    layers: Sequence[str] = (),
     max_lost: float = 0.0,
     replan: bool = False,
     progress: bool = True,
@@ -143,6 +144,8 @@ def plan(
     mask : {"auto", "worldcover", "landcover"}, GeoDataFrame, path, DataArray or None
         Where crops grow, as for `classify`. Parcels and arrays are stored in the plan; all workers
         must be able to read a GeoTIFF.
+    layers : sequence of {"set_size", "level", "crop_at_level"}, default ()
+        Layers to write beside crops and confidence; see `write_map`.
     max_lost : float, default 0
         Share of a tile's scenes that may be unreadable; see `write_map`.
     replan : bool, default False
@@ -166,14 +169,16 @@ def plan(
     ModelFormatError, ModelMismatchError
         There is no model, or it takes the shape of parcels and there are none.
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
-        An argument has a wrong type or is out of its range; the message names it.
+        An argument has a wrong type or is out of its range, or the model does not give one of the
+        layers; the message names it.
     """
     check_flag("replan", replan)
     archive, weather = sources_before(Output.at(out), archive, weather, replan=replan)
     job = checked(
         aoi, year, out, archive=archive, model=model, parcels=parcels, season=season, tile=tile,
         resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
-        allow_gaps=allow_gaps, mask=mask, mask_classes=mask_classes, clip=clip, max_lost=max_lost,
+        allow_gaps=allow_gaps, mask=mask, mask_classes=mask_classes, clip=clip, layers=layers,
+        max_lost=max_lost,
     )  # fmt: skip
     check_flag("progress", progress)
     earlier = check_output(job.output, replan=replan)
@@ -219,6 +224,7 @@ def _written(job: Job, earlier: Mapping[str, Any] | None, bar: Bar) -> RegionPla
         n_parcels=None if job.table is None else len(job.table),
         n_without_tile=0 if pairs is None else int((pairs.owner < 0).sum()),
         area=str(job.area), digest=plan_digest(options, tiles),
+        mask_query=mask_query(job.mask),
     )  # fmt: skip
     is_drawn = earlier is not None and earlier["digest"] == made.digest and output.exists(PICTURE)
     _write(job, made, pairs, items, where, modalities, draw=not is_drawn)

@@ -10,6 +10,7 @@ import pystac
 
 from cubecrop.circle import arc_of, wrap
 from cubecrop.nomenclature import NODATA
+from cubecrop.write.layers import LAYERS
 from cubecrop.write.stac import EXTENSIONS, class_objects
 
 if TYPE_CHECKING:
@@ -27,8 +28,12 @@ _FILES: Final = {
     "crop_type.vrt": ("Crop type of the whole region, one raster", "application/xml", "data"),
     "confidence.vrt": ("Confidence of the whole region, one raster", "application/xml", "data"),
     "clear_dates.vrt": ("Clear dates of the whole region, one raster", "application/xml", "data"),
+    **{f"{name}.vrt": (f"{one.title}, whole region", "application/xml", "data")
+       for name, one in LAYERS.items()},
     "crop_type.qml": ("Style of crop_type.vrt for QGIS", pystac.MediaType.XML, "style"),
     "confidence.qml": ("Style of confidence.vrt for QGIS", pystac.MediaType.XML, "style"),
+    **{f"{name}.qml": (f"Style of {name}.vrt for QGIS", pystac.MediaType.XML, "style")
+       for name, one in LAYERS.items() if one.classes},
     "parcels.parquet": ("Parcels with predicted crops", pystac.MediaType.PARQUET, "data"),
     "areas.csv": ("Areas by crop", "text/csv", "metadata"),
     "region.png": ("Map in class colours with legend", pystac.MediaType.PNG, "overview"),

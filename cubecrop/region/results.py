@@ -13,6 +13,7 @@ from cubecrop.nomenclature import NODATA, Mark
 from cubecrop.region.output import PROOF
 from cubecrop.region.status import failure_name
 from cubecrop.texts import one_line, without_paths
+from cubecrop.write.layers import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["AT_ONCE", "Planned", "Raster", "Results", "TileResult", "failure_of", "read_results"]
 
 #: Rasters of a tile, in the order in which outputs list them.
-_RASTERS: Final = ("crop_type", "confidence", "clear_dates")
+_RASTERS: Final = ("crop_type", "confidence", "clear_dates", *LAYERS)
 #: Small files that are read at the same time; an object store answers slowly but in parallel.
 AT_ONCE: Final = 16
 #: Characters of an error in a table or sentence.

@@ -52,6 +52,7 @@ def map_region(
     mask: Mask = AUTO,
     mask_classes: Sequence[str] | None = None,
     clip: bool = True,
+    layers: Sequence[str] = (),
     max_lost: float = 0,
     attempts: int = 3,
     resources: Mapping[str, float] | None = None,
@@ -91,6 +92,9 @@ def map_region(
         Where crops grow, as for `cubecrop.classify`. Parcels and arrays are stored in ``out/plan``;
         all workers must be able to read a GeoTIFF. With another mask, tiles are mapped again.
         Parcels are classified whatever the mask.
+    layers : sequence of {"set_size", "level", "crop_at_level"}, default ()
+        Layers to write beside crops and confidence, as in `cubecrop.write_map`. With other layers,
+        tiles are mapped again.
     max_lost : float, default 0
         Share of a tile's items, 0 to 1, that may be unreadable; see `cubecrop.write_map`. A tile
         with more of them fails, and the others go on.
@@ -117,7 +121,8 @@ def map_region(
     NoScenesError, ParcelError, AoiError, ModelFormatError, SchemaError
         As for `cubecrop.classify` and `cubecrop.classify_parcels`, before any tile is begun.
     ArgumentError
-        A tile needs more memory than a worker has; the message says what would fit.
+        A tile needs more memory than a worker has, and the message says what would fit; or the
+        model does not give one of the layers.
     ClusterError
         The cluster is not there, or went away. Finished tiles are kept.
     OutputError
@@ -134,7 +139,7 @@ def map_region(
         aoi, year, out, archive=archive, model=crop_model, parcels=parcels, season=season,
         tile=tile, resolution=resolution, crs=crs, memory=memory, clouds=clouds, weather=weather,
         allow_gaps=allow_gaps, mask=mask, mask_classes=mask_classes, clip=clip,
-        max_lost=max_lost, replan=replan, progress=progress,
+        layers=layers, max_lost=max_lost, replan=replan, progress=progress,
     )  # fmt: skip
     check_capacity(the_plan, client, resources)
     with RunLog(the_plan.output) as log:

@@ -6,7 +6,7 @@ import datetime as dt
 import json
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import dask
 import numpy as np
 import pandas as pd
-import pyproj
 import xarray as xr
 
 from cubecrop.archive.catalog import FileArchive
 from cubecrop.classification import classify_pixel_sets, classify_pixels, parcel_table
-from cubecrop.cube.backend import reach_of
-from cubecrop.cube.grid import Lattice
-from cubecrop.cube.tiles import utm_codes
 from cubecrop.errors import NoScenesError, OutputError
 from cubecrop.lost_scenes import tolerate
 from cubecrop.nomenclature import NODATA
@@ -41,9 +37,11 @@ from cubecrop.region.heap import heap_kept
 from cubecrop.region.options import digest_of
 from cubecrop.region.output import PROOF
 from cubecrop.region.planned import RUN, RegionPlan
+from cubecrop.region.zones import foreign_pixels, n_owned
 from cubecrop.sample import plain_parcels, reading_order, sample_pixel_sets
 from cubecrop.write.cog import NO_DATES
 from cubecrop.write.crop_map import check_losses, write_rasters
+from cubecrop.write.layers import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,7 +49,6 @@ if TYPE_CHECKING:
     import geopandas as gpd
     from numpy.typing import NDArray
 
-    from cubecrop.cube.outline import Outline
     from cubecrop.lost_scenes import Loss
     from cubecrop.model import CropModel, ModelHandle
     from cubecrop.region.output import Output
@@ -89,6 +86,8 @@ class Job:
         Device that predicts.
     attempt : int
         Number of this attempt, from 1.
+    mask_query : str
+        Query of the address of the mask, such as a signature, which no file of the run holds.
     is_last : bool
         Whether no attempt follows. Files that cannot be read for a reason that may pass count as
         lost only then.
@@ -101,6 +100,7 @@ class Job:
     tile: PlannedTile
     inputs: Mapping[str, str]
     device: str | None = None
+    mask_query: str = field(default="", repr=False)
     attempt: int = 1
     is_last: bool = False
 
@@ -143,7 +143,7 @@ def do(job: Job) -> dict[str, Any]:
 
 def _done(job: Job) -> dict[str, Any]:
     started, clock = dt.datetime.now(dt.UTC), time.monotonic()
-    plan = _plan(job.output, job.plan_digest)
+    plan = replace(_plan(job.output, job.plan_digest), mask_query=job.mask_query)
     model = job.model.model()
     threads = usable_threads(plan, job.tile)
     with (
@@ -191,7 +191,7 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
     except NoScenesError as error:
         if tile.scenes and isinstance(request.weather, FileArchive) and not request.weather.records:
             raise  # there are images, but not the weather that the model needs
-        empty = _counts(_n_owned(tile, options.resolution, plan.outline))
+        empty = _counts(n_owned(tile, options.resolution, plan.outline))
         return about | empty | {"outcome": "no images", "reason": str(error), "bytes": 0}
     gaps, device = options.allow_gaps, job.device
     lazy: dict[str, xr.Dataset | xr.DataTree] = {}
@@ -199,7 +199,7 @@ def _map_tile(job: Job, plan: RegionPlan, model: CropModel, folder: Path) -> dic
         land, mask = land_of(cube, plan.mask, plan.outline, model.nomenclature)
         crop_map = classify_pixels(cube, model, land=land, allow_gaps=gaps, device=device)
         crop_map = _window(crop_map.assign_attrs(mask=mask), tile)
-        lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates"]]
+        lazy["map"] = crop_map[["crop_type", "confidence", "clear_dates", *options.layers]]
     whole = _in_reading_order(cube, parcels[is_owned & parcels["is_whole"]])
     if len(whole):
         lazy["parcels"] = classify_pixel_sets(
@@ -310,56 +310,19 @@ def _write_map(
 ) -> dict[str, Any]:
     """Write the rasters and the item of a tile; pixels of another zone have no data."""
     x, y = crop_map["x"].to_numpy(), crop_map["y"].to_numpy()
-    if (foreign := _foreign(x, y, tile)) is not None:
+    if (foreign := foreign_pixels(x, y, tile)) is not None:
         keep = xr.DataArray(~foreign, dims=("y", "x"))
-        attrs = crop_map["crop_type"].attrs
-        kept = crop_map["crop_type"].where(keep, np.uint8(NODATA)).astype(np.uint8)
-        crop_map = crop_map.assign(
-            crop_type=kept.assign_attrs(attrs),
-            confidence=crop_map["confidence"].where(keep),
-            clear_dates=crop_map["clear_dates"].where(keep, NO_DATES).astype(np.uint16),
-        )
+        fills = {"crop_type": NODATA, "confidence": np.nan, "clear_dates": NO_DATES}
+        fills |= {layer: one.nodata for layer, one in LAYERS.items() if layer in crop_map}
+        for name, fill in fills.items():
+            one = crop_map[name]
+            kept = one.where(keep, one.dtype.type(fill)).astype(one.dtype)
+            crop_map = crop_map.assign({name: kept.assign_attrs(one.attrs)})
     write_rasters(folder, crop_map, lost=lost, home=home, collection=collection)
     # Pixels of another zone, and those outside of the area, have no dates.
     is_own = crop_map["clear_dates"].isel(sensor=0).to_numpy() != NO_DATES
     own = crop_map["crop_type"].to_numpy()[is_own]
     return _counts(own.size, np.bincount(own, minlength=NODATA + 1))
-
-
-def _foreign(
-    x: NDArray[np.float64], y: NDArray[np.float64], tile: PlannedTile
-) -> NDArray[np.bool_] | None:
-    """Which pixels (y, x) lie in another UTM zone; None if all are the tile's own."""
-    if not tile.is_shared:
-        return None
-    to_degrees = pyproj.Transformer.from_crs(tile.tile.crs, "EPSG:4326", always_xy=True)
-
-    def beyond(columns: NDArray[np.float64], rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        lon, lat = to_degrees.transform(*np.meshgrid(columns, rows))
-        return np.asarray(utm_codes(lon, lat) != int(tile.tile.crs.removeprefix("EPSG:")))
-
-    # Meridians are nearly straight here: if none crosses the edges, none crosses the tile.
-    ends = np.array([0, -1])
-    if not (beyond(x, y[ends]).any() or beyond(x[ends], y).any()):
-        return None
-    return beyond(x, y)
-
-
-def _n_owned(tile: PlannedTile, resolution: float, outline: Outline | None) -> int:
-    """Pixels that a tile maps, without those of other zones and outside of the area."""
-    if tile.mapped is None:
-        return 0
-    left, bottom, right, top = tile.mapped
-    half = resolution / 2
-    x = np.arange(left + half, right, resolution, dtype=np.float64)
-    y = np.arange(top - half, bottom, -resolution, dtype=np.float64)
-    own = np.ones((len(y), len(x)), bool)
-    if outline is not None:
-        lattice = Lattice(tile.tile.crs, resolution)
-        near = outline.to_crs(tile.tile.crs, tile.mapped)
-        own = near.inside(lattice, reach_of(tile.mapped, lattice))
-    foreign = _foreign(x, y, tile)
-    return int((own if foreign is None else own & ~foreign).sum())
 
 
 def _counts(pixels: int, counts: NDArray[np.int64] | None = None) -> dict[str, Any]:

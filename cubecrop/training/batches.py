@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
-__all__ = ["batches", "n_batches"]
+__all__ = ["batches", "dropped_dates", "n_batches", "random_windows"]
 
 #: Sizes of small sets; maps classify each pixel as a set of one.
 _SMALL = (1, 2, 4, 8, 16)
@@ -70,7 +70,7 @@ def batches(
         pixels = draw_positions(part.drawn[members], hashes, size)  # (member, size)
         # All sensors share a parcel's shift, since the whole season comes earlier or later.
         shift = rng.uniform(-1, 1, (len(members), 1)) * config.shift_days
-        window = _windows(len(members), n_days, config, rng)
+        window = random_windows(len(members), n_days, config, rng)
         series = {
             name: _draw(arrays, rows, pixels, shift, window, deviations[name], config, name, rng)
             for name, arrays in held.series.items()
@@ -125,9 +125,7 @@ def _draw(
     n, n_dates = len(members), len(arrays.days)
     if name == WEATHER:
         pixels = np.zeros((n, 1), dtype=np.int64)  # a set of one
-    dropped = rng.random((n, n_dates)) < config.date_dropout.get(name, 0.0)
-    if window is not None and name != WEATHER:
-        dropped |= (arrays.days < window[:, :1]) | (arrays.days > window[:, 1:])
+    dropped = dropped_dates(arrays.days, n, name, window, config, rng)
     # Flat indices of the drawn pixels, (batch, time, pixel), among the stored ones.
     row = members[:, None] * n_dates + np.arange(n_dates)
     place = row[:, :, None] * arrays.valid.shape[2] + pixels[:, None, :]
@@ -154,7 +152,22 @@ def _draw(
     return Series(torch.from_numpy(values), torch.from_numpy(kept), days, thermal)
 
 
-def _windows(
+def dropped_dates(
+    days: NDArray[np.float32],
+    n: int,
+    name: str,
+    window: NDArray[np.float64] | None,
+    config: TrainConfig,
+    rng: np.random.Generator,
+) -> NDArray[np.bool_]:
+    """Dates (member, time) of a series that a step leaves out, at random or outside of windows."""
+    dropped = rng.random((n, len(days))) < config.date_dropout.get(name, 0.0)
+    if window is not None and name != WEATHER:
+        dropped |= (days < window[:, :1]) | (days > window[:, 1:])
+    return dropped
+
+
+def random_windows(
     n: int, n_days: int, config: TrainConfig, rng: np.random.Generator
 ) -> NDArray[np.float64] | None:
     """First and last day (member, 2) of the window to which each member's series are cut.

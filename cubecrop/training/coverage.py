@@ -9,29 +9,36 @@ import numpy as np
 
 from cubecrop.coverage import Coverage, acquired_days, least_demanding, longest_pause
 from cubecrop.model import season_of
+from cubecrop.training.batches import dropped_dates, random_windows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import xarray as xr
+    from numpy.typing import NDArray
 
+    from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
 __all__ = ["coverage_of"]
 
 #: A model records this percentile of the training parcels' numbers of clear dates.
 _RARE = 1
+#: And this percentile of their numbers of clear dates in a step, from which some are dropped.
+_SELDOM = 5
+#: Parcels, and parcels times steps, of which the latter is found.
+_PARCELS, _STEPS = 10_000, 2_000
 
 
 def coverage_of(
     trees: Sequence[xr.DataTree],
     sets: Sequence[AnySet],
     sensors: Sequence[str],
-    windows: tuple[float, float] | None = None,
+    config: TrainConfig,
 ) -> dict[str, Coverage]:
     """Coverage of each sensor; with several samples, the least demanding one.
 
-    With ``windows`` (see `TrainConfig`), that of the shortest window in training.
+    With ``config.windows``, that of the shortest window in training.
 
     Parameters
     ----------
@@ -41,19 +48,21 @@ def coverage_of(
         Their labelled parcels, in the same order.
     sensors : sequence of str
         Which sensors.
+    config : TrainConfig
+        Which dates a training drops.
     """
     by_sensor = {}
     for name in sensors:
         coverages = [
             coverage
             for tree, part in zip(trees, sets, strict=True)
-            if name in part.names and (coverage := _coverage(tree, part, name)) is not None
+            if name in part.names and (coverage := _coverage(tree, part, name, config)) is not None
         ]
         if coverages:
             by_sensor[name] = least_demanding(coverages)
-    if windows is None:
+    if config.windows is None:
         return by_sensor
-    days = [round(share * season_of(trees[0]).n_days) for share in windows]
+    days = [round(share * season_of(trees[0]).n_days) for share in config.windows]
     return {name: _cut(coverage, *days) for name, coverage in by_sensor.items()}
 
 
@@ -67,7 +76,7 @@ def _cut(coverage: Coverage, first: int, last: int) -> Coverage:
     )  # fmt: skip
 
 
-def _coverage(tree: xr.DataTree, part: AnySet, name: str) -> Coverage | None:
+def _coverage(tree: xr.DataTree, part: AnySet, name: str, config: TrainConfig) -> Coverage | None:
     dated, own_days = part.dated(name), part.days(name)
     counts = dated.sum(axis=1)
     if not counts.any():
@@ -81,4 +90,26 @@ def _coverage(tree: xr.DataTree, part: AnySet, name: str) -> Coverage | None:
         return None
     pauses = longest_pause(dated[counts > 0], own_days, coverage.first, coverage.last)
     pause = int(np.percentile(pauses, 100 - _RARE, method="higher"))
-    return replace(coverage, clear_pause=pause)
+    shown = _shown_dates(dated[counts > 0], own_days, name, season_of(tree).n_days, config)
+    return replace(coverage, clear_pause=pause, shown_dates=shown)
+
+
+def _shown_dates(
+    dated: NDArray[np.bool_],
+    days: NDArray[np.float32],
+    name: str,
+    n_days: int,
+    config: TrainConfig,
+) -> int:
+    """Clear dates that 95 % of parcels still have in a step of training.
+
+    Dates of parcels (parcel, time) are dropped as `batches` does.
+    """
+    some = dated[:: -(-len(dated) // _PARCELS)]
+    rng = np.random.default_rng(0)
+    counts = []
+    for _ in range(-(-_STEPS // len(some))):
+        window = random_windows(len(some), n_days, config, rng)
+        left = (some & ~dropped_dates(days, len(some), name, window, config, rng)).sum(axis=1)
+        counts.append(np.where(left > 0, left, some.sum(axis=1)))  # never all
+    return max(1, int(np.percentile(np.concatenate(counts), _SELDOM, method="lower")))

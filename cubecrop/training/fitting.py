@@ -149,7 +149,7 @@ def fit(
         training_set(source, tree, part, network_config, nomenclature)
         for source, tree, part in zip(sources, trees, texts, strict=True)
     ]
-    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors], config.windows)
+    coverage = coverage_of(trees, sets, [sensor.name for sensor in sensors], config)
     device = usable_device(device)
     state = None
     if checkpoint is not None:

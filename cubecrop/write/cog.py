@@ -1,4 +1,4 @@
-"""Crop map, confidence and clear dates as cloud-optimised GeoTIFF."""
+"""Crop map, confidence, clear dates and layers as cloud-optimised GeoTIFF."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from rio_cogeo.cogeo import cog_translate
 from cubecrop._version import __version__
 from cubecrop.nomenclature import NODATA
 from cubecrop.texts import json_text, one_line
+from cubecrop.write.layers import LAYERS, layer_facts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from cubecrop.write.facts import MapFacts
     from cubecrop.write.provenance import Provenance
 
-__all__ = ["NO_DATES", "common_tags", "write_clear_dates", "write_confidence", "write_crop_type"]
+__all__ = [
+    "NO_DATES", "common_tags", "write_clear_dates", "write_confidence", "write_crop_type",
+    "write_layer",
+]  # fmt: skip
 
 #: Value of `write_clear_dates` for a pixel that is not part of the map.
 NO_DATES: Final = 65_535
@@ -32,6 +36,29 @@ _BLOCK = 512
 
 def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> None:
     """Write class indices in their colours; overviews hold the most frequent class."""
+    _write_classes(path, values, facts, description="crop type, class index")
+
+
+def write_layer(path: Path, name: str, values: NDArray[np.uint8], facts: MapFacts) -> None:
+    """Write a layer of `cubecrop.write.layers`; overviews hold the most frequent value."""
+    layer, named = LAYERS[name], layer_facts(name, facts)
+    if named is not None:
+        _write_classes(path, values, named, description=layer.title)
+        return
+    _write(
+        path,
+        values,
+        facts,
+        nodata=layer.nodata,
+        overviews="mode",
+        descriptions=[layer.title],
+        tags={},
+    )
+
+
+def _write_classes(
+    path: Path, values: NDArray[np.uint8], facts: MapFacts, *, description: str
+) -> None:
     # A TIFF has 256 opaque colours; the `.aux.xml` file states which of them belong to no class.
     colours = {
         value: (*bytes.fromhex(colour.removeprefix("#")), 255) for value, _, colour in facts.entries
@@ -43,7 +70,7 @@ def write_crop_type(path: Path, values: NDArray[np.uint8], facts: MapFacts) -> N
         nodata=NODATA,
         overviews="mode",
         colormap={**colours, NODATA: (0, 0, 0, 0)},
-        descriptions=["crop type, class index"],
+        descriptions=[description],
         tags={
             "CLASS_NAMES": json_text(facts.nomenclature.names),
             "CLASS_CODES": json_text(facts.nomenclature.codes),

@@ -1,4 +1,4 @@
-"""Write a lazy crop map to a folder: two COGs and their styles, a STAC item and a picture."""
+"""Write a lazy crop map to a folder: COGs and their styles, a STAC item and a picture."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from cubecrop.files import check_free, new_folder
 from cubecrop.lost_scenes import count_items, tolerate
 from cubecrop.nomenclature import NODATA
 from cubecrop.progress import check_scheduler, compute
-from cubecrop.write.cog import NO_DATES, write_clear_dates, write_confidence, write_crop_type
+from cubecrop.write.cog import (
+    NO_DATES,
+    write_clear_dates,
+    write_confidence,
+    write_crop_type,
+    write_layer,
+)
 from cubecrop.write.facts import MapFacts
+from cubecrop.write.layers import LAYER_FILES, LAYERS, check_layers, layer_facts, layers_in
 from cubecrop.write.picture import write_quicklook
 from cubecrop.write.qgis import (
     write_categories,
@@ -39,13 +46,13 @@ if TYPE_CHECKING:
     from cubecrop.lost_scenes import Loss
     from cubecrop.progress import Scheduler
 
-__all__ = ["MAP_FILES", "check_losses", "write_map", "write_rasters"]
+__all__ = ["MAP_FILES", "REPLACED", "check_losses", "write_map", "write_rasters"]
 
 #: Losses, or class indices, that an error lists.
 _LISTED: Final = 5
 #: Clear dates are counted up to here; three satellites on four orbits make 400 in a season.
 _MOST_DATES: Final = 2048
-#: The only files in a map's folder.
+#: The files of a map without layers.
 MAP_FILES: Final = (
     "crop_type.tif",
     "crop_type.tif.aux.xml",
@@ -56,6 +63,8 @@ MAP_FILES: Final = (
     "item.json",
     "quicklook.png",
 )
+#: All files that a map's folder may have, which a later map may replace.
+REPLACED: Final = (*MAP_FILES, *LAYER_FILES)
 
 
 def write_map(
@@ -64,6 +73,7 @@ def write_map(
     *,
     sieve: int | None = None,
     majority: gpd.GeoDataFrame | str | Path | None = None,
+    layers: Sequence[str] = (),
     max_lost: float = 0,
     overwrite: bool = False,
     progress: bool = True,
@@ -72,8 +82,9 @@ def write_map(
     """Compute a crop map once and write it to a folder, complete or not at all.
 
     This reads the archive's pixels. Class and confidence are computed together and take 5 bytes
-    of memory per pixel, and smoothing takes more; class probabilities are not computed. The
-    folder gets its name only when it is complete, so a run that fails or is killed leaves none.
+    of memory per pixel; a layer takes one more, and smoothing takes more. Class probabilities are
+    not computed. The folder gets its name only when it is complete, so a run that fails or is
+    killed leaves none.
 
     Parameters
     ----------
@@ -98,6 +109,10 @@ def write_map(
         the lowest index. Any CRS; where parcels overlap, a pixel belongs to the last one. With
         either option, codes without a class stay, pixels that change get the confidence NaN, and
         the item's ``cubecrop:smoothing``, the tags and the picture state the share that changed.
+    layers : sequence of {"set_size", "level", "crop_at_level"}, default ()
+        Layers of ``dataset`` to write as well, each as a cloud-optimised GeoTIFF of its name, uint8
+        ``(y, x)``; the latter two have styles too. ``set_size`` is 0 and the others are 255 where
+        there is nothing to say, and where smoothing changed the class.
     max_lost : float, default 0
         Share of the map's items, 0 to 1, that may be lost, that is, not read completely after
         all attempts. The map is then made without them, and ``cubecrop:lost`` in the STAC item
@@ -121,7 +136,7 @@ def write_map(
         ``dataset`` is not a crop map; found before any pixel is read.
     ArgumentError
         ``sieve`` is not a whole number of 2 or more, ``majority`` is no table of parcels, or both
-        are given.
+        are given; or the map lacks one of ``layers``, since its model does not give it.
     ParcelError
         The parcels have no CRS, or none meets the map; found before any pixel is read.
     ReadError
@@ -135,25 +150,34 @@ def write_map(
     max_lost = check_share("max_lost", max_lost, whole=True, error=SchemaError)
     check_flag("progress", progress)
     check_scheduler(scheduler)
+    layers = check_layers(layers)
+    more = layers_in(dataset, layers)
     smoother = as_smoother(sieve, majority)
     if isinstance(smoother, ParcelMajority):
         smoother = smoother.on(facts)
     folder = check_path("out", out)
-    check_free(folder, files=MAP_FILES, overwrite=overwrite)
+    check_free(folder, files=REPLACED, overwrite=overwrite)
     arrays, report = tolerate(
-        [dataset["crop_type"].data, dataset["confidence"].data, _clear_counts(dataset)],
+        [
+            dataset["crop_type"].data, dataset["confidence"].data, _clear_counts(dataset),
+            *(one.data for one in more),
+        ],
         lose=max_lost > 0,
-    )
-    crop_type, confidence, clear, lost = compute(
+    )  # fmt: skip
+    crop_type, confidence, clear, *values, lost = compute(
         *arrays, report, description="Mapping crops", progress=progress, scheduler=scheduler
     )
+    extra = dict(zip(layers, values, strict=True))
     check_losses(lost or [], facts.items, max_lost)
     _check_values(crop_type, confidence, facts)
     facts = _as_mapped(facts, dataset, crop_type, clear)
     if smoother is not None:
+        unsmoothed = crop_type
         crop_type, confidence, smoothing = smooth(smoother, crop_type, confidence, facts)
         facts = replace(facts, smoothing=smoothing)
-    with new_folder(folder, files=MAP_FILES, overwrite=overwrite) as staging:
+        for name, one in extra.items():  # they speak of the class that the model gave
+            extra[name] = np.where(crop_type == unsmoothed, one, np.uint8(LAYERS[name].nodata))
+    with new_folder(folder, files=REPLACED, overwrite=overwrite) as staging:
         write_crop_type(staging / "crop_type.tif", crop_type, facts)
         write_confidence(staging / "confidence.tif", confidence, facts)
         write_quicklook(staging / "quicklook.png", staging / "crop_type.tif", facts)
@@ -161,12 +185,18 @@ def write_map(
         write_class_style(staging / "crop_type.qml", facts)
         write_statistics(staging / "confidence.tif.aux.xml", confidence)
         write_confidence_style(staging / "confidence.qml")
+        for name, one in extra.items():
+            write_layer(staging / f"{name}.tif", name, one, facts)
+            if (named := layer_facts(name, facts)) is not None:
+                write_categories(staging / f"{name}.tif.aux.xml", named)
+                write_class_style(staging / f"{name}.qml", named)
         write_item(
             staging / "item.json",
             facts,
             counts=np.bincount(crop_type.ravel(), minlength=NODATA + 1),
             home=folder.resolve(),
             lost=lost or [],
+            layers=extra,
             outside=0 if clear is None else int(clear[0, -1]),
         )
     return folder
@@ -186,7 +216,7 @@ def write_rasters(
     ----------
     folder : pathlib.Path
         An existing folder. It gets ``crop_type.tif``, ``confidence.tif``, ``clear_dates.tif``
-        (one band a sensor) and ``item.json``.
+        (one band a sensor), the layers that the map has, and ``item.json``.
     crop_map : xarray.Dataset
         As for `write_map`, with ``clear_dates``, computed.
     home : pathlib.Path
@@ -211,6 +241,9 @@ def write_rasters(
     write_confidence(folder / "confidence.tif", confidence, facts)
     sensors = [str(name) for name in clear["sensor"].to_numpy()]
     write_clear_dates(folder / "clear_dates.tif", clear.to_numpy(), facts, sensors)
+    layers = {name: crop_map[name].to_numpy() for name in LAYERS if name in crop_map}
+    for name, one in layers.items():
+        write_layer(folder / f"{name}.tif", name, one, facts)
     write_item(
         folder / "item.json",
         facts,
@@ -218,6 +251,7 @@ def write_rasters(
         home=home,
         lost=lost,
         sensors=sensors,
+        layers=layers,
         collection=collection,
         outside=int(numbers[0, -1]),
     )

@@ -20,9 +20,10 @@ from cubecrop.circle import bbox_of, cut_at_180, unwrap
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS, Crop
 from cubecrop.texts import json_text, slug, without_paths
 from cubecrop.write.cog import NO_DATES
+from cubecrop.write.layers import LAYERS, layer_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -53,6 +54,7 @@ def write_item(
     home: Path,
     lost: Sequence[Loss] = (),
     sensors: Sequence[str] = (),
+    layers: Mapping[str, NDArray[np.uint8]] | None = None,
     collection: str | None = None,
     outside: int = 0,
 ) -> None:
@@ -72,6 +74,8 @@ def write_item(
         Scenes that could not be read; the properties list them with the reasons.
     sensors : sequence of str
         Bands of ``clear_dates.tif``; without them the item has no such asset.
+    layers : mapping of str to numpy.ndarray, optional
+        Values (y, x) of the rasters of `cubecrop.write.layers` beside the map.
     collection : str, optional
         Id of the collection that the item belongs to, two folders above it. The collection has
         styles and a picture, so the item has none.
@@ -91,7 +95,8 @@ def write_item(
         assets={
             **_assets(facts, counts, outside),
             **(_clear_dates(sensors) if sensors else {}),
-            **(_for_viewers() if collection is None else {}),
+            **_layers(facts, layers or {}),
+            **(_for_viewers(layers or {}) if collection is None else {}),
         },
     )
     if collection is not None:
@@ -255,9 +260,31 @@ def _clear_dates(sensors: Sequence[str]) -> dict[str, pystac.Asset]:
     }
 
 
-def _for_viewers() -> dict[str, pystac.Asset]:
+def _layers(facts: MapFacts, layers: Mapping[str, NDArray[np.uint8]]) -> dict[str, pystac.Asset]:
+    assets = {}
+    for name, values in layers.items():
+        layer, named = LAYERS[name], layer_facts(name, facts)
+        fields: dict[str, Any] = {"data_type": "uint8", "nodata": layer.nodata}
+        if named is None:
+            fields["unit"] = "1"
+        else:
+            counts = np.bincount(values.ravel(), minlength=NODATA + 1)
+            fields["classification:classes"] = class_objects(
+                named.nomenclature, named.without_class, counts
+            )
+        assets[name] = pystac.Asset(
+            f"./{name}.tif",
+            title=layer.title,
+            media_type=pystac.MediaType.COG,
+            roles=["data"],
+            extra_fields=fields,
+        )
+    return assets
+
+
+def _for_viewers(layers: Iterable[str]) -> dict[str, pystac.Asset]:
     return {
-        **_styles(),
+        **_styles(["crop_type", "confidence", *(name for name in layers if LAYERS[name].classes)]),
         "quicklook": pystac.Asset(
             "./quicklook.png",
             title="Map in class colours with legend",
@@ -267,7 +294,7 @@ def _for_viewers() -> dict[str, pystac.Asset]:
     }
 
 
-def _styles() -> dict[str, pystac.Asset]:
+def _styles(rasters: Iterable[str]) -> dict[str, pystac.Asset]:
     return {
         f"{raster}_style": pystac.Asset(
             f"./{raster}.qml",
@@ -275,7 +302,7 @@ def _styles() -> dict[str, pystac.Asset]:
             media_type=pystac.MediaType.XML,
             roles=["style"],
         )
-        for raster in ("crop_type", "confidence")
+        for raster in rasters
     }
 
 
