@@ -10,6 +10,8 @@ from cubecrop.training.pretraining import Encoders, PretrainConfig, pretrain
 from cubecrop.training.refitting import Taught, refit, settings_of
 from cubecrop.training.starting import Init, as_init, check_init, config_of_init
 
-__all__ = ["Encoders", "Forest", "Init", "PretrainConfig", "Taught", "TrainConfig", "as_config",
-           "as_init", "check_fit_options", "check_init", "config_of_init", "fit", "fit_forest", "fit_limits",
-           "pretrain", "refit", "settings_of"]  # fmt: skip
+__all__ = [
+    "Encoders", "Forest", "Init", "PretrainConfig", "Taught", "TrainConfig", "as_config", "as_init",
+    "check_fit_options", "check_init", "config_of_init", "fit", "fit_forest", "fit_limits",
+    "pretrain", "refit", "settings_of",
+]  # fmt: skip
