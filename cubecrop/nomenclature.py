@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cubecrop.checks import check_path
 from cubecrop.class_lists import hierarchy_rows, plain_code
 from cubecrop.class_table import read_class_rows
 from cubecrop.class_tree import LEAF_LEVEL, above, levels_of
@@ -16,10 +16,11 @@ from cubecrop.colours import colours_of
 from cubecrop.crop_classes import Crop, Group, classes_of_rows
 from cubecrop.display import html_table, listed, plain, swatches
 from cubecrop.errors import LabelError
-from cubecrop.texts import label_text
+from cubecrop.texts import label_text, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -149,7 +150,7 @@ class Nomenclature:
     @classmethod
     def from_labels(cls, labels: Iterable[object], *, name: str = "") -> Nomenclature:
         """Make one class for each distinct label, sorted by name; nulls are ignored."""
-        names = sorted({text for label in labels if (text := label_text(label)) is not None})
+        names = sorted({text for text in label_texts(labels) if text is not None})
         return cls.from_names(names, name=name)
 
     @classmethod
@@ -196,7 +197,7 @@ class Nomenclature:
             The file cannot be read, a row is not a class (the message names line and column),
             or a label is in no row.
         """
-        path = Path(path)
+        path = check_path("path", path, error=LabelError)
         rows = read_class_rows(path)
         called = path.stem if name is None else name
         return cls._from_rows(rows, labels, name=called, where=f"{path}")
@@ -230,7 +231,7 @@ class Nomenclature:
         """
         rows = hierarchy_rows(hierarchy)
         if labels is not None:
-            labels = [plain_code(hierarchy, label_text(label)) for label in labels]
+            labels = [plain_code(hierarchy, text) for text in label_texts(labels)]
         called = hierarchy if name is None else name
         return cls._from_rows(rows, labels, name=called, where=f"the list {hierarchy!r}")
 
@@ -324,7 +325,7 @@ class Nomenclature:
 
     def only(self, labels: Iterable[object]) -> Nomenclature:
         """Keep only the classes whose name is among the labels, in the same order."""
-        wanted = {label_text(label) for label in labels}
+        wanted = set(label_texts(labels))
         crops = tuple(crop for crop in self.crops if crop.name in wanted)
         parents = self._parents()
         used = {code for crop in crops if self.groups for code in above(crop.parent, parents)}
@@ -476,7 +477,7 @@ def _positions(
     """Positions of labels among pairs of code and name, codes before names; None for nulls."""
     places = {name: i for i, (_, name) in enumerate(pairs)}
     places |= {code: i for i, (code, _) in enumerate(pairs)}
-    texts = [label_text(label) for label in labels]
+    texts = label_texts(labels)
     if unknown := sorted({text for text in texts if text is not None and text not in places}):
         more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
         raise LabelError(

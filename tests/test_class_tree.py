@@ -155,6 +155,12 @@ def test_codes_of_every_list_lead_to_the_same_classes():
     assert map_codes(["BTH"], "rpg", to="hcat3") == ["3301010101"]
     with pytest.raises(LabelError, match=r"1 codes are not in the list 'rpg'.*XYZ"):
         map_codes(["XYZ"], "rpg")
+    for wrong, name in (("bth", "rpg"), ("0201", "lbg"), ("1110.0", "croptype")):
+        with pytest.raises(LabelError, match=r"did you mean \['(BTH|201|1110)'\]"):
+            map_codes([wrong], name)
+    for wrong in ("BTH", None):
+        with pytest.raises(LabelError, match="expected a list or a column"):
+            map_codes(wrong, "rpg")
     with pytest.raises(LabelError, match="not mapped to 'ewoc'"):
         map_codes(["BTH"], "rpg", to="ewoc")
     with pytest.raises(LabelError, match="no packaged list 'hcat4'"):
