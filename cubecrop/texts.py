@@ -204,11 +204,11 @@ def label_texts(labels: object) -> list[str | None]:
     LabelError
         The labels are one text, whose letters would be labels, or nothing to go through.
     """
-    if isinstance(labels, str | bytes) or not isinstance(labels, Iterable):
+    # Elements of an xarray.DataArray are arrays.
+    plain = labels.to_numpy() if hasattr(labels, "dims") and hasattr(labels, "to_numpy") else labels
+    if isinstance(plain, str | bytes) or not isinstance(plain, Iterable):
         raise LabelError(
             f"labels are {brief(labels)}, expected a list or a column of them, as in "
             "`['wheat', 'maize']`."
         )
-    if hasattr(labels, "dims") and hasattr(labels, "to_numpy"):
-        labels = labels.to_numpy()  # elements of an xarray.DataArray are arrays
-    return [label_text(label) for label in labels]
+    return [label_text(label) for label in plain]
