@@ -320,6 +320,9 @@ class Nomenclature:
             A label is not a class; the message names such labels.
         """
         pairs = list(zip(self.codes, self.names, strict=True))
+        known = {*self.codes, *self.names}
+        # As `from_hierarchy` reads the codes of a packaged list.
+        labels = [t if t in known else plain_code(self.name, t) for t in label_texts(labels)]
         positions = _positions(labels, pairs, f"nomenclature {self.name!r}")
         return [None if i is None else self.crops[i].name for i in positions]
 

@@ -171,6 +171,7 @@ def test_classes_of_a_hierarchy_know_their_groups():
     labels = [1101010011, "maize", "11-06-00-003-1"]
     tree = Nomenclature.from_hierarchy("ewoc", labels=labels)
     assert tree.codes == ["1101010011", "1101060000", "1106000031"]
+    assert tree.names_of(labels) == tree.names  # what made the classes are labels of them
     assert [g.name for g in tree.ancestors(2)] == [
         "rapeseed_rape",
         "oilseed_crops",
