@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from cubecrop.circle import BBox, arc_of, bounds_of, cut_at_180, unwrap, wrap
 from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
-from cubecrop.vector import check_column_names, from_geojson, read_vector
+from cubecrop.vector import check_active_geometry, from_geojson, read_vector
 
 __all__ = ["Aoi", "bbox_from_text", "has_place", "parse_aoi", "read_vector"]
 
@@ -149,7 +149,7 @@ def parse_aoi(aoi: object, *, outline: bool = False) -> Aoi:
     AoiError
         The area is empty, has no CRS, is out of the range of degrees, or has an unknown type.
     ParcelError
-        A table has a column name twice.
+        A table has no active geometry, or a column name twice.
     """
     if isinstance(aoi, Aoi):
         return aoi
@@ -217,7 +217,7 @@ def _from_bbox(west: float, south: float, east: float, north: float) -> Aoi:
 
 def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     if isinstance(table, gpd.GeoDataFrame):
-        check_column_names(table)  # geopandas finds no geometry if two columns have its name
+        check_active_geometry(table)
     if table.crs is None:
         raise AoiError("the table has no CRS; set it with `table.set_crs('EPSG:…')`.")
     shapes = table.geometry

@@ -48,7 +48,7 @@ from cubecrop.printing import (
     print_archive,
     print_calibration,
 )
-from cubecrop.terminal import Terminal, lenient_streams, short_warnings
+from cubecrop.terminal import Terminal, lenient_streams, short_warnings, silence
 from cubecrop.texts import printable
 
 __all__ = ["main"]
@@ -61,11 +61,13 @@ app = App(
 
 
 def main() -> None:
-    """Run the command line; an error of cubecrop is one message and exit code 1."""
+    """Run the command line; an error of cubecrop or of a disk is one message and exit code 1."""
     with lenient_streams(), short_warnings():
         try:
             app(sys.argv[1:], console=Terminal(), error_console=Terminal(stderr=True))
-        except CubecropError as error:
+        except (CubecropError, OSError) as error:
+            if not isinstance(error, CubecropError):
+                silence(sys.stdout)  # which may be what failed: what it still holds is lost
             console = Terminal(stderr=True)
             console.print(f"[bold red]error:[/] {type(error).__name__}: ", end="")
             # Without markup, since paths hold brackets, and without line breaks in the message.

@@ -16,7 +16,7 @@ from cubecrop.texts import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Terminal", "lenient_streams", "short_warnings"]
+__all__ = ["Terminal", "lenient_streams", "short_warnings", "silence"]
 
 
 class Terminal(Console):
@@ -28,7 +28,7 @@ class Terminal(Console):
     def on_broken_pipe(self) -> None:
         """Print nothing more."""
         self.quiet = True
-        _silence(self.file)
+        silence(self.file)
 
 
 @contextmanager
@@ -36,7 +36,8 @@ def lenient_streams() -> Iterator[None]:
     """Let standard output and error replace characters that their encoding lacks.
 
     The output of a batch job may be cp1252 or ASCII, and a file name may hold bytes that are
-    not text. A missing stream is replaced by one that discards its text.
+    not text. A missing stream is replaced by one that discards its text. Where text cannot be
+    written, as on a full disk, the process ends with one message and exit code 1.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -50,8 +51,10 @@ def lenient_streams() -> Iterator[None]:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except BrokenPipeError:  # Python would report it at exit
-                _silence(stream)
+            except OSError as error:  # Python would report it at exit
+                silence(stream)
+                if not isinstance(error, BrokenPipeError):
+                    sys.exit(f"error: the output cannot be written: {error.strerror}")
 
 
 @contextmanager
@@ -70,7 +73,7 @@ def _warning_text(message: Warning | str, *_: object) -> str:
     return f"warning: {printable(message)}\n"
 
 
-def _silence(stream: object) -> None:
+def silence(stream: object) -> None:
     """Discard whatever is still written to a stream."""
     with suppress(OSError, ValueError, AttributeError):
         nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -7,18 +7,23 @@ visible characters, never markup, and show no path of this machine.
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
+from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Integral, Real
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from cubecrop.checks import brief
+from cubecrop.errors import LabelError
 
 __all__ = [
     "json_text",
     "label_text",
+    "label_texts",
     "one_line",
     "place_name",
     "printable",
@@ -41,6 +46,8 @@ _PATHS: Final = (
     re.compile(r'(?<=")(?:/|[A-Za-z]:[\\/])[^"\n]+(?=")'),
     re.compile(r"(?<![\w:/\\.~%-])(?:/|[A-Za-z]:[\\/])[^\s'\"(),;:]+"),
 )
+#: Texts of missing labels, as pandas writes them.
+_NULLS: Final = frozenset(("<NA>", "NaT", "nan", "None"))
 #: Greatest number of folders above an item that belong to its archive.
 _ABOVE: Final = 4
 
@@ -172,10 +179,36 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 
 def label_text(label: object) -> str | None:
-    """A label as text: None for nulls and blanks; whole floats lose their ``.0``."""
+    """A label as text: None for nulls and blanks; whole numbers lose their decimals.
+
+    ``"nan"`` and ``"None"`` are what nulls become where a column is made text. Bytes are UTF-8, as
+    programs write columns of text without saying so.
+    """
+    if isinstance(label, bytes):
+        label = label.decode(errors="replace")
     # Compare the text first, since pandas.NA has no truth value.
-    if label is None or str(label) in {"<NA>", "NaT"} or label != label:
+    if str(label) in _NULLS or label != label:
         return None
-    if isinstance(label, float) and label.is_integer():
-        label = int(label)
+    # Floats of NumPy and decimals of databases are not of the type float.
+    if isinstance(label, Real | Decimal) and not isinstance(label, Integral):
+        number = float(label)
+        label = int(number) if math.isfinite(number) and number.is_integer() else label
     return str(label).strip() or None
+
+
+def label_texts(labels: object) -> list[str | None]:
+    """Labels as `label_text` gives them.
+
+    Raises
+    ------
+    LabelError
+        The labels are one text, whose letters would be labels, or nothing to go through.
+    """
+    # Elements of an xarray.DataArray are arrays.
+    plain = labels.to_numpy() if hasattr(labels, "dims") and hasattr(labels, "to_numpy") else labels
+    if isinstance(plain, str | bytes) or not isinstance(plain, Iterable):
+        raise LabelError(
+            f"labels are {brief(labels)}, expected a list or a column of them, as in "
+            "`['wheat', 'maize']`."
+        )
+    return [label_text(label) for label in plain]

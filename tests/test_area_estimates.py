@@ -217,6 +217,7 @@ def test_a_folder_of_a_region(tmp_path):
         (reference(ROWS).assign(geometry=box(3, 50, 4, 51)), ParcelError, "6 are not points"),
         (reference(ROWS).rename(columns={"crop": "kind"}), LabelError, "no column 'crop'"),
         ([1, 2], ParcelError, "expected a geopandas"),
+        (gpd.GeoDataFrame({"crop": ["oats"]}), ParcelError, "no active geometry"),
     ],
 )
 def test_references_that_cannot_be_used(tmp_path, points, error, match):

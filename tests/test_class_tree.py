@@ -155,6 +155,12 @@ def test_codes_of_every_list_lead_to_the_same_classes():
     assert map_codes(["BTH"], "rpg", to="hcat3") == ["3301010101"]
     with pytest.raises(LabelError, match=r"1 codes are not in the list 'rpg'.*XYZ"):
         map_codes(["XYZ"], "rpg")
+    for wrong, name in (("bth", "rpg"), ("0201", "lbg"), ("1110.0", "croptype")):
+        with pytest.raises(LabelError, match=r"did you mean \['(BTH|201|1110)'\]"):
+            map_codes([wrong], name)
+    for wrong in ("BTH", None):
+        with pytest.raises(LabelError, match="expected a list or a column"):
+            map_codes(wrong, "rpg")
     with pytest.raises(LabelError, match="not mapped to 'ewoc'"):
         map_codes(["BTH"], "rpg", to="ewoc")
     with pytest.raises(LabelError, match="no packaged list 'hcat4'"):
@@ -165,6 +171,7 @@ def test_classes_of_a_hierarchy_know_their_groups():
     labels = [1101010011, "maize", "11-06-00-003-1"]
     tree = Nomenclature.from_hierarchy("ewoc", labels=labels)
     assert tree.codes == ["1101010011", "1101060000", "1106000031"]
+    assert tree.names_of(labels) == tree.names  # what made the classes are labels of them
     assert [g.name for g in tree.ancestors(2)] == [
         "rapeseed_rape",
         "oilseed_crops",

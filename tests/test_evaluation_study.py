@@ -14,7 +14,7 @@ import pytest
 
 import cubecrop
 from cubecrop import TrainConfig, generalisation_report
-from cubecrop.errors import ArgumentError
+from cubecrop.errors import ArgumentError, ReadError
 from cubecrop.evaluation import Predictions, Report
 from tests.samples import make_samples
 from tests.small_region import LABEL, SEASON, YEAR
@@ -192,6 +192,12 @@ def test_the_report_is_drawn_again_without_training(tmp_path):
         [sys.executable, "-m", "cubecrop", "report", tmp_path], check=True, capture_output=True
     )
     assert (tmp_path / "report.html").read_text("utf-8") == page
+
+
+@pytest.mark.parametrize("wrong", [pd.DataFrame({"sample_id": [1]}), [], None])
+def test_a_table_is_named_by_its_path(wrong):
+    with pytest.raises(ReadError, match=r"tables is .*expected the path of a table"):
+        cubecrop.pipeline.evaluate_table(wrong, "crop")
 
 
 def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):

@@ -91,8 +91,11 @@ def test_a_mask_is_chosen_by_name_and_by_classes(covered, bare, field_model, who
         mapped(area(), covered, field_model, mask_classes=["forest"])
     with pytest.raises(ArgumentError, match="has no classes"):
         mapped(area(), covered, field_model, mask=None, mask_classes=["trees"])
-    with pytest.raises(ArgumentError, match="mask is 3, expected 'auto'"):
-        mapped(area(), covered, field_model, mask=3)
+    for wrong in (3, "WorldCover", ""):
+        with pytest.raises(ArgumentError, match=f"mask is {wrong!r}, expected 'auto'"):
+            mapped(area(), covered, field_model, mask=wrong)
+    with pytest.raises(ArgumentError, match=r"mask_classes are \['trees'\].*no land cover"):
+        mapped(area(), bare, field_model, mask_classes=["trees"])
 
 
 def inside(shapes):
@@ -114,6 +117,10 @@ def test_parcels_mask_a_map(bare, field_model, whole, field_parcels, tmp_path):
     assert found.attrs["mask"] == "some.geojson"
     with pytest.raises(ArgumentError, match="no CRS"):
         mapped(area(), bare, field_model, mask=some.set_crs(None, allow_override=True))
+    with pytest.raises(ArgumentError, match=r"lies at lon 8\.99.*but the area at lon 3\.0"):
+        mapped(area(), bare, field_model, mask=some.set_crs(32632, allow_override=True))
+    with pytest.raises(cubecrop.errors.ParcelError, match="no active geometry"):
+        mapped(area(), bare, field_model, mask=gpd.GeoDataFrame({"id": [1]}))
 
 
 def test_a_raster_masks_a_map(bare, field_model, whole, tmp_path):

@@ -1,8 +1,11 @@
 """Classes in order, from labels of any type, and unchanged by a round trip through JSON."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,9 +32,19 @@ def test_classes_are_the_distinct_labels_sorted():
 def test_codes_read_as_floats_are_the_whole_numbers_they_were():
     # A null turns a column of integers into floats.
     assert label_text(311.0) == label_text(311) == label_text(np.int64(311)) == "311"
-    assert label_text(np.float64(311.0)) == "311"
+    assert label_text(np.float64(311.0)) == label_text(np.float32(311.0)) == "311"
+    assert label_text(Decimal("311.00")) == label_text(b"311") == "311"
+    assert label_text("nan") is label_text("None") is None  # as astype(str) writes nulls
     assert label_text(0.5) == "0.5"
     assert label_text("  ") is None
+
+
+def test_labels_are_a_list_and_not_one_text():
+    column = xr.DataArray(["wheat", "maize"], dims="parcel")
+    assert Nomenclature.from_labels(column).names == ["maize", "wheat"]
+    for wrong in ("wheat", 5, None):
+        with pytest.raises(LabelError, match="expected a list or a column"):
+            Nomenclature.from_labels(wrong)
 
 
 @given(st.lists(st.text(min_size=1).filter(label_text), min_size=1, max_size=30))

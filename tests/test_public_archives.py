@@ -292,7 +292,9 @@ def test_ones_own_archive_is_named_for_good(public, folder, settings_folder, mon
     other = shutil.copytree(folder, settings_folder / "own")
     file.write_text('archive = "own"\n')  # relative to the file
     assert cubecrop.search(AOI, 2018).archive == str(other)
-    monkeypatch.setenv(settings.VARIABLE, str(folder))  # wins over the file
+    file.write_bytes(b'\xef\xbb\xbfarchive = " own "\r\n')  # as an editor on Windows writes it
+    assert cubecrop.search(AOI, 2018).archive == str(other)
+    monkeypatch.setenv(settings.VARIABLE, f" {folder}\n")  # wins over the file
     assert cubecrop.search(AOI, 2018).archive == str(folder)
     assert cubecrop.search(AOI, 2018, archive=other).archive == str(other)  # wins over both
     monkeypatch.setenv(settings.VARIABLE, str(tmp_path / "gone"))
@@ -304,6 +306,7 @@ def test_ones_own_archive_is_named_for_good(public, folder, settings_folder, mon
     ("text", "told"),
     [
         ('archive = "x"\nweather = \n', r"cubecrop\.toml cannot be read as TOML.*line 2"),
+        ('archive = "C:\\Users\\me"\n', r"cannot be read as TOML.*backslashes in single quotes"),
         ('archives = "x"\n[weather]\n', r"cubecrop\.toml has the keys \['archives'\], expected"),
         ("archive = 3\n", r"cubecrop\.toml: archive is 3, expected text"),
         ('archive = ""\n', r"cubecrop\.toml: archive is '', expected text"),

@@ -1,6 +1,7 @@
 """Recipes: several simulated countries over HTTP become a model with a report."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
@@ -189,6 +190,8 @@ def test_addresses_that_give_no_parcels_say_so(server, countries):
         (("END", "[held_out]\nregions = ['gascony']"), "names the regions"),
         (("END", "[held_out]\nyears = [2023, 2024]"), "leaves no source to train on"),
         (("END", "[report]\nprotocols = ['best']"), "expected some of"),
+        (("END", "[report]\nprotocols = []"), "has no protocols, expected some of"),
+        (('region = "flanders"', 'region = " "'), "3 has an empty region"),
         (("END", "[repot]"), r"unknown entries \['repot'\]"),
         (("END", "[held_out]\nshare = 1.5"), "share is 1.5"),
     ],
@@ -274,6 +277,11 @@ def test_paths_are_relative_to_the_recipe_and_names_of_archives_stay(tmp_path):
     assert source.parcels == str(tmp_path / "p.gpkg")
     assert source.archive == "planetary-computer"
     assert recipe.protocols == ("random", "blocked")
+    # As editors on Windows write it; and a path in the home folder.
+    odd = text.replace('"p.gpkg"', '"~/p.gpkg"').replace('region = "a"', 'region = " a "')
+    (tmp_path / "recipe.toml").write_text(odd, "utf-8-sig")
+    (source,) = Recipe.read(tmp_path / "recipe.toml").sources
+    assert (source.name, source.parcels) == ("a 2024", str(Path.home() / "p.gpkg"))
     later = SOURCE.format(
         region="b", year=2023, parcels="q.gpkg", archive="planetary-computer", bbox=[2, 0, 3, 1]
     )

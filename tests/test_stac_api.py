@@ -138,6 +138,36 @@ def test_a_busy_server_is_asked_again_by_get_and_post(busy):
     assert log.count(("GET", "/")) == 2
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [
+        (200, b'{"type": "FeatureCollection", "features": []}', "landing page, without `/collec"),
+        (200, b"null", "Check the address"),
+        (200, b"[]", "Check the address"),
+        (200, b"<html>Log in</html>", "Check the address"),
+        (403, b"<html>" + b"x" * 10_000, "status 403: <html>x+…"),
+    ],
+)
+def test_an_address_that_is_no_api_is_told(status, body, told):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever).start()
+        archive = StacApiArchive(f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(ArchiveError, match=rf"did not answer as a STAC API: .*{told}") as error:
+            archive.extent(["sentinel-2-l2a"])
+        server.shutdown()
+    assert len(str(error.value)) < 500
+
+
 def test_a_search_of_a_server_that_hangs_times_out(monkeypatch):
     """Connections are taken, and no answer ever comes."""
     monkeypatch.setattr("cubecrop.archive.api._TIMEOUT", 0.1)

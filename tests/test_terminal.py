@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,3 +87,13 @@ def test_streams_may_be_missing(monkeypatch, archive):
     monkeypatch.setattr(sys, "stderr", None)
     assert main(monkeypatch, "search", *AREA, "--archive", archive) == 0
     assert main(monkeypatch, "search", *AREA, "--archive", Path("nothing")) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+def test_output_to_a_full_disk_is_one_message(archive):
+    for arguments in (["models"], ["models", "show"], ["search", *AREA, "--archive", archive]):
+        command = [sys.executable, "-m", "cubecrop", *map(str, arguments)]
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1
+        assert re.fullmatch(r"error: .*No space left on device\n", done.stderr)

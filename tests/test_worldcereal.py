@@ -310,6 +310,7 @@ def test_label_column_must_be_there(tmp_path):
         (long_table(year=2018.5).drop(columns="valid_date"), r"'year' that is not whole: 2018\.5"),
         (long_table(year=np.nan).drop(columns="valid_date"), "'year' that is not whole: nan"),
         (long_table(valid_date="2015-06-01"), "no date up to the end of its harvest year 2015"),
+        (long_table(lat=5_600_000.0), r"column 'lat' with 5\.6e\+06, expected degrees up to 90"),
         (long_table().iloc[:0], "no row"),
     ],
 )

@@ -18,11 +18,17 @@ from cubecrop.archive.providers import LOCAL, Provider
 from cubecrop.circle import bbox_around, bbox_of, halves_of
 from cubecrop.display import listed, plain
 from cubecrop.errors import ArchiveError, UnsupportedItemError
+from cubecrop.texts import one_line
 
 if TYPE_CHECKING:
     import pystac_client
 
-__all__ = ["StacApiArchive"]
+__all__ = ["MALFORMED", "StacApiArchive", "said"]
+
+#: Exceptions that pystac raises for JSON that is not STAC.
+MALFORMED: Final = (
+    pystac.STACError, pystac.STACTypeError, ValueError, LookupError, TypeError, AttributeError,
+)  # fmt: skip
 
 #: Host names of this machine.
 _LOOPBACK: Final = {"localhost", "127.0.0.1", "::1"}
@@ -148,23 +154,36 @@ class StacApiArchive:
         return client
 
     def _ask(self, call: Any) -> Any:  # noqa: ANN401
+        import pystac_client.errors
         import pystac_client.exceptions
         import requests
 
         try:
             return call()
         except (
-            pystac.STACError,
             pystac_client.exceptions.APIError,
+            pystac_client.errors.ClientTypeError,
             requests.RequestException,
             OSError,
-            ValueError,
+            *MALFORMED,
         ) as error:
+            # The landing page of another address is valid JSON of another type.
+            cure = (
+                "Give the address of its landing page, without `/collections` or `/search`."
+                if isinstance(error, pystac_client.errors.ClientTypeError)
+                else "Check the address and the network, and try again."
+            )
             raise ArchiveError(
-                f"{self.name} did not answer as a STAC API: "
-                f"{type(error).__name__}: {error}. Check the address and the network, and try "
-                "again."
+                f"{self.name} did not answer as a STAC API: {said(error)}. {cure}"
             ) from error
+
+
+def said(error: BaseException) -> str:
+    """What an API answered with, or why it did not, in one line."""
+    status = getattr(error, "status_code", None)  # of pystac-client's APIError
+    text = one_line(error, length=300).rstrip(".")
+    # The body may be a page for browsers, or say nothing.
+    return f"{type(error).__name__}: {text}" if status is None else f"status {status}: {text}"
 
 
 def _months(interval: Interval | None) -> Iterator[Interval | None]:

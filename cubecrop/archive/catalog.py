@@ -14,7 +14,7 @@ import pystac
 import pystac.stac_io
 import shapely
 
-from cubecrop.archive.api import StacApiArchive
+from cubecrop.archive.api import MALFORMED, StacApiArchive
 from cubecrop.archive.base import Archive, Extent, Interval
 from cubecrop.archive.extent import collection_of, footprint_of, lighter, span_of
 from cubecrop.archive.providers import LOCAL, PROVIDERS, Provider, provider_at, tell_provider
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Archive", "Extent", "FileArchive", "StacApiArchive", "open_archive"]
-
-#: Exceptions that pystac raises for JSON that is not STAC.
-_MALFORMED = (
-    pystac.STACError, pystac.STACTypeError, ValueError, LookupError, TypeError, AttributeError,
-)  # fmt: skip
 
 
 def open_archive(
@@ -151,7 +146,7 @@ class FileArchive:
                 records = _read_records(path, reader)
         except ArchiveError:
             raise
-        except (*_MALFORMED, OSError) as error:
+        except (*MALFORMED, OSError) as error:
             if isinstance(error.__cause__, ArchiveError):  # our error, wrapped by pystac
                 raise error.__cause__ from None
             raise ArchiveError(

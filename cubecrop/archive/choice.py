@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from cubecrop.archive.api import StacApiArchive
+from cubecrop.archive.api import StacApiArchive, said
 from cubecrop.archive.catalog import open_archive
 from cubecrop.archive.finding import items_with_scenes, why_nothing
 from cubecrop.archive.providers import PROVIDERS
@@ -199,7 +199,9 @@ def _has_weather(source: Archive, wanted: _Wanted) -> bool:
 
 def _reason(error: ArchiveError) -> str:
     """What an archive said, without the cure and the library's objects."""
-    text = str(error.__cause__ or error)
+    cause = error.__cause__
+    answered = getattr(cause, "status_code", None) is not None
+    text = said(cause) if cause is not None and answered else str(cause or error)
     found = _REASON.search(text)
     reason = found[0].strip(" \"'").replace("(", "") if found else text
     return f"it did not answer ({one_line(reason, length=200)})"

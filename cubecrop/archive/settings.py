@@ -48,7 +48,7 @@ def named_archive() -> Named | None:
     ArchiveError
         The file is read, and cannot be understood.
     """
-    if source := os.environ.get(VARIABLE):
+    if source := os.environ.get(VARIABLE, "").strip():
         return Named(source=source, where=f"the environment variable {VARIABLE}")
     return _of_file("archive", PROVIDERS)
 
@@ -71,23 +71,27 @@ def _of_file(key: str, names: object) -> Named | None:
 
 def _settings(path: Path) -> dict[str, str]:
     """The keys of the file; {} if there is none. Raises `ArchiveError` unless all are right."""
+    text = ""
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Editors on Windows write a byte order mark.
+        text = path.read_text(encoding="utf-8-sig")
+        content = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, ValueError) as error:  # TOMLDecodeError states the line
+        paths = " Write a path that has backslashes in single quotes." if "\\" in text else ""
         raise ArchiveError(
             f"{path} cannot be read as TOML: {error}. Correct it, or remove it. Expected lines "
-            'such as `archive = "earth-search"`.'
+            f'such as `archive = "earth-search"`, in UTF-8.{paths}'
         ) from error
     if unknown := [key for key in content if key not in _KEYS]:
         raise ArchiveError(
             f"{path} has the keys {unknown}, expected only {list(_KEYS)}. Rename or remove them."
         )
     for key, value in content.items():
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value.strip():
             raise ArchiveError(
                 f"{path}: {key} is {brief(value)}, expected text, as in `{key} = "
                 f'"{"earth-search" if key == "archive" else "arco-era5"}"`.'
             )
-    return content
+    return {key: value.strip() for key, value in content.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from cubecrop.class_table import ClassRow
 from cubecrop.errors import LabelError
-from cubecrop.texts import label_text, one_line
+from cubecrop.texts import label_texts, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -146,12 +147,15 @@ def map_codes(codes: Iterable[object], source: str, *, to: str = _COARSE) -> lis
         if to == _COARSE
         else {row["code"]: row[to] or None for row in _rows(source)}
     )
-    texts = [plain_code(source, label_text(code)) for code in codes]
+    texts = [plain_code(source, text) for text in label_texts(codes)]
     if unknown := sorted({text for text in texts if text is not None and text not in found}):
+        near = {_loose(code): code for code in found}
+        meant = {text: near[_loose(text)] for text in unknown if _loose(text) in near}
+        hint = f" Codes count as written; did you mean {list(meant.values())[:8]}?" if meant else ""
         raise LabelError(
             f"{len(unknown)} codes are not in the list {source!r} ({about.title}): "
-            f"{', '.join(one_line(text, length=30) for text in unknown[:8])}. Set them to null, or "
-            "map them in a table of your own."
+            f"{', '.join(one_line(text, length=30) for text in unknown[:8])}.{hint} Set them to "
+            "null, or map them in a table of your own."
         )
     return [None if text is None else found[text] for text in texts]
 
@@ -198,8 +202,13 @@ def plain_code(name: str, text: str | None) -> str | None:
     )
 
 
+def _loose(code: str) -> str:
+    """A code without what tables change in it: case, zeros in front, and decimals."""
+    return re.sub(r"\.0+$", "", code.casefold()).lstrip("0")
+
+
 def _list(name: str) -> CodeList:
-    if name not in CODE_LISTS:
+    if not isinstance(name, str) or name not in CODE_LISTS:
         raise LabelError(
             f"there is no packaged list {name!r}, only {list(CODE_LISTS)}. Read a list of your own "
             "with `Nomenclature.from_csv`."

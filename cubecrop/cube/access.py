@@ -183,8 +183,9 @@ def with_file(
             time.sleep(_DELAY * 2**attempt)
     # Raised outside the handler, so that GDAL's error is neither cause nor context: it cannot be
     # unpickled, and a cluster would pass on a plain Exception instead of this one.
+    where = f"asset {source.asset!r} of item {source.item!r}" if source.item else source.asset
     raise ReadError(
-        f"asset {source.asset!r} of item {source.item!r} cannot be read: {text} "
+        f"{where} cannot be read: {text} "
         f"({_without_query(source.href)}). {_cure(source, refused=refused)}"
     )
 
@@ -277,6 +278,8 @@ def _matches(text: str, pattern: re.Pattern[str]) -> bool:
 
 
 def _cure(source: Source, *, refused: bool) -> str:
+    if not source.item and not refused:
+        return "Check its path or address."
     if not is_remote(source.href):
         return "Fetch the file again, or remove the item from the archive."
     if refused:

@@ -144,7 +144,8 @@ def grid_for(aoi: Aoi, *, resolution: float = 10, crs: str | int | None = None) 
     if max(width, height) > LONGEST_SIDE:
         raise AoiError(
             f"area of interest {aoi} is {width} x {height} pixels of {resolution} m, expected at "
-            f"most {LONGEST_SIDE} a side for one cube. Map it tile by tile."
+            f"most {LONGEST_SIDE} a side for one cube. Map it tile by tile with `map_region` "
+            "(`cubecrop map-region`)."
         )
     lattice = Lattice(target, float(resolution))
     window = Window(row, column, height, width)

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import pyproj
 from affine import Affine
+from rasterio.enums import ColorInterp
 
 from cubecrop.cube.access import with_file
 from cubecrop.cube.grid import Window
-from cubecrop.cube.headers import check_file
 from cubecrop.cube.pixels import read_pixels
 from cubecrop.cube.source import Source
-from cubecrop.errors import SchemaError
+from cubecrop.errors import ReadError, SchemaError
 
 if TYPE_CHECKING:
     import rasterio
@@ -31,6 +31,14 @@ __all__ = ["KEPT", "LEFT_OUT", "UNMASKED", "MaskRaster"]
 KEPT: Final = 1
 LEFT_OUT: Final = 0
 UNMASKED: Final = 255
+#: Colours of a mask with a table of colours: cropland, no cropland, no value.
+_MOST_COLOURS: Final = 3
+#: Codes of ESA WorldCover (Product User Manual of v200, table 3).
+_WORLDCOVER: Final = frozenset((10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100))
+_CLASSES: Final = (
+    "Make a raster that is 1 on cropland and 0 elsewhere, as in `gdal_calc.py -A map.tif "
+    "--calc='A==40' --outfile=cropland.tif`."
+)
 #: Pixels of a file that are read at a time; bounds the memory.
 _MOST: Final = 2**22
 
@@ -63,14 +71,15 @@ class MaskRaster:
                 f"mask is a DataArray with dims {array.dims} and CRS {array.rio.crs}, expected "
                 "the dims ('y', 'x') and a CRS. Set it with `mask.rio.write_crs('EPSG:32631')`."
             )
-        plain = array.transpose("y", "x")
-        try:
-            place = plain.rio.transform(recalc=True)
-        except Exception as error:
+        if array.dtype.kind not in "biuf":
             raise SchemaError(
-                f"mask is a DataArray whose coordinates y and x are not regular: {error}. Pass "
-                "the pixel centres of a raster."
-            ) from error
+                f"mask is a DataArray of type {array.dtype}, expected numbers or True and False. "
+                "Compare it with the value of cropland: `mask == 'cropland'`."
+            )
+        plain = array.transpose("y", "x")
+        if array.sizes["x"] > 1 and "x" in array.coords and array["x"][0] > array["x"][-1]:
+            plain = plain.isel(x=slice(None, None, -1))
+        place = _geotransform(plain)
         values = np.asarray(plain.to_numpy())
         codes = np.where(values != 0, KEPT, LEFT_OUT).astype(np.uint8)
         if values.dtype.kind == "f":
@@ -78,6 +87,8 @@ class MaskRaster:
         nodata = plain.rio.nodata
         if nodata is not None and not np.isnan(nodata):
             codes[values == nodata] = UNMASKED
+        if fault := _other_meaning(np.where(codes == UNMASKED, 0, values), array.dtype, nodata):
+            raise SchemaError(f"mask is a DataArray that {fault}")
         return cls(codes=codes, crs=array.rio.crs.to_wkt(), transform=tuple(place)[:6])
 
     @property
@@ -99,7 +110,15 @@ class MaskRaster:
     def check(self) -> None:
         """Raise `ReadError` unless the file can be opened as a mask."""
         if self.codes is None:
-            with_file(self._source, lambda file: check_file(file, self._source))
+            with_file(self._source, self._check_header)
+
+    def place(self) -> tuple[str, tuple[float, float, float, float]]:
+        """The CRS and (left, bottom, right, top), from the file's header."""
+        if self.codes is None:
+            return with_file(self._source, lambda file: (file.crs.to_wkt(), tuple(file.bounds)))
+        a, _, left, _, e, f = self.transform
+        bottom, top = sorted((f, f + e * self.codes.shape[0]))
+        return self.crs, (left, bottom, left + a * self.codes.shape[1], top)
 
     def read(self, lattice: Lattice, window: Window) -> NDArray[np.uint8]:
         """Codes (height, width) of a window of the lattice; 255 where the raster has no value.
@@ -118,12 +137,33 @@ class MaskRaster:
 
     @property
     def _source(self) -> Source:
-        return Source(item="mask", asset="mask", href=self.href)
+        return Source(item="", asset="the mask", href=self.href)
+
+    @property
+    def _name(self) -> str:
+        return self.href.split("?")[0]
+
+    def _check_header(self, file: rasterio.DatasetReader) -> None:
+        """Raise unless a file has one band, a CRS and north up, and is no map of many classes."""
+        fault = ""
+        if file.count != 1:
+            fault = f"has {file.count} bands, expected one: `gdal_translate -b 1`."
+        elif file.crs is None:
+            fault = "has no CRS. Set it: `gdal_edit.py -a_srs EPSG:…`."
+        elif file.transform.b or file.transform.d or file.transform.a <= 0 or file.transform.e >= 0:
+            fault = "is not north-up. Warp it with `gdalwarp`."
+        elif (colours := _colours(file)) > _MOST_COLOURS:
+            fault = (
+                f"has a table of {colours} colours, as a map of classes has, and any class but 0 "
+                f"would be cropland. {_CLASSES}"
+            )
+        if fault:
+            raise ReadError(f"the mask {self._name} {fault}")
 
     def _of_file(
         self, file: rasterio.DatasetReader, lattice: Lattice, window: Window
     ) -> NDArray[np.uint8]:
-        check_file(file, self._source)
+        self._check_header(file)
         columns, rows = _cells(file.crs.to_wkt(), file.transform, lattice, window)
         return self._of_cells(file, rows, columns)
 
@@ -145,9 +185,74 @@ class MaskRaster:
             )
             return np.concatenate([self._of_cells(file, *half) for half in halves], axis)
         values = read_pixels(file, self._source, place, dtype=np.dtype(np.float32), fill=np.nan)
+        if fault := _other_meaning(values, np.dtype(file.dtypes[0]), file.nodata):
+            raise ReadError(f"the mask {self._name} {fault}")
         codes = (values != 0).astype(np.uint8)
         codes[np.isnan(values)] = UNMASKED
         return _taken(codes, rows, columns, place)
+
+
+def _geotransform(array: xr.DataArray) -> Affine:
+    """The geotransform of an array (y, x); raises `SchemaError` unless its centres are regular."""
+    steps = {}
+    for dim in ("y", "x"):
+        centres = array[dim].to_numpy() if dim in array.coords else np.empty(0)
+        number = len(centres)
+        numeric = number > 1 and centres.dtype.kind in "iuf"
+        step = (float(centres[-1]) - float(centres[0])) / (number - 1) if numeric else 0.0
+        # Degrees as float32 are off by up to a tenth of a pixel of 10 m.
+        if (
+            step == 0
+            or np.abs(centres - centres[0] - step * np.arange(number)).max() > abs(step) / 4
+        ):
+            raise SchemaError(
+                f"mask is a DataArray whose coordinate {dim!r} is missing, has one pixel or is not "
+                "regular, expected the centres of all pixels of a raster. After `xr.concat`, sort "
+                f"it: `mask.sortby({dim!r})`."
+            )
+        steps[dim] = step
+    x, y = float(array["x"].to_numpy()[0]), float(array["y"].to_numpy()[0])
+    return Affine(steps["x"], 0, x - steps["x"] / 2, 0, steps["y"], y - steps["y"] / 2)
+
+
+def _colours(file: rasterio.DatasetReader) -> int:
+    """Number of entries of a file's table of colours that are not black; 0 without a table."""
+    if file.colorinterp[0] != ColorInterp.palette:
+        return 0
+    return sum(any(colour[:3]) for colour in file.colormap(1).values())
+
+
+def _other_meaning(
+    values: NDArray[np.generic], dtype: np.dtype[np.generic], nodata: float | None
+) -> str:
+    """How values show that a raster is not 0 and something else; "" if they do not.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        (height, width), NaN or 0 where there is no value.
+    dtype, nodata
+        Type of the raster, and the value that it declares as missing.
+    """
+    known = values[np.isfinite(values)]
+    if known.size == 0:
+        return ""
+    if (lowest := float(known.min())) < 0:
+        return (
+            f"holds {lowest:g}, and any value but 0 is cropland. If it means no value, declare it: "
+            f"`gdal_edit.py -a_nodata {lowest:g}` or `rio.write_nodata`."
+        )
+    if known.max() > UNMASKED:
+        return ""
+    found = {*np.flatnonzero(np.bincount(known.astype(np.uint8), minlength=256)).tolist()} - {0}
+    if nodata is None and dtype == np.uint8 and {KEPT, UNMASKED} <= found:
+        return (
+            "holds 1 and 255 and declares no nodata, and any value but 0 is cropland. Declare it: "
+            "`gdal_edit.py -a_nodata 255` or `rio.write_nodata`; or write 1 where 255 is cropland."
+        )
+    if len(found) > 1 and found <= _WORLDCOVER:
+        return f"holds the codes {sorted(found)} of ESA WorldCover. {_CLASSES}"
+    return ""
 
 
 def _cells(

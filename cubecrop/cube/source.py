@@ -30,6 +30,7 @@ class Stated:
 class Source:
     """One file, with the names of its item and asset for error messages.
 
+    A file of no item has ``item`` "", and ``asset`` says what it is.
     ``kind`` is a key of `cubecrop.cube.kinds.KINDS`, and ``stated`` is what the item says about
     the file. An opened file is checked against both.
     """

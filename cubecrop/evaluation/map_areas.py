@@ -20,7 +20,7 @@ from cubecrop.errors import LabelError, ParcelError, ReadError
 from cubecrop.metrics import Z_95, AreaEstimates, area_estimates
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
 from cubecrop.sample.parcels import labels_of
-from cubecrop.vector import read_vector
+from cubecrop.vector import check_active_geometry, read_vector
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -231,6 +231,7 @@ def _points(reference: gpd.GeoDataFrame | str | Path) -> gpd.GeoDataFrame:
             f"reference is {brief(points)}, expected a geopandas.GeoDataFrame or the path of a "
             "vector file."
         )
+    check_active_geometry(points)
     if points.crs is None:
         raise ParcelError(
             "reference points have no CRS; set it with `reference.set_crs('EPSG:…')`."

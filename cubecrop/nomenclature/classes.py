@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from cubecrop.checks import check_path
 from cubecrop.class_lists import hierarchy_rows, plain_code
 from cubecrop.class_table import read_class_rows
 from cubecrop.colours import colours_of
@@ -18,10 +18,11 @@ from cubecrop.nomenclature.crops import Crop, Group, classes_of_rows
 from cubecrop.nomenclature.labels import positions_of_labels
 from cubecrop.nomenclature.reserved import MAX_CLASSES, NODATA
 from cubecrop.nomenclature.tree import LEAF_LEVEL, above, levels_of
-from cubecrop.texts import label_text
+from cubecrop.texts import label_text, label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -84,7 +85,7 @@ class Nomenclature:
     @classmethod
     def from_labels(cls, labels: Iterable[object], *, name: str = "") -> Nomenclature:
         """Make one class for each distinct label, sorted by name; nulls are ignored."""
-        names = sorted({text for label in labels if (text := label_text(label)) is not None})
+        names = sorted({text for text in label_texts(labels) if text is not None})
         return cls.from_names(names, name=name)
 
     @classmethod
@@ -131,7 +132,7 @@ class Nomenclature:
             The file cannot be read, a row is not a class (the message names line and column),
             or a label is in no row.
         """
-        path = Path(path)
+        path = check_path("path", path, error=LabelError)
         rows = read_class_rows(path)
         called = path.stem if name is None else name
         return cls._from_rows(rows, labels, name=called, where=f"{path}")
@@ -165,7 +166,7 @@ class Nomenclature:
         """
         rows = hierarchy_rows(hierarchy)
         if labels is not None:
-            labels = [plain_code(hierarchy, label_text(label)) for label in labels]
+            labels = [plain_code(hierarchy, text) for text in label_texts(labels)]
         called = hierarchy if name is None else name
         return cls._from_rows(rows, labels, name=called, where=f"the list {hierarchy!r}")
 
@@ -254,12 +255,15 @@ class Nomenclature:
             A label is not a class; the message names such labels.
         """
         pairs = list(zip(self.codes, self.names, strict=True))
+        known = {*self.codes, *self.names}
+        # As `from_hierarchy` reads the codes of a packaged list.
+        labels = [t if t in known else plain_code(self.name, t) for t in label_texts(labels)]
         positions = positions_of_labels(labels, pairs, f"nomenclature {self.name!r}")
         return [None if i is None else self.crops[i].name for i in positions]
 
     def only(self, labels: Iterable[object]) -> Nomenclature:
         """Keep only the classes whose name is among the labels, in the same order."""
-        wanted = {label_text(label) for label in labels}
+        wanted = set(label_texts(labels))
         crops = tuple(crop for crop in self.crops if crop.name in wanted)
         parents = self._parents()
         used = {code for crop in crops if self.groups for code in above(crop.parent, parents)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from cubecrop.errors import LabelError
-from cubecrop.texts import label_text
+from cubecrop.texts import label_texts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,7 +22,7 @@ def positions_of_labels(
     """Positions of labels among pairs of code and name, codes before names; None for nulls."""
     places = {name: i for i, (_, name) in enumerate(pairs)}
     places |= {code: i for i, (code, _) in enumerate(pairs)}
-    texts = [label_text(label) for label in labels]
+    texts = label_texts(labels)
     if unknown := sorted({text for text in texts if text is not None and text not in places}):
         more = f" and {len(unknown) - _LISTED} more" if len(unknown) > _LISTED else ""
         raise LabelError(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.checks import check_flag, check_folder, check_whole
+from cubecrop.checks import brief, check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
+from cubecrop.errors import ReadError
 from cubecrop.evaluation.study import StudyOptions, study
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.declared import as_sources, season_in
@@ -159,7 +160,12 @@ def evaluate_table(
     ArgumentError, LabelError, ReadError, SchemaError, ParcelError, OutputError
         As for `cubecrop.train_table` and `cubecrop.generalisation_report`.
     """
-    paths = [tables] if isinstance(tables, str | Path) else list(tables)
+    paths = [tables] if isinstance(tables, str | Path) else tables
+    if not isinstance(paths, list | tuple) or not paths:
+        raise ReadError(
+            f"tables is {brief(tables)}, expected the path of a table, or a list of paths. For "
+            "pixel sets in memory, use `cubecrop.generalisation_report`."
+        )
     samples = [read_samples(path, label) for path in paths]
     texts = [[label_text(value) for value in tree["label"].to_numpy()] for tree in samples]
     listed = as_nomenclature(nomenclature, [text for own in texts for text in own])

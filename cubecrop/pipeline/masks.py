@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import dask.array as da
 import geopandas as gpd
 import numpy as np
+import shapely
 import xarray as xr
 
+from cubecrop.aoi import Aoi, parse_aoi
 from cubecrop.archive.base import refuse_password
 from cubecrop.checks import brief
 from cubecrop.classification.land import CLASSIFIED, LEFT_OUT, OUTSIDE, UNKNOWN
@@ -20,9 +21,10 @@ from cubecrop.cube.grid import Lattice, Window
 from cubecrop.cube.landcover import UNKNOWN as NO_COVER
 from cubecrop.cube.mask_raster import KEPT, UNMASKED, MaskRaster
 from cubecrop.cube.outline import Outline, polygons_of
-from cubecrop.errors import ArgumentError
+from cubecrop.errors import AoiError, ArgumentError
+from cubecrop.pipeline.cropland import cropland_classes
 from cubecrop.schema import SERIES, crs_of, resolution_of
-from cubecrop.vector import read_vector
+from cubecrop.vector import check_active_geometry, read_vector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from cubecrop.nomenclature import Nomenclature
     from cubecrop.schema import Modality
 
-__all__ = ["AUTO", "CropMask", "Mask", "as_mask", "cropland_classes", "land_of", "with_landcover"]
+__all__ = [
+    "AUTO", "CropMask", "Mask", "as_mask", "check_place", "cropland_classes", "land_of",
+    "no_landcover", "with_landcover",
+]  # fmt: skip
 
 #: Ways to give a mask.
 Mask: TypeAlias = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray | None
@@ -40,35 +45,15 @@ Mask: TypeAlias = str | Path | gpd.GeoDataFrame | gpd.GeoSeries | xr.DataArray |
 AUTO: Final = "auto"
 #: Names of masks, and the collection that each must be.
 _NAMED: Final[Mapping[str, str]] = {AUTO: "", "landcover": "", "worldcover": "esa-worldcover"}
+_EXPECTED: Final = (
+    f"{', '.join(map(repr, _NAMED))}, a GeoDataFrame or vector file of parcels, a GeoTIFF, an "
+    "xarray.DataArray, or None ('none')"
+)
 _RASTERS: Final = frozenset((".tif", ".tiff", ".jp2"))
 #: Rasters that are not read. A VRT names other files, which can change while it stays the same.
 _NO_RASTERS: Final = frozenset((".vrt", ".img"))
 #: Classes of land cover that say nothing about the land.
 _NO_CLASS: Final = frozenset(("clouds",))
-#: Words of class names, in English, German, French and Dutch, without accents: those that grow on
-#: grassland, on shrubland (WorldCover's class of many vineyards and young orchards), and as trees.
-_GRASS: Final = frozenset(
-    (
-        "grass", "grasses", "grassland", "grasslands", "meadow", "meadows", "pasture", "pastures",
-        "fodder", "forage", "hay", "ley", "leys", "alfalfa", "lucerne", "clover", "gras",
-        "grunland", "dauergrunland", "ackergras", "wiese", "wiesen", "weide", "klee", "luzerne",
-        "prairie", "prairies", "fourrage", "fourragere", "herbe", "trefle", "grasland", "klaver",
-    )
-)  # fmt: skip
-_PERMANENT: Final = frozenset(
-    (
-        "orchard", "orchards", "vineyard", "vineyards", "vine", "vines", "grapes", "olive",
-        "olives", "fruit", "fruits", "nuts", "shrub", "shrubs", "shrubland", "coffee", "tea",
-        "citrus", "obst", "obstbau", "reben", "weinberg", "verger", "vergers", "vigne", "vignes",
-        "boomgaard", "fruitbomen", "wijngaard",
-    )
-)  # fmt: skip
-_WOODS: Final = frozenset(
-    (
-        "tree", "trees", "forest", "forests", "wood", "woods", "woodland", "plantation",
-        "plantations", "cocoa", "wald", "foret", "bois", "bos",
-    )
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -146,16 +131,17 @@ def _as_mask(mask: Mask, classes: tuple[str, ...] | None) -> CropMask:
             raster = MaskRaster(href=str(local.resolve()) if local.exists() else href)
             raster.check()
             return CropMask(kind="raster", raster=raster, name=name)
+        if isinstance(mask, str) and not (name and (Path(name).suffix or Path(href).exists())):
+            raise ArgumentError(f"mask is {brief(mask)}, expected {_EXPECTED}.")
         return _of_parcels(read_vector(mask), name)
     if isinstance(mask, gpd.GeoDataFrame | gpd.GeoSeries):
         return _of_parcels(mask, "")
-    raise ArgumentError(
-        f"mask is {brief(mask)}, expected {', '.join(map(repr, _NAMED))}, a GeoDataFrame or vector "
-        "file of parcels, a GeoTIFF, an xarray.DataArray, or None."
-    )
+    raise ArgumentError(f"mask is {brief(mask)}, expected {_EXPECTED}.")
 
 
 def _of_parcels(table: gpd.GeoDataFrame | gpd.GeoSeries, name: str) -> CropMask:
+    if isinstance(table, gpd.GeoDataFrame):
+        check_active_geometry(table)
     if table.crs is None:
         raise ArgumentError(
             "the parcels of the mask have no CRS. Set it with `parcels.set_crs('EPSG:…')`."
@@ -181,38 +167,36 @@ def _classes(classes: Iterable[str] | None) -> tuple[str, ...] | None:
     return tuple(dict.fromkeys(names))
 
 
+def check_place(mask: CropMask, area: Aoi) -> None:
+    """Raise if the parcels or the raster of a mask lie elsewhere than an area.
+
+    Raises
+    ------
+    ArgumentError
+        The bounding rectangles do not meet, so that the map would have no crop.
+    """
+    if mask.outline is not None:
+        there = gpd.GeoSeries(mask.outline.shapes, crs=mask.outline.crs)
+    elif mask.raster is not None:
+        crs, bounds = mask.raster.place()
+        there = gpd.GeoSeries([shapely.box(*bounds)], crs=crs)
+    else:
+        return
+    try:
+        place = parse_aoi(there)
+        meet = place.lonlat.intersects(area.lonlat)
+    except AoiError:  # it reaches beyond the globe; its pixels or parcels decide
+        return
+    if not meet:
+        raise ArgumentError(
+            f"the mask ({mask.name}) lies at {place}, but the area at {area}: no pixel would be "
+            "cropland. Check the mask's CRS and coordinates."
+        )
+
+
 def with_landcover(modalities: Sequence[Modality], mask: CropMask) -> tuple[Modality, ...]:
     """The modalities of a cube that a mask needs too."""
     return (*modalities, "landcover") if mask.needs_landcover else tuple(modalities)
-
-
-def cropland_classes(nomenclature: Nomenclature) -> tuple[str, ...]:
-    """Classes of land cover on which the classes of a model grow.
-
-    Cropland always; grassland if a class is named after grass or forage; shrubland if a class is
-    named after orchards, vineyards or other permanent crops; trees if a class is named after trees
-    or woods. Orchards with closed crowns are trees in land cover too, but far more trees are woods.
-    """
-    words: set[str] = set()
-    permanent = False
-    for crop in nomenclature.crops:
-        for text in (crop.name, crop.code):
-            found = _words(text)
-            words |= found
-            permanent |= {"permanent"} <= found and bool(found & {"crop", "crops"})
-    kept = ["cropland"]
-    if words & _GRASS:
-        kept.append("grassland")
-    if permanent or words & _PERMANENT:
-        kept.append("shrubland")
-    if words & _WOODS:
-        kept.append("trees")
-    return tuple(kept)
-
-
-def _words(text: str) -> set[str]:
-    plain = unicodedata.normalize("NFKD", text.lower())
-    return set(re.findall(r"[a-z]+", "".join(c for c in plain if not unicodedata.combining(c))))
 
 
 def land_of(
@@ -312,13 +296,9 @@ def _cover(
             # Titles name the mask up to the colon.
             text = f"{mask.name or 'land cover'}: no map of this area"
             return (unknown, np.full(256, UNKNOWN, np.uint8)), text
-        if mask.kind == AUTO:
+        if mask.kind == AUTO and mask.classes is None:
             return None, ""
-        raise ArgumentError(
-            f"mask is {mask.collection or 'landcover'!r}, but archive {cube.attrs.get('archive')} "
-            f"has {f'only {found}' if found else 'no land cover'} of the area. Pass parcels or a "
-            "raster as the mask, or `mask=None`."
-        )
+        raise no_landcover(mask, str(cube.attrs.get("archive")), found)
     codes = np.asarray(array.attrs["flag_values"]).tolist()
     classes = dict(zip(codes, str(array.attrs["flag_meanings"]).split(), strict=True))
     kept = cropland_classes(nomenclature) if mask.classes is None else mask.classes
@@ -337,6 +317,19 @@ def _cover(
     there = [name for name in kept if name in classes.values()]
     years = " and ".join(map(str, np.atleast_1d(array.attrs["years"]).tolist()))
     return (array.data, table), f"{array.attrs['product']} {years}: {', '.join(there)}"
+
+
+def no_landcover(mask: CropMask, archive: str, found: str) -> ArgumentError:
+    """The error of a mask whose land cover an archive lacks; ``found`` is what it has instead."""
+    name = next(name for name, own in _NAMED.items() if own == mask.collection and name != AUTO)
+    # Named classes ask for a mask, also with "auto".
+    asked = (
+        f"mask is {name!r}" if mask.kind != AUTO else f"mask_classes are {list(mask.classes or ())}"
+    )
+    return ArgumentError(
+        f"{asked}, but archive {archive} has {f'only {found}' if found else 'no land cover'} of "
+        "the area. Pass parcels or a raster as the mask, or `mask=None` without classes."
+    )
 
 
 def _land_block(

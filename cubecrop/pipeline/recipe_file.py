@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from cubecrop.aoi import parse_aoi
-from cubecrop.checks import brief, check_names, check_share, check_whole
+from cubecrop.checks import brief, check_names, check_path, check_share, check_whole
 from cubecrop.class_lists import CODE_LISTS
 from cubecrop.errors import ArgumentError, CubecropError
 from cubecrop.evaluation.protocols import PROTOCOLS
@@ -159,9 +159,10 @@ class Recipe:
         ArgumentError
             The file is not there, is not TOML, or is not a recipe; the message names the entry.
         """
-        path = Path(path)
+        path = check_path("recipe", path)
         try:
-            raw = tomllib.loads(path.read_text("utf-8"))
+            # Editors on Windows write a byte order mark.
+            raw = tomllib.loads(path.read_text("utf-8-sig"))
         except OSError as error:
             raise ArgumentError(
                 f"{path} cannot be read: {error.strerror or error}. Name a recipe, a TOML file."
@@ -243,6 +244,11 @@ class Recipe:
         check_share("[held_out] share", self.held_out.share)
         _check_among("may_be_missing", self.may_be_missing, self.sensors)
         _check_among("[report] protocols", self.report.protocols or (), tuple(PROTOCOLS))
+        if self.report.protocols == ():
+            raise ArgumentError(
+                f"[report] has no protocols, expected some of {list(PROTOCOLS)}. Leave the entry "
+                "out for the default."
+            )
         if self.composite not in {None, "dekad", "month"}:
             raise ArgumentError(f"composite is {self.composite!r}, expected 'dekad' or 'month'.")
         check_whole("[report] seeds", self.report.seeds, minimum=1)
@@ -263,6 +269,9 @@ def _source(raw: object, number: int, top: Mapping[str, Any], folder: Path) -> R
     values = _entries(raw, RecipeSource, where)
     for key in ("label", "codes", "archive"):
         values[key] = values.get(key) or top.get(key)
+    values["region"] = values["region"].strip()
+    if not values["region"]:
+        raise ArgumentError(f"{where} has an empty region; give each region a name.")
     values["parcels"] = _located(values["parcels"], folder)
     values["archive"] = _located(values["archive"], folder, known_names=True)
     source = RecipeSource(**values)
@@ -283,7 +292,7 @@ def _located(value: str | None, folder: Path, *, known_names: bool = False) -> s
     """A path relative to the recipe's folder; addresses and names of archives stay as they are."""
     if value is None or is_address(value):
         return value
-    path = folder / value
+    path = folder / Path(value).expanduser()
     return value if known_names and not path.exists() else str(path)
 
 

@@ -29,7 +29,7 @@ from cubecrop.pipeline.inputs import (
     within_archive,
 )
 from cubecrop.pipeline.known import parts_known
-from cubecrop.pipeline.masks import AUTO, Mask, as_mask, land_of, with_landcover
+from cubecrop.pipeline.masks import AUTO, Mask, as_mask, check_place, land_of, with_landcover
 from cubecrop.progress import Scheduler, check_scheduler, compute
 from cubecrop.sample import plain_parcels, read_parcels, reading_order, sample_pixel_sets
 
@@ -142,7 +142,7 @@ def classify(
     ModelFormatError, ModelMismatchError
         The path holds no model, the data does not fit it, or covers too little of the season.
     ArgumentError
-        The mask is none, or the archive does not have it.
+        The mask is none, lies elsewhere, or the archive does not have it.
     ReadError
         During computation, a file cannot be read; the message names the item and the asset.
     """
@@ -155,6 +155,7 @@ def classify(
     )  # fmt: skip
     check_device_name(device)
     area, outline = area_and_outline(aoi)
+    check_place(crop_mask, area)
     request = replace(
         request,
         season=season_of_model(year, season, crop_model, area),

@@ -22,7 +22,7 @@ from cubecrop.pipeline.inputs import (
     where_they_are,
     within_archive,
 )
-from cubecrop.pipeline.masks import AUTO, cropland_classes, with_landcover
+from cubecrop.pipeline.masks import AUTO, cropland_classes, no_landcover, with_landcover
 from cubecrop.progress import Bar, progress_bar
 from cubecrop.region.arguments import Job, checked
 from cubecrop.region.earlier import check_output, check_same, frozen_before, sources_before
@@ -240,13 +240,9 @@ def _with_mask(job: Job, items: FrozenItems) -> Job:
     rules = job.source.provider.collections
     chosen = next((key for key in rules if key in there and row["collection"] in ("", key)), None)
     if chosen is None:
-        if row["kind"] == AUTO:
+        if row["kind"] == AUTO and row["classes"] is None:
             return replace(job, options=replace(job.options, mask=None))
-        raise ArgumentError(
-            f"mask is {row['collection'] or 'landcover'!r}, but archive {job.source.name} has "
-            f"{f'only {listed(sorted(there))}' if there else 'no land cover'} of the area. Pass "
-            "parcels or a raster as the mask, or `mask=None`."
-        )
+        raise no_landcover(job.mask, job.source.name, listed(sorted(there)))
     known = set(rules[chosen].classes.values())
     if strange := sorted({*(row["classes"] or ())} - known):
         raise ArgumentError(

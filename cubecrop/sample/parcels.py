@@ -14,7 +14,7 @@ from cubecrop.checks import brief
 from cubecrop.errors import LabelError, ParcelError
 from cubecrop.shapes import plain_shapes
 from cubecrop.texts import label_text
-from cubecrop.vector import check_column_names, read_vector
+from cubecrop.vector import check_active_geometry, check_column_names, read_vector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,12 +84,7 @@ def check_parcels(parcels: gpd.GeoDataFrame) -> None:
             "path of a vector file. Convert GeoJSON with `geopandas.GeoDataFrame.from_features("
             "features, crs='EPSG:4326')`."
         )
-    check_column_names(parcels)
-    if parcels.active_geometry_name is None:
-        raise ParcelError(
-            f"parcels have columns {sorted(map(str, parcels.columns))} and no active geometry. "
-            "Choose it: `parcels.set_geometry('geometry')`."
-        )
+    check_active_geometry(parcels)
     if parcels.crs is None:
         raise ParcelError("parcels have no CRS; set it with `parcels.set_crs('EPSG:…')`.")
     if "id" not in parcels.columns:

@@ -287,6 +287,12 @@ def _root(name: str, table: ExtractionTable, label: str | None, year: int) -> xr
     for axis, unit in (("lon", "degrees_east"), ("lat", "degrees_north")):
         if axis in about:
             place = about[axis].to_numpy(dtype=np.float64, na_value=np.nan)
+            most = 360 if axis == "lon" else 90
+            if (far := place[np.abs(place) > most]).size:
+                raise SchemaError(
+                    f"{name} has a column {axis!r} with {far[0]:g}, expected degrees up to {most}. "
+                    "Reproject the places to EPSG:4326, or drop the columns lon and lat."
+                )
             coords[axis] = ("parcel", place, {"units": unit})
     coords["pixel_count"] = ("parcel", np.ones(n, dtype=np.int64))
     if "location_id" in about:

@@ -11,7 +11,7 @@ from cubecrop.errors import ParcelError
 if TYPE_CHECKING:
     import geopandas as gpd
 
-__all__ = ["check_column_names"]
+__all__ = ["check_active_geometry", "check_column_names"]
 
 
 def check_column_names(parcels: gpd.GeoDataFrame) -> None:
@@ -38,3 +38,19 @@ def check_column_names(parcels: gpd.GeoDataFrame) -> None:
         "before you rename the other: `parcels.drop(columns="
         f"{twice[0]!r}).rename(columns={{'OTHER': {twice[0]!r}}})`."
     )
+
+
+def check_active_geometry(table: gpd.GeoDataFrame) -> None:
+    """Raise if a table has no active geometry, or a column name twice.
+
+    Raises
+    ------
+    ParcelError
+        The message names the columns.
+    """
+    check_column_names(table)  # geopandas finds no geometry if two columns have its name
+    if table.active_geometry_name is None:
+        raise ParcelError(
+            f"parcels have columns {sorted(map(str, table.columns))} and no active geometry. "
+            "Choose it: `parcels.set_geometry('geometry')`."
+        )

@@ -231,6 +231,8 @@ def _sieved(
 
     A masked pixel is no neighbour for GDAL, so a code without a class never spreads.
     """
+    if minimum >= crop_type.size:  # GDAL refuses it; no group has a large enough neighbour
+        return crop_type
     merged = sieve(crop_type, minimum, mask=classified, connectivity=_NEIGHBOURS)
     # GDAL does not say what it writes into masked pixels.
     return np.where(classified, merged, crop_type)
