@@ -164,6 +164,8 @@ def lines_of(plan: RegionPlan, *, measured: bool = False) -> list[tuple[str, str
     ]
     if options.mask is not None:
         rows.append(("cropland", plain(mask_text(options.mask))))
+    if options.layers:
+        rows.append(("layers", ", ".join(options.layers)))
     if plan.n_parcels is not None:
         left = plan.n_without_tile
         text = f"{plan.n_parcels:,}"
