@@ -115,7 +115,11 @@ def _lock_new(place: Path) -> int | None:
             return lock
     except FileNotFoundError:
         pass
-    except BaseException:
+    except BaseException:  # such as on a full disk
+        with suppress(OSError):
+            if os.path.samestat(owner.stat(), os.fstat(lock)):
+                owner.unlink()
+                place.rmdir()
         os.close(lock)
         raise
     os.close(lock)

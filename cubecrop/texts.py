@@ -21,6 +21,7 @@ from cubecrop.checks import brief
 from cubecrop.errors import LabelError
 
 __all__ = [
+    "cell_text",
     "json_text",
     "label_text",
     "label_texts",
@@ -62,6 +63,17 @@ def one_line(text: object, *, length: int | None = None) -> str:
     if length is not None and len(visible) > length:
         return f"{visible[: length - 1].rstrip()}…"
     return visible
+
+
+def cell_text(text: object) -> str:
+    """A text as one line of a table; an apostrophe is put before what spreadsheets would run.
+
+    They take a cell that begins with "=", "+", "-" or "@" for a formula. Numbers stay as they are.
+    """
+    line = one_line(text)
+    if not line.startswith(("=", "+", "-", "@")) or re.fullmatch(r"[+-]?[\d.]+", line):
+        return line
+    return f"'{line}"
 
 
 def printable(text: object) -> str:

@@ -1,5 +1,6 @@
 """Hidden staging places: killed processes leave them, running processes need them."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from cubecrop import staging
+from cubecrop.errors import OutputError
 from cubecrop.files import check_free, new_file, new_folder
 from cubecrop.staging import remove_leftovers, remove_leftovers_in, staging_for
 
@@ -147,3 +149,13 @@ def test_simultaneous_writers_of_one_name_do_not_interfere(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
     assert names(tmp_path) == []
+
+
+def test_a_full_disk_keeps_no_place(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(staging.os, "write", full)
+    with pytest.raises(OutputError, match="No space left"), new_file(tmp_path / "a", cure=""):
+        pass
+    assert not names(tmp_path)

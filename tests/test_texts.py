@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from cubecrop.texts import json_text, one_line, place_name, printable, slug, without_paths
+from cubecrop.texts import (
+    cell_text,
+    json_text,
+    one_line,
+    place_name,
+    printable,
+    slug,
+    without_paths,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +33,14 @@ from cubecrop.texts import json_text, one_line, place_name, printable, slug, wit
 )
 def test_a_line_is_what_a_reader_sees(given, shown):
     assert one_line(given) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [("=1+1", "'=1+1"), ("@x", "'@x"), ("+ maize\n", "'+ maize"), ("-1.5", "-1.5"), ("", "")],
+)
+def test_a_cell_is_no_formula(given, shown):
+    assert cell_text(given) == shown
 
 
 def test_long_lines_are_cut_where_asked():

@@ -46,6 +46,7 @@ def area_estimates(
     """
     from cubecrop.evaluation import map_areas
     from cubecrop.files import new_file
+    from cubecrop.texts import cell_text
 
     if out is not None and out.exists() and (out.is_dir() or not overwrite):
         raise OutputError(f"{out} exists already. Name another file, or pass --overwrite.")
@@ -55,8 +56,10 @@ def area_estimates(
     for line in found.lines():
         console.print(line)
     if out is not None:
+        table = found.table()
+        table["crop"] = table["crop"].map(cell_text)
         with new_file(out, cure="Choose another file.") as staging:
-            found.table().to_csv(staging, index=False)
+            table.to_csv(staging, index=False)
         console.print(f"Written to {out}")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 
-from cubecrop.texts import one_line
+from cubecrop.texts import cell_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def write_areas(
     table["hectares"] = (table["pixels"] * resolution**2 / _SQUARE_METRES).round(4)
     if parcels is not None:
         table = _with_parcels(table, parcels, n_crops=len(crops))
-    table["code"], table["name"] = table["code"].map(one_line), table["name"].map(one_line)
+    table["code"], table["name"] = table["code"].map(cell_text), table["name"].map(cell_text)
     output.write_bytes(AREAS, table.to_csv(index=False, lineterminator="\n").encode())
 
 
