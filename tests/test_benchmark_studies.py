@@ -16,8 +16,9 @@ from samples import make_samples
 from shapely import box
 
 import cubecrop
+from benchmarks.default_model.points import DATA, read_points
 from cubecrop.evaluation import Report
-from cubecrop.sample import stored
+from cubecrop.sample import read_worldcereal, stored
 from cubecrop.testing import Place, season_scenes, write_archive
 
 
@@ -248,6 +249,29 @@ def test_a_simulated_study_takes_its_pixel_sets_from_stores(tmp_path, capsys):
     assert found.predictions.table["region"].unique().tolist() == ["one", "two"]
     assert len(found.predictions.table["parcel"].unique()) == 60
     assert f"{found.about.command}".endswith("--parcels 30 --seeds 1 --uncalibrated")
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"no real points in {DATA}")
+def test_tables_of_five_regions_hold_the_points_of_the_default_model(tmp_path):
+    module = importlib.import_module("benchmarks.regions_table")
+    module.main([str(DATA), str(tmp_path)])
+    for points in read_points(DATA):
+        known, path = points.labelled(), tmp_path / f"{points.name.lower()}.parquet"
+        found = read_worldcereal(path, label="crop")
+        assert found["label"].to_numpy().tolist() == list(known.labels)
+        assert set(read_worldcereal(path, label="region")["label"].to_numpy()) == {points.name}
+        assert found.attrs["season_year"] == known.samples.attrs["season_year"]
+        for name, variable, step in (
+            ("sentinel2", "reflectance", 1e-4), ("sentinel1", "backscatter", 0.02),
+        ):  # fmt: skip
+            own, wanted = found[name].to_dataset(), known.samples[name].to_dataset()
+            assert np.isfinite(own[variable]).mean() > 0.7
+            np.testing.assert_allclose(own[variable], wanted[variable], rtol=0, atol=step)
+            away = own["time"].to_numpy() - wanted["time"].to_numpy()
+            assert abs(away).max() <= np.timedelta64(9, "D")
+        for name in ("parcel", "lon", "lat", "group"):
+            if name in known.samples.coords:
+                np.testing.assert_array_equal(found[name], known.samples[name])
 
 
 @pytest.mark.parametrize("other", [False, True])

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import cubecrop
-from cubecrop import TrainConfig, generalisation_report
-from cubecrop.errors import ArgumentError, ReadError
+from cubecrop import NetworkOptions, TrainConfig, generalisation_report
+from cubecrop.errors import ArgumentError, ReadError, SchemaError
 from cubecrop.evaluation import Predictions, Report
 from tests.samples import make_samples
 from tests.small_region import LABEL, SEASON, YEAR
@@ -69,6 +69,21 @@ def test_a_report_of_two_regions(two_regions, tmp_path):
     for name in ("report.html", "report.md", "scores.parquet", "about.json"):
         assert (tmp_path / "out" / name).stat().st_size > 0
     assert Report.read(tmp_path / "out").predictions.table.astype(str).equals(table.astype(str))
+
+
+def test_regions_whose_tables_begin_and_end_in_other_months(two_regions):
+    samples, labels = [tree.copy() for tree in two_regions[0]], two_regions[1]
+    samples[0].attrs["season_start"] = "2017-08-01"
+    samples[1].attrs["season_end"] = "2018-12-31"
+    report = generalisation_report(
+        samples, labels, protocols=("leave-region-out",), seeds=1, config=QUICK, progress=False
+    )
+    tested = report.predictions.table.groupby("model", observed=True)["parcel"].nunique()
+    assert tested.to_dict() == {"network": 72, "random forest": 72}
+    assert [tree.attrs["season_end"] for tree in samples] == ["2018-10-31", "2018-12-31"]
+    thermal = TrainConfig(network=NetworkOptions(time_encoding="thermal-time"))
+    with pytest.raises(SchemaError, match="thermal time is summed from its start"):
+        generalisation_report(samples, labels, config=thermal, progress=False)
 
 
 def test_the_same_call_gives_the_same_report(two_regions, tmp_path):

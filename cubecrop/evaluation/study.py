@@ -25,6 +25,7 @@ from cubecrop.evaluation.candidates import (
     main_candidates,
 )
 from cubecrop.evaluation.leakage import findings
+from cubecrop.evaluation.one_season import in_one_season
 from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
@@ -165,7 +166,8 @@ def generalisation_report(
     ----------
     samples, labels
         Pixel sets and labels, as for `cubecrop.fit`: one, or a list of several regions, years or
-        tables. Parcels with a null label are left out.
+        tables. Parcels with a null label are left out. If season windows differ, all samples get
+        one that contains them all, and thermal time is not among the ablations.
     protocols : sequence of str
         How parcels are split, see `cubecrop.evaluation.folds`. ``"random"`` is the reference.
     models : sequence of str, or mapping of str to TrainConfig
@@ -256,6 +258,10 @@ def study(
             "`--clouds-from`) belong together: give both or neither."
         )
     population = Population.of(samples, labels, nomenclature=nomenclature, regions=regions)
+    sources, of_one_window = in_one_season(
+        population.sources, [one.config.network for one in options.candidates()]
+    )
+    population = replace(population, sources=sources)
     # Regions that are given must be right; without any, other protocols are possible.
     with suppress(*([ArgumentError] if regions is None else [])):
         population = replace(population, region=regions_of(population))
@@ -265,6 +271,7 @@ def study(
         folds=tuple(f for protocol in options.protocols for f in folds(population, protocol)),
         options=options,
         others=others,
+        of_one_window=of_one_window,
     )
     with ExitStack() as stack:
         folder = Path(out) if out else Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -299,6 +306,8 @@ class Study:
     folds: tuple[Fold, ...]
     options: StudyOptions
     others: xr.DataTree | None
+    #: Whether all samples came with the same season window, so that thermal time has one start.
+    of_one_window: bool = True
 
     @property
     def away(self) -> list[Fold]:
@@ -315,7 +324,10 @@ class Study:
         trees = [tree_of(source) for source in self.population.sources]
         children = set.intersection(*(set(tree.children) for tree in trees))
         shapes = all("geometry" in tree.data_vars for tree in trees)
-        return ablations(self.options.config, children, shapes=shapes)
+        found = ablations(self.options.config, children, shapes=shapes)
+        if self.of_one_window:
+            return found
+        return [one for one in found if not one.config.network.needs_thermal_time]
 
     def calibrations(self) -> list[CalibrationRun]:
         """Runs that calibrate the first network."""
