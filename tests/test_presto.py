@@ -1,6 +1,7 @@
 """Presto: weights from the user's file, tokens from our series, fine-tuning."""
 
 import dataclasses
+import zipfile
 
 import numpy as np
 import pytest
@@ -248,6 +249,9 @@ def test_other_weights_are_refused_by_name(tmp_path):
         ({"norm.bias": torch.ones(64)}, r"norm\.bias \(64,\), expected \(128,\)"),
         ({"norm.bias": torch.full((128,), torch.nan)}, r"not finite: norm\.bias"),
         ({"norm.bias": 3}, "no state dict"),
+        ({"norm.bias": torch.ones(128).to_sparse()}, "tensors of floats"),
+        ({"norm.bias": torch.ones(128, dtype=torch.complex64)}, "tensors of floats"),
+        ({"norm.bias": torch.ones(128, device="meta")}, "tensors of floats"),
     ):
         changed = {k: v for k, v in {**state, **change}.items() if v is not None}
         torch.save(changed, path)
@@ -258,6 +262,34 @@ def test_other_weights_are_refused_by_name(tmp_path):
         read_presto(path)
     with pytest.raises(ModelFormatError, match="not a file"):
         read_presto(tmp_path)
+
+
+def test_every_damage_of_a_file_is_an_error_of_ours(file, tmp_path):
+    """Each byte of the file's structure in turn is another one."""
+    with zipfile.ZipFile(file) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    structure = next(name for name in parts if name.endswith("data.pkl"))
+    refused, damaged = 0, tmp_path / "damaged.pt"
+    for place in range(0, len(parts[structure]), 29):
+        changed = bytearray(parts[structure])
+        changed[place] ^= 0x55
+        with zipfile.ZipFile(damaged, "w") as out:
+            for name, content in {**parts, structure: bytes(changed)}.items():
+                out.writestr(name, content)
+        try:
+            read_presto(damaged)
+        except ModelFormatError:
+            refused += 1
+    assert refused > 50
+
+
+def test_weights_may_share_their_memory(tmp_path):
+    shared = torch.ones(128)
+    state = {**state_dict(), "norm.weight": shared, "norm.bias": shared}
+    torch.save(state, tmp_path / "shared.pt")
+    torch.save(state | {"norm.bias": torch.ones(128)}, tmp_path / "apart.pt")
+    found = read_presto(tmp_path / "shared.pt")
+    assert found.digest == read_presto(tmp_path / "apart.pt").digest
 
 
 class _Evil:

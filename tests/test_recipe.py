@@ -339,6 +339,18 @@ def test_a_recipe_goes_on_where_it_was_interrupted(tmp_path, server, countries, 
         train_recipe(recipe, out, **options)
 
 
+def test_other_files_in_the_folder_of_a_recipe_stay(tmp_path, server, archive):
+    recipe = written(tmp_path, server, archive)
+    for name in ("training/parcels.csv", "recipe.json"):
+        foreign = tmp_path / "out" / name
+        foreign.parent.mkdir(parents=True, exist_ok=True)
+        foreign.write_text("{}")
+        with pytest.raises(OutputError, match=foreign.name):
+            train_recipe(recipe, tmp_path / "out", progress=False)
+        assert foreign.read_text() == "{}"
+        foreign.unlink()
+
+
 def points(*lonlat):
     shapes = shapely.buffer(shapely.points(lonlat), 0.001)
     return gpd.GeoDataFrame(geometry=shapes, crs="EPSG:4326").to_crs("EPSG:3035")

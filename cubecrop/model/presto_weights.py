@@ -89,17 +89,28 @@ def read_presto(path: str | Path) -> PrestoWeights:
             "github.com/nasaharvest/presto."
         )
     content = read_weights(path, example="a state dict: `torch.save(model.state_dict(), path)`")
-    if not isinstance(content, Mapping) or not all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    ):
-        raise ModelFormatError(f"{path} holds no state dict, expected names with their weights.")
+    if not isinstance(content, Mapping) or not all(map(_is_plain, content.values())):
+        raise ModelFormatError(
+            f"{path} holds no state dict, expected names with their weights, tensors of floats."
+        )
     state = {
-        str(name).removeprefix(_ENCODER): values.detach().float().contiguous()
+        # A copy each: weights that share their memory have no digest.
+        str(name).removeprefix(_ENCODER): torch.empty(values.shape).copy_(values.detach())
         for name, values in content.items()
         if not str(name).startswith(_OTHERS)
     }
     _check(state, path)
     return PrestoWeights(weights=state)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether this is a tensor of floats, neither sparse, nor quantised, nor without values."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout is torch.strided
+        and not (value.is_meta or value.is_quantized or value.is_nested)
+        and value.is_floating_point()
+    )
 
 
 def _check(state: Mapping[str, Tensor], path: Path) -> None:

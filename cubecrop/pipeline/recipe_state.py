@@ -15,6 +15,8 @@ from cubecrop._version import __version__
 from cubecrop.errors import OutputError
 from cubecrop.files import check_free, new_file
 from cubecrop.model import MODEL_FILES, CropModel
+from cubecrop.training.checkpoint import METRICS
+from cubecrop.training.checkpoint import STATE as WEIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,7 +91,13 @@ class RecipeFolder:
     def at(cls, path: Path, *, overwrite: bool) -> RecipeFolder:
         """What is there; raises `OutputError` unless it can be written or continued."""
         check_free(path / MODEL, files=MODEL_FILES, overwrite=True)
+        # It is removed later, so nobody else's files may be in it.
+        check_free(path / TRAINING, files=(METRICS, WEIGHTS), overwrite=True)
         known = _read(path / STATE)
+        if (path / STATE).exists() and not overwrite and not known:
+            raise OutputError(
+                f"{path / STATE} is there already, and not of a recipe's training. {_OTHERWISE}"
+            )
         is_started = (path / MODEL).exists() or (path / CARD).exists()
         if is_started and not overwrite and not known:
             there = path / (MODEL if (path / MODEL).exists() else CARD)
@@ -150,7 +158,8 @@ def _read(path: Path) -> dict[str, str]:
         raw = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return {str(key): str(value) for key, value in raw.items()} if isinstance(raw, dict) else {}
+    is_own = isinstance(raw, dict) and "settings" in raw
+    return {str(key): str(value) for key, value in raw.items()} if is_own else {}
 
 
 def _place(value: str | None) -> str | None:
