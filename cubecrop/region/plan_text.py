@@ -33,7 +33,7 @@ _STORED: Final = 26
 _SHARE: Final = 0.3
 #: What a second satellite takes, as a share of a thread's memory: its readings and values are held
 #: beside those of the first. Measured with 70 and 60 dates (benchmark `RegionTile`).
-_SECOND: Final = 0.75
+_SECOND: Final = 0.9
 #: Sides of tiles to advise, metres: multiples of blocks of files.
 _SIDES: Final = (20_480.0, 10_240.0, 5_120.0, 640.0)
 #: Finished tiles that are asked how long they took.
