@@ -10,7 +10,7 @@ import json
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
@@ -214,11 +214,13 @@ def label_texts(labels: object) -> list[str | None]:
     Raises
     ------
     LabelError
-        The labels are one text, whose letters would be labels, or nothing to go through.
+        The labels are one text, whose letters would be labels, a table or mapping, whose names
+        would be, or nothing to go through.
     """
     # Elements of an xarray.DataArray are arrays.
     plain = labels.to_numpy() if hasattr(labels, "dims") and hasattr(labels, "to_numpy") else labels
-    if isinstance(plain, str | bytes) or not isinstance(plain, Iterable):
+    is_other = isinstance(plain, str | bytes | Mapping) or hasattr(plain, "columns")
+    if is_other or not isinstance(plain, Iterable):
         raise LabelError(
             f"labels are {brief(labels)}, expected a list or a column of them, as in "
             "`['wheat', 'maize']`."

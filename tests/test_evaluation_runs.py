@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cubecrop import TrainConfig
-from cubecrop.errors import LabelError, ReadError
+from cubecrop.errors import ArgumentError, LabelError, ReadError
 from cubecrop.evaluation import Population, Predictions, runs
 from cubecrop.evaluation.adaptation_runs import AdaptationRun
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
@@ -342,3 +342,5 @@ def test_networks_start_from_init_and_forests_do_not(population, fold):
     assert [one.init for one in options.candidates()] == [init]
     with pytest.raises(LabelError, match="init is 'default', expected a CropModel"):
         StudyOptions(init="default")
+    with pytest.raises(ArgumentError, match="ablation and init"):
+        StudyOptions(init=init, ablation=True)

@@ -42,7 +42,8 @@ def test_codes_read_as_floats_are_the_whole_numbers_they_were():
 def test_labels_are_a_list_and_not_one_text():
     column = xr.DataArray(["wheat", "maize"], dims="parcel")
     assert Nomenclature.from_labels(column).names == ["maize", "wheat"]
-    for wrong in ("wheat", 5, None):
+    table = pd.DataFrame({"crop": ["wheat"], "id": [1]})
+    for wrong in ("wheat", 5, None, table, {"wheat": 1}):
         with pytest.raises(LabelError, match="expected a list or a column"):
             Nomenclature.from_labels(wrong)
 

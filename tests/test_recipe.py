@@ -13,6 +13,8 @@ from servers import Faulty, over_http
 import cubecrop
 from cubecrop.cli import main
 from cubecrop.errors import AoiError, ArgumentError, LabelError, OutputError, ReadError
+from cubecrop.model import PrestoWeights
+from cubecrop.model.presto import PrestoEncoder
 from cubecrop.pipeline import recipes
 from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
@@ -371,10 +373,29 @@ def test_a_model_says_in_which_regions_it_has_learned(tmp_path):
     assert regions_of_init(None, recipe, [home] * 4) == ()
     unknown = replace(default, training=replace(default.training, bboxes=()))
     assert regions_of_init(unknown, recipe, [away] * 4) == tuple(BOXES)
+    samples, labels = make_samples(n=9)
+    quick = cubecrop.TrainConfig(epochs=1)
+    further = cubecrop.fit(samples, labels, init=default, config=quick, progress=False)
+    assert regions_of_init(further, recipe, [away, home, away, away]) == ("flanders",)
     counts = {source.name: {} for source in recipe.sources}
     recipe = replace(recipe, init="default")
     text = recipe_card(recipe, default, counts, seen_before=["flanders"])
     assert "has learned in flanders before: scores of parcels that are held out there are" in text
+
+
+def test_a_model_of_presto_that_knows_the_regions_is_refused_before_sampling(
+    tmp_path, server, archive
+):
+    samples, labels = make_samples(n=9)
+    weights = PrestoWeights(weights=PrestoEncoder().state_dict())
+    quick = cubecrop.TrainConfig(epochs=1)
+    known = cubecrop.fit(samples, labels, init=weights, config=quick, progress=False)
+    # Without places it may know all.
+    replace(known, training=replace(known.training, bboxes=())).save(tmp_path / "known")
+    recipe = written(tmp_path, server, archive, years=(2024,), top=f'{TOP}init = "known"\n')
+    with pytest.raises(ArgumentError, match="Presto that has learned in flanders, aquitaine"):
+        train_recipe(recipe, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_starts_from_init_as_its_model_does(tmp_path, server, archive, monkeypatch):

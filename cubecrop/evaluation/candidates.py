@@ -205,9 +205,10 @@ _SIZES: Final = (
 def _described(config: TrainConfig, init: Init | None) -> str:
     network = config.network
     start = "" if init is None else ", from the encoders of another model"
-    return (
-        f"pixel-set encoder, {network.temporal}, {network.fusion} fusion, by `cubecrop.fit`{start}"
-    )
+    kind = f"pixel-set encoder, {network.temporal}, {network.fusion} fusion"
+    if network.temporal == "presto":
+        kind, start = "Presto", ", from weights that were trained before"
+    return f"{kind}, by `cubecrop.fit`{start}"
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class StudyOptions:
 
     Parameters
     ----------
-    protocols, models, seeds, config, stress, early, ablation, adaptation, title
+    protocols, models, seeds, config, init, stress, early, ablation, adaptation, title
         As for `generalisation_report`.
     command : str
         The command that asks for the report, which its page shows; empty for a call in Python.
@@ -102,6 +102,12 @@ class StudyOptions:
         object.__setattr__(self, "config", config_of_init(self.init, as_config(self.config)))
         if not self.candidates():
             raise ArgumentError(f"models is {self.models!r}, expected one name or more.")
+        if self.ablation and self.init is not None:
+            raise ArgumentError(
+                "ablation and init are given together, but an ablation trains other networks, "
+                "which have no encoders of init: their scores would differ for that too. Leave "
+                "one of them out."
+            )
         _ = self.kinds  # raises for an unknown kind of stress
 
     @property
@@ -182,9 +188,9 @@ def generalisation_report(
         The classes; by default the labels that occur.
     config : TrainConfig, optional
         Settings of the networks.
-    init : CropModel or Encoders, optional
+    init : CropModel, Encoders or PrestoWeights, optional
         What the networks start from, as in `cubecrop.fit`. If it has learned from the test parts,
-        all scores are too good.
+        all scores are too good. Not together with ``ablation``.
     stress : bool or sequence of str
         Also test under stress: all kinds in `cubecrop.evaluation.STRESSES`, or some.
     early : bool, default False

@@ -61,7 +61,7 @@ class ModelSpec:
         Number of pixels drawn from a parcel to predict it.
     coverage : mapping
         Sensor to the `Coverage` of its season in training. Data that covers less is refused.
-        Parcels and pixels with fewer than half of a training parcel's valid dates get no
+        Parcels and pixels with fewer valid dates than `Coverage.least_dates` get no
         prediction. A sensor without an entry is not checked.
     training : TrainingRecord
         The data that the model was trained on.

@@ -127,6 +127,13 @@ def train_recipe(
     _check_apart(tables, recipe)
     identity |= {"parcels": parcels_digest(tables)}
     folder.check(identity, report_of(recipe))
+    seen_before = regions_of_init(init, recipe, tables)
+    if seen_before and config.network.temporal == "presto":
+        raise ArgumentError(
+            f"init is a model of Presto that has learned in {', '.join(seen_before)}, where the "
+            "report needs networks that have not. These would start from random weights, from "
+            "which Presto is not trained. Leave these regions out, or `init`."
+        )
     requests = [
         CubeRequest(
             season=source.year, archive=source.archive,
@@ -155,7 +162,6 @@ def train_recipe(
             )  # fmt: skip
             model.save(folder.path / MODEL, overwrite=True)
             folder.trained(identity, model)
-        seen_before = regions_of_init(init, recipe, tables)
         with new_file(folder.path / CARD, cure=_CURE) as staging:
             text = recipe_card(recipe, model, _counts(found.declared), seen_before=seen_before)
             staging.write_text(text, "utf-8")

@@ -172,6 +172,7 @@ def fit(
         predicted = predict(network, validation, device) if validation else None
         space = training_space(network, sets, n_pixels=config.n_pixels, seed=seed, device=device)
     model = _as_model(network, trees, sets, validation, nomenclature, config, seed, history)
+    model = _with_places_of(model, init)
     model = replace(_with_windows(model, given), coverage=coverage, training_space=space)
     if predicted is None:
         return model
@@ -351,6 +352,15 @@ def _as_model(
         n_pixels=config.n_pixels,
         training=record,
     )
+
+
+def _with_places_of(model: CropModel, init: Init | None) -> CropModel:
+    """Record where the model that it started from has learned as well: its encoders know it."""
+    if not isinstance(init, CropModel):
+        return model
+    own = model.training.bboxes
+    earlier = (box for box in dict.fromkeys(init.training.bboxes) if box not in own)
+    return replace(model, training=replace(model.training, bboxes=(*own, *earlier)))
 
 
 def _with_windows(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
