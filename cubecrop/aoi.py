@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import geopandas as gpd
 import numpy as np
@@ -17,11 +18,17 @@ from cubecrop.errors import AoiError
 from cubecrop.shapes import has_place, plain_shapes
 from cubecrop.vector import check_active_geometry, from_geojson, read_vector
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 __all__ = ["Aoi", "bbox_from_text", "has_place", "parse_aoi", "read_vector"]
 
 LONLAT = "EPSG:4326"
 #: With more points than this, edges are not divided one by one.
 _MANY = 10_000
+#: Margin around points and lines by whether they are in degrees: 0.5 m, more than the rounding of
+#: a grid.
+_MARGIN = {False: 0.5, True: 5e-6}
 #: A table with more shapes has no outline: they are parcels, whose union takes long.
 _SHAPES = 1_000
 
@@ -224,13 +231,29 @@ def _from_table(table: gpd.GeoDataFrame | gpd.GeoSeries) -> Aoi:
     shapes = shapes[has_place(shapes)]
     if len(shapes) == 0:
         raise AoiError("the table has no geometry, or only empty ones. Add one.")
-    box = _checked(Aoi(shapely.box(*shapes.total_bounds), table.crs.to_string()))
-    if table.crs.is_geographic:
+    is_geographic = table.crs.is_geographic
+    bounds = shapes.total_bounds
+    if (shapely.get_dimensions(shapes.to_numpy()) < 2).any():
+        bounds = _widened(bounds, is_geographic=is_geographic)
+    box = _checked(Aoi(shapely.box(*bounds), table.crs.to_string()))
+    if is_geographic:
         return _on_the_circle(shapes, box)
     if not _spans_half_the_globe(box):
         return box
     # If the CRS is cut at the 180th meridian, parcels near it lie at both ends.
     return _on_the_circle(shapes.to_crs(LONLAT), box)
+
+
+def _widened(bounds: NDArray[np.float64], *, is_geographic: bool) -> NDArray[np.float64]:
+    """Bounds with a margin, so that a cube has the pixels on both sides of a point on an edge."""
+    margin = _MARGIN[is_geographic]
+    west, south, east, north = bounds.tolist()
+    if is_geographic:  # not beyond a pole, but a latitude beyond one is an error elsewhere
+        return np.array([
+            west - margin, max(south - margin, min(south, -90)),
+            east + margin, min(north + margin, max(north, 90)),
+        ])  # fmt: skip
+    return np.array([west - margin, south - margin, east + margin, north + margin])
 
 
 def _outline_of(table: gpd.GeoDataFrame | gpd.GeoSeries, whole: Aoi) -> Aoi | None:

@@ -6,7 +6,8 @@ import pytest
 import shapely
 from cubes import area
 
-from cubecrop import open_season
+from cubecrop import open_season, sample_pixel_sets
+from cubecrop.pipeline.parcel_tiles import tiles_of
 from cubecrop.sample import reading_order
 from cubecrop.sample.zonal import pixels_of
 from cubecrop.testing import Optical, Place, write_archive
@@ -70,3 +71,19 @@ def test_a_parcel_that_begins_with_a_chunk_belongs_to_it(tmp_path):
     spans = shapely.box(x + 51, y - 19, x + 251, y - 1)  # from the chunk before to the one after
     parcels = gpd.GeoDataFrame({"id": range(2)}, geometry=[begins, spans], crs=PLACE.crs)
     assert reading_order(cube, parcels).tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("crs", ["EPSG:32631", "EPSG:4326"])
+def test_a_point_on_the_edge_of_pixels_has_one_wherever_it_lies_in_its_table(tmp_path, crs):
+    """Points at whole tens of metres, as many sampling grids have them."""
+    archive = write_archive(tmp_path, [Optical(when="2018-05-01T10:56:21Z", place=PLACE)])
+    x, y = np.meshgrid(PLACE.left + 100 * np.arange(1, 4), PLACE.top - 100 * np.arange(1, 3))
+    points = gpd.GeoDataFrame(
+        {"id": range(6)}, geometry=gpd.points_from_xy(x.ravel(), y.ravel()), crs=PLACE.crs
+    ).to_crs(crs)
+    sets = sample_pixel_sets(open_season(points, 2018, archive=archive), points, n_pixels=1)
+    assert sets["sentinel2"]["valid"].all()
+    (tile,), _ = tiles_of(points, resolution=10)
+    left, bottom, right, top = tile.area.geometry.bounds
+    assert (left, top) <= (PLACE.left + 100, PLACE.top - 100)
+    assert (right, bottom) == (PLACE.left + 310, PLACE.top - 210)

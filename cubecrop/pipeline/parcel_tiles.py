@@ -24,6 +24,8 @@ __all__ = ["ParcelTile", "tiles_of"]
 
 #: No parcel is wider or higher than this, metres; a larger one has a wrong coordinate.
 _WIDEST: Final = 100_000.0
+#: Rounding of a grid in pixels, as in `grid_for`.
+_SLACK: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +113,9 @@ def _in_zone(
     lattice: TileLattice, shapes: NDArray[np.object_], members: NDArray[np.int64]
 ) -> list[ParcelTile]:
     bounds = shapely.bounds(shapes)
+    # A point on the edge of a pixel has the pixel on either side, which may be in another tile.
+    thin = shapely.get_dimensions(shapes) < 2
+    bounds[thin] += 2 * _SLACK * lattice.resolution * np.array([-1, -1, 1, 1])
     columns = lattice.columns(float(bounds[:, 0].min()), float(bounds[:, 2].max()))
     rows = lattice.rows(float(bounds[:, 1].min()), float(bounds[:, 3].max()))
     spans = [
@@ -142,7 +147,7 @@ def _in_zone(
 
 def _rectangle(bounds: NDArray[np.float64], tile: Tile, resolution: float) -> Aoi | None:
     """Whole pixels of a tile that hold the bounds (parcel, 4) within it; None without a pixel."""
-    slack = 1e-3 * resolution  # as in `grid_for`
+    slack = _SLACK * resolution
     left = math.floor((bounds[:, 0].min() + slack) / resolution) * resolution
     bottom = math.floor((bounds[:, 1].min() + slack) / resolution) * resolution
     # A parcel that is thinner than the slack still has a pixel.
