@@ -341,8 +341,8 @@ def test_a_recipe_goes_on_where_it_was_interrupted(tmp_path, server, countries, 
         train_recipe(recipe, out, **options)
 
 
-def test_other_files_in_the_folder_of_a_recipe_stay(tmp_path, server, archive):
-    recipe = written(tmp_path, server, archive)
+def test_other_files_in_the_folder_of_a_recipe_stay(tmp_path, server, countries):
+    recipe = written(tmp_path, server, countries / "archive")
     for name in ("training/parcels.csv", "recipe.json"):
         foreign = tmp_path / "out" / name
         foreign.parent.mkdir(parents=True, exist_ok=True)
@@ -384,7 +384,7 @@ def test_a_model_says_in_which_regions_it_has_learned(tmp_path):
 
 
 def test_a_model_of_presto_that_knows_the_regions_is_refused_before_sampling(
-    tmp_path, server, archive
+    tmp_path, server, countries
 ):
     samples, labels = make_samples(n=9)
     weights = PrestoWeights(weights=PrestoEncoder().state_dict())
@@ -392,7 +392,8 @@ def test_a_model_of_presto_that_knows_the_regions_is_refused_before_sampling(
     known = cubecrop.fit(samples, labels, init=weights, config=quick, progress=False)
     # Without places it may know all.
     replace(known, training=replace(known.training, bboxes=())).save(tmp_path / "known")
-    recipe = written(tmp_path, server, archive, years=(2024,), top=f'{TOP}init = "known"\n')
+    archive, top = countries / "archive", f'{TOP}init = "known"\n'
+    recipe = written(tmp_path, server, archive, years=(2024,), top=top)
     with pytest.raises(ArgumentError, match="Presto that has learned in flanders, aquitaine"):
         train_recipe(recipe, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
