@@ -71,6 +71,14 @@ def test_a_narrow_terminal_loses_no_column(monkeypatch, streams, archive):
     assert "…" not in told("stdout")
 
 
+@pytest.mark.timeout(60)
+def test_help_ends_on_a_terminal_of_one_column(monkeypatch, streams):
+    told = streams("utf-8")
+    monkeypatch.setenv("COLUMNS", "1")
+    assert main(monkeypatch, "models", "--help") == 0
+    assert "Print the card" in " ".join(told("stdout").split())
+
+
 def test_work_goes_on_when_the_reader_goes_away(monkeypatch, archive, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
