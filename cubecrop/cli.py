@@ -37,6 +37,7 @@ from cubecrop.options import (
     Verbose,
     Weather,
     Year,
+    check_whole_numbers,
     memory_or_default,
     model_or_default,
     season_between,
@@ -56,6 +57,7 @@ app = App(
     name="cubecrop",
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
+    config=check_whole_numbers,
 )
 
 

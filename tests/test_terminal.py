@@ -52,6 +52,8 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch, streams, archive, encod
         (["search", *AREA, "--archive", "né≤\udcff"], 1, "no archive at n??"),
         (["search", "--year", "2018"], 2, "--aoi"),
         (["clasify"], 2, "clasify"),
+        (["search", *AREA[:3], "2018.5", "--archive", "a"], 2, '"2018.5" into int'),
+        (["simulate", "--out", "a", "--year", "2018.5"], 2, '"2018.5" into int'),
         (["search", *AREA, "--archive", "a", "--end", "2021-02-29"], 2, "2021-02-29"),
     ],
 )
