@@ -38,6 +38,7 @@ from cubecrop.options import (
     Verbose,
     Weather,
     Year,
+    check_whole_numbers,
     memory_or_default,
     model_or_default,
     season_between,
@@ -57,6 +58,7 @@ app = App(
     name="cubecrop",
     help="Crop maps straight from satellite archives.",
     version=cubecrop.__version__,
+    config=check_whole_numbers,
 )
 
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
-from cyclopts import Parameter
+from cyclopts import CoercionError, Parameter
 
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cyclopts import App, ArgumentCollection
+
     from cubecrop.model import CropModel
 
 __all__ = [
     "ARCHIVE_HELP", "AllowGaps", "Aoi", "Archive", "Clip", "Clouds", "CropMask", "End",
     "Layers", "MaskClasses", "Memory", "Overwrite", "RegionAoi", "Start", "Verbose", "Weather",
-    "Year", "memory_or_default", "model_or_default", "season_between",
+    "Year", "check_whole_numbers", "memory_or_default", "model_or_default", "season_between",
 ]  # fmt: skip
 
 Aoi = Annotated[
@@ -95,6 +97,22 @@ AllowGaps = Annotated[
     ),
 ]
 Overwrite = Annotated[bool, Parameter(negative="", help="Replace an earlier result.")]
+
+
+def check_whole_numbers(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Refuse fractions where whole numbers are expected, which cyclopts would round."""
+    for argument in arguments:
+        if _kinds(argument.hint) != {int}:
+            continue
+        for token in argument.tokens:
+            if "." in token.value:
+                raise CoercionError(argument=argument, token=token, target_type=int)
+
+
+def _kinds(hint: object) -> set[object]:
+    """The types in an annotation such as ``list[int] | None``."""
+    inner = get_args(hint)
+    return set().union(*map(_kinds, inner)) if inner else {hint} - {type(None)}
 
 
 def season_between(

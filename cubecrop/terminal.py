@@ -7,9 +7,9 @@ import os
 import sys
 import warnings
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from rich.console import Console
+from rich.console import Console, ConsoleDimensions
 
 from cubecrop.texts import printable
 
@@ -18,12 +18,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Terminal", "lenient_streams", "short_warnings", "silence"]
 
+#: Columns that help and tables are laid out for at least.
+_NARROWEST: Final = 40
+
 
 class Terminal(Console):
     """A console that falls silent when its reader goes away, as ``| head`` does.
 
-    The command still finishes its work, such as writing its result.
+    The command still finishes its work, such as writing its result. Text is laid out for 40 columns
+    or more, since rich never ends laying out a frame for a single one.
     """
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """Columns and rows to lay text out for."""
+        width, height = super().size
+        return ConsoleDimensions(max(width, _NARROWEST), height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        self._width, self._height = new_size
 
     def on_broken_pipe(self) -> None:
         """Print nothing more."""

@@ -9,10 +9,12 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pystac
 import pytest
 import shapely
+from servers import Faulty
 
 from cubecrop.archive import PROVIDERS, open_archive, search
 from cubecrop.archive.api import StacApiArchive
 from cubecrop.errors import ArchiveError
+from cubecrop.testing import Optical, write_archive
 
 
 class Answers:
@@ -166,6 +168,15 @@ def test_an_address_that_is_no_api_is_told(status, body, told):
             archive.extent(["sentinel-2-l2a"])
         server.shutdown()
     assert len(str(error.value)) < 500
+
+
+def test_a_static_catalog_on_the_web_is_no_api(tmp_path):
+    with Faulty(write_archive(tmp_path, [Optical(when="2018-05-01T10:56:21Z")])) as server:
+        with pytest.raises(ArchiveError, match=r"is a static catalog.*give the path of its folder"):
+            search((3, 50, 4, 51), 2018, archive=f"{server.url}/catalog.json")
+        other = f"{server.url}/sentinel-2-l2a/collection.json"
+        with pytest.raises(ArchiveError, match=r"found type=Collection.*landing page"):
+            search((3, 50, 4, 51), 2018, archive=other)
 
 
 def test_a_search_of_a_server_that_hangs_times_out(monkeypatch):

@@ -52,6 +52,8 @@ def test_what_an_encoding_lacks_is_replaced(monkeypatch, streams, archive, encod
         (["search", *AREA, "--archive", "né≤\udcff"], 1, "no archive at n??"),
         (["search", "--year", "2018"], 2, "--aoi"),
         (["clasify"], 2, "clasify"),
+        (["search", *AREA[:3], "2018.5", "--archive", "a"], 2, '"2018.5" into int'),
+        (["simulate", "--out", "a", "--year", "2018.5"], 2, '"2018.5" into int'),
         (["search", *AREA, "--archive", "a", "--end", "2021-02-29"], 2, "2021-02-29"),
     ],
 )
@@ -69,6 +71,14 @@ def test_a_narrow_terminal_loses_no_column(monkeypatch, streams, archive):
     assert main(monkeypatch, "search", *AREA, "--archive", archive) == 0
     assert "2018-06-18 2017-09-01" in told("stdout")
     assert "…" not in told("stdout")
+
+
+@pytest.mark.timeout(60)
+def test_help_ends_on_a_terminal_of_one_column(monkeypatch, streams):
+    told = streams("utf-8")
+    monkeypatch.setenv("COLUMNS", "1")
+    assert main(monkeypatch, "models", "--help") == 0
+    assert "Print the card" in " ".join(told("stdout").split())
 
 
 def test_work_goes_on_when_the_reader_goes_away(monkeypatch, archive, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -156,10 +157,20 @@ class StacApiArchive:
     def _ask(self, call: Any) -> Any:  # noqa: ANN401
         import pystac_client.errors
         import pystac_client.exceptions
+        import pystac_client.warnings
         import requests
 
         try:
-            return call()
+            with warnings.catch_warnings():
+                # An error says what of it matters.
+                warnings.simplefilter("ignore", pystac_client.warnings.PystacClientWarning)
+                return call()
+        except pystac_client.warnings.DoesNotConformTo as error:
+            raise ArchiveError(
+                f"{self.name} is a static catalog, or an API without item search, expected a STAC "
+                "API that can be searched. Download the catalog with its items, and give the path "
+                "of its folder."
+            ) from error
         except (
             pystac_client.exceptions.APIError,
             pystac_client.errors.ClientTypeError,
