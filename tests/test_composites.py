@@ -204,7 +204,7 @@ def test_a_year_with_images_in_one_month_is_refused(years, monthly):
     table = cubecrop.classify_parcels(
         declared(), 2023, archive=years, model=monthly, allow_gaps=True, progress=False
     )
-    said = "too few observations: 1 month of sentinel2, 7 needed"
+    said = "too few observations: 1 month of sentinel2, 5 needed"
     assert table["status"].str.startswith(said).all()
 
 

@@ -145,10 +145,13 @@ def test_the_signature_of_a_masks_address_is_in_no_file(
     (tmp_path / "files").mkdir()
     mask.rio.to_raster(tmp_path / "files" / "mask.tif", dtype="uint8")
     opened = []
-    check_file = mask_raster.check_file
-    monkeypatch.setattr(
-        mask_raster, "check_file", lambda *given: (opened.append(given[1].href), check_file(*given))
-    )
+    with_file = mask_raster.with_file
+
+    def watched(source, use):
+        opened.append(source.href)
+        return with_file(source, use)
+
+    monkeypatch.setattr(mask_raster, "with_file", watched)
     with Faulty(tmp_path / "files") as server:
         for signature in ("first-secret", "second-secret"):
             opened.clear()
