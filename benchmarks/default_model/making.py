@@ -148,7 +148,7 @@ def make(data: Path, work: Path) -> None:
         "digest": model.digest, "recipe_digest": recipe_digest(), "recipe": recipe(),
         "licence": model.licence, "parcels": dict(model.training.parcels), "sources": SOURCES,
         "attributions": ATTRIBUTIONS, "simulated": simulated_text(), "regions": regions,
-        "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths, temperatures),
+        "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths),
         "temperature": temperature, "limits": asdict(limits), "false_sure": left_out,
         "spread": SPREAD,
     }  # fmt: skip
@@ -345,10 +345,8 @@ def _home_scores(
 def _inputs(
     outer: Sequence[dict[str, NDArray[np.floating]]],
     truths: Sequence[NDArray[np.int64]],
-    temperatures: Sequence[float],
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Scores by input: window and sensors; the mean over the regions left out."""
-    del temperatures  # the crop does not depend on them
     names = [name for name in outer[0] if "|" in name]
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name in names:
