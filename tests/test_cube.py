@@ -265,8 +265,12 @@ def test_grids_are_windows_of_one_lattice(left, bottom, width, height, resolutio
 def test_an_area_on_the_lattice_does_not_grow():
     lonlat = area(PLACE).to_crs(4326).to_crs(32631)  # back, with rounding errors
     assert grid_for(parse_aoi(lonlat)).shape == (60, 60)
-    point = gpd.GeoSeries([shapely.Point(500_000, 5_630_000)], crs=32631)
-    assert grid_for(parse_aoi(point)).shape == (1, 1)
+
+
+@pytest.mark.parametrize(("x", "y", "shape"), [(5, 5, (1, 1)), (0, 5, (1, 2)), (0, 0, (2, 2))])
+def test_a_point_is_its_pixel_or_the_pixels_whose_edge_it_is_on(x, y, shape):
+    point = gpd.GeoSeries([shapely.Point(500_000 + x, 5_630_000 + y)], crs=32631)
+    assert grid_for(parse_aoi(point)).shape == shape
 
 
 def test_chunks_keep_their_budget():
