@@ -120,6 +120,6 @@ def _seconds(
         seconds.append(time.perf_counter() - start)
         return history
 
-    with mock.patch("cubecrop.training.fitting.run_epochs", timed):
+    with mock.patch("cubecrop.training.averaging.run_epochs", timed):
         model = fit(samples, labels, config=config, device="cpu", progress=False)
     return seconds[0], model.digest

@@ -57,6 +57,14 @@ class Checkpoint:
         for name in (STATE, METRICS):
             remove_leftovers(self.folder / name)
 
+    def of_member(self, member: int) -> Checkpoint:
+        """The folder of one of several trainings that are averaged; the first one's is this."""
+        if not member:
+            return self
+        return Checkpoint(
+            self.folder / f"training-{member + 1}", {**self.origin, "training": str(member + 1)}
+        )
+
     def load(self) -> dict[str, Any] | None:
         """The state after the last complete epoch, or None. Executes no code from the file."""
         path = self.folder / STATE

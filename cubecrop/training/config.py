@@ -16,6 +16,8 @@ __all__ = ["TrainConfig", "as_config"]
 
 Precision = Literal["float32", "bfloat16"]
 
+#: Whole numbers, and the minimum of each.
+_WHOLE: Final = {"epochs": 1, "patience": 1, "batch_size": 2, "n_pixels": 1, "n_averaged": 1}
 #: Settings that may be None.
 _OPTIONAL: Final = {"epochs", "patience", "validation"}
 _SHARES: Final = (
@@ -89,6 +91,10 @@ class TrainConfig:
         more, else 0. With 0 the last epoch is taken, and the model has no crop sets.
     patience : int, optional
         Stop after this many epochs without a better validation score; by default never.
+    n_averaged : int
+        Number of trainings from one start, the ``init`` of `cubecrop.fit`, whose weights are
+        averaged; see `cubecrop.training.averaging`. The model is steadier, above all in other
+        regions, and as large and fast as one network; the training takes this many times as long.
     alpha : float
         Share of parcels whose crop may be missing from their crop set.
     precision : {"float32", "bfloat16"}
@@ -124,6 +130,7 @@ class TrainConfig:
     sensor_dropout: float = 0.4
     validation: float | None = None
     patience: int | None = None
+    n_averaged: int = 1
     alpha: float = 0.1
     precision: Precision = "float32"
     compile: bool = False
@@ -134,7 +141,7 @@ class TrainConfig:
                 f"network is {brief(self.network)}, expected NetworkOptions, as in "
                 "`TrainConfig(network=NetworkOptions(fusion='late'))`."
             )
-        for name, minimum in (("epochs", 1), ("patience", 1), ("batch_size", 2), ("n_pixels", 1)):
+        for name, minimum in _WHOLE.items():
             if (value := getattr(self, name)) is not None or name not in _OPTIONAL:
                 check_whole(name, value, minimum=minimum, error=LabelError)
         self._check_numbers()

@@ -28,11 +28,12 @@ from cubecrop.model import (
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.texts import place_name
 from cubecrop.training.applicability import training_space
+from cubecrop.training.averaging import run_averaged
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
 from cubecrop.training.knowledge_limits import limits_of_sets
-from cubecrop.training.loop import TrainingHistory, predict, run_epochs, seeded
+from cubecrop.training.loop import TrainingHistory, predict, seeded
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
     AnySet,
@@ -128,6 +129,11 @@ def fit(
     config = config_of_init(init, as_config(config))
     check_fit_options(config=config, seed=seed, device=device, checkpoint=checkpoint,
                       progress=progress)  # fmt: skip
+    if init is None and config.n_averaged > 1:
+        raise LabelError(
+            f"config.n_averaged is {config.n_averaged}, but trainings from random weights cannot "
+            "be averaged. Pass a start, as in `init=CropModel.default()`, or leave n_averaged out."
+        )
     if nomenclature is not None and not isinstance(nomenclature, Nomenclature):
         raise LabelError(
             f"nomenclature is {brief(nomenclature)}, expected a Nomenclature, as in "
@@ -158,7 +164,7 @@ def fit(
     with seeded(seed), one_thread():
         network = _new_network(network_config, sets)
         load_encoders(network, init)
-        history = run_epochs(
+        history = run_averaged(
             network,
             sets,
             validation,

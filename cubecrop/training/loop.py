@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
-__all__ = ["TrainingHistory", "cosine_schedule", "predict", "run_epochs", "seeded"]
+__all__ = [
+    "TrainingHistory", "cosine_schedule", "predict", "run_epochs", "seeded", "validate",
+]  # fmt: skip
 
 #: With fewer steps a network does not converge, even on few parcels.
 _MIN_STEPS = 240
@@ -151,7 +153,7 @@ def run_epochs(
                 losses.append(float(loss.detach()))
             rate = float(schedule.get_last_lr()[0])
             row = {"epoch": epoch + 1, "learning_rate": rate, "loss": float(np.mean(losses))}
-            history.add(row | _validate(network, validation, device), network)
+            history.add(row | validate(network, validation, device), network)
             if checkpoint is not None:
                 checkpoint.save(_state(history, network, optimiser, schedule), history.rows)
             bar.update(completed=history.epoch, description=_bar_text(history))
@@ -184,7 +186,7 @@ def predict(
     return np.concatenate(probabilities), np.concatenate([part.labels for part in sets])
 
 
-def _validate(network: CropNetwork, validation: Sequence[AnySet], device: str) -> dict[str, float]:
+def validate(network: CropNetwork, validation: Sequence[AnySet], device: str) -> dict[str, float]:
     """Loss and scores on validation parcels, NaN if there are none.
 
     If sensors may be missing, the mean over scores with all sensors and without each of these.

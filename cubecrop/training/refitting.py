@@ -15,8 +15,9 @@ from cubecrop.model import (
     season_of,
     usable_device,
 )
+from cubecrop.training.averaging import run_averaged
 from cubecrop.training.config import TrainConfig
-from cubecrop.training.loop import run_epochs, seeded
+from cubecrop.training.loop import seeded
 from cubecrop.training.sets import AnySet, Source, training_set, tree_of
 from cubecrop.training.together import in_season_of
 
@@ -41,9 +42,10 @@ def settings_of(model: CropModel, config: TrainConfig | None = None) -> TrainCon
     """Settings to train a network of the model's kind with.
 
     Without a config they are those of the model's training, or the defaults for what its record
-    lacks. The network and the sensors that may be missing are always the model's.
+    lacks, but for one training also where the model is the mean of several. The network and the
+    sensors that may be missing are always the model's.
     """
-    known = {f.name for f in fields(TrainConfig)} - {"network"}
+    known = {f.name for f in fields(TrainConfig)} - {"network", "n_averaged"}
     stored = {key: v for key, v in model.training.settings.items() if key in known}
     options: dict[str, Any] = {
         f.name: getattr(model.config, f.name) for f in fields(NetworkOptions)
@@ -87,8 +89,13 @@ def refit(
     Raises
     ------
     ModelMismatchError
-        Weights of Presto would be new.
+        Weights of Presto would be new, or trainings from new weights would be averaged.
     """
+    if config.n_averaged > 1 and not from_weights:
+        raise ModelMismatchError(
+            f"config.n_averaged is {config.n_averaged}, but trainings from new weights cannot be "
+            "averaged. Leave n_averaged out, or `source`, which goes on from the model's weights."
+        )
     if model.config.temporal == "presto" and not from_weights:
         raise ModelMismatchError(
             "the model's network is Presto, which cannot be trained again from new weights. Leave "
@@ -104,7 +111,7 @@ def refit(
             kept = {name for name in state if name.rpartition(".")[2] in _STATISTICS}
             state = {name: (state if name in kept else own)[name] for name in own}
         network.load_state_dict(state)
-        run_epochs(
+        run_averaged(
             network, [part for part in sets if len(part.labels)], [], config,
             n_days=season_of(in_season_of(model, tree_of(parts[0][0]))).n_days, seed=seed,
             device=usable_device(device), progress=False,
