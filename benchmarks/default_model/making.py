@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,33 +9,38 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from rich.console import Console
-from sklearn.model_selection import StratifiedGroupKFold
 
+from benchmarks.default_model.choosing import choice_text, choose
 from benchmarks.default_model.limits import (
     false_sure,
     limits_left_out,
-    prediction,
     shares_by_level,
 )
-from benchmarks.default_model.points import SIMULATED as SIMULATED_REGIONS
-from benchmarks.default_model.points import Points, nomenclature, read_points
+from benchmarks.default_model.points import nomenclature, read_points
 from benchmarks.default_model.recipe import (
-    SEED,
+    CHOSEN,
     SIMULATED,
-    raised,
     recipe,
     recipe_digest,
-    simulated_among_real,
     starter,
     train_model,
 )
 from benchmarks.default_model.scoring import (
     calibration_error,
-    cut,
     joint_temperature,
     middle_temperature,
     region_scores,
     truth_of,
+)
+from benchmarks.default_model.trainings import (
+    Store,
+    better_forest,
+    forests_left_out,
+    home_folds,
+    kept_starter,
+    left_out,
+    pairs_left_out,
+    probability_of,
 )
 from cubecrop import CropModel
 from cubecrop.metrics import scores
@@ -44,22 +48,19 @@ from cubecrop.model import Calibration, tempered
 from cubecrop.model.shipped import CARD, read_card, shipped_folder
 from cubecrop.model.shipped.card import card_text
 from cubecrop.nomenclature import decide
-from cubecrop.training import fit_forest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import xarray as xr
     from numpy.typing import NDArray
 
-__all__ = ["Store", "check", "make", "write_page"]
+__all__ = ["check", "make", "write_page"]
 
 _ROOT: Final = Path(__file__).parents[2]
 FOLDER: Final = _ROOT / "cubecrop/model/shipped/default"
 PAGE: Final = _ROOT / "docs/default-model.md"
 #: Largest difference of macro-F1 on the training points between two trainings of the recipe.
 SPREAD: Final = 0.05
-_HOME_FOLDS: Final = 3
 
 #: Regions of a table, and where their labels come from.
 SOURCES: Final = (
@@ -89,25 +90,22 @@ ATTRIBUTIONS: Final = (
     "Contains modified Copernicus Sentinel data 2016 to 2023.",
 )
 
-#: Shorter seasons in which the regions left out are scored: first and last day of the window.
-WINDOWS: Final = {
-    "whole season": None,
-    "January to December": ((1, 1), (12, 31)),
-    "March to October": ((3, 1), (10, 31)),
-    "April to July": ((4, 1), (7, 31)),
-}
-
 
 def make(data: Path, work: Path) -> None:
     """Train and score everything, then write model, record and page."""
     console = Console()
     parts = [part.labelled() for part in read_points(data)]
     work.mkdir(parents=True, exist_ok=True)
+    choice = choose(parts, work, console)
+    console.print(choice_text(choice), markup=False)
+    if choice["chosen"] != CHOSEN.name:
+        raise SystemExit(f"the best recipe is {choice['chosen']!r}, but CHOSEN {CHOSEN.name!r}")
     store = Store(work / recipe_digest()[:12], console)
-    start = _starter(store)
-    outer = _left_out(parts, start, store)
-    home = _home(parts, start, store)
-    pairs = _pairs(parts, start, store)
+    start = kept_starter(CHOSEN, work, console)
+    outer = left_out(parts, start, CHOSEN, store)
+    forests = forests_left_out(parts, CHOSEN, store)
+    home = home_folds(parts, start, CHOSEN, store)
+    pairs = pairs_left_out(parts, start, CHOSEN, store)
     truths = [truth_of(part) for part in parts]
     # Of the calibration of a region, nothing may have seen it: neither the networks nor the points.
     others = [
@@ -122,14 +120,16 @@ def make(data: Path, work: Path) -> None:
     console.print(f"temperature {temperature:.2f}: {away:.2f} away, {near:.2f} at home")
     regions = {
         part.name: region_scores(
-            part, one["all"], _better_forest(one, truth_of(part)), warm, together
+            part, one["all"], better_forest(forest, truth_of(part)), warm, together
         )
-        for part, one, warm, together in zip(parts, outer, temperatures, joint, strict=True)
+        for part, one, forest, warm, together in zip(
+            parts, outer, forests, temperatures, joint, strict=True
+        )
     }
     limits = limits_left_out(outer, temperature)
     for name, one in zip(regions, outer, strict=True):
         regions[name]["levels"] = shares_by_level(one, temperature, limits.pixel)
-    left_out = false_sure(parts, store)
+    unseen = false_sure(parts, store)
     model = train_model(parts, start)
     n = sum(map(len, parts))
     calibration = Calibration(
@@ -149,8 +149,8 @@ def make(data: Path, work: Path) -> None:
         "licence": model.licence, "parcels": dict(model.training.parcels), "sources": SOURCES,
         "attributions": ATTRIBUTIONS, "simulated": simulated_text(), "regions": regions,
         "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths),
-        "temperature": temperature, "limits": asdict(limits), "false_sure": left_out,
-        "spread": SPREAD,
+        "temperature": temperature, "limits": asdict(limits), "false_sure": unseen,
+        "choice": choice, "spread": SPREAD,
     }  # fmt: skip
     text = json.dumps(_rounded(record), indent=1, ensure_ascii=False)
     (FOLDER / CARD).write_text(text + "\n", "utf-8")
@@ -160,7 +160,7 @@ def make(data: Path, work: Path) -> None:
 
 def simulated_text() -> str:
     """What of the training is simulated, as a sentence of the card."""
-    regions, years = len(SIMULATED_REGIONS), len(SIMULATED["years"])
+    regions, years = len(CHOSEN.regions), len(SIMULATED["years"])
     n = regions * years * SIMULATED["n"]
     return (
         f"Before that, the network learned from {n:,} simulated points of {regions} regions and "
@@ -182,7 +182,7 @@ def check(data: Path) -> None:
     again = train_model(parts, starter())
     truth = np.concatenate([truth_of(part) for part in parts])
     f1 = [
-        scores(truth, decide(np.concatenate([_proba(model, p.samples) for p in parts])),
+        scores(truth, decide(np.concatenate([probability_of(model, p.samples) for p in parts])),
                len(nomenclature())).macro_f1
         for model in (shipped, again)
     ]  # fmt: skip
@@ -190,144 +190,6 @@ def check(data: Path) -> None:
     if abs(f1[0] - f1[1]) > record["spread"]:
         raise SystemExit(f"{text}: more than {record['spread']} apart")
     Console().print(text)
-
-
-class Store:
-    """Predictions of finished trainings, by name."""
-
-    def __init__(self, folder: Path, console: Console) -> None:
-        self.folder, self.console = folder, console
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def get(
-        self, name: str, compute: Callable[[], dict[str, NDArray[np.floating]]]
-    ) -> dict[str, NDArray[np.floating]]:
-        """Predictions of a name, computed if they are not there."""
-        path = self.folder / f"{name}.npz"
-        if not path.exists():
-            self.console.print(f"training: {name}")
-            made = compute()
-            np.savez_compressed(path.with_suffix(".part.npz"), **made)
-            path.with_suffix(".part.npz").rename(path)
-        with np.load(path) as held:
-            return dict(held)
-
-
-def _proba(model: CropModel, samples: xr.DataTree) -> NDArray[np.floating]:
-    """Probabilities (point, class) before calibration; NaN without a prediction."""
-    plain = model.with_calibration(None)
-    return np.asarray(plain.predict_proba(samples, allow_gaps=True).to_numpy())
-
-
-def _starter(store: Store) -> CropModel:
-    """The model of simulated seasons, kept beside the predictions."""
-    folder = store.folder / "starter"
-    if not folder.exists():
-        store.console.print("training: simulated seasons")
-        starter().save(folder)
-    return CropModel.load(folder)
-
-
-def _left_out(
-    parts: Sequence[Points], start: CropModel, store: Store
-) -> list[dict[str, NDArray[np.floating]]]:
-    """Predictions of each region by a network and a forest of the others, for several inputs."""
-
-    def compute(i: int) -> dict[str, NDArray[np.floating]]:
-        others = [part for k, part in enumerate(parts) if k != i]
-        model, samples = train_model(others, start), parts[i].samples
-        out = prediction(model, parts[i])
-        kept = simulated_among_real()
-        for name, learned in (("forest", others), ("forest, simulated", [*others, *kept])):
-            forest = fit_forest(
-                [part.samples for part in learned], [part.labels for part in learned],
-                nomenclature=nomenclature(), seed=SEED,
-            )  # fmt: skip
-            out[name] = forest.predict_proba(samples).to_numpy()
-        for name, window in WINDOWS.items():
-            shorter = samples if window is None else cut(samples, *window)
-            for sensors, children in _SENSORS.items():
-                tree = _only(shorter, children)
-                out[f"{name}|{sensors}"] = _proba(model, tree)
-        out["whole season|both, gamma nought"] = _proba(model, raised(samples))
-        return out
-
-    return [
-        store.get(f"without {part.name}", lambda i=i: compute(i))  # type: ignore[misc]
-        for i, part in enumerate(parts)
-    ]
-
-
-def _better_forest(
-    made: dict[str, NDArray[np.floating]], truth: NDArray[np.int64]
-) -> NDArray[np.floating]:
-    """Predictions of the forest with the higher macro-F1, with or without simulated points."""
-    both = made["forest"], made["forest, simulated"]
-    f1 = [scores(truth, decide(one), len(nomenclature())).macro_f1 for one in both]
-    return both[int(np.argmax(f1))]
-
-
-_SENSORS: Final = {
-    "both": ("sentinel2", "sentinel1"),
-    "Sentinel-2": ("sentinel2",),
-    "Sentinel-1": ("sentinel1",),
-}
-
-
-def _only(samples: xr.DataTree, children: Sequence[str]) -> xr.DataTree:
-    out = samples.copy()
-    for name in {"sentinel2", "sentinel1"} - set(children):
-        del out[name]
-    return out
-
-
-def _pairs(parts: Sequence[Points], start: CropModel, store: Store) -> dict[tuple[int, int], Any]:
-    """Predictions of region k by a network without the regions i and k, by (i, k)."""
-    out = {}
-    for i, k in itertools.combinations(range(len(parts)), 2):
-
-        def compute(i: int = i, k: int = k) -> dict[str, NDArray[np.floating]]:
-            model = train_model([part for j, part in enumerate(parts) if j not in (i, k)], start)
-            return {"first": _proba(model, parts[i].samples),
-                    "second": _proba(model, parts[k].samples)}  # fmt: skip
-
-        made = store.get(f"without {parts[i].name} and {parts[k].name}", compute)
-        out[k, i], out[i, k] = made["first"], made["second"]
-    return out
-
-
-def _home(
-    parts: Sequence[Points], start: CropModel, store: Store
-) -> list[tuple[NDArray[np.floating], NDArray[np.int64]]]:
-    """Predictions and truth of random folds of all regions; places stay together."""
-    folds = []
-    for part in parts:
-        groups = (
-            part.samples["group"].to_numpy().astype(str) if "group" in part.samples.coords
-            else np.arange(len(part))
-        )  # fmt: skip
-        fold, truth = np.zeros(len(part), dtype=int), truth_of(part)
-        counts = np.bincount(truth)
-        truth = np.where(counts[truth] < _HOME_FOLDS, counts.argmax(), truth)
-        split = StratifiedGroupKFold(_HOME_FOLDS, shuffle=True, random_state=SEED)
-        for number, (_, test) in enumerate(split.split(truth, truth, groups)):
-            fold[test] = number
-        folds.append(fold)
-    out = []
-    for number in range(_HOME_FOLDS):
-
-        def compute(number: int = number) -> dict[str, NDArray[np.floating]]:
-            pairs = list(zip(parts, folds, strict=True))
-            model = train_model([part.take(fold != number) for part, fold in pairs], start)
-            rows = [_proba(model, part.take(fold == number).samples) for part, fold in pairs]
-            return {"probability": np.concatenate(rows)}
-
-        truth = np.concatenate(
-            [truth_of(part)[fold == number] for part, fold in zip(parts, folds, strict=True)]
-        )
-        made = store.get(f"home {number + 1} of {_HOME_FOLDS}", compute)
-        out.append((made["probability"], truth))
-    return out
 
 
 def _home_scores(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "BANDS", "CLASSES", "DATA", "SIMULATED", "WINDOW", "Points", "classes_of", "coarse_of",
+    "BANDS", "CLASSES", "DATA", "SIMULATED_REGIONS", "WINDOW", "Points", "classes_of", "coarse_of",
     "nomenclature", "read_points", "simulated_points",
 ]  # fmt: skip
 
@@ -47,7 +47,7 @@ _TABLES: Final = {
 _PATCH: Final = (3.024, 50.816)
 _NEAR: Final = 0.05
 #: Regions of the simulator.
-SIMULATED: Final = ("flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes")
+SIMULATED_REGIONS: Final = ("flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -112,13 +112,15 @@ def read_points(data: Path = DATA) -> list[Points]:
     ]
 
 
-def simulated_points(years: Iterable[int], *, n: int, seed: int = 0) -> list[Points]:
+def simulated_points(
+    years: Iterable[int], *, n: int, seed: int = 0, regions: Sequence[str] = SIMULATED_REGIONS
+) -> list[Points]:
     """Simulate ``n`` points in each region and year; regions differ in cloud and in its mask."""
     classes = classes_of("simulated")
     rng = np.random.default_rng(seed)
     out = []
     for year in years:
-        for region in SIMULATED:
+        for region in regions:
             samples = simulate_points(
                 region, year, n=n, season=_season(year), calibration="sigma0",
                 cloudiness=float(rng.uniform(0, 0.4)), missed=float(rng.uniform(0.05, 0.5)),

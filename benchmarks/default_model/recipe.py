@@ -1,8 +1,8 @@
 """The recipe of the default model: how it is trained from points.
 
 First `starter` learns from simulated seasons alone: without labels, by reconstruction, and then
-with labels. `train_model` starts from its encoders and learns from real points. So what a model of
-some regions knows of a region that is left out is nothing, at every stage.
+with labels. `train_model` starts from its encoders and learns from real points. So a model of some
+regions knows nothing of a region that is left out, at every stage. `choosing` compares recipes.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
 from benchmarks.default_model.points import (
     BANDS,
     CLASSES,
+    SIMULATED_REGIONS,
     WINDOW,
     Points,
     nomenclature,
     simulated_points,
 )
 from cubecrop import NetworkOptions, TrainConfig, fit
-from cubecrop.training import PretrainConfig, pretrain
+from cubecrop.training import Encoders, PretrainConfig, pretrain
 from cubecrop.training.applicability import training_space
 from cubecrop.training.sets import training_set
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
 
@@ -37,7 +38,10 @@ if TYPE_CHECKING:
     from cubecrop.model import TrainingRecord
     from cubecrop.nomenclature import Nomenclature
 
-__all__ = ["CONFIG", "SEED", "recipe", "recipe_digest", "starter", "train_model"]
+__all__ = [
+    "CANDIDATES", "CHOSEN", "CONFIG", "SEED", "Recipe", "recipe", "recipe_digest", "starter",
+    "starter_digest", "train_model",
+]  # fmt: skip
 
 SEED: Final = 0
 #: Gamma nought is sigma nought divided by the cosine of the incidence, 30 to 46 degrees over land:
@@ -62,9 +66,10 @@ CONFIG: Final = TrainConfig(
     windows=(0.45, 0.7),
     may_be_missing=("sentinel2", "sentinel1"),
     validation=0.0,
+    n_averaged=4,
 )
 #: Training on simulated points with their labels, between both.
-REHEARSAL: Final = replace(CONFIG, epochs=8)
+REHEARSAL: Final = replace(CONFIG, epochs=8, n_averaged=1)
 #: How often the points of the small regions enter, about by the square root of their number.
 REPEATED: Final = {"France": 3, "Corsica": 2, "Flanders": 3}
 #: One in this many simulated points stays among the real ones: it holds the crops that no real
@@ -73,41 +78,111 @@ KEPT: Final = 6
 #: Pixels of a parcel at prediction.
 PIXELS: Final = 64
 
+#: Where a training starts: random weights, encoders of simulated seasons without labels, or those
+#: of a model that learned the simulated crops after that.
+Start = Literal["random", "encoders", "model"]
 
-def recipe() -> dict[str, Any]:
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A way to train the model.
+
+    Parameters
+    ----------
+    name : str
+        What it adds to the one before it in `CANDIDATES`.
+    start : {"random", "encoders", "model"}
+        Where the training on real points starts.
+    regions : tuple of str
+        Regions of the simulated seasons.
+    kept : int
+        One in this many simulated points stays among the real ones; 0 leaves all out.
+    repeated : mapping
+        How often the points of a real region enter.
+    config : TrainConfig
+        Settings of the training on real points.
+    """
+
+    name: str
+    start: Start = "model"
+    regions: tuple[str, ...] = SIMULATED_REGIONS
+    kept: int = KEPT
+    repeated: Mapping[str, int] = field(default_factory=lambda: REPEATED)
+    config: TrainConfig = CONFIG
+
+
+_ONE: Final = replace(CONFIG, n_averaged=1)
+_REAL: Final[dict[str, Any]] = {"kept": 0, "repeated": {}, "config": _ONE}
+#: Recipes to choose from; each but the first adds one thing to the one before.
+CANDIDATES: Final = (
+    Recipe(name="real points, random weights", start="random", **_REAL),
+    Recipe(name="encoders of simulated seasons without labels", start="encoders", **_REAL),
+    Recipe(name="encoders of simulated crops", **_REAL),
+    Recipe(name="simulated points among the real ones", config=_ONE),
+    Recipe(name="mean of the weights of four trainings"),
+)
+#: The recipe of the default model.
+CHOSEN: Final = CANDIDATES[-1]
+
+
+def recipe(of: Recipe = CHOSEN) -> dict[str, Any]:
     """All choices that determine the model beside its data, as JSON types."""
     return {
-        "simulated": {**SIMULATED, "years": list(SIMULATED["years"])},
-        "pretraining": json.loads(json.dumps(asdict(PRETRAINING))),
-        "repeated": REPEATED,
-        "kept": KEPT,
-        "rehearsal": REHEARSAL.to_dict(),
-        "config": CONFIG.to_dict(),
-        "seed": SEED,
+        **_start(of),
+        "repeated": dict(of.repeated),
+        "kept": of.kept,
+        "config": of.config.to_dict(),
         "classes": CLASSES,
-        "bands": list(BANDS),
         "window": [list(day) for day in WINDOW],
         "gamma_db": GAMMA_DB,
         "pixels": PIXELS,
     }
 
 
-def recipe_digest() -> str:
-    """SHA-256 of the recipe."""
-    return hashlib.sha256(json.dumps(recipe(), sort_keys=True).encode()).hexdigest()
+def _start(of: Recipe) -> dict[str, Any]:
+    """The choices that determine the start of the training."""
+    simulated = {**SIMULATED, "years": list(SIMULATED["years"]), "regions": list(of.regions)}
+    return {
+        "start": of.start,
+        "simulated": simulated,
+        "pretraining": json.loads(json.dumps(asdict(PRETRAINING))),
+        "rehearsal": REHEARSAL.to_dict(),
+        "seed": SEED,
+        "bands": list(BANDS),
+    }
 
 
-def starter(*, without: str | None = None, seed: int = SEED) -> CropModel:
-    """A model of simulated seasons: pre-trained without labels, then trained with them.
+def recipe_digest(of: Recipe = CHOSEN) -> str:
+    """SHA-256 of a recipe."""
+    return _digest(recipe(of))
 
-    ``without`` leaves the points of a class out of both.
+
+def starter_digest(of: Recipe = CHOSEN) -> str:
+    """SHA-256 of the part of a recipe that gives the start."""
+    return _digest(_start(of))
+
+
+def _digest(choices: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(choices, sort_keys=True).encode()).hexdigest()
+
+
+def starter(
+    of: Recipe = CHOSEN, *, without: str | None = None, seed: int = SEED
+) -> CropModel | Encoders | None:
+    """What the training on real points starts from: all that simulated seasons give.
+
+    ``without`` leaves the points of a class out.
     """
-    parts: Sequence[Points] = simulated()
+    if of.start == "random":
+        return None
+    parts: Sequence[Points] = simulated(of.regions)
     if without is not None:
         parts = [part.take(np.array([label != without for label in part.labels])) for part in parts]
     encoders = pretrain(
         [part.samples for part in parts], config=PRETRAINING, seed=seed, progress=False
     )
+    if of.start == "encoders":
+        return encoders
     known = [part.labelled() for part in parts]
     return fit(
         [part.samples for part in known], [part.labels for part in known],
@@ -116,22 +191,29 @@ def starter(*, without: str | None = None, seed: int = SEED) -> CropModel:
 
 
 @functools.cache
-def simulated() -> tuple[Points, ...]:
+def simulated(regions: tuple[str, ...] = SIMULATED_REGIONS) -> tuple[Points, ...]:
     """The simulated points, with labels where their crop is a class of the model."""
-    parts = simulated_points(SIMULATED["years"], n=SIMULATED["n"], seed=SIMULATED["seed"])
-    return tuple(parts)
+    years, n, seed = SIMULATED["years"], SIMULATED["n"], SIMULATED["seed"]
+    return tuple(simulated_points(years, n=n, seed=seed, regions=regions))
 
 
-def simulated_among_real(without: str | None = None) -> list[Points]:
+def simulated_among_real(of: Recipe = CHOSEN, without: str | None = None) -> list[Points]:
     """The simulated points that stay among the real ones, but for those of a class."""
-    known = [part.labelled(without=without) for part in simulated()]
-    return [part.take(np.arange(0, len(part), KEPT)) for part in known]
+    if not of.kept:
+        return []
+    known = [part.labelled(without=without) for part in simulated(of.regions)]
+    return [part.take(np.arange(0, len(part), of.kept)) for part in known]
 
 
 def train_model(
-    parts: Sequence[Points], start: CropModel, *, without: str | None = None, seed: int = SEED
+    parts: Sequence[Points],
+    start: CropModel | Encoders | None,
+    of: Recipe = CHOSEN,
+    *,
+    without: str | None = None,
+    seed: int = SEED,
 ) -> CropModel:
-    """Train on the labelled points of some regions, from the encoders of `starter`.
+    """Train on the labelled points of some regions, from what `starter` gave.
 
     ``without`` leaves a class out, which `starter` must have left out too.
 
@@ -140,16 +222,17 @@ def train_model(
     """
     classes = _classes(without)
     parts = [part.labelled(without=without) for part in parts]
-    kept = simulated_among_real(without)
+    kept = simulated_among_real(of, without)
     # A small region counts more than its number of points.
-    weighted = [part for part in parts for _ in range(REPEATED.get(part.name, 1))]
+    weighted = [part for part in parts for _ in range(of.repeated.get(part.name, 1))]
     samples = [part.samples for part in weighted] + [raised(part.samples) for part in weighted]
     labels = [part.labels for part in weighted] * 2
     samples += [part.samples for part in kept]
     labels += [part.labels for part in kept]
+    network = PRETRAINING.network if start is None else of.config.network
     model = fit(
-        samples, labels, nomenclature=classes, config=CONFIG, init=start, seed=seed,
-        progress=False,
+        samples, labels, nomenclature=classes, config=replace(of.config, network=network),
+        init=start, seed=seed, progress=False,
     )  # fmt: skip
     # The record and the area of applicability are those of the real points, each of them once.
     counts = {name: sum(part.counts.get(name, 0) for part in parts) for name in classes.names}
