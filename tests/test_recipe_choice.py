@@ -54,12 +54,6 @@ def test_the_scores_of_a_region_do_not_choose_the_recipe_that_it_is_tested_with(
     assert chosen["candidates"]["plain"]["accuracy"] == pytest.approx(np.mean([0.6, 0.8, 0.6]))
 
 
-def test_the_tables_of_the_choice_name_recipes_and_regions(chosen):
-    text = choosing.choice_text(chosen)
-    assert "| plain | " in text
-    assert "| south | other | " in text
-
-
 def test_every_recipe_has_an_identity_and_the_default_model_is_of_one_of_them():
     assert len({recipe_digest(of) for of in CANDIDATES}) == len(CANDIDATES)
     assert CHOSEN in CANDIDATES

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from benchmarks.default_model.points import Points
 
-__all__ = ["choice_text", "choose"]
+__all__ = ["choose"]
 
 #: A recipe is as good as the mean of these: all crops, rare crops, and groups where it is sure.
 SCORES: Final = ("macro_f1", "accuracy", "group")
@@ -64,29 +64,6 @@ def choose(parts: Sequence[Points], work: Path, console: Console) -> dict[str, A
         nested[part.name] = {"recipe": name, **outside[name][i]}
     candidates = {name: _mean(list(found.values())) for name, found in in_pairs.items()}
     return {"candidates": candidates, "chosen": _best(candidates), "nested": nested}
-
-
-def choice_text(choice: Mapping[str, Any]) -> str:
-    """The table of recipes and that of the nested choices, in Markdown."""
-    lines = [
-        "| recipe | macro-F1 | accuracy | group right, of the surest 80 % |",
-        "|---|---|---|---|",
-    ]
-    for name, found in choice["candidates"].items():
-        lines.append(f"| {name} | {_cells(found)} |")
-    lines += [
-        "",
-        "| region left out | recipe chosen on the others | macro-F1 | accuracy "
-        "| group right, of the surest 80 % |",
-        "|---|---|---|---|---|",
-    ]
-    for region, found in choice["nested"].items():
-        lines.append(f"| {region} | {found['recipe']} | {_cells(found)} |")
-    return "\n".join(lines)
-
-
-def _cells(found: Mapping[str, float]) -> str:
-    return " | ".join(f"{found[key]:.3f}".removeprefix("0") for key in SCORES)
 
 
 def _scores(probability: NDArray[np.floating], truth: NDArray[np.int64]) -> dict[str, float]:

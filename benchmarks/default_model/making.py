@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from rich.console import Console
 
-from benchmarks.default_model.choosing import choice_text, choose
+from benchmarks.default_model.choosing import choose
 from benchmarks.default_model.limits import (
     false_sure,
     limits_left_out,
@@ -97,7 +97,6 @@ def make(data: Path, work: Path) -> None:
     parts = [part.labelled() for part in read_points(data)]
     work.mkdir(parents=True, exist_ok=True)
     choice = choose(parts, work, console)
-    console.print(choice_text(choice), markup=False)
     if choice["chosen"] != CHOSEN.name:
         raise SystemExit(f"the best recipe is {choice['chosen']!r}, but CHOSEN {CHOSEN.name!r}")
     store = Store(work / recipe_digest()[:12], console)

@@ -95,6 +95,9 @@ class Recipe:
         Where the training on real points starts.
     regions : tuple of str
         Regions of the simulated seasons.
+    real_series : bool
+        Whether the encoders also learn from the real series that the training learns from, without
+        their labels.
     kept : int
         One in this many simulated points stays among the real ones; 0 leaves all out.
     repeated : mapping
@@ -106,6 +109,7 @@ class Recipe:
     name: str
     start: Start = "model"
     regions: tuple[str, ...] = SIMULATED_REGIONS
+    real_series: bool = False
     kept: int = KEPT
     repeated: Mapping[str, int] = field(default_factory=lambda: REPEATED)
     config: TrainConfig = CONFIG
@@ -120,9 +124,10 @@ CANDIDATES: Final = (
     Recipe(name="encoders of simulated crops", **_REAL),
     Recipe(name="simulated points among the real ones", config=_ONE),
     Recipe(name="mean of the weights of four trainings"),
+    Recipe(name="encoders that learned from the real series too", real_series=True),
 )
 #: The recipe of the default model.
-CHOSEN: Final = CANDIDATES[-1]
+CHOSEN: Final = CANDIDATES[4]
 
 
 def recipe(of: Recipe = CHOSEN) -> dict[str, Any]:
@@ -144,6 +149,7 @@ def _start(of: Recipe) -> dict[str, Any]:
     simulated = {**SIMULATED, "years": list(SIMULATED["years"]), "regions": list(of.regions)}
     return {
         "start": of.start,
+        "real_series": of.real_series,
         "simulated": simulated,
         "pretraining": json.loads(json.dumps(asdict(PRETRAINING))),
         "rehearsal": REHEARSAL.to_dict(),
@@ -167,19 +173,25 @@ def _digest(choices: Mapping[str, Any]) -> str:
 
 
 def starter(
-    of: Recipe = CHOSEN, *, without: str | None = None, seed: int = SEED
+    of: Recipe = CHOSEN,
+    *,
+    real: Sequence[Points] = (),
+    without: str | None = None,
+    seed: int = SEED,
 ) -> CropModel | Encoders | None:
     """What the training on real points starts from: all that simulated seasons give.
 
-    ``without`` leaves the points of a class out.
+    ``real`` are points whose series the encoders learn from too; ``without`` leaves the points of a
+    class out.
     """
     if of.start == "random":
         return None
     parts: Sequence[Points] = simulated(of.regions)
     if without is not None:
         parts = [part.take(np.array([label != without for label in part.labels])) for part in parts]
+        real = [part.labelled(without=without) for part in real]
     encoders = pretrain(
-        [part.samples for part in parts], config=PRETRAINING, seed=seed, progress=False
+        [part.samples for part in (*parts, *real)], config=PRETRAINING, seed=seed, progress=False
     )
     if of.start == "encoders":
         return encoders
@@ -215,11 +227,15 @@ def train_model(
 ) -> CropModel:
     """Train on the labelled points of some regions, from what `starter` gave.
 
+    With ``real_series`` it makes a start of its own, from the series of these regions too.
+
     ``without`` leaves a class out, which `starter` must have left out too.
 
     Every region enters twice: with the radar of its table, and with radar raised to about gamma
     nought, so that the model takes both. Some simulated points stay among them.
     """
+    if of.real_series:
+        start = starter(of, real=parts, without=without)
     classes = _classes(without)
     parts = [part.labelled(without=without) for part in parts]
     kept = simulated_among_real(of, without)

@@ -81,6 +81,8 @@ def probability_of(model: CropModel, samples: xr.DataTree) -> NDArray[np.floatin
 
 def kept_starter(of: Recipe, work: Path, console: Console) -> CropModel | Encoders | None:
     """What a recipe starts from; a model of simulated seasons is kept for other recipes."""
+    if of.real_series:
+        return None  # each training makes its own
     if of.start != "model":
         return starter(of)
     folder = work / f"start-{starter_digest(of)[:12]}"

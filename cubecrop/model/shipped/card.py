@@ -25,7 +25,7 @@ def card_text(record: Mapping[str, Any]) -> str:
     """
     parts = [
         _head(record), _data(record), _scores(record), _confidence(record), _unknown(record),
-        _inputs(record), _limits(record), _better(), _making(record),
+        _inputs(record), _limits(record), _better(), _choice(record), _making(record),
     ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -303,6 +303,43 @@ def _better() -> str:
 A hundred parcels of your region and year already help: give them to `cubecrop.fine_tune`
 ([adaptation](adaptation.md)), or train your own model with `cubecrop train`
 ([training](training.md)).
+"""
+
+
+def _choice(record: Mapping[str, Any]) -> str:
+    choice = record["choice"]
+    columns = ("macro-F1", "accuracy", "group right, of the surest 80 %")
+
+    def cells(found: Mapping[str, float]) -> list[str]:
+        return [_share(found[key], 3) for key in ("macro_f1", "accuracy", "group")]
+
+    candidates = [(name, *cells(found)) for name, found in choice["candidates"].items()]
+    nested = [
+        (name, found["recipe"], *cells(found)) for name, found in choice["nested"].items()
+    ]  # fmt: skip
+    same = all(found["recipe"] == choice["chosen"] for found in choice["nested"].values())
+    result = (
+        "It is the same recipe in every region, so the scores above are those of a choice that has "
+        "not seen the region."
+        if same
+        else "It is not the same recipe in every region, so the scores above are of a choice that "
+        "has seen the region. These are not:\n\n"
+        + _table(("region left out", "recipe chosen on the others", *columns), nested)
+    )
+    return f"""
+## How its recipe was chosen
+
+Each recipe but the first adds one thing to the one before it. A recipe is as good as the mean of
+three scores in a region, by a model that learned without this region and another one; the table has
+their means over all pairs of regions:
+
+{_table(("recipe", *columns), candidates)}
+
+Chosen: {choice["chosen"]}. For each region, the recipe was also chosen on the scores of the others
+alone, by models that had not seen the region. {result}
+
+The table lists what one command compares. Other settings were tried before
+([choices](default-model-choices.md)), on the same regions.
 """
 
 
