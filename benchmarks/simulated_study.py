@@ -20,7 +20,8 @@ from distributed import Client, LocalCluster
 from rich.console import Console
 
 from cubecrop import TrainConfig
-from cubecrop.evaluation.study import StudyOptions, study
+from cubecrop.evaluation.study import study
+from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.sample import SetStore, join_stores
 
 if TYPE_CHECKING:

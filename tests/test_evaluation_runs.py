@@ -12,7 +12,7 @@ from cubecrop.evaluation.adaptation_runs import AdaptationRun
 from cubecrop.evaluation.candidates import FOREST, NETWORK, TOLERANT, ablations, main_candidates
 from cubecrop.evaluation.protocols import Fold
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
-from cubecrop.evaluation.study import StudyOptions
+from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.model import Calibration
 from cubecrop.progress import progress_bar
 from cubecrop.training import fit

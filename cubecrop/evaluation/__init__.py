@@ -17,7 +17,8 @@ from cubecrop.evaluation.reliability import (
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.stress import STRESSES, stressed
 from cubecrop.evaluation.stress_curves import stress_curve
-from cubecrop.evaluation.study import StudyOptions, generalisation_report
+from cubecrop.evaluation.study import generalisation_report
+from cubecrop.evaluation.study_options import StudyOptions
 
 __all__ = [
     "PROTOCOLS",

@@ -3,42 +3,39 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from cubecrop._version import __version__
-from cubecrop.checks import check_flag, check_folder, check_names, check_whole
+from cubecrop.checks import check_flag, check_folder
 from cubecrop.errors import ArgumentError
-from cubecrop.evaluation.about import About, Finding, FoldFacts, SourceFacts
+from cubecrop.evaluation.about import About, Finding
 from cubecrop.evaluation.adaptation_runs import AdaptationRun, adapted_name
 from cubecrop.evaluation.candidates import (
     FOREST,
     NETWORK,
-    TOLERANT,
     Candidate,
     ablations,
-    main_candidates,
 )
 from cubecrop.evaluation.leakage import findings
 from cubecrop.evaluation.one_season import in_one_season
 from cubecrop.evaluation.places import united_groups
 from cubecrop.evaluation.population import Population
 from cubecrop.evaluation.predictions import Predictions
-from cubecrop.evaluation.protocols import PROTOCOLS, folds, regions_of
+from cubecrop.evaluation.protocols import folds, regions_of
 from cubecrop.evaluation.report import Report
 from cubecrop.evaluation.runs import CalibrationRun, Run, run_all
-from cubecrop.evaluation.stress import OTHER_CLOUDS, STRESSES
+from cubecrop.evaluation.stress import OTHER_CLOUDS
+from cubecrop.evaluation.study_facts import fold_facts, source_facts
+from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.progress import progress_bar
-from cubecrop.training import TrainConfig, as_config, check_init, config_of_init
+from cubecrop.training import TrainConfig, as_config
 from cubecrop.training.sets import tree_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping, Sequence
 
     import xarray as xr
     from distributed import Client
@@ -51,9 +48,8 @@ if TYPE_CHECKING:
     from cubecrop.training import Init
     from cubecrop.training.sets import Labels, Samples
 
-__all__ = ["Study", "StudyOptions", "generalisation_report", "study"]
+__all__ = ["Study", "generalisation_report", "study"]
 
-_EARLY: Final = "until day"
 #: Seeds of stress, early seasons, numbers of parcels and ablations: they ask for many trainings.
 _FEW_SEEDS: Final = 2
 #: Protocols that leave whole places or years out, which the further questions are about.
@@ -61,86 +57,6 @@ _AWAY: Final = ("leave-region-out", "leave-year-out", "region-and-year", "blocke
 #: Labelled parcels of the test part that are given to fine-tuning; the widest change comes first.
 _LABELS: Final = (100, 20, 50, 5)
 _SIZES: Final = (25, 50, 100, 200, 500, 1000, 2000, 5000)
-
-
-@dataclass(frozen=True, kw_only=True)
-class StudyOptions:
-    """What is trained and tested.
-
-    Parameters
-    ----------
-    protocols, models, seeds, config, init, stress, early, ablation, adaptation, title
-        As for `generalisation_report`.
-    command : str
-        The command that asks for the report, which its page shows; empty for a call in Python.
-
-    Raises
-    ------
-    ArgumentError
-        An option has a wrong type, is out of its range, or names something unknown.
-    """
-
-    protocols: Sequence[str] = ("random", "blocked")
-    models: Sequence[str] | Mapping[str, TrainConfig] = (NETWORK, FOREST)
-    seeds: int = 3
-    config: TrainConfig = field(default_factory=TrainConfig)
-    init: Init | None = None
-    stress: bool | Sequence[str] = False
-    early: bool = False
-    ablation: bool = False
-    adaptation: bool = False
-    title: str = "How far the models carry"
-    command: str = ""
-
-    def __post_init__(self) -> None:
-        names = check_names("protocols", self.protocols, PROTOCOLS)
-        object.__setattr__(self, "protocols", tuple(dict.fromkeys(names)))
-        check_whole("seeds", self.seeds, minimum=1)
-        for name in ("early", "ablation", "adaptation"):
-            check_flag(name, getattr(self, name))
-        check_init(self.init)
-        object.__setattr__(self, "config", config_of_init(self.init, as_config(self.config)))
-        if not self.candidates():
-            raise ArgumentError(f"models is {self.models!r}, expected one name or more.")
-        if self.ablation and self.init is not None:
-            raise ArgumentError(
-                "ablation and init are given together, but an ablation trains other networks, "
-                "which have no encoders of init: their scores would differ for that too. Leave "
-                "one of them out."
-            )
-        _ = self.kinds  # raises for an unknown kind of stress
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """Names of the kinds of stress."""
-        known = [name for name in STRESSES if name != _EARLY]
-        if isinstance(self.stress, bool):
-            chosen = tuple(known) if self.stress else ()
-        else:
-            chosen = check_names("stress", self.stress, tuple(known), empty=True)
-        return (*chosen, _EARLY) if self.early else chosen
-
-    def candidates(self) -> list[Candidate]:
-        """The main candidates."""
-        if isinstance(self.models, Mapping):
-            return [
-                Candidate(
-                    name=str(name),
-                    text="settings of the user",
-                    config=as_config(own),
-                    init=self.init,
-                )
-                for name, own in self.models.items()
-            ]
-        names = [self.models] if isinstance(self.models, str) else [*dict.fromkeys(self.models)]
-        return main_candidates(names, self.config, self.init)
-
-    @property
-    def tolerant(self) -> list[Candidate]:
-        """The network for missing sensors, if only a stress asks for it."""
-        names = [candidate.name for candidate in self.candidates()]
-        wanted = self.kinds and NETWORK in names and TOLERANT not in names
-        return main_candidates([TOLERANT], self.config, self.init) if wanted else []
 
 
 def generalisation_report(
@@ -397,8 +313,8 @@ class Study:
             title=self.options.title,
             version=__version__,
             command=self.options.command,
-            sources=tuple(_sources(self.population)),
-            folds=tuple(_fold_facts(self.population, fold) for fold in self.folds),
+            sources=tuple(source_facts(self.population)),
+            folds=tuple(fold_facts(self.population, fold) for fold in self.folds),
             findings=found,
             models={
                 **{candidate.name: candidate.text for candidate in candidates},
@@ -427,37 +343,3 @@ def _joined(outcomes: Sequence[Outcome]) -> Predictions:
         reasons = {refusal.reason for outcome in outcomes for refusal in outcome.refusals}
         raise ArgumentError(f"no model could be trained: {'; '.join(sorted(reasons))}")
     return Predictions.concatenated(found)
-
-
-def _sources(population: Population) -> Iterable[SourceFacts]:
-    names = population.nomenclature.names
-    for number, source in enumerate(population.sources):
-        tree = tree_of(source)
-        own = population.source == number
-        regions, n_regions = np.unique(population.region[own].astype(str), return_counts=True)
-        classes, n_classes = np.unique(population.label[own], return_counts=True)
-        yield SourceFacts(
-            name=str(tree.attrs.get("archive", "")) or f"samples {number + 1}",
-            year=int(population.year[own][0]) if own.any() else 0,
-            regions=dict(zip(regions.tolist(), n_regions.tolist(), strict=True)),
-            classes={names[i]: int(n) for i, n in zip(classes, n_classes, strict=True)},
-            dates={
-                name: node.sizes["time"]
-                for name, node in tree.children.items()
-                if "time" in node.sizes
-            },
-            n_pixels=int(tree.attrs.get("n_pixels", 1)),
-        )
-
-
-def _fold_facts(population: Population, fold: Fold) -> FoldFacts:
-    names = population.nomenclature.names
-    train, test = (set(population.label[part].tolist()) for part in (fold.train, fold.test))
-    return FoldFacts(
-        protocol=fold.protocol,
-        name=fold.name,
-        n_train=len(fold.train),
-        n_test=len(fold.test),
-        only_in_test=tuple(names[i] for i in sorted(test - train)),
-        only_in_train=tuple(names[i] for i in sorted(train - test)),
-    )

@@ -10,7 +10,8 @@ import numpy as np
 from cubecrop.checks import brief, check_flag, check_folder, check_whole
 from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.errors import ReadError
-from cubecrop.evaluation.study import StudyOptions, study
+from cubecrop.evaluation.study import study
+from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.declared import as_sources, season_in
 from cubecrop.pipeline.inputs import as_nomenclature

@@ -14,7 +14,8 @@ from cubecrop.checks import check_flag, check_path
 from cubecrop.class_lists import map_codes
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import ArgumentError, CubecropError, LabelError
-from cubecrop.evaluation.study import StudyOptions, study
+from cubecrop.evaluation.study import study
+from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.files import new_file
 from cubecrop.model import NetworkOptions, usable_device
 from cubecrop.nomenclature import Nomenclature
