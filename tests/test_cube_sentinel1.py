@@ -9,7 +9,7 @@ from cubes import DAY, PLACE, RADAR_DAY, area, radar, season
 from cubecrop.cube import open_season
 from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.sentinel1 import mask_zeros, packed
-from cubecrop.errors import SchemaError, UnsupportedItemError
+from cubecrop.errors import ReadError, SchemaError, UnsupportedItemError
 from cubecrop.testing import Optical, Place, Radar, write_archive
 
 
@@ -97,3 +97,9 @@ def test_radar_of_two_calibrations_is_no_series(tmp_path):
     ]
     with pytest.raises(SchemaError, match=r"\['gamma0', 'sigma0'\]"):
         season(tmp_path, *scenes)
+
+
+def test_a_code_that_the_file_does_not_declare_is_named(tmp_path):
+    power = np.where(np.arange(60) < 40, -9999, 0.1)
+    with pytest.raises(ReadError, match="If -9999 means no data, declare it as nodata"):
+        radar(tmp_path, Radar(when=RADAR_DAY, vv=power))
