@@ -9,7 +9,7 @@ from cubes import DAY, PLACE, RADAR_DAY, area, radar, season
 from cubecrop.cube import open_season
 from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.sentinel1 import mask_zeros, packed
-from cubecrop.errors import SchemaError, UnsupportedItemError
+from cubecrop.errors import ReadError, SchemaError, UnsupportedItemError
 from cubecrop.testing import Optical, Place, Radar, write_archive
 
 
@@ -73,6 +73,23 @@ def test_slices_of_a_pass_are_mosaicked_and_orbits_kept_apart(tmp_path):
     np.testing.assert_allclose(vv[30:], 0, atol=1e-6)
 
 
+def test_morning_and_evening_are_two_dates_if_no_orbit_is_stated(tmp_path):
+    unknown = {"sat:orbit_state": None, "sat:relative_orbit": None}
+    found = radar(
+        tmp_path,
+        Radar(when="2018-06-02T05:58:12Z", vv=0.1, properties=unknown),
+        Radar(when=RADAR_DAY, id="n", place=Place(height=30), vv=1.0, properties=unknown),
+        Radar(
+            when="2018-06-02T17:41:07Z", id="s", place=Place(height=30, top=5_629_700), vv=1.0,
+            properties=unknown,
+        ),
+        aoi=area(PLACE),
+    )  # fmt: skip
+    assert found.time.dt.hour.values.tolist() == [5, 17]
+    vv = found.backscatter.sel(band="vv").mean(("y", "x"))
+    np.testing.assert_allclose(vv, [-10, 0], atol=1e-5)
+
+
 def test_radar_of_two_calibrations_is_no_series(tmp_path):
     scenes = [
         Radar(when=RADAR_DAY, properties={"calibration": "sigma0"}),
@@ -80,3 +97,9 @@ def test_radar_of_two_calibrations_is_no_series(tmp_path):
     ]
     with pytest.raises(SchemaError, match=r"\['gamma0', 'sigma0'\]"):
         season(tmp_path, *scenes)
+
+
+def test_a_code_that_the_file_does_not_declare_is_named(tmp_path):
+    power = np.where(np.arange(60) < 40, -9999, 0.1)
+    with pytest.raises(ReadError, match="If -9999 means no data, declare it as nodata"):
+        radar(tmp_path, Radar(when=RADAR_DAY, vv=power))

@@ -10,7 +10,7 @@ from made_predictions import RIGHT, known, predictions_of
 from cubecrop.errors import LabelError
 from cubecrop.evaluation.about import FoldFacts
 from cubecrop.evaluation.score_tables import ScoreTables
-from cubecrop.metrics import SCORE_NAMES, intervals, scores
+from cubecrop.metrics import SCORE_NAMES, intervals, scores, wilson
 
 NAMES = ["a", "b", "c"]
 ROW = st.fixed_dictionaries({
@@ -216,6 +216,19 @@ def test_all_right_or_all_wrong_has_wilsons_interval(share, value):
     assert (row["low"], row["high"]) == pytest.approx(
         (0.9812, 1) if share else (0, 0.0188), abs=1e-4
     )
+
+
+def test_a_fold_of_a_single_group_has_the_interval_of_one():
+    rows = [
+        {"fold": fold, "group": group, "truth": i % 2, "guess": int(i % 8 == 1)}
+        for fold, groups in (("x", ["g"]), ("y", ["h", "i", "j"]))
+        for group in groups
+        for i in range(16)
+    ]
+    folds = ScoreTables.of(predictions_of(rows, NAMES)).folds
+    row = only(folds, fold="x", score="accuracy")
+    assert (row["groups"], row["value"]) == (1, 10 / 16)
+    assert (row["low"], row["high"]) == wilson(10 / 16, 1)
 
 
 def test_rare_and_untrained_crops_are_named():

@@ -66,6 +66,9 @@ DECIDED = {
     "old, flag false": (L2A, {BASELINE: "02.14", V1: False}, 0, 0.0),
     "old, no flag": (L2A, {BASELINE: "02.14"}, 0, 0.0),
     "v0, shifted": (V0, {"sentinel:boa_offset_applied": True}, None, 0.0),
+    "BOA_ADD_OFFSET of each band": (PC, {"BOA_ADD_OFFSET_B2": -1000}, None, -0.1),
+    "BOA_ADD_OFFSET as a list": (PC, {"s2:boa_add_offset": [-1000] * 13}, None, -0.1),
+    "BOA_ADD_OFFSET of a shifted file": (L2A, {V1: True, "boa_add_offset": -1000}, -0.1, 0.0),
 }
 
 
@@ -99,6 +102,20 @@ CONTRADICTIONS = {
     "no baseline": (CDSE, {BASELINE: None}, -0.1, "processing baseline ''"),
     "baseline no number": (PC, {BASELINE: "new"}, None, "processing baseline 'new'"),
     "name contradicts": (PC, {BASELINE: "02.14", "s2:product_uri": "S2A_N0500_X"}, 0, "05.00"),
+    "flag without a prefix": (PC, {"boa_offset_applied": True}, None, "original DN"),
+    "flag with another prefix": (PC, {"s2:boa_offset_applied": True}, None, "original DN"),
+    "BOA_ADD_OFFSET 0": (
+        PC,
+        {"s2:boa_add_offset": 0},
+        None,
+        "states s2:boa_add_offset 0, .* -1000",
+    ),
+    "BOA_ADD_OFFSET before 04.00": (
+        PC,
+        {BASELINE: "02.14", "BOA_ADD_OFFSET_B2": -1000},
+        0,
+        "require 0",
+    ),
     "an L1C": (PC, {"s2:product_uri": "S2A_MSIL1C_2020"}, None, "L1C"),
 }
 

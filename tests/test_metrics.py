@@ -193,3 +193,19 @@ def test_an_interval_holds_its_score_where_rare_classes_drop_out_of_draws():
     for name in ("accuracy", "macro_f1", "mean_iou"):
         low, high = found[name]
         assert low <= getattr(told, name) <= high
+
+
+def test_one_group_does_not_show_how_groups_differ():
+    truth, first, second = [0, 0, 1, 1], [0, 0, 1, 0], [0, 1, 0, 0]
+    found = intervals(truth, first, 2, groups=["a"] * 4)
+    assert found["accuracy"] == wilson(0.75, 1)
+    assert all(high - low > 0.8 for low, high in found.values())
+    assert accuracy_difference(truth, first, second, groups=["a"] * 4) == (0.5, (-1, 1))
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    with pytest.raises(LabelError, match="groups hold 2 names, expected one for each of 4"):
+        intervals([0, 0, 1, 1], [0, 0, 1, 0], 2, groups=["a", "b"])
+    for truth, predicted in (([0, 0.7], [0, 0]), ([0, 0], [0, np.nan])):
+        with pytest.raises(LabelError, match=r"(0.7|nan) is no class index"):
+            scores(truth, predicted, 2)

@@ -149,6 +149,14 @@ def test_other_bands_are_refused(model):
         model.check(samples)
 
 
+def test_a_band_that_stands_twice_is_refused(model):
+    samples, _ = make_samples(seed=2)
+    optical = samples["sentinel2"].to_dataset(inherit=False)
+    samples["sentinel2"] = optical.isel(band=[*range(optical.sizes["band"]), 0])
+    with pytest.raises(ModelMismatchError, match=r"bands \['B02'\] more than once"):
+        model.predict_proba(samples)
+
+
 def test_bands_are_matched_by_name_not_place(model):
     samples, _ = make_samples()
     expected = model.predict_proba(samples)

@@ -254,9 +254,31 @@ def test_unknown_units_are_refused(tmp_path, unit, message):
      ("mm/h", 24), ("m s-1", 86.4e6), ("m h-1", 24_000), ("mm hour-1", 24)],
 )  # fmt: skip
 def test_rates_of_precipitation(tmp_path, unit, daily):
-    store = hourly(units=UNITS | {"precipitation": unit}, precipitation=np.ones(len(hours())))
+    rate = np.full(len(hours()), 5 / daily)
+    store = hourly(units=UNITS | {"precipitation": unit}, precipitation=rate)
     found = days_of(stored(tmp_path, store[["total_precipitation"]]))
-    np.testing.assert_allclose(found.precipitation, daily, rtol=1e-6)
+    np.testing.assert_allclose(found.precipitation, 5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("code", [-999, -9999, -32768, 1e20])
+@pytest.mark.parametrize(
+    ("name", "unit", "usual"),
+    [("precipitation", "mm day-1", 2.0), ("solar_radiation", "J m-2 day-1", 2e7)],
+)
+def test_undeclared_codes_of_missing_amounts_are_no_weather(tmp_path, name, unit, usual, code):
+    cells = {"latitude": [51.0, 50.0], "longitude": [2.0, 3.0, 4.0]}
+    values = np.full((3, 2, 3), usual)
+    values[1] = code
+    store = xr.Dataset(
+        {name: (("time", *cells), values, {"units": unit})},
+        {"time": pd.date_range("2018-06-01", periods=3), **cells},
+    )
+    path = stored(tmp_path, store, encoding={name: {"_FillValue": None}})
+    with pytest.raises(ReadError, match=rf"'{name}' of item .* holds .* `_FillValue` should"):
+        days_of(path)
+    path = stored(tmp_path, store, "declared.zarr", encoding={name: {"_FillValue": float(code)}})
+    found = days_of(path)[name].mean(("latitude", "longitude"))
+    np.testing.assert_allclose(found, [usual, np.nan, usual], rtol=1e-6)
 
 
 def test_daily_stores_say_which_aggregate_they_are(tmp_path):

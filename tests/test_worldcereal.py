@@ -319,6 +319,33 @@ def test_another_table_is_refused(tmp_path, table, message):
         read(tmp_path, table)
 
 
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("S2-L2A-B02", [0.0769, np.nan, 0.1234]),
+        ("S1-SIGMA0-VV", [-12.5, -9.25, np.nan]),
+        ("S1-SIGMA0-VV", [-12, -9, -10]),
+        ("S1-SIGMA0-VH", [0.01, 0.02, np.nan]),
+        ("AGERA5-temperature-mean", [-1.5, 3.25, 18.0]),
+        ("AGERA5-temperature-mean", [273.15, 280.5, 291.0]),
+    ],
+)
+def test_values_that_are_not_encoded_are_refused(tmp_path, column, values):
+    with pytest.raises(SchemaError, match=f"'{column}' with values from .* encoding"):
+        read(tmp_path, long_table(**{column: values}))
+
+
+def test_encoded_numbers_may_be_means_and_have_other_codes_for_missing(tmp_path):
+    table = long_table(
+        **{"S2-L2A-B02": [769.5, -9999, -12], "S1-SIGMA0-VV": [3208.5, -32768, 5000]}
+    )
+    sets = read(tmp_path, table.drop(columns=["S2-L2A-B03", "S2-L2A-B8A"]))
+    blue = sets["sentinel2/reflectance"].sel(band="B02").to_numpy()[..., 0]
+    np.testing.assert_allclose(blue, [[0.07695, np.nan], [np.nan, np.nan]], rtol=1e-6)
+    radar = sets["sentinel1/backscatter"].sel(band="vv").to_numpy()
+    assert np.isnan(radar).sum() == 2
+
+
 def test_no_satellite_value(tmp_path):
     columns = ["S2-L2A-B02", "S2-L2A-B03", "S1-SIGMA0-VV", "S1-SIGMA0-VH"]
     with pytest.raises(SchemaError, match="no satellite value"):

@@ -10,6 +10,7 @@ its baseline, flag and declared metadata disagree.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -27,8 +28,12 @@ __all__ = ["Harmonisation", "check_declared", "declared", "harmonise"]
 #: ESA: BOA_ADD_OFFSET is -1000 DN from processing baseline 04.00 on.
 _OFFSET_BASELINE: Final = (4, 0)
 _BASELINE_OFFSET: Final = -0.1
-#: Earth Search v1 and v0.
-_FLAGS: Final = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
+#: End of the flag's key: Earth Search v1 begins it with "earthsearch:", v0 with "sentinel:", and
+#: mirrors with their own prefix or none.
+_FLAG: Final = "boa_offset_applied"
+#: ESA's name of the offset in DN, which some catalogues copy from the product: for all bands, as
+#: a list, or by band (BOA_ADD_OFFSET_B2).
+_ADD_OFFSET: Final = re.compile(r"(?:.*:)?boa_add_offset(?:_.+)?", re.IGNORECASE)
 _CURE: Final = (
     "Use the same acquisition from 'sentinel-2-c1-l2a' (earth-search), planetary-computer or "
     "cdse, whose files hold ESA's original DN."
@@ -87,6 +92,8 @@ def harmonise(
     offset = _BASELINE_OFFSET if since and not shifted else 0.0
     # Earth Search declares -0.1 for shifted files too, and CDSE for all files: no evidence there.
     expected = {offset, _BASELINE_OFFSET} if shifted or rule.declares_offset else {offset}
+    of_product = {offset, _BASELINE_OFFSET} if shifted else {offset}
+    _check_add_offset(item["properties"], bands, name, of_product)
     declared_offsets = check_declared(bands, name, scale=rule.scale, offsets=expected)
     return Harmonisation(
         scale=rule.scale,
@@ -130,6 +137,28 @@ def check_declared(
                     )
         declared_offsets |= declared(asset, "offset")
     return declared_offsets
+
+
+def _check_add_offset(
+    properties: Mapping[str, Any],
+    bands: Mapping[str, Mapping[str, Any]],
+    name: str,
+    offsets: set[float],
+) -> None:
+    """Raise if item or assets state ESA's BOA_ADD_OFFSET, and it is not one of the offsets."""
+    for place in (properties, *bands.values()):
+        for key, value in place.items():
+            if value is None or not _ADD_OFFSET.fullmatch(str(key)):
+                continue
+            numbers = value if isinstance(value, list | tuple) else [value]
+            for number in {_number(one, str(key)) for one in numbers}:
+                if not any(math.isclose(number, known * 1e4, abs_tol=1e-5) for known in offsets):
+                    wanted = " or ".join(f"{known * 1e4:g}" for known in sorted(offsets))
+                    raise UnsupportedItemError(
+                        f"item {name!r} states {key} {number:g}, but its collection, flag and "
+                        f"processing baseline require {wanted}. The wrong one would shift every "
+                        f"value. {_CURE}"
+                    )
 
 
 def _baseline(item: Mapping[str, Any], name: str) -> tuple[str, bool] | None:
@@ -190,6 +219,7 @@ def _as_declared(
     )
     flag = _flag(item["properties"], name)
     (offset,) = declared_offsets
+    _check_add_offset(item["properties"], bands, name, declared_offsets)
     if flag and offset:
         raise UnsupportedItemError(
             f"item {name!r} has boa_offset_applied: true, but its bands declare the offset "
@@ -205,7 +235,11 @@ def _as_declared(
 
 def _flag(properties: Mapping[str, Any], name: str) -> bool | None:
     """Whether the catalogue states that it shifted the files; None if it does not state it."""
-    flags = {key: properties[key] for key in _FLAGS if properties.get(key) is not None}
+    flags = {
+        key: value
+        for key, value in properties.items()
+        if value is not None and str(key).rpartition(":")[2] == _FLAG
+    }
     values = list(flags.values())
     if any(not isinstance(value, bool) or value is not values[0] for value in values):
         raise UnsupportedItemError(
@@ -234,7 +268,6 @@ def _is_shifted(
     rule: CollectionRule, baseline: str, since: bool, flag: bool | None, originals: bool, name: str
 ) -> bool:
     """Whether the catalogue has already removed ESA's offset from the files."""
-    key = "boa_offset_applied"
     if flag and not since:
         why = f"has baseline {baseline}; before 04.00 there is no offset to remove"
     elif flag and rule.offset == "baseline":
@@ -243,13 +276,13 @@ def _is_shifted(
         why = "points to ESA's original JPEG 2000, which hold the offset"
     elif flag is None and since and rule.offset == "flag" and not originals:
         raise UnsupportedItemError(
-            f"item {name!r} has baseline {baseline} and lacks the flag {key!r}. Its files may or "
+            f"item {name!r} has baseline {baseline} and lacks the flag {_FLAG!r}. Its files may or "
             "may not be shifted by 1000, and the declared offset is the same in both cases. "
             f"{_CURE}"
         )
     else:
         return bool(flag)
-    raise UnsupportedItemError(f"item {name!r} has {key}: true, but {why}. {_CURE}")
+    raise UnsupportedItemError(f"item {name!r} has {_FLAG}: true, but {why}. {_CURE}")
 
 
 def _reason(

@@ -39,6 +39,7 @@ from cubecrop.archive.providers import (
     check_provider,
     tell_provider,
 )  # fmt: skip
+from cubecrop.archive.radar import calibration_of, check_power
 from cubecrop.archive.unsupported import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
 from cubecrop.checks import brief
 from cubecrop.errors import UnsupportedItemError
@@ -143,6 +144,9 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
     values = {_keys(rule)[band]: raw for band, raw in found.items() if band not in _NO_VALUES}
     decided = harmonise(item, rule, values)
     is_optical = rule.modality == "sentinel2"
+    is_radar = rule.modality == "sentinel1"
+    if is_radar:
+        check_power(values, name)
     return Scene(
         id=name,
         collection=str(item.get("collection")),
@@ -163,7 +167,7 @@ def _scene(item: Mapping[str, Any], row: Provider, name: str) -> Scene:
         generated=generated_of(item),
         orbit_state=str(properties.get("sat:orbit_state") or "").lower(),
         relative_orbit=relative_orbit_of(item),
-        calibration=str(properties.get("calibration", rule.calibration)).lower(),
+        calibration=calibration_of(item, rule.calibration) if is_radar else "",
         cloud_cover=cloud_cover_of(item),
         provider=row.name,
         harmonisation=decided.reason,

@@ -51,10 +51,11 @@ def group_passes(scenes: Sequence[Scene]) -> tuple[Pass, ...]:
         tracks.setdefault(key, []).append(index)
     passes = []
     for key, track in tracks.items():
-        for members in _split(sorted(track, key=lambda i: _by_time(scenes[i])), scenes):
+        _, state, number = key
+        in_order = sorted(track, key=lambda i: _by_time(scenes[i]))
+        for members in _split(in_order, scenes, once_a_day=number is not None):
             first = scenes[members[0]]
             newest = sorted(members, key=lambda i: _made(scenes[i]), reverse=True)
-            _, state, number = key
             passes.append(Pass(_time(first), tuple(newest), state, number))
     return tuple(sorted(passes, key=lambda p: (p.time, *_by_time(scenes[p.members[0]]))))
 
@@ -80,18 +81,21 @@ def _by_time(scene: Scene) -> tuple[object, ...]:
     return scene.start, scene.id, scene.files
 
 
-def _split(track: Sequence[int], scenes: Sequence[Scene]) -> list[list[int]]:
+def _split(track: Sequence[int], scenes: Sequence[Scene], *, once_a_day: bool) -> list[list[int]]:
     """Cut the scenes of one track, sorted by time, into passes.
 
-    Times are compared too, since tiles of one pass on both sides of the date line have different
-    solar days.
+    A satellite flies a relative orbit once a day at most (``once_a_day``). Without the orbit, a
+    day may have several passes: of radar in the morning and the evening, or near the poles. Times
+    are compared too, since tiles of one pass on both sides of the date line have different solar
+    days.
     """
     groups: list[list[int]] = []
     for index in track:
         last = scenes[groups[-1][-1]] if groups else None
         scene = scenes[index]
         if last is not None and (
-            scene.solar_day == last.solar_day or scene.start - last.start < HALF_ORBIT
+            (once_a_day and scene.solar_day == last.solar_day)
+            or scene.start - last.start < HALF_ORBIT
         ):
             groups[-1].append(index)
         else:

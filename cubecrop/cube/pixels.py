@@ -213,10 +213,12 @@ def _judge(
             present = int(np.count_nonzero(~missing[part]))
             if 2 * bad > present >= min(_ENOUGH, raw[part].size // 4):
                 numbers = raw[part][absurd[part]]
+                is_code = numbers.min() == numbers.max()
+                code = f" If {numbers[0]:g} means no data, declare it as nodata." if is_code else ""
                 raise ReadError(
                     f"asset {source.asset!r} of item {source.item!r} "
                     f"({source.href.split('?')[0]}) holds numbers from {numbers.min():g} to "
                     f"{numbers.max():g} in {bad} of {present} pixels of its block at row "
                     f"{unit.row + row}, column {unit.column + column}; expected "
-                    f"{kind.expected}, {lowest:g} to {highest:g}. {kind.cure}"
+                    f"{kind.expected}, {lowest:g} to {highest:g}. {kind.cure}{code}"
                 )

@@ -50,10 +50,20 @@ _PERIODS: Final[Mapping[str, Period | None]] = {
 }  # fmt: skip
 #: A task reads at least this many steps, even if a store's chunks are smaller.
 _STEPS_AT_ONCE: Final = 240
-#: Limits of plausible air temperatures, K: a little beyond the records at 2 m (184 K and 330 K;
-#: WMO, World Weather and Climate Extremes Archive).
-_COLDEST: Final = 170.0
-_HOTTEST: Final = 345.0
+#: Plausible values in our units, a little beyond the records (184 and 330 K at 2 m, 1,825 mm in
+#: 24 hours; WMO, World Weather and Climate Extremes Archive) and the sun's 1,361 W m-2. Packed
+#: numbers are rounded, to slightly below 0 too.
+_PLAUSIBLE: Final = {
+    "temperature": (170.0, 345.0, "K"),
+    "precipitation": (-5.0, 2000.0, "mm"),
+    "solar_radiation": (-1e6, 1.5e8, "J m-2"),
+}
+#: The same for rates of precipitation over less than a day, mm per day: the record is 31 mm in a
+#: minute.
+_HEAVIEST: Final = 50_000.0
+#: Lower numbers in a store's own unit are codes for missing values, such as -999 and -9999. In
+#: J m-2 they are too close to 0 to be implausible amounts.
+_LOWEST_NUMBER: Final = -900.0
 #: Degrees around the centre of a cell that a store with a single cell covers.
 _ALONE: Final = 0.5
 
@@ -231,31 +241,42 @@ def _series(store: xr.Dataset, known: str, name: str, scene: Scene, step: np.tim
         steps = max(steps, chunks[values.dims.index("time")])
     lazy = values.chunk({"time": steps, "latitude": -1, "longitude": -1})
     ours = lazy.transpose(*_DIMS).astype(np.float64) * unit.factor + unit.offset
-    if quantity == "temperature":
-        ours = xr.apply_ufunc(
-            _plausible,
-            ours,
-            kwargs={"what": f"variable {known!r} of {where}"},
-            dask="parallelized",
-            output_dtypes=[np.float64],
-        )
+    low, high, ours_unit = _PLAUSIBLE[quantity]
+    if quantity == "precipitation" and unit.kind == "rate" and step != DAY:
+        high = _HEAVIEST
+    ours = xr.apply_ufunc(
+        _plausible,
+        ours,
+        kwargs={
+            "low": max(low, _LOWEST_NUMBER * unit.factor),
+            "high": high,
+            "unit": ours_unit,
+            "what": f"variable {known!r} of {where}",
+        },
+        dask="parallelized",
+        output_dtypes=[np.float64],
+    )
     keep = {dim: ours[dim].variable.to_base_variable() for dim in _DIMS}
     plain = xr.DataArray(ours.variable, coords=keep, name=name).drop_attrs()
     return Series(name, plain, unit, step, period)
 
 
-def _plausible(kelvin: NDArray[np.float64], what: str) -> NDArray[np.float64]:
-    """Return the values; raise if an air temperature is not plausible.
+def _plausible(
+    values: NDArray[np.float64], *, low: float, high: float, unit: str, what: str
+) -> NDArray[np.float64]:
+    """Return the values; raise if one is not plausible.
 
-    A chunk that is missing from a store reads as the store's fill value, which is often 0.
+    A chunk that is missing from a store reads as the store's fill value, which is often 0. A code
+    for missing values that the store does not declare reads as a value.
     """
-    odd = (kelvin < _COLDEST) | (kelvin > _HOTTEST)
+    odd = (values < low) | (values > high)
     if odd.any():
         raise ReadError(
-            f"weather {what} holds {kelvin[odd][0]:g} K, expected {_COLDEST:g} to {_HOTTEST:g} K: "
-            "a chunk is missing from the store, or its `units` are wrong. Correct the store."
+            f"weather {what} holds {values[odd][0]:g} {unit}, expected {low:g} to {high:g} {unit}: "
+            "a chunk is missing from the store, its `units` are wrong, or the number means a "
+            "missing value, which `_FillValue` should declare. Correct the store."
         )
-    return kelvin
+    return values
 
 
 def _daily_name(values: xr.DataArray, name: str, unit: Unit, bounded: bool, where: str) -> str:

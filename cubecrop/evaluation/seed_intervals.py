@@ -30,9 +30,13 @@ def interval(
     """Low and high ends (score,) of scores (seed, score) from resamples (resample, score).
 
     Where every parcel is right, or every one wrong, in all seeds, all resamples are the same. As
-    in `cubecrop.metrics.intervals`, Wilson's interval for the number of groups then stands in.
+    in `cubecrop.metrics.intervals`, Wilson's interval for the number of groups then stands in; and
+    that for one if there is a single group, which every resample holds whole.
     """
     value = mean_of_seeds(values, axis=0)
+    if n_groups == 1:
+        low, high = np.array([wilson(one, 1) for one in np.nan_to_num(value)]).T
+        return np.where(np.isfinite(value), low, np.nan), np.where(np.isfinite(value), high, np.nan)
     if value[0] in (0, 1):
         certain = wilson(n_groups if value[0] else 0, n_groups)
         return np.full(len(value), certain[0]), np.full(len(value), certain[1])

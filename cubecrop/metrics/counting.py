@@ -56,9 +56,13 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> 
     -------
     numpy.ndarray
         (n_classes, n_classes) int64, rows true, columns predicted.
+
+    Raises
+    ------
+    LabelError
+        Arrays differ in shape, a number is not whole, or a true class does not exist.
     """
-    true = np.asarray(truth, dtype=np.int64)
-    guess = np.asarray(predicted, dtype=np.int64)
+    true, guess = as_indices("truth", truth), as_indices("predictions", predicted)
     if true.shape != guess.shape:
         raise LabelError(f"truth has shape {true.shape}, predictions {guess.shape}.")
     if true.size and (true.min() < 0 or true.max() >= n_classes):
@@ -68,6 +72,14 @@ def confusion_matrix(truth: ArrayLike, predicted: ArrayLike, n_classes: int) -> 
     inside = (guess >= 0) & (guess < n_classes)
     pairs = true[inside] * n_classes + guess[inside]
     return np.bincount(pairs, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+def as_indices(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    """Class indices as int64; raises if a number is not whole, which a cast would cut off."""
+    given = np.asarray(values)
+    if given.dtype.kind == "f" and (odd := given[given % 1 != 0]).size:
+        raise LabelError(f"{name}: {odd[0]:g} is no class index, expected whole numbers.")
+    return np.asarray(given, dtype=np.int64)
 
 
 def scores(

@@ -41,7 +41,8 @@ def intervals(
     Accuracy has Wilson's interval. Macro-F1 and mean IoU are scored on 2,000 resamples of the
     parcels, drawn with replacement. With ``groups``, groups are drawn instead, also for accuracy.
     If all parcels are right, or all wrong, every resample is the same; all three scores then have
-    Wilson's interval for the number of parcels or groups.
+    Wilson's interval for the number of parcels or groups. A single group is always drawn whole, so
+    each score then has Wilson's interval for one.
 
     Parameters
     ----------
@@ -58,11 +59,17 @@ def intervals(
     -------
     dict
         Name of the score to its low and high end.
+
+    Raises
+    ------
+    LabelError
+        There is no parcel, or groups and parcels differ in number.
     """
     true = np.asarray(truth, dtype=np.int64)
     guess = np.asarray(predicted, dtype=np.int64)
     if len(true) == 0:
         raise LabelError("there is no parcel to score, expected one or more.")
+    n_groups = _count(groups, len(true))
     inside = (guess >= 0) & (guess < n_classes)
     # Scores follow from counts of (true, predicted) alone, and few of these pairs occur.
     pairs, pair = np.unique(
@@ -76,15 +83,17 @@ def intervals(
     def scored(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return scores_of_counts(counts @ size, counts @ claimed, counts @ hits)
 
+    (score,) = scored(np.bincount(pair, minlength=len(pairs)).astype(float)[None])
+    if n_groups == 1:
+        return {name: wilson(float(score[i]), 1) for i, name in enumerate(SCORE_NAMES)}
     low, high = _ends_of_resamples(pair, len(pairs), groups, seed, scored)
     # A resample without a rare class is averaged over the other classes, so all resamples may
     # score above the score itself. The interval must still contain it.
-    (score,) = scored(np.bincount(pair, minlength=len(pairs)).astype(float)[None])
     low, high = np.minimum(low, score), np.maximum(high, score)
     found = {name: (float(low[i]), float(high[i])) for i, name in enumerate(SCORE_NAMES)}
     right = int((true == guess).sum())
     if right in (0, len(true)):
-        n = len(true) if groups is None else len({str(one) for one in groups})
+        n = n_groups or len(true)
         return dict.fromkeys(SCORE_NAMES, wilson(n if right else 0, n))
     if groups is None:
         found["accuracy"] = wilson(right, len(true))
@@ -114,12 +123,15 @@ def accuracy_difference(
     Returns
     -------
     tuple
-        The difference, and its low and high end.
+        The difference, and its low and high end; these are -1 and 1 for a single group, which does
+        not show how groups differ.
     """
     true = np.asarray(truth)
     lead = (np.asarray(first) == true).astype(int) - (np.asarray(second) == true)  # -1, 0, 1
     if len(lead) == 0:
         raise LabelError("there is no parcel to score, expected one or more.")
+    if _count(groups, len(lead)) == 1:
+        return float(lead.mean()), (-1.0, 1.0)
 
     def scored(counts: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray((counts[:, 2] - counts[:, 0]) / counts.sum(axis=1))[:, None]
@@ -148,6 +160,15 @@ def ends(draws: NDArray[np.floating]) -> NDArray[np.float64]:
         return np.asarray(np.percentile(draws, _ENDS, axis=0))
     empty = ~known.any(axis=0)
     return np.where(empty, np.nan, np.nanpercentile(np.where(empty, 0, draws), _ENDS, axis=0))
+
+
+def _count(groups: Sequence[object] | None, n: int) -> int:
+    """Number of distinct groups of ``n`` parcels; 0 without groups."""
+    if groups is None:
+        return 0
+    if len(groups) != n:
+        raise LabelError(f"groups hold {len(groups)} names, expected one for each of {n} parcels.")
+    return len({str(one) for one in groups})
 
 
 def _ends_of_resamples(

@@ -24,6 +24,7 @@ from cubecrop.model.shipped import DEFAULT, shipped_folder
 from cubecrop.model.spec import ModelSpec
 from cubecrop.model.spec_file import MODEL_FILES, model_files
 from cubecrop.model.storage import digest_with, packed, unpacked
+from cubecrop.model.units_check import check_units
 from cubecrop.nomenclature import Nomenclature
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from cubecrop.model.applicability import TrainingSpace
+    from cubecrop.model.arrays import SampleArrays
     from cubecrop.model.config import NetworkConfig
     from cubecrop.model.knowledge_limits import KnowledgeLimits
     from cubecrop.model.networks import CropNetwork
@@ -144,7 +146,7 @@ class CropModel(ModelSpec):
         ModelMismatchError
             The data does not fit the model; see `check`.
         """
-        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        arrays = self._arrays(samples, allow_gaps=allow_gaps)
         values = self.predictor(device)(arrays)
         return self._by_crop(values, samples, "probability")
 
@@ -161,7 +163,7 @@ class CropModel(ModelSpec):
             (parcel, crop) float32, coord ``crop`` = class names; NaN for a parcel with fewer
             observations than the model needs. Not divided by the model's temperature.
         """
-        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        arrays = self._arrays(samples, allow_gaps=allow_gaps)
         values = Predictor(self.network, usable_device(device)).logits(arrays)
         return self._by_crop(values, samples, "logits")
 
@@ -179,7 +181,7 @@ class CropModel(ModelSpec):
             and decision fusion it holds the summaries of the series side by side. NaN for a
             parcel that cannot be predicted.
         """
-        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        arrays = self._arrays(samples, allow_gaps=allow_gaps)
         embedding = embedding_of(self.network, arrays, usable_device(device))
         return xr.DataArray(
             embedding,
@@ -246,7 +248,7 @@ class CropModel(ModelSpec):
         ModelMismatchError
             The network has no attention by date (TempCNN, GRU, Transformer), or resamples dates.
         """
-        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        arrays = self._arrays(samples, allow_gaps=allow_gaps)
         attention = attention_of(self.network, arrays, usable_device(device))
         nodes = {}
         for name, values in attention.items():
@@ -423,6 +425,12 @@ class CropModel(ModelSpec):
             season_window=None,
             name=f"published weights, fold {fold}",
         )
+
+    def _arrays(self, samples: xr.DataTree, *, allow_gaps: bool) -> SampleArrays:
+        """The network's inputs from pixel sets that fit the model, also by their units."""
+        arrays = arrays_for(self, samples, allow_gaps=allow_gaps)
+        check_units(arrays, self.network)
+        return arrays
 
     def _by_crop(self, values: Any, samples: xr.DataTree, name: str) -> xr.DataArray:  # noqa: ANN401
         coords: dict[str, Any] = {"crop": self.nomenclature.names}

@@ -218,6 +218,10 @@ def _check_sensor(model: ModelSpec, node: xr.DataTree, sensor: SensorConfig) -> 
             f"{name} has no coordinate 'band'; the model needs {list(bands)}. Name its bands."
         )
     present = tuple(str(band) for band in node["band"].to_numpy())
+    if twice := sorted({band for band in bands if present.count(band) > 1}):
+        raise ModelMismatchError(
+            f"{name} has the bands {twice} more than once, expected each once. Drop the copies."
+        )
     if missing := [band for band in bands if band not in present]:
         raise ModelMismatchError(
             f"{name} has bands {list(present)}, the model needs {list(bands)}; {missing} are "

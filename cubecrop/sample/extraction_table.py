@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["TERRAIN_COLUMNS", "ExtractionTable", "days_of", "periods", "present", "read_table"]
 
 _MISSING: Final = 65535
+#: Codes that other tools write for "missing".
+_MISSING_ELSEWHERE: Final = (-9999, -32768)
+#: A column with fractions and without a larger number holds values, not their encoding. Encoded
+#: reflectance and backscatter reach hundreds, temperatures 20,000; their means have fractions too.
+_UNENCODED: Final[Mapping[str, float]] = {
+    **dict.fromkeys((*SENTINEL2_BANDS, *SENTINEL1_BANDS), 10.0),
+    "temperature_mean": 400.0,
+}
 _LONG: Final[Mapping[str, str]] = {
     **{f"S2-L2A-{band}": band for band in SENTINEL2_BANDS},
     **{f"S1-SIGMA0-{band.upper()}": band for band in SENTINEL1_BANDS},
@@ -184,7 +192,7 @@ def _pivot_long(
     numbers = {}
     for column, (what, _) in series.items():
         numbers[what] = np.full((len(ids), len(start)), np.nan)
-        numbers[what].flat[cell] = present(table[column])
+        numbers[what].flat[cell] = _measured(name, table[column], what)
     about = table.iloc[first].reset_index(drop=True)
     days = (end - start).astype(np.int64)
     return ExtractionTable(numbers, start, days, step, about, np.asarray(ids))
@@ -212,7 +220,7 @@ def _pivot_wide(
     row = np.arange(len(table))
     numbers = {what: np.full((len(table), len(start)), np.nan) for what, _ in series.values()}
     for column, (what, number) in series.items():
-        numbers[what][row, offset + number] = present(table[column])
+        numbers[what][row, offset + number] = _measured(name, table[column], what)
     ids = _ids(name, table) if "sample_id" in table else row
     if repeated := _repeated(ids):
         raise ParcelError(
@@ -268,6 +276,34 @@ def present(column: pd.Series[int]) -> NDArray[np.float64]:
     """Digital numbers of a column, NaN where missing."""
     values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     return np.where(values == _MISSING, np.nan, values)
+
+
+def _measured(name: str, column: pd.Series[int], what: str) -> NDArray[np.float64]:
+    """Digital numbers of a column of measurements, NaN where missing.
+
+    Raises
+    ------
+    SchemaError
+        The column holds values instead of their encoding: reflectance from 0 to 1, decibels, power,
+        or temperatures in degrees.
+    """
+    try:
+        values = present(column)
+    except (TypeError, ValueError) as error:
+        raise SchemaError(
+            f"{name} has a column {column.name!r} that does not hold numbers: {error}."
+        ) from error
+    values[np.isin(values, _MISSING_ELSEWHERE)] = np.nan
+    known = values[np.isfinite(values)]
+    decoded = (known % 1 != 0).any() and known.max() < _UNENCODED.get(what, 0)
+    if decoded or (what in SENTINEL1_BANDS and (known < 0).any()):
+        raise SchemaError(
+            f"{name} has a column {column.name!r} with values from {known.min():g} to "
+            f"{known.max():g}, expected the numbers of WorldCereal's encoding, 0 to {_MISSING} "
+            "(reflectance times 10,000, for example). Encode the values as the module "
+            "`cubecrop.sample.worldcereal` says."
+        )
+    return values
 
 
 def days_of(name: str, column: pd.Series[pd.Timestamp]) -> NDArray[np.datetime64]:

@@ -20,7 +20,8 @@ Numbers that cannot be measurements are missing too:
 - precipitation of 65534, which the encoding writes for larger numbers;
 - elevation and slope that do not exist on Earth.
 
-Backscatter of 2 to 44 is below -50 dB, and is raised to -50 dB as in season cubes.
+Backscatter of 2 to 44 is below -50 dB, and is raised to -50 dB as in season cubes. A column that
+holds values instead of their encoding, such as reflectance from 0 to 1 or decibels, is refused.
 """
 
 from __future__ import annotations
@@ -112,7 +113,8 @@ def read_worldcereal(path: str | Path, *, label: str | None) -> xr.DataTree:
     ReadError
         The file does not exist, or is not Parquet.
     SchemaError
-        The file is not such a table, has an unknown measurement, or several harvest years.
+        The file is not such a table, has an unknown measurement, values that are not encoded, or
+        several harvest years.
     LabelError
         The label column does not exist.
     ParcelError
