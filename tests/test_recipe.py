@@ -19,6 +19,7 @@ from cubecrop.pipeline import recipes
 from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.recipe_init import regions_of_init
+from cubecrop.pipeline.recipe_state import RecipeFolder
 from cubecrop.pipeline.recipes import train_recipe
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.vector import read_part
@@ -278,6 +279,22 @@ def test_a_list_that_lacks_most_codes_is_the_wrong_one(tmp_path, countries):
     assert not (tmp_path / "out").exists()
 
 
+def test_sources_to_train_on_that_hold_a_single_class_are_named(tmp_path, countries):
+    recipe, _ = with_codes(tmp_path, countries, lambda own: ["MIS"] * len(own))
+    told = r"flanders 2023 \(column 'crop:code'\).*only the class 'maize', expected two or more"
+    with pytest.raises(LabelError, match=told):
+        train_recipe(recipe, tmp_path / "out", progress=False)
+    held = SOURCE.format(
+        region="aquitaine", year=2023, parcels=countries / "parcels-2023.parquet",
+        archive=countries / "archive", bbox=BOXES["aquitaine"],
+    )  # fmt: skip
+    end = '[held_out]\nregions = ["aquitaine"]\n'
+    recipe.write_text(f'{recipe.read_text()}{held}id = "field"\n{end}')
+    with pytest.raises(LabelError, match=told):  # the others are of a source that is only scored
+        train_recipe(recipe, tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_takes_composites_and_weather_from_the_model_it_starts_from(
     tmp_path, countries, monkeypatch
 ):
@@ -358,6 +375,8 @@ def test_a_recipe_goes_on_where_it_was_interrupted(tmp_path, server, countries, 
             train_recipe(recipe, out, **options)
     assert len(epochs) == 2
     assert [state is not None for state in begun] == [True]  # it went on
+    assert RecipeFolder.at(out, overwrite=False).model() is not None
+    assert RecipeFolder.at(out, overwrite=True).model() is None  # it would train from the start
     digest = cubecrop.CropModel.load(out / "model").digest
     other = tmp_path / "other"
     other.mkdir()

@@ -19,6 +19,7 @@ from cubecrop.evaluation.study import StudyOptions, study
 from cubecrop.files import new_file
 from cubecrop.model import NetworkOptions, usable_device
 from cubecrop.nomenclature import Nomenclature
+from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.recipe_card import recipe_card
@@ -89,7 +90,8 @@ def train_recipe(
     client : distributed.Client, optional
         Cluster that makes the report's trainings.
     overwrite : bool, default False
-        Train again where a model is, of this or another recipe.
+        Train again where a model is, of this or another recipe; also after an interruption it
+        begins with the first epoch.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 
@@ -135,6 +137,7 @@ def train_recipe(
         if without_code:
             left_out.append(f"{source.name}: {without_code}")
             warnings.warn(f"source {left_out[-1]}", stacklevel=2)
+    _check_several_classes(tables, recipe)
     _check_apart(tables, recipe)
     identity |= {"parcels": parcels_digest(tables)}
     folder.check(identity, report_of(recipe))
@@ -285,6 +288,21 @@ def _classes(recipe: Recipe) -> Nomenclature | str | None:
     if recipe.sources[0].codes is not None:
         return Nomenclature.from_hierarchy("coarse")
     return recipe.nomenclature
+
+
+def _check_several_classes(tables: Sequence[gpd.GeoDataFrame], recipe: Recipe) -> None:
+    """Raise if the sources to train on hold one class together."""
+    pairs = zip(recipe.sources, tables, strict=True)
+    trained = [(source, table) for source, table in pairs if not recipe.is_held_out(source)]
+    texts = [text for _, table in trained for text in table[_LABEL]]
+    if (listed := as_nomenclature(_classes(recipe), texts)) is not None:
+        texts = listed.names_of(texts)
+    if len(names := set(texts)) == 1:
+        where = ", ".join(f"{source.name} (column {source.label!r})" for source, _ in trained)
+        raise LabelError(
+            f"the sources to train on, {where}, hold only the class {names.pop()!r}, expected two "
+            "or more. Name other columns, or add a source with other crops."
+        )
 
 
 def _counts(declared: Sequence[Declared]) -> dict[str, dict[str, int]]:
