@@ -19,6 +19,7 @@ from cubecrop.errors import ArgumentError, ReadError, SchemaError
 from cubecrop.evaluation import Predictions, Report
 from tests.samples import make_samples
 from tests.small_region import LABEL, SEASON, YEAR
+from tests.test_cli import run
 from tests.test_train_table import extraction
 
 POINTS = Path(__file__).parents[2] / "shared/data/points"
@@ -231,6 +232,28 @@ def test_a_column_that_names_no_region_is_an_error(tmp_path, place, declared):
             declared.assign(region=""), LABEL, YEAR, archive=place, by="region", season=SEASON,
             progress=False,
         )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "title"),
+    [
+        (["--more", "b/oise.parquet", "--more", "c/orne.parquet"], "aisne, oise, orne"),
+        (["--year", "2023", "--other", "b/oise.gpkg", "2022", "x"], "aisne, oise"),
+        (["--year", "2023", "--other", "b/aisne.gpkg", "2022", "x"], "aisne"),
+        ([], "aisne"),
+        (["--title", "Mine"], None),
+    ],
+)
+def test_the_title_names_all_tables(more, title, tmp_path, monkeypatch):
+    asked = []
+
+    def kept(*_, options, **__):
+        asked.append(options.title)
+
+    for name in ("evaluate", "evaluate_table"):
+        monkeypatch.setattr(f"cubecrop.pipeline.evaluations.{name}", kept)
+    assert run("evaluate", "a/aisne.parquet", "--label", "crop", "--out", tmp_path, *more) == 0
+    assert asked == [f"How far the models carry: {title}" if title else "Mine"]
 
 
 def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):
