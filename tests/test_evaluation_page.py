@@ -265,6 +265,17 @@ def test_scores_by_area_are_in_both_forms(whole, page):
     assert "Scores by area" not in markdown_of(report_of(known(right={HOME: 0.8})))
 
 
+def test_scores_of_each_region_are_in_both_forms(whole, page):
+    rows = whole.tables.folds.query("protocol == 'leave-region-out' and score == 'macro_f1'")
+    assert {*rows["fold"]} == {"east", "west"}
+    written = markdown_of(whole)
+    assert "| New region | west | network |" in written
+    for text in (page.read_text("utf-8"), written):
+        assert "Scores by test part" in text
+        for row in rows.to_dict("records"):
+            assert scored(row) in text
+
+
 def test_names_from_strangers_are_text(tmp_path):
     right = {(p, m): 0.5 for p in ("random", EVIL[0]) for m in ("network", *EVIL)}
     variants = {(EVIL[1], 0.5): 0.5, (EVIL[2], NAN): 0.5}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from cubecrop.errors import ArgumentError, ReadError, SchemaError
 from cubecrop.evaluation import Predictions, Report
 from tests.samples import make_samples
 from tests.small_region import LABEL, SEASON, YEAR
+from tests.test_cli import run
+from tests.test_train_table import extraction
 
 POINTS = Path(__file__).parents[2] / "shared/data/points"
 QUICK = TrainConfig(epochs=2)
@@ -213,6 +216,44 @@ def test_the_report_is_drawn_again_without_training(tmp_path):
 def test_a_table_is_named_by_its_path(wrong):
     with pytest.raises(ReadError, match=r"tables is .*expected the path of a table"):
         cubecrop.pipeline.evaluate_table(wrong, "crop")
+
+
+def test_a_column_that_names_no_region_is_an_error(tmp_path, place, declared):
+    """Regions from coordinates would answer another question than the one that was asked."""
+    told = r"column 'region' names no region for {n} of {n} labelled parcels.*leave it out.*--by"
+    path = extraction(tmp_path / "table.parquet", n=12)
+    pd.read_parquet(path).assign(region=None).to_parquet(path)
+    words = command(path, "--label", "crop", "--by", "region", "--out", tmp_path / "o")
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(told.format(n=11), " ".join(done.stderr.split()))  # one has no crop
+    with pytest.raises(ArgumentError, match=told.format(n=len(declared))):
+        cubecrop.pipeline.evaluate(
+            declared.assign(region=""), LABEL, YEAR, archive=place, by="region", season=SEASON,
+            progress=False,
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("more", "title"),
+    [
+        (["--more", "b/oise.parquet", "--more", "c/orne.parquet"], "aisne, oise, orne"),
+        (["--year", "2023", "--other", "b/oise.gpkg", "2022", "x"], "aisne, oise"),
+        (["--year", "2023", "--other", "b/aisne.gpkg", "2022", "x"], "aisne"),
+        ([], "aisne"),
+        (["--title", "Mine"], None),
+    ],
+)
+def test_the_title_names_all_tables(more, title, tmp_path, monkeypatch):
+    asked = []
+
+    def kept(*_, options, **__):
+        asked.append(options.title)
+
+    for name in ("evaluate", "evaluate_table"):
+        monkeypatch.setattr(f"cubecrop.pipeline.evaluations.{name}", kept)
+    assert run("evaluate", "a/aisne.parquet", "--label", "crop", "--out", tmp_path, *more) == 0
+    assert asked == [f"How far the models carry: {title}" if title else "Mine"]
 
 
 def test_options_of_archives_and_of_tables_do_not_mix(tmp_path):

@@ -99,7 +99,7 @@ CONTRADICTIONS = {
     "c1, 0 declared": (C1, {}, 0, "declares offset 0.0"),
     "cdse, 0 declared": (CDSE, {}, 0, "declares offset 0.0"),
     "old, -0.1 declared": (C1, {BASELINE: "02.14"}, -0.1, "declares offset -0.1"),
-    "no baseline": (CDSE, {BASELINE: None}, -0.1, "processing baseline ''"),
+    "no baseline": (CDSE, {BASELINE: None}, -0.1, "has an unknown processing baseline"),
     "baseline no number": (PC, {BASELINE: "new"}, None, "processing baseline 'new'"),
     "name contradicts": (PC, {BASELINE: "02.14", "s2:product_uri": "S2A_N0500_X"}, 0, "05.00"),
     "flag without a prefix": (PC, {"boa_offset_applied": True}, None, "original DN"),

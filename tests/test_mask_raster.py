@@ -73,6 +73,23 @@ def test_a_raster_whose_values_mean_something_else_is_refused(values, message, t
         raster.read(Lattice("EPSG:32631", 10.0), Window(-550_000, 50_000, 2, 2))
 
 
+@pytest.mark.parametrize("tiled", [True, False])
+def test_a_map_of_classes_is_refused_where_a_window_holds_one_class(tmp_path, tiled):
+    """A wood of a raw land-cover map would be cropland, since 10 is not 0."""
+    lattice, wood = Lattice("EPSG:32631", 10.0), Window(-550_000, 50_000, 20, 20)
+    values = np.full((640, 640), 10, "uint8")
+    values[300:, 300:] = 40
+    blocks = {"tiled": True, "blockxsize": 16, "blockysize": 16} if tiled else {}
+    array_of(values).rio.to_raster(tmp_path / "mask.tif", **blocks)
+    raster = MaskRaster(href=str(tmp_path / "mask.tif"))
+    raster.check()
+    with pytest.raises(ReadError, match=r"holds the codes \[10, 40\] of ESA WorldCover"):
+        raster.read(lattice, wood)
+    array_of(np.where(values == 10, 10, 0).astype("uint8")).rio.to_raster(tmp_path / "one.tif")
+    one = MaskRaster(href=str(tmp_path / "one.tif"))  # a class of the map and 0 make a mask
+    assert (one.read(lattice, wood) == mask_raster.KEPT).all()
+
+
 def test_a_declared_value_is_no_value():
     array = array_of(np.array([[1, 255], [1, 0]], "uint8")).rio.write_nodata(255)
     np.testing.assert_array_equal(MaskRaster.of_array(array).codes, [[1, 255], [1, 0]])

@@ -58,6 +58,26 @@ def test_a_region_is_masked_as_its_map(covered, field_model, tmp_path):
     assert 'value="252"' in (out / "crop_type.qml").read_text()
 
 
+def ones_at(left, top):
+    """A raster of 9 by 9 pixels of 10 m, all of them cropland."""
+    steps = (np.arange(9) + 0.5) * 10
+    return xr.DataArray(
+        np.ones((9, 9)), dims=("y", "x"), coords={"y": top - steps, "x": left + steps}
+    ).rio.write_crs(PLACE.crs)
+
+
+def test_a_mask_elsewhere_is_refused_before_anything_is_written(
+    bare, field_model, field_parcels, tmp_path
+):
+    far = ones_at(PLACE.left + 100_000, PLACE.top)
+    far.rio.to_raster(tmp_path / "far.tif")
+    shifted = field_parcels.translate(xoff=100_000)
+    for mask in (far, tmp_path / "far.tif", shifted):
+        with pytest.raises(ArgumentError, match=r"the mask \(.*\) lies at .*but the area at"):
+            digests(tmp_path / "run", bare, field_model, mask=mask)
+    assert not (tmp_path / "run").exists()
+
+
 def test_tiles_are_made_again_only_if_the_mask_differs(
     covered, field_model, field_parcels, tmp_path
 ):
@@ -68,9 +88,7 @@ def test_tiles_are_made_again_only_if_the_mask_differs(
     assert of(mask="worldcover") == of(mask="landcover") == first
     assert of(mask="worldcover", mask_classes=["cropland"]) == first
     some, path = field_parcels.iloc[[1, 6]], tmp_path / "mask.tif"
-    values = xr.DataArray(
-        np.ones((9, 9)), dims=("y", "x"), coords={"y": -np.arange(9.0), "x": np.arange(9.0)}
-    ).rio.write_crs(PLACE.crs)
+    values = ones_at(PLACE.left, PLACE.top)
     values.rio.to_raster(path)
     options = ({"mask_classes": ["trees"]}, {"mask": None}, {"mask": some}, {"mask": path})
     others = [of(**one) for one in options]
@@ -162,5 +180,6 @@ def test_the_signature_of_a_masks_address_is_in_no_file(
     assert raster["href"] == f"{server.url}/mask.tif"
     files = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert not any(b"-secret" in path.read_bytes() for path in files)
-    # Another signature is no other mask: the second run kept all tiles, and only checked the mask.
-    assert len(opened) == 1
+    # Another signature is no other mask: the second run kept all tiles, and only planning opened
+    # the mask, to check its header and its place.
+    assert len(opened) == 2

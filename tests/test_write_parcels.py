@@ -11,6 +11,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from samples import make_samples
@@ -253,6 +254,31 @@ def test_a_geopackage_is_replaced_only_when_asked_and_whole(tmp_path, parcels, m
     write_parcels(parcels[:1], path, overwrite=True)
     assert len(gpd.read_file(path)) == 1
     assert names(tmp_path) == ["p.gpkg"]
+
+
+@pytest.mark.parametrize("pages", [30, 2])
+def test_a_full_disk_is_no_fault_of_the_columns(tmp_path, parcels, pages):
+    """SQLite is told to take no more pages, and says what it says on a full disk."""
+    many = pd.concat([parcels] * 500, ignore_index=True)
+    pyogrio.set_gdal_config_options({"OGR_SQLITE_PRAGMA": f"max_page_count={pages}"})
+    try:
+        with pytest.raises(OutputError, match=r"No space left on device\. Free some") as caught:
+            write_parcels(many, tmp_path / "p.gpkg")
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_SQLITE_PRAGMA": None})
+    assert "column" not in str(caught.value)
+    assert names(tmp_path) == []
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_columns(tmp_path, parcels, monkeypatch):
+    """As SQLite says where a quota or a limit on files is reached."""
+
+    def fails(*_, **__):
+        raise pyogrio.errors.FeatureError("failed to execute insert : disk I/O error")
+
+    monkeypatch.setattr(gpd.GeoDataFrame, "to_file", fails)
+    with pytest.raises(OutputError, match=r"cannot be written: .*disk I/O error\. Free some"):
+        write_parcels(parcels, tmp_path / "p.gpkg")
 
 
 def test_a_geopackage_says_what_the_model_was(tmp_path, parcels):

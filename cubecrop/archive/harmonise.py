@@ -168,9 +168,10 @@ def _baseline(item: Mapping[str, Any], name: str) -> tuple[str, bool] | None:
     text = text or label
     found = read_baseline(text)
     if found is None:
+        what = f"processing baseline {text!r}" if text else "an unknown processing baseline"
         raise UnsupportedItemError(
-            f"item {name!r} has processing baseline {text!r} (s2:processing_baseline, "
-            "processing:version), expected a number such as '05.00'. Without it, whether "
+            f"item {name!r} has {what} (s2:processing_baseline, processing:version, or its "
+            "product's name), expected a number such as '05.00'. Without it, whether "
             f"reflectance has the offset of -0.1 is unknown. {_CURE}"
         )
     if not all(is_esas(one) for one in (found, named) if one is not None):

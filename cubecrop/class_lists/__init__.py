@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["CODE_LISTS", "CodeList", "code_table", "hierarchy_rows", "map_codes", "plain_code"]
+__all__ = [
+    "CODE_LISTS", "CodeList", "code_table", "hierarchy_rows", "map_codes", "plain_code",
+    "unknown_codes", "unknown_text",
+]  # fmt: skip
 
 #: In a column of classes: no class, also if a row above has one.
 _NONE: Final = "-"
 _COARSE: Final = "coarse"
+#: Number of unknown codes that a message lists.
+_LISTED: Final = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,16 +154,33 @@ def map_codes(codes: Iterable[object], source: str, *, to: str = _COARSE) -> lis
         else {row["code"]: row[to] or None for row in _rows(source)}
     )
     texts = [plain_code(source, text) for text in label_texts(codes)]
-    if unknown := sorted({text for text in texts if text is not None and text not in found}):
-        near = {_loose(code): code for code in found}
-        meant = {text: near[_loose(text)] for text in unknown if _loose(text) in near}
-        hint = f" Codes count as written; did you mean {list(meant.values())[:8]}?" if meant else ""
+    if unknown := unknown_codes(texts, source):
         raise LabelError(
-            f"{len(unknown)} codes are not in the list {source!r} ({about.title}): "
-            f"{', '.join(one_line(text, length=30) for text in unknown[:8])}.{hint} Set them to "
-            "null, or map them in a table of your own."
+            f"{len(unknown)} codes are {unknown_text(unknown, source)} Set them to null, or map "
+            "them in a table of your own."
         )
     return [None if text is None else found[text] for text in texts]
+
+
+def unknown_codes(codes: Iterable[object], source: str) -> dict[str, int]:
+    """Codes that a list lacks, with how often each occurs, the most frequent first."""
+    known = _classes(source)
+    texts = (plain_code(source, text) for text in label_texts(codes))
+    counts = Counter(text for text in texts if text is not None and text not in known)
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def unknown_text(unknown: Mapping[str, int], source: str) -> str:
+    """What `unknown_codes` found, in words that follow "are"."""
+    near = {_loose(code): code for code in _classes(source)}
+    meant = [near[_loose(text)] for text in unknown if _loose(text) in near]
+    hint = f" Codes count as written; did you mean {meant[:_LISTED]}?" if meant else ""
+    found = [f"{one_line(text, length=30)} ({n:,})" for text, n in unknown.items()]
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return (
+        f"not in the list {source!r} ({CODE_LISTS[source].title}): "
+        f"{', '.join(found[:_LISTED])}{more}.{hint}"
+    )
 
 
 def hierarchy_rows(name: str) -> list[ClassRow]:

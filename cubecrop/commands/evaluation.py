@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 import cubecrop
+from cubecrop.display import listed
 from cubecrop.errors import ArgumentError
 from cubecrop.options import (
     Archive,
@@ -121,18 +122,19 @@ def evaluate(
     scheduler
         Address of a running Dask scheduler, such as tcp://10.0.0.1:8786.
     title
-        Title of the report.
+        Title of the report; by default it names the tables.
     """
     from cubecrop.evaluation import StudyOptions
     from cubecrop.pipeline.evaluations import evaluate as of_parcels
     from cubecrop.pipeline.evaluations import evaluate_table
     from cubecrop.region.cluster import connected
 
+    places = [samples, *(more or []), *(path for path, *_ in other or [])]
     options = StudyOptions(
         protocols=protocol, models=models, seeds=seeds, stress=stress, ablation=ablations,
         early=early, adaptation=adapt, config=cubecrop.TrainConfig(epochs=epochs),
         command=shlex.join(["cubecrop", *sys.argv[1:]]),
-        title=title or f"How far the models carry: {samples.stem}",
+        title=title or f"How far the models carry: {listed(dict.fromkeys(p.stem for p in places))}",
     )  # fmt: skip
     of_archive: dict[str, Any] = {
         "archive": archive, "other": other, "start": start, "end": end, "composite": composite,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ from cubecrop.cube.source import Source
 from cubecrop.errors import ReadError, SchemaError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import rasterio
     import xarray as xr
     from numpy.typing import NDArray
@@ -41,6 +44,10 @@ _CLASSES: Final = (
 )
 #: Pixels of a file that are read at a time; bounds the memory.
 _MOST: Final = 2**22
+#: Blocks all over a file that are looked at where a window cannot tell a mask from a map of
+#: classes, and pixels that are taken of each.
+_BLOCKS: Final = 16
+_LARGEST: Final = 2**18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,12 +191,20 @@ class MaskRaster:
                 *(np.array_split(cells, 2, axis) for cells in (rows, columns)), strict=True
             )
             return np.concatenate([self._of_cells(file, *half) for half in halves], axis)
-        values = read_pixels(file, self._source, place, dtype=np.dtype(np.float32), fill=np.nan)
-        if fault := _other_meaning(values, np.dtype(file.dtypes[0]), file.nodata):
+        values = self._values(file, place)
+        about = np.dtype(file.dtypes[0]), file.nodata
+        fault = _other_meaning(values, *about)
+        if not fault and _is_one_class(values):
+            others = [self._values(file, part).ravel() for part in _spread(file)]
+            fault = _other_meaning(np.concatenate([values.ravel(), *others]), *about)
+        if fault:
             raise ReadError(f"the mask {self._name} {fault}")
         codes = (values != 0).astype(np.uint8)
         codes[np.isnan(values)] = UNMASKED
         return _taken(codes, rows, columns, place)
+
+    def _values(self, file: rasterio.DatasetReader, place: Window) -> NDArray[np.float32]:
+        return read_pixels(file, self._source, place, dtype=np.dtype(np.float32), fill=np.nan)
 
 
 def _geotransform(array: xr.DataArray) -> Affine:
@@ -230,7 +245,7 @@ def _other_meaning(
     Parameters
     ----------
     values : numpy.ndarray
-        (height, width), NaN or 0 where there is no value.
+        Of any shape, NaN or 0 where there is no value.
     dtype, nodata
         Type of the raster, and the value that it declares as missing.
     """
@@ -253,6 +268,34 @@ def _other_meaning(
     if len(found) > 1 and found <= _WORLDCOVER:
         return f"holds the codes {sorted(found)} of ESA WorldCover. {_CLASSES}"
     return ""
+
+
+def _is_one_class(values: NDArray[np.float32]) -> bool:
+    """Whether values hold one class of WorldCover: a mask of it, or a part of the whole map."""
+    own = values[np.isfinite(values) & (values != 0)]
+    return own.size > 0 and own.min() == own.max() and float(own[0]) in _WORLDCOVER
+
+
+def _spread(file: rasterio.DatasetReader) -> Iterator[Window]:
+    """Parts of some blocks all over a file, at full resolution.
+
+    Overviews are no evidence: averages of a mask of 0 and 40 are codes of other classes.
+    """
+    height, width = file.block_shapes[0]
+    n_rows, n_columns = -(-file.height // height), -(-file.width // width)
+    per_row = min(n_columns, math.isqrt(_BLOCKS))
+    for row in _evenly(n_rows, _BLOCKS // per_row):
+        for column in _evenly(n_columns, per_row):
+            top, left = row * height, column * width
+            # A block may be as large as the file.
+            wide = min(width, file.width - left, _LARGEST)
+            high = min(height, file.height - top, max(1, _LARGEST // wide))
+            yield Window(top, left, high, wide)
+
+
+def _evenly(n: int, most: int) -> list[int]:
+    """Up to ``most`` of n positions, from the first to the last."""
+    return sorted({round(position) for position in np.linspace(0, n - 1, min(n, most)).tolist()})
 
 
 def _cells(

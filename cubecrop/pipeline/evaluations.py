@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.nomenclature import NODATA, Nomenclature
 from cubecrop.pipeline.declared import as_sources, season_in
 from cubecrop.pipeline.inputs import as_nomenclature
-from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
+from cubecrop.pipeline.labelled import check_regions, labelled_samples, modalities, needed_by
 from cubecrop.pipeline.table import read_samples
 from cubecrop.progress import check_scheduler
 from cubecrop.texts import label_text
@@ -67,7 +68,8 @@ def evaluate(
     parcels, label, year, archive
         As for `cubecrop.train`; for several years or regions a list of (parcels, year, archive).
     by : str, optional
-        Column with the name of each parcel's region.
+        Column with the name of each parcel's region. By default parcels further than 200 km from
+        all others form another region.
     options : StudyOptions, optional
         Protocols, models, seeds and further tests.
     season, sensors, nomenclature, composite, clouds, weather, resolution, crs, memory, cache, \
@@ -139,7 +141,8 @@ def evaluate_table(
     label : str
         Column that holds the crop, in all tables.
     by : str, optional
-        Column with the name of each parcel's region.
+        Column with the name of each parcel's region. By default parcels further than 200 km from
+        all others form another region.
     options : StudyOptions, optional
         Protocols, models, seeds and further tests.
     nomenclature : Nomenclature or path, optional
@@ -182,6 +185,8 @@ def evaluate_table(
     if by is not None:
         trees = [read_samples(path, by) for path in paths]
         regions = [[label_text(value) for value in tree["label"].to_numpy()] for tree in trees]
+        pairs = zip(chain(*texts), chain(*regions), strict=True)
+        check_regions(by, [region for text, region in pairs if text is not None])
     others: xr.DataTree | None = None
     if clouds_from is not None:
         others = read_samples(clouds_from, None)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from cubecrop.checks import check_names
-from cubecrop.errors import LabelError, NoScenesError, SchemaError
+from cubecrop.errors import ArgumentError, LabelError, NoScenesError, SchemaError
 from cubecrop.model import beside_satellites
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.declared import Declared, Parcels, split_declared
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from cubecrop.training import TrainConfig
 
 __all__ = [
-    "STORED_PIXELS", "Labelled", "labelled_samples", "modalities", "needed_by", "sets_folder",
+    "STORED_PIXELS", "Labelled", "check_regions", "labelled_samples", "modalities", "needed_by",
+    "sets_folder",
 ]  # fmt: skip
 
 #: Number of pixels stored per training parcel; every epoch draws from them again.
@@ -98,6 +99,8 @@ def labelled_samples(
     ]
     archives = [request.source for request in requests]
     declared = [_within(one, source) for one, source in zip(declared, archives, strict=True)]
+    if by is not None:
+        check_regions(by, [name for one in declared for name in _names(one)])
     names = ", ".join(dict.fromkeys(source.name for source in archives))
     classes = _classes(declared, label, f" within archive {names}", listed)
     with sets_folder(cache) as folder:
@@ -116,6 +119,28 @@ def labelled_samples(
 def _regions(table: gpd.GeoDataFrame, by: str) -> NDArray[np.object_]:
     """Names (parcel,) of the regions in a column, "" for a parcel without one."""
     return np.array([text or "" for text in labels_of(table, by)], dtype=object)
+
+
+def check_regions(by: str, regions: Sequence[str | None]) -> None:
+    """Raise unless a column names the region of every labelled parcel.
+
+    Without names, regions would be found from coordinates, which is not what was asked for.
+
+    Raises
+    ------
+    ArgumentError
+        The column has no name for a parcel.
+    """
+    if lacking := sum(not name for name in regions):
+        raise ArgumentError(
+            f"column {by!r} names no region for {lacking:,} of {len(regions):,} labelled parcels. "
+            "Fill it, or leave it out (`by=None`, no `--by`): then regions are found from "
+            "coordinates."
+        )
+
+
+def _names(declared: Declared) -> list[str]:
+    return [] if declared.region is None else declared.region.tolist()
 
 
 @contextmanager

@@ -26,6 +26,7 @@ def recipe_card(
     parcels: Mapping[str, Mapping[str, int]],
     *,
     seen_before: Sequence[str] = (),
+    left_out: Sequence[str] = (),
 ) -> str:
     """The card as Markdown.
 
@@ -39,6 +40,8 @@ def recipe_card(
         Number of parcels by class, for each source by name.
     seen_before : sequence of str
         Regions where the model that the training started from has learned.
+    left_out : sequence of str
+        Which parcels of which source are left out for their codes, in words.
     """
     names = model.nomenclature.names
     counts = [
@@ -60,7 +63,7 @@ def recipe_card(
         "",
         *markdown_table(("source", "part", *names), counts),
         "",
-        *(f"- {markdown_safe(one)}" for one in _origins(recipe)),
+        *(f"- {markdown_safe(one)}" for one in (*_origins(recipe), *left_out)),
         "",
         "## Scores, with 95 % intervals",
         "",

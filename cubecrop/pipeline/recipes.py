@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from cubecrop.checks import check_flag, check_path
-from cubecrop.class_lists import map_codes
+from cubecrop.class_lists import map_codes, plain_code, unknown_codes, unknown_text
 from cubecrop.cube import CubeRequest
 from cubecrop.errors import ArgumentError, CubecropError, LabelError
 from cubecrop.evaluation.study import study
@@ -19,6 +20,7 @@ from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.files import new_file
 from cubecrop.model import NetworkOptions, usable_device
 from cubecrop.nomenclature import Nomenclature
+from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.recipe_card import recipe_card
@@ -56,6 +58,8 @@ __all__ = ["train_recipe"]
 _CURE: Final = "Free some space there or name another folder."
 #: Columns of the tables that sources become.
 _LABEL, _SOURCE = "crop", "source"
+#: Share of a source's labels that may have codes that its list lacks.
+_MOST_UNKNOWN: Final = 0.5
 
 
 def train_recipe(
@@ -71,6 +75,7 @@ def train_recipe(
     """Train a model on declared parcels of many regions and years; reads their pixels.
 
     Parcels are read from files or addresses, sampled tile by tile, and mapped to common classes.
+    Parcels with a code that the list lacks are left out, with a warning and a line in the card.
     Regions and years that the recipe holds out are only scored.
 
     Parameters
@@ -86,7 +91,8 @@ def train_recipe(
     client : distributed.Client, optional
         Cluster that makes the report's trainings.
     overwrite : bool, default False
-        Train again where a model is, of this or another recipe.
+        Train again where a model is, of this or another recipe; also after an interruption it
+        begins with the first epoch.
     progress : bool, default True
         Show progress bars on a terminal or in a notebook.
 
@@ -101,7 +107,8 @@ def train_recipe(
     ArgumentError
         The recipe is wrong; the message names the entry.
     AoiError, ParcelError, LabelError, ReadError
-        The parcels of a source cannot be read or have no labels; the message names the source.
+        The parcels of a source cannot be read, have no labels, or more than half of them have
+        codes that the list lacks; the message names the source.
     NoScenesError, SchemaError
         As for `cubecrop.train`.
     OutputError
@@ -124,7 +131,14 @@ def train_recipe(
         ),
     )
     composite = recipe.composite or (init.composite if init is not None else "") or None
-    tables = [_named_table(source, recipe) for source in recipe.sources]
+    tables, left_out = [], []
+    for source in recipe.sources:
+        table, without_code = _named_table(source, recipe)
+        tables.append(table)
+        if without_code:
+            left_out.append(f"{source.name}: {without_code}")
+            warnings.warn(f"source {left_out[-1]}", stacklevel=2)
+    _check_several_classes(tables, recipe)
     _check_apart(tables, recipe)
     identity |= {"parcels": parcels_digest(tables)}
     folder.check(identity, report_of(recipe))
@@ -164,7 +178,9 @@ def train_recipe(
             model.save(folder.path / MODEL, overwrite=True)
             folder.trained(identity, model)
         with new_file(folder.path / CARD, cure=_CURE) as staging:
-            text = recipe_card(recipe, model, _counts(found.declared), seen_before=seen_before)
+            text = recipe_card(
+                recipe, model, _counts(found.declared), seen_before=seen_before, left_out=left_out
+            )
             staging.write_text(text, "utf-8")
         regions = {source.name: source.region for source in recipe.sources}
         options = StudyOptions(
@@ -209,25 +225,28 @@ def _trained(
     return replace(model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence)
 
 
-def _named_table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
-    """The parcels of a source; errors name it."""
+def _named_table(source: RecipeSource, recipe: Recipe) -> tuple[gpd.GeoDataFrame, str]:
+    """As `_table`; errors name the source."""
     try:
         return _table(source, recipe)
     except CubecropError as error:
         raise type(error)(f"source {source.name}: {error}") from error
 
 
-def _table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
-    """The parcels of a source with the columns ``id``, ``crop`` and ``source``."""
+def _table(source: RecipeSource, recipe: Recipe) -> tuple[gpd.GeoDataFrame, str]:
+    """The parcels of a source, and which ones are left out for their codes, "" for none.
+
+    The table has the columns ``id``, ``crop`` and ``source``.
+    """
     label = source.label or ""
     found = read_part(source.parcels, bbox=source.bbox, columns=[source.id, label])
     table = found.rename(columns={source.id: "id"})
     check_parcels(table)
     if len(table) == 0:
         raise LabelError(f"{source.parcels} has no parcels within bbox {source.bbox}.")
-    texts = labels_of(table, label)
+    texts, left_out = labels_of(table, label), ""
     if source.codes is not None:
-        texts = map_codes(texts, source.codes)
+        texts, left_out = _mapped(texts, source.codes)
     table = gpd.GeoDataFrame(
         {"id": table["id"], _LABEL: texts, _SOURCE: source.name}, geometry=table.geometry
     )
@@ -235,11 +254,34 @@ def _table(source: RecipeSource, recipe: Recipe) -> gpd.GeoDataFrame:
     if len(table) == 0:
         mapped = f" that the list {source.codes!r} gives a class" if source.codes else ""
         raise LabelError(f"column {label!r} has no label{mapped}. Name another column or list.")
-    if recipe.most is None:
-        return table.reset_index(drop=True)
-    rank = pd.Series(hash_ids(table["id"].tolist(), "recipe", recipe.seed), index=table.index)
-    order = rank.groupby(table[_LABEL]).rank(method="first")
-    return table[(order <= recipe.most).to_numpy()].reset_index(drop=True)
+    if recipe.most is not None:
+        rank = pd.Series(hash_ids(table["id"].tolist(), "recipe", recipe.seed), index=table.index)
+        order = rank.groupby(table[_LABEL]).rank(method="first")
+        table = table[(order <= recipe.most).to_numpy()]
+    return table.reset_index(drop=True), left_out
+
+
+def _mapped(codes: list[str | None], source: str) -> tuple[list[str | None], str]:
+    """Classes of codes, None for a code that the list lacks, and which those are in words.
+
+    Registers add codes each year, and nobody can edit those at an address. A list that lacks most
+    codes is the wrong one.
+    """
+    unknown = unknown_codes(codes, source)
+    n_unknown, n = sum(unknown.values()), sum(code is not None for code in codes)
+    if n_unknown > _MOST_UNKNOWN * n:
+        raise LabelError(
+            f"the codes of {n_unknown:,} of {n:,} parcels, more than half, are "
+            f"{unknown_text(unknown, source)} Name another list or column, or map the labels by a "
+            "`nomenclature` of your own."
+        )
+    lacking = set(unknown)
+    known = [None if plain_code(source, code) in lacking else code for code in codes]
+    text = (
+        f"{n_unknown:,} of {n:,} parcels are left out, since their codes are "
+        f"{unknown_text(unknown, source)}"
+    )
+    return map_codes(known, source), text if unknown else ""
 
 
 def _classes(recipe: Recipe) -> Nomenclature | str | None:
@@ -247,6 +289,21 @@ def _classes(recipe: Recipe) -> Nomenclature | str | None:
     if recipe.sources[0].codes is not None:
         return Nomenclature.from_hierarchy("coarse")
     return recipe.nomenclature
+
+
+def _check_several_classes(tables: Sequence[gpd.GeoDataFrame], recipe: Recipe) -> None:
+    """Raise if the sources to train on hold one class together."""
+    pairs = zip(recipe.sources, tables, strict=True)
+    trained = [(source, table) for source, table in pairs if not recipe.is_held_out(source)]
+    texts = [text for _, table in trained for text in table[_LABEL]]
+    if (listed := as_nomenclature(_classes(recipe), texts)) is not None:
+        texts = listed.names_of(texts)
+    if len(names := set(texts)) == 1:
+        where = ", ".join(f"{source.name} (column {source.label!r})" for source, _ in trained)
+        raise LabelError(
+            f"the sources to train on, {where}, hold only the class {names.pop()!r}, expected two "
+            "or more. Name other columns, or add a source with other crops."
+        )
 
 
 def _counts(declared: Sequence[Declared]) -> dict[str, dict[str, int]]:

@@ -16,7 +16,7 @@ from cubecrop.cube.outline import Outline, area_and_outline
 from cubecrop.cube.tiles import SIDE
 from cubecrop.errors import AoiError, ArgumentError, ModelMismatchError
 from cubecrop.pipeline.inputs import as_model, as_season, request_for, season_of_model
-from cubecrop.pipeline.masks import CropMask, Mask, as_mask
+from cubecrop.pipeline.masks import CropMask, Mask, as_mask, check_place
 from cubecrop.region.land import mask_row, outline_row
 from cubecrop.region.options import RunOptions, full_path, provider_row
 from cubecrop.region.output import Output
@@ -119,6 +119,7 @@ def checked(
         )
     crop_mask = as_mask(mask, mask_classes)
     area, outline = area_and_outline(aoi, outline=True)
+    check_place(crop_mask, area)
     outline = outline if clip else None
     _check_zones(area, request.crs)
     table = None if parcels is None else read_parcels(parcels)

@@ -169,8 +169,8 @@ def plan(
     ModelFormatError, ModelMismatchError
         There is no model, or it takes the shape of parcels and there are none.
     AoiError, ArchiveError, SeasonError, SchemaError, ArgumentError
-        An argument has a wrong type or is out of its range, or the model does not give one of the
-        layers; the message names it.
+        An argument has a wrong type or is out of its range, the model does not give one of the
+        layers, or the mask lies elsewhere than the area; the message names it.
     """
     check_flag("replan", replan)
     archive, weather = sources_before(Output.at(out), archive, weather, replan=replan)

@@ -122,7 +122,7 @@ def map_region(
         As for `cubecrop.classify` and `cubecrop.classify_parcels`, before any tile is begun.
     ArgumentError
         A tile needs more memory than a worker has, and the message says what would fit; or the
-        model does not give one of the layers.
+        model does not give one of the layers; or the mask lies elsewhere than the area.
     ClusterError
         The cluster is not there, or went away. Finished tiles are kept.
     OutputError

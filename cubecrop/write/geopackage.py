@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING, Any, Final
 
 import geopandas as gpd
@@ -23,6 +26,9 @@ _LAYER: Final = "parcels"
 _SHAPES: Final = "geom"
 #: Longest layer name in characters; every program accepts it.
 _LENGTH: Final = 100
+#: Bytes of a GeoPackage without a row, as GDAL writes it. On a disk with less space, SQLite misses
+#: its own tables instead of saying that the disk is full.
+_EMPTY: Final = 98_304
 
 
 def check_geopackage(table: gpd.GeoDataFrame, target: Path) -> None:
@@ -48,6 +54,8 @@ def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> No
     ------
     OutputError
         A GeoPackage cannot hold a column; the message names it.
+    OSError
+        The disk is full or fails.
     """
     storable = _storable(table, target)
     names = [str(name) for name in storable.columns]
@@ -69,10 +77,19 @@ def write_geopackage(table: gpd.GeoDataFrame, part: Path, *, target: Path) -> No
         )
         made.replace(part)
     except (RuntimeError, ValueError, OverflowError) as error:
+        if fault := _of_the_disk(str(error), made):
+            raise fault from error
         raise OutputError(
             f"{target} cannot be written: {error}. Write '{target.stem}.parquet', or give each "
             "column values of one type that a GeoPackage holds: text, numbers, dates."
         ) from error
+
+
+def _of_the_disk(message: str, made: Path) -> OSError | None:
+    """The error of a disk that a message of SQLite is about; None if it is about the values."""
+    if "database or disk is full" in message or shutil.disk_usage(made.parent).free < _EMPTY:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return OSError(message) if "disk I/O error" in message else None
 
 
 def _layer(target: Path) -> str:

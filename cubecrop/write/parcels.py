@@ -67,7 +67,7 @@ def write_parcels(
     target = check_parcel_path(path, overwrite=overwrite)
     table = with_plain_columns(parcels) if columns == "plain" else parcels.copy(deep=False)
     table.attrs = {key: value for key, value in parcels.attrs.items() if _is_json(value)}
-    with new_file(target, cure="Name another file.") as staging:
+    with new_file(target, cure="Free some space there or name another file.") as staging:
         if target.suffix.lower() == _GEOPACKAGE:
             write_geopackage(table, staging, target=target)
         else:

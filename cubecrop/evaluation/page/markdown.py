@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from cubecrop.display import markdown_safe, markdown_table
 from cubecrop.evaluation.page.answers import answers
 from cubecrop.evaluation.page.numbers import (
+    FEW_GROUPS,
     counted,
     named,
     protocol_title,
@@ -15,7 +16,7 @@ from cubecrop.evaluation.page.numbers import (
     signed,
     spanned,
 )
-from cubecrop.evaluation.page.sheets import FEW_MARK
+from cubecrop.evaluation.page.sheets import FEW_MARK, GROUPS_MARK
 from cubecrop.evaluation.page.told import LEVELS, facts, finding_text, reading, sorted_findings
 from cubecrop.evaluation.score_tables import records
 from cubecrop.texts import one_line
@@ -48,6 +49,8 @@ def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame
     lines += ["## Scores", "", *_scores(tables), ""]
     if len(tables.differences):
         lines += ["## Paired differences in macro-F1", "", *_differences(tables), ""]
+    if len(tables.folds):
+        lines += ["## Scores by test part", "", *_parts(tables), ""]
     if len(tables.classes):
         lines += [
             f"## Scores by crop of {markdown_safe(named(tables.main))}",
@@ -97,6 +100,22 @@ def _differences(tables: ScoreTables) -> list[str]:
         for row in records(tables.differences[chosen])
     ]  # fmt: skip
     return markdown_table(("protocol", "model", f"less {named(tables.main)}", "n"), rows)
+
+
+def _parts(tables: ScoreTables) -> list[str]:
+    """Each region, year or fold on its own."""
+    by_score = {name: records(part) for name, part in tables.folds.groupby("score", sort=False)}
+    rows = [
+        (
+            protocol_title(f1["protocol"]), named(f1["fold"]), named(f1["model"]),
+            scored(f1) + (GROUPS_MARK if f1["groups"] < FEW_GROUPS else ""), scored(accuracy),
+            counted(f1).removeprefix("n = "),
+        )
+        for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
+    ]  # fmt: skip
+    heads = ("protocol", "test part", "model", "macro-F1", "accuracy", "n")
+    note = f"{GROUPS_MARK} fewer than {FEW_GROUPS} groups: the interval says little."
+    return [*markdown_table(heads, rows), "", note]
 
 
 def _classes(tables: ScoreTables) -> list[str]:
