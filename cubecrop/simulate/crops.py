@@ -155,6 +155,7 @@ def _woody(code: str, name: str, wood: Wood, *, rows: float) -> Crop:
     )  # fmt: skip
 
 
+#: Keep the order: the index is part of random keys.
 CROPS: Final = (
     Crop(
         code="BTH", name="winter wheat", winter=True, sown=(11.5, 10), base=0,
