@@ -51,7 +51,7 @@ def test_grass_browns_in_a_dry_summer_and_comes_back(languedoc):
     grass, moist = languedoc.green("permanent grass"), Months("aquitaine").green("permanent grass")
     assert grass[3] > 0.7
     assert (grass[6:8] < 0.42).all()
-    assert grass[10] > 0.5
+    assert grass[9:].max() > grass[6:8].max() + 0.15
     assert (moist[6:8] > 0.6).all()
     # Roots of alfalfa go deeper.
     assert languedoc.green("alfalfa")[7] > grass[7] + 0.2
@@ -61,7 +61,7 @@ def test_woody_crops_have_their_seasons(languedoc):
     vines, trees, olives = (languedoc.green(name) for name in WOODY)
     assert 0.25 < vines[:3].mean() < 0.45
     assert 0.42 < vines[5:8].mean() < 0.65
-    assert trees[4:6].mean() > trees[:3].mean() + 0.1
+    assert trees[4] > trees[:3].mean() + 0.1
     assert 0.35 < olives[6:8].mean() < 0.55
     # Olives keep their leaves, and the plants below them are green in winter.
     assert olives[1] > olives[7] + 0.05

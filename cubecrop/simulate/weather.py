@@ -253,8 +253,9 @@ def _cured(mean: NDArray[np.float64], stress: NDArray[np.float64]) -> NDArray[np
     cured, now = np.empty(mean.size), 0.0
     for i in range(mean.size):
         now += 0.06 * (1 - now) * float(np.clip((0.6 - stress[i]) / 0.4, 0, 1))
-        # As after frost, new leaves take about 250 K d above 4 degree Celsius.
-        moist = float(np.clip((stress[i] - 0.5) / 0.3, 0, 1))
+        # As after frost, new leaves take about 250 K d above 4 degree Celsius. A single storm of
+        # summer does not wet the root zone enough.
+        moist = float(np.clip((stress[i] - 0.6) / 0.3, 0, 1))
         now = max(0.0, now - moist * max(mean[i] - 4.0, 0.0) / 250)
         cured[i] = now
     return cured
