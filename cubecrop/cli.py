@@ -285,7 +285,8 @@ def simulate(
     preset
         demo, regions, years, cloudy or no-sentinel-1b; other options replace its settings.
     region
-        flanders, normandy, bavaria, aquitaine, ontario or maritimes; may be repeated.
+        flanders, normandy, bavaria, aquitaine, ontario, maritimes, languedoc or andalusia; may be
+        repeated.
     year
         Harvest year; may be repeated.
     size_km

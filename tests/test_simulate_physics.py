@@ -195,13 +195,14 @@ def test_thermal_regions_have_their_calendars():
 
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.name)
 def test_state_stays_in_its_range(region):
-    n = 26
-    crops = {y: (np.arange(n) + y) % (len(CROPS) - 1) for y in (2022, 2023, 2024)}
+    grown = np.array([i for i, crop in enumerate(CROPS) if crop.code])
+    crops = {y: grown[(np.arange(32) + y) % grown.size] for y in (2022, 2023, 2024)}
     weather = make_weather(region, 2020, 2025, seed=4)
     growth = grow(weather, crops, region)
     assert growth.lai.min() >= 0
     assert growth.lai.max() < AXES["lai"][-1]
-    for share in (growth.senescence, growth.flower, growth.litter):
+    crowns = (growth.crown_cover, growth.crown_senescence, growth.blossom)
+    for share in (growth.senescence, growth.flower, growth.litter, *crowns):
         assert share.min() >= 0
         assert share.max() <= 1
     assert growth.chlorophyll.min() > 5

@@ -73,7 +73,8 @@ def simulate_archive(
         Supplies the arguments that are None. "demo" is one region of 3 km and one year; the
         others differ from it by three regions, three years, more cloud, no descending track.
     regions : sequence of str, optional
-        Any of "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes".
+        Any of "flanders", "normandy", "bavaria", "aquitaine", "ontario", "maritimes",
+        "languedoc", "andalusia".
     years : sequence of int, optional
         Harvest years; images cover ``Season(year)`` of each.
     size_km : float, optional

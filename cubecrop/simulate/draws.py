@@ -30,6 +30,7 @@ class Purpose(enum.IntEnum):
     LABELS = 11
     LAND_COVER = 12
     POINTS = 13
+    WOOD = 14
 
 
 def stream(purpose: Purpose, *key: int) -> np.random.Generator:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import expit
 
 from cubecrop.simulate.crops import CROPS, crop_index
+from cubecrop.simulate.groves import Grove
 from cubecrop.simulate.stands import Meadow, Place, Plan, Stand
 from cubecrop.simulate.state import Growth
 from cubecrop.simulate.weather import LAPSE
@@ -68,7 +69,19 @@ def make_growth(
     shape = (weather.mean.size, n)
     state = {
         name: np.zeros(shape, dtype=np.float32)
-        for name in ("lai", "chlorophyll", "senescence", "flower", "litter", "rough", "ridged")
+        for name in (
+            "lai",
+            "chlorophyll",
+            "senescence",
+            "flower",
+            "litter",
+            "rough",
+            "ridged",
+            "crown_cover",
+            "crown_lai",
+            "crown_senescence",
+            "blossom",
+        )
     }
     state["chlorophyll"] += 40
     dates: dict[int, dict[str, NDArray[np.int64]]] = {}
@@ -80,10 +93,13 @@ def make_growth(
         dates[year] = {
             name: np.full(n, -1, dtype=np.int64) for name in ("sown", "flowering", "harvest")
         }
-        stands: list[Stand | Meadow] = []
+        stands: list[Stand | Meadow | Grove] = []
         for index in np.unique(crop):
             units = np.flatnonzero(crop == index)
-            if CROPS[index].cuts:
+            wood = CROPS[index].wood
+            if wood is not None:
+                stands.append(Grove.grow(place, CROPS[index], wood, units, year, plan))
+            elif CROPS[index].cuts:
                 stands.append(Meadow.grow(place, CROPS[index], units, year, plan))
             else:
                 stands.append(Stand.grow(place, CROPS[index], units, year, plan, free[units]))
@@ -100,7 +116,7 @@ def make_growth(
 def _between(
     place: Place,
     growth: Growth,
-    stands: Sequence[Stand | Meadow],
+    stands: Sequence[Stand | Meadow | Grove],
     free: NDArray[np.float64],
     year: int,
     plan: Plan,

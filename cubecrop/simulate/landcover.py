@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from rasterio.transform import array_bounds
 
-from cubecrop.simulate.crops import crop_index
+from cubecrop.simulate.crops import CROPS
 from cubecrop.simulate.land import COVERS
 from cubecrop.simulate.stac import add_raster, make_item
 
@@ -35,7 +35,9 @@ _YEAR: Final = 2021
 _CODES: Final = {
     "margin": 30, "track": 60, "hedge": 10, "wood": 10, "conifers": 10, "village": 50, "water": 80,
 }  # fmt: skip
-_GRASSLAND, _CROPLAND = 30, 40
+_CROPLAND: Final = 40
+#: WorldCover's cropland is sown every year; vines are shrubs to it, and fruit trees are trees.
+_PERENNIAL: Final = {"permanent grass": 30, "vineyard": 20, "orchard": 10, "olive grove": 10}
 
 
 def make_landcover(world: World, year: int) -> tuple[NDArray[np.uint8], Affine]:
@@ -69,8 +71,8 @@ def make_landcover(world: World, year: int) -> tuple[NDArray[np.uint8], Affine]:
     inverse = ~world.grid.transform()
     column = np.clip(np.floor((x * inverse.a) + inverse.c), 0, world.grid.size - 1).astype(int)
     row = np.clip(np.floor((y * inverse.e) + inverse.f), 0, world.grid.size - 1).astype(int)
-    is_grass = world.crops[year] == crop_index("permanent grass")
-    fields = np.where(is_grass, _GRASSLAND, _CROPLAND)
+    of_crop = np.array([_PERENNIAL.get(crop.name, _CROPLAND) for crop in CROPS])
+    fields = of_crop[world.crops[year]]
     of_unit = np.array([*(_CODES[name] for name in COVERS), *fields], np.uint8)
     return of_unit[world.land.unit[row, column]], transform
 

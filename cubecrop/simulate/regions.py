@@ -1,8 +1,9 @@
 """Regions of the simulated world: place, climate and crops.
 
 Climates are rounded monthly normals of 1991 to 2020 of a station near the place (E-OBS version
-29, ECA&D; Environment and Climate Change Canada). Rotations are typical, not statistics; every
-crop grows on at least about one parcel in twenty, so that a model can learn it.
+29, ECA&D; Environment and Climate Change Canada; Météo-France, Montpellier; AEMET, Córdoba).
+Rotations are typical, not statistics; every crop grows on at least about one parcel in twenty, so
+that a model can learn it.
 """
 
 from __future__ import annotations
@@ -56,6 +57,10 @@ class Region:
         where the Nitrates Directive requires one; where it is small, volunteers are thin too.
     grain_maize : bool
         Whether maize stands until the grain is dry; otherwise it is cut green for silage.
+    curing : float
+        Share of the grass that dies when its root zone dries out and comes back with the autumn
+        rain, as annual grasses of the Mediterranean do (grassland curing: Newnham et al. 2011,
+        Remote Sens. Environ. 115, 1155-1165). At 0, grass thins and stays green in part.
     soil : tuple of 2 floats
         Factors on the brightness and redness of the table's soil; 1 leaves them as they are.
     rotations : tuple of (share of parcels, crops in order)
@@ -78,6 +83,7 @@ class Region:
     late_sowing: float = 0.0
     catch: float = 0.7
     grain_maize: bool = False
+    curing: float = 0.0
     soil: tuple[float, float] = (1.0, 1.0)
     rotations: tuple[tuple[float, tuple[str, ...]], ...]
     hedges: float = 0.15
@@ -183,6 +189,7 @@ def find_region(name: str) -> Region:
 
 _GRASS = ("permanent grass",)
 _ALFALFA = ("alfalfa", "alfalfa", "alfalfa", "winter wheat", "maize")
+_DRY_ALFALFA = ("alfalfa", "alfalfa", "alfalfa", "winter wheat")
 
 #: Keep the order: the index is part of every random key.
 REGIONS: Final = (
@@ -271,6 +278,37 @@ REGIONS: Final = (
             (14, ("potato", "spring wheat", "maize")),
             (16, ("winter wheat", "soybean", "maize")),
             (8, _ALFALFA),
+        ),
+    ),
+    Region(
+        index=6, name="languedoc", lon=3.1, lat=43.48, elevation=80, relief=30, parcel_ha=2.0,
+        temperature=(7.3, 8.0, 11.1, 13.7, 17.5, 21.6, 24.2, 24.0, 20.2, 16.4, 11.1, 8.0),
+        wet_days=(0.18, 0.16, 0.15, 0.19, 0.16, 0.12, 0.08, 0.11, 0.15, 0.22, 0.2, 0.17),
+        rain=10.8, woods=0.12, soil=(1.08, 1.08), cultivar=(1.02, 1.25), catch=0.4, curing=0.85,
+        rotations=(
+            (18, ("vineyard",)),
+            (8, ("olive grove",)),
+            (9, ("orchard",)),
+            (14, _GRASS),
+            (12, _DRY_ALFALFA),
+            (16, ("winter wheat", "sunflower")),
+            (15, ("winter rapeseed", "winter wheat", "winter barley")),
+        ),
+    ),
+    Region(
+        index=7, name="andalusia", lon=-4.8, lat=37.9, elevation=180, relief=35, parcel_ha=3.4,
+        temperature=(9.3, 11.1, 14.4, 17.0, 21.3, 25.9, 28.7, 28.5, 24.1, 19.3, 13.4, 10.3),
+        wet_days=(0.22, 0.21, 0.2, 0.22, 0.16, 0.05, 0.02, 0.03, 0.1, 0.2, 0.22, 0.24),
+        rain=9.8, hedges=0.06, woods=0.06, soil=(1.12, 1.05), cultivar=(1.0, 1.15), catch=0.2,
+        curing=0.95,
+        rotations=(
+            (26, ("olive grove",)),
+            (10, ("orchard",)),
+            (8, ("vineyard",)),
+            (12, _GRASS),
+            (10, _DRY_ALFALFA),
+            (24, ("winter wheat", "sunflower")),
+            (12, ("winter barley", "sunflower")),
         ),
     ),
 )  # fmt: skip

@@ -268,6 +268,10 @@ class Meadow:
         end = min(int(place.day_of(year, 305)), days[-1] + 1)
         heat = place.heat(5.0, units)
         heat[: int(max(0, place.day_of(year, 32)))] = 0.0
+        # Alfalfa reaches water below the root zone of grass.
+        curing = 0.0 if crop.name == "alfalfa" else place.region.curing
+        cured = curing * place.ground.cured[:, None]
+        heat *= 1 - cured
         warmth = np.cumsum(heat, axis=0)
         low, peak = crop.lai
         # Some meadows are grazed, which keeps them short and even, and never mown.
@@ -293,11 +297,15 @@ class Meadow:
         killed = place.ground.killed
         dense, _ = plan.common(place, crop, year)
         lai = regrown * thirst * (winter * (1 - 0.6 * killed))[:, None]
+        # Dead leaves break off one by one, and the rain of autumn finds a short sward.
+        this_year = np.arange(cured.size)[:, None] >= place.day_of(year, 1)
+        lai *= 1 - 0.5 * np.maximum.accumulate(cured * this_year, axis=0)
         lai = lai * (dense * plan.vigour[units]).clip(None, _DENSEST)
         fresh = np.exp(-since / 90.0) * after
         tall = expit((since - 520) / 60) * 0.12
         cold = 0.45 * expit((1.5 - chill) / 1.2)[:, None]
         dry = 0.5 * (1 - thirst)
+        brown = 0.06 + 0.22 * fresh + tall + cold + dry + 0.95 * killed[:, None]
         return cls(
             crop=crop,
             units=units,
@@ -305,7 +313,7 @@ class Meadow:
             end=np.full(units.size, end, dtype=np.int64),
             lai=lai,
             chlorophyll=crop.chlorophyll * plan.green[units] * np.ones_like(lai),
-            brown=(0.06 + 0.22 * fresh + tall + cold + dry + 0.95 * killed[:, None]).clip(0, 0.95),
+            brown=np.maximum(brown, cured).clip(0, 0.95),
         )
 
     def write(self, growth: Growth) -> None:

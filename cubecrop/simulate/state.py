@@ -26,6 +26,10 @@ class Growth:
     litter : share of the ground under straw or leaves.
     rough : dB that the tillage adds to the soil's backscatter.
     ridged : row effect of the ground, dB.
+    crown_cover : share of the ground under the crowns of trees or vines; 0 in other crops.
+    crown_lai : leaf and wood area within the crowns, m2 per m2 of crown.
+    crown_senescence : share of that area that is wood or dead leaves.
+    blossom : share of the crowns that shows petals.
     dates : dict
         By harvest year, the days ``sown``, ``flowering`` and ``harvest`` of the crop, (unit,),
         as indices; -1 where there is none.
@@ -39,4 +43,8 @@ class Growth:
     litter: NDArray[np.float32]
     rough: NDArray[np.float32]
     ridged: NDArray[np.float32]
+    crown_cover: NDArray[np.float32]
+    crown_lai: NDArray[np.float32]
+    crown_senescence: NDArray[np.float32]
+    blossom: NDArray[np.float32]
     dates: dict[int, dict[str, NDArray[np.int64]]]

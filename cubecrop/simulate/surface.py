@@ -40,7 +40,13 @@ _LOAM = np.array([0.38, 0.40, 0.41, 0.43, 0.44, 0.46, 0.475, 0.49, 0.52, 0.46])
 # Iron oxides absorb blue and green, not red and infrared (Ben-Dor et al. 1999, in
 # Manual of Remote Sensing 3, chapter 3).
 _REDNESS = np.array([-1.0, -0.5, 0.35, 0.4, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3])
+# White and pink petals of fruit trees scatter the visible light that rapeseed's yellow ones absorb.
+_BLOSSOM = np.array([0.380, 0.420, 0.430, 0.460, 0.50, 0.52, 0.54, 0.54, 0.32, 0.18])
 _WATER = np.array([0.040, 0.045, 0.030, 0.022, 0.016, 0.015, 0.012, 0.010, 0.005, 0.004])
+
+
+# Crowns shade each other. Shaded ground still has the light of the sky, and light that leaves pass.
+_CROWN_SHADE, _GROUND_SHADE = 0.78, 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +157,7 @@ class Surface:
             leaves = (1 - self.gaps[units, None]) * leaves + self.gaps[units, None] * below
             images.append((1 - petals) * leaves + petals * _PETAL)
         image = np.stack(images, axis=1)  # (unit, spot, band)
+        self._crowns(image, below, day, zenith, units)
         if self.covers and units == slice(None):
             self._cover(image, day, zenith)
         # Snow hides fields, but only a part of hedges and trees.
@@ -159,6 +166,47 @@ class Surface:
             hidden[[COVERS.index(name) for name in ("hedge", "wood", "conifers")]] *= 0.35
         image = image * (1 - hidden[:, None, None]) + hidden[:, None, None] * _SNOW
         return np.asarray(image, dtype=np.float32)
+
+    def _crowns(
+        self,
+        image: NDArray[np.float64],
+        below: NDArray[np.float64],
+        day: int,
+        zenith: float,
+        units: slice,
+    ) -> None:
+        """Put crowns over the alley, which they shade.
+
+        Of the ground that is seen from above between round crowns of cover c, the sun lights
+        (1 - c) to the power 1 / cos(zenith) - 1 (Li & Strahler 1985, IEEE Trans. Geosci. Remote
+        Sens. GE-23, 705-721). The ground below crowns is bare or mulched.
+        """
+        growth = self.growth
+        some = np.flatnonzero(growth.crown_cover[day, units])
+        if not some.size:
+            return
+        woods = [CROPS[i].wood for i in growth.crop[day, units][some]]
+        traits = np.array([(w.chlorophyll, w.water, w.leaf_angle) for w in woods if w is not None])
+        leaf = self.leaf[units][some]
+        lai = growth.crown_lai[day, units][some]
+        petals = growth.blossom[day, units][some, None]
+        for spot, factor in enumerate(SPOTS):
+            # Where plants are vigorous, crowns are both wider and denser.
+            cover = (growth.crown_cover[day, units][some] * factor**0.5).clip(0, 0.9)[:, None]
+            opaque = -np.expm1(-0.5 * lai * factor**0.5)[:, None]
+            crowns = _CROWN_SHADE * load_table().reflectance(
+                lai=lai * factor**0.5,
+                chlorophyll=traits[:, 0],
+                senescence=growth.crown_senescence[day, units][some],
+                water=traits[:, 1] * leaf[:, 0],
+                leaf_angle=traits[:, 2] + leaf[:, 1],
+                sun_zenith=zenith,
+                ground=below[some],
+            )
+            crowns = (1 - petals) * crowns + petals * _BLOSSOM
+            lit = (1 - cover * opaque) ** (1 / np.cos(np.radians(zenith)) - 1)
+            shaded = lit + _GROUND_SHADE * (1 - lit)
+            image[some, spot] = (1 - cover) * shaded * image[some, spot] + cover * crowns
 
     def _cover(self, image: NDArray[np.float64], day: int, zenith: float) -> None:
         table, leaf = load_table(), self.leafing[day]
@@ -174,8 +222,7 @@ class Surface:
                 sun_zenith=zenith,
                 ground=np.tile(0.7 * table.soil_dry * 0.5 + 0.3 * _STRAW, (3, 1)),
             )
-            # Crowns shade each other.
-            image[COVERS.index(name)] = spots * (0.52 if name == "conifers" else 0.78)
+            image[COVERS.index(name)] = spots * (0.52 if name == "conifers" else _CROWN_SHADE)
         grass = image[COVERS.index("margin")]
         image[COVERS.index("track")] = _GRAVEL
         image[COVERS.index("village")] = 0.65 * _ROOFS + 0.35 * grass
@@ -228,9 +275,32 @@ class Surface:
         else:  # rain on leaves brightens the canopy by up to 1 dB for the day
             dense = dense + 1.0 * -np.expm1(-self.rain[day] / 4.0)
         power = water_cloud(water[:, None], dense, traits[:, (1, 3)], soil, incidence=incidence)
+        self._crown_power(power, own, day, incidence, units)
         if self.covers and units == slice(None):
             self._cover_power(power, day)
         return power
+
+    def _crown_power(
+        self,
+        power: NDArray[np.float64],
+        own: NDArray[np.float64],
+        day: int,
+        incidence: float,
+        units: slice,
+    ) -> None:
+        """Put crowns over the alley; seen from the side, they hide more of it than from above.
+
+        Twigs and trunks scatter without leaves too, so that crowns have no season but frost.
+        """
+        cover = self.growth.crown_cover[day, units].astype(np.float64)
+        some = np.flatnonzero(cover)
+        if not some.size:
+            return
+        woods = [CROPS[i].wood for i in self.growth.crop[day, units][some]]
+        crowns = np.array([(w.vv, w.vh) for w in woods if w is not None]) + own[some]
+        crowns -= 3.0 * bool(self.ground.frozen[day])
+        hidden = 1 - (1 - cover[some, None]) ** (1 / np.cos(np.radians(incidence)))
+        power[some] = (1 - hidden) * power[some] + hidden * 10 ** (crowns / 10)
 
     def _cover_power(self, power: NDArray[np.float64], day: int) -> None:
         leaf = self.leafing[day]

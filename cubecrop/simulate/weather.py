@@ -194,7 +194,8 @@ class Ground:
 
     ``moisture`` of the top 5 cm is in m3 m-3; ``stress`` is from 0 (dry root zone) to 1 (none);
     ``snow`` is the share of the ground under snow; ``frozen`` is bool; ``killed`` is the share
-    of the leaves that frost killed and that have not grown again.
+    of the leaves that frost killed and that have not grown again; ``cured`` is the share of the
+    leaves of annual grasses that drought killed and that rain has not brought back.
     """
 
     moisture: NDArray[np.float64]
@@ -202,6 +203,7 @@ class Ground:
     snow: NDArray[np.float64]
     frozen: NDArray[np.bool_]
     killed: NDArray[np.float64]
+    cured: NDArray[np.float64]
 
     @classmethod
     def from_weather(cls, weather: Weather) -> Ground:
@@ -232,7 +234,7 @@ class Ground:
         cold = lfilter([0.25], [1, -0.75], weather.mean)
         return cls(
             moisture=moisture, stress=stress, snow=snow, frozen=cold < -1.5,
-            killed=_killed(weather.mean, cold),
+            killed=_killed(weather.mean, cold), cured=_cured(weather.mean, stress),
         )  # fmt: skip
 
 
@@ -244,6 +246,19 @@ def _killed(mean: NDArray[np.float64], cold: NDArray[np.float64]) -> NDArray[np.
         now = max(0.0, now - max(mean[i] - 4.0, 0.0) / 250)
         killed[i] = now
     return killed
+
+
+def _cured(mean: NDArray[np.float64], stress: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Curing of annual grass: it dries within weeks and is green again a few weeks after rain."""
+    cured, now = np.empty(mean.size), 0.0
+    for i in range(mean.size):
+        now += 0.06 * (1 - now) * float(np.clip((0.6 - stress[i]) / 0.4, 0, 1))
+        # As after frost, new leaves take about 250 K d above 4 degree Celsius. A single storm of
+        # summer does not wet the root zone enough.
+        moist = float(np.clip((stress[i] - 0.6) / 0.3, 0, 1))
+        now = max(0.0, now - moist * max(mean[i] - 4.0, 0.0) / 250)
+        cured[i] = now
+    return cured
 
 
 def growing_degree_days(
