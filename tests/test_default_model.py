@@ -157,12 +157,14 @@ HAS_DATA = pytest.mark.skipif(not DATA.exists(), reason="needs the real data bes
 @HAS_DATA
 def test_it_knows_the_points_that_it_was_trained_on():
     record, model = read_card(), CropModel.default()
+    names, right, without = np.array(model.nomenclature.names), [], []
     for part in read_points():
-        known = part.labelled()
-        assert known.counts == record["regions"][part.name]["classes"]
-        names = np.array(model.nomenclature.names)
+        known, region = part.labelled(), record["regions"][part.name]
+        assert known.counts == region["classes"]
         found = names[model.predict_proba(known.samples, allow_gaps=True).to_numpy().argmax(axis=1)]
-        assert np.mean(found == known.labels) > record["regions"][part.name]["network"]["accuracy"]
+        right.extend(found == known.labels)
+        without.extend([region["network"]["accuracy"]] * len(known))
+    assert np.mean(right) > np.mean(without) + 0.05
 
 
 @HAS_DATA
