@@ -1,9 +1,9 @@
 """Regions of the simulated world: place, climate and crops.
 
 Climates are rounded monthly normals of 1991 to 2020 of a station near the place (E-OBS version
-29, ECA&D; Environment and Climate Change Canada; Météo-France, Montpellier; AEMET, Córdoba).
-Rotations are typical, not statistics; every crop grows on at least about one parcel in twenty, so
-that a model can learn it.
+29, ECA&D; Environment and Climate Change Canada). Those of languedoc and andalusia are near the
+normals of Montpellier and Córdoba, but were not taken from a table. Rotations are typical, not
+statistics; every crop grows on at least about one parcel in twenty, so that a model can learn it.
 """
 
 from __future__ import annotations
