@@ -117,12 +117,12 @@ class Recipe:
 
 _ONE: Final = replace(CONFIG, n_averaged=1)
 _REAL: Final[dict[str, Any]] = {"kept": 0, "repeated": {}, "config": _ONE}
-#: Recipes to choose from; each but the first adds one thing to the one before.
+#: Recipes to choose from; each but the first adds to the one before.
 CANDIDATES: Final = (
     Recipe(name="real points, random weights", start="random", **_REAL),
     Recipe(name="encoders of simulated seasons without labels", start="encoders", **_REAL),
     Recipe(name="encoders of simulated crops", **_REAL),
-    Recipe(name="simulated points among the real ones", config=_ONE),
+    Recipe(name="simulated points among the real ones, small regions counted more", config=_ONE),
     Recipe(name="mean of the weights of four trainings"),
     Recipe(name="encoders that learned from the real series too", real_series=True),
 )

@@ -329,9 +329,9 @@ def _choice(record: Mapping[str, Any]) -> str:
     return f"""
 ## How its recipe was chosen
 
-Each recipe but the first adds one thing to the one before it. A recipe is as good as the mean of
-three scores in a region, by a model that learned without this region and another one; the table has
-their means over all pairs of regions:
+Each recipe but the first adds to the one before it. A recipe is as good as the mean of three
+scores in a region, by a model that learned without this region and another one, before calibration.
+The table has their means over all pairs of regions:
 
 {_table(("recipe", *columns), candidates)}
 
