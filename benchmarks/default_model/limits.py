@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.default_model.points import nomenclature
 from benchmarks.default_model.recipe import starter, train_model
-from cubecrop.model import KnowledgeLimits, Limit, tempered
+from cubecrop.model import KnowledgeLimits, Limit, UnreliableArea, tempered
+from cubecrop.model.shipped.card import AIMS
 from cubecrop.nomenclature import NODATA
 from cubecrop.training.knowledge_limits import KEPT, OUTSIDE, limit_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     Found = Mapping[str, NDArray[np.floating]]
 
-__all__ = ["false_sure", "limits_left_out", "prediction", "shares_by_level"]
+__all__ = ["false_sure", "limits_left_out", "prediction", "shares_by_level", "unreliable_areas"]
 
 #: A class with fewer points than this is not left out. Each of the others takes five trainings.
 _FEWEST: Final = 50
@@ -59,6 +60,29 @@ def _limit(
     if limit is None:
         raise ValueError(f"{n} points are too few for limits")
     return limit, n
+
+
+def unreliable_areas(
+    parts: Sequence[Points], regions: Mapping[str, Mapping[str, Any]]
+) -> tuple[UnreliableArea, ...]:
+    """The regions where models of the others miss the aim for the group of a crop.
+
+    The model learned from their points too, but nothing shows that it is better there.
+    """
+    areas, aim = [], AIMS["sure_accuracy"]
+    for part in parts:
+        sure = float(regions[part.name]["coarse"]["sure_accuracy"])
+        if sure >= aim:
+            continue
+        lon, lat = (part.samples[name].to_numpy() for name in ("lon", "lat"))
+        ends = [np.floor(10 * value) / 10 for value in (lon.min(), lat.min())]
+        ends += [np.ceil(10 * value) / 10 for value in (lon.max(), lat.max())]
+        reason = (
+            f"a model of other regions has the right group of crops for {sure:.2f} of the surest "
+            f"points, not for {aim:.2f}"
+        )
+        areas.append(UnreliableArea(name=part.name, bbox=tuple(ends), reason=reason))
+    return tuple(areas)
 
 
 def shares_by_level(one: Found, temperature: float, limit: Limit) -> dict[str, float]:

@@ -15,6 +15,7 @@ from benchmarks.default_model.limits import (
     false_sure,
     limits_left_out,
     shares_by_level,
+    unreliable_areas,
 )
 from benchmarks.default_model.points import nomenclature, read_points
 from benchmarks.default_model.recipe import (
@@ -128,6 +129,7 @@ def make(data: Path, work: Path) -> None:
     limits = limits_left_out(outer, temperature)
     for name, one in zip(regions, outer, strict=True):
         regions[name]["levels"] = shares_by_level(one, temperature, limits.pixel)
+    limits = replace(limits, unreliable=unreliable_areas(parts, regions))
     unseen = false_sure(parts, store)
     model = train_model(parts, start)
     n = sum(map(len, parts))

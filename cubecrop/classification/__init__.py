@@ -9,6 +9,7 @@ from cubecrop.classification.parcels import (
     parcel_table,
 )
 from cubecrop.classification.pixels import classify_pixels
+from cubecrop.classification.places import unreliable_in
 
 __all__ = [
     "classify_pixel_sets",
@@ -16,4 +17,5 @@ __all__ = [
     "declared_names",
     "nothing_found",
     "parcel_table",
+    "unreliable_in",
 ]

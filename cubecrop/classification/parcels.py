@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import shapely
 import xarray as xr
 
 from cubecrop.classification.kernels import confidence_of, dates_of, parcel_block
@@ -207,7 +208,7 @@ def parcel_table(
             for i, name in enumerate(model.nomenclature.names)
         },
         **_crop_sets(probability, model),
-        **_at_level(found, model),
+        **_at_level(found, model, parcels.geometry),
         **{
             f"{what}:{name}": found[what].sel(sensor=name).to_numpy()
             for name in sensors
@@ -258,7 +259,7 @@ def nothing_found(parcels: gpd.GeoDataFrame, model: CropModel) -> xr.Dataset:
 
 
 def _at_level(
-    found: xr.Dataset, model: CropModel
+    found: xr.Dataset, model: CropModel, shapes: gpd.GeoSeries
 ) -> dict[str, list[str | None] | NDArray[np.float32]]:
     """Columns on the dissimilarity of parcels, and on the level at which a class is known."""
     if model.training_space is None:
@@ -274,6 +275,9 @@ def _at_level(
     limit, nomenclature = model.limits.parcel, model.nomenclature
     node, level = nomenclature.finest(found["probability"].to_numpy(), limit.probability)
     beyond = dissimilarity > limit.dissimilarity
+    if model.limits.unreliable:
+        predicted = np.isfinite(dissimilarity)
+        beyond |= predicted & model.limits.unreliable_at(*_lonlat(shapes))
     node[beyond] = level[beyond] = NODATA
     levels = _named(nomenclature.levels, level)
     return {
@@ -282,6 +286,12 @@ def _at_level(
         "crop:code_at_level": _named([crop.code for crop in nomenclature.nodes], node),
         "dissimilarity": dissimilarity,
     }
+
+
+def _lonlat(shapes: gpd.GeoSeries) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Longitude and latitude of the centroids, NaN without a geometry."""
+    centres = shapely.centroid(shapes.to_crs("EPSG:4326").to_numpy())
+    return shapely.get_x(centres), shapely.get_y(centres)
 
 
 def declared_names(names: Iterable[object], results: Iterable[str]) -> dict[str, str]:

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import dask.array as da
 import numpy as np
-import pyproj
 import xarray as xr
 
-from cubecrop.circle import degrees_between
 from cubecrop.classification.kernels import (
     decide_pixels,
     pixel_block,
@@ -21,12 +19,18 @@ from cubecrop.classification.kernels import (
 )
 from cubecrop.classification.land import marked, seen_dates
 from cubecrop.classification.lazy import Argument, apply_model, inputs_of
+from cubecrop.classification.places import (
+    nearest_cells,
+    unreliable_in,
+    weather_cells,
+    with_unreliable,
+)
 from cubecrop.coverage import Coverage, acquired_days
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model import calibration_text, season_of
 from cubecrop.model.data_check import season_gaps
 from cubecrop.nomenclature import NODATA, NOT_CROPLAND, OUTSIDE_KNOWLEDGE, TOO_FEW, WITHOUT_CLASS
-from cubecrop.schema import SERIES, check_season_cube, crs_of
+from cubecrop.schema import SERIES, check_season_cube
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,12 +80,14 @@ def classify_pixels(
         outside of the area. If the model's
         probabilities are calibrated, ``set_size (y, x)`` uint8 is the number of crops in the crop
         set, 0 without a class. If the model has limits of its knowledge, pixels beyond them are
-        253 in ``crop_type`` and keep their probabilities; ``level (y, x)`` uint8 is the finest
-        level at which a class is probable enough, as a position in `Nomenclature.levels`, and
+        253 in ``crop_type`` and keep their probabilities; pixels of an area where the model is
+        unreliable are 253 without being classified. ``level (y, x)`` uint8 is the finest level at
+        which a class is probable enough, as a position in `Nomenclature.levels`, and
         ``crop_at_level (y, x)`` uint8 this class, as a position in `Nomenclature.nodes`, both
         255 = none. Without limits there is no 253. The attribute
         ``coverage`` is JSON: first and last image, longest gap and dates of each sensor. If
-        gaps of the season were accepted, ``season_gaps`` describes them.
+        gaps of the season were accepted, ``season_gaps`` describes them; ``unreliable`` says where
+        the model must not be used and why, "" elsewhere.
 
     Raises
     ------
@@ -110,10 +116,13 @@ def classify_pixels(
     if config.takes_weather:
         weather = season["weather"].dataset["weather"]
         dims = ["cell", "weather_time", "weather_variable"]
-        arguments["weather"] = (_weather_cells(weather), dims)
-        arguments["cell"] = (_nearest_cells(weather, season, like), [])
+        arguments["weather"] = (weather_cells(weather), dims)
+        arguments["cell"] = (nearest_cells(weather, season, like), [])
     if land is not None:
         land = _like(land, like)
+    if model.limits is not None and unreliable_in(season, model):
+        land = with_unreliable(land, model.limits, season, like)
+    if land is not None:
         arguments["land"] = (_bare(land), [])
     columns = apply_model(
         pixel_block,
@@ -183,6 +192,7 @@ def _as_map(
             **map_attrs(season, model),
             "coverage": _coverage_text(season, present),
             "season_gaps": " ".join(season_gaps(model, season, present)),
+            "unreliable": unreliable_in(season, model),
         },
     )
     dataset = dataset.assign(_certainty(columns, model, limit, grid))
@@ -275,40 +285,6 @@ def _coverage_text(season: xr.DataTree, present: Sequence[str]) -> str:
         if days is not None and (coverage := Coverage.of(days)) is not None
     }
     return json.dumps(dated)
-
-
-def _weather_cells(weather: xr.DataArray) -> xr.DataArray:
-    """Weather as (cell, weather_time, weather_variable), cells by latitude, then longitude."""
-    plain = weather.drop_vars(list(weather.coords))
-    plain = plain.rename(time="weather_time", variable="weather_variable")
-    stacked = plain.stack(cell=("latitude", "longitude"), create_index=False)
-    return stacked.transpose("cell", "weather_time", "weather_variable")
-
-
-def _nearest_cells(weather: xr.DataArray, season: xr.DataTree, like: xr.DataArray) -> xr.DataArray:
-    """Index (y, x) of the weather cell nearest to each pixel, chunked like a series."""
-    y, x = season["y"].to_numpy(), season["x"].to_numpy()
-    latitudes, longitudes = weather["latitude"].to_numpy(), weather["longitude"].to_numpy()
-    crs = crs_of(season)
-
-    def block(rows: slice, columns: slice) -> NDArray[np.int64]:
-        lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-        lon, lat = lonlat.transform(*np.meshgrid(x[columns], y[rows]))
-        row = np.abs(np.asarray(lat)[..., None] - latitudes).argmin(axis=-1)
-        column = degrees_between(np.asarray(lon)[..., None], longitudes).argmin(axis=-1)
-        return np.asarray(row * len(longitudes) + column)
-
-    def lazy_block(block_info: Any = None) -> NDArray[np.int64]:  # noqa: ANN401
-        rows, columns = (slice(*ends) for ends in block_info[None]["array-location"])
-        return block(rows, columns)
-
-    if like.chunks is None:
-        return xr.DataArray(block(slice(None), slice(None)), dims=("y", "x"))
-    sizes = dict(zip(like.dims, like.chunks, strict=True))
-    cells = da.map_blocks(
-        lazy_block, chunks=(sizes["y"], sizes["x"]), dtype=np.int64, meta=np.empty((0, 0), int)
-    )
-    return xr.DataArray(cells, dims=("y", "x"))
 
 
 def _like(array: xr.DataArray, series: xr.DataArray) -> xr.DataArray:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cubecrop.model.crop_model import CropModel
     from cubecrop.model.handle import ModelHandle, handle_to
     from cubecrop.model.inspection import embedding_of
-    from cubecrop.model.knowledge_limits import KnowledgeLimits, Limit
+    from cubecrop.model.knowledge_limits import KnowledgeLimits, Limit, UnreliableArea
     from cubecrop.model.networks import CropNetwork, Outputs
     from cubecrop.model.predict import (
         Predictor,
@@ -75,6 +75,7 @@ _HOMES = {
     "Series": "series",
     "TrainingRecord": "record",
     "TrainingSpace": "applicability",
+    "UnreliableArea": "knowledge_limits",
     "WeatherArrays": "arrays",
     "all_finite": "arrays",
     "as_batch": "predict",
@@ -131,6 +132,7 @@ __all__ = [
     "Series",
     "TrainingRecord",
     "TrainingSpace",
+    "UnreliableArea",
     "WeatherArrays",
     "all_finite",
     "as_batch",

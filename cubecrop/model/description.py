@@ -152,6 +152,9 @@ def _facts(model: ModelSpec, digest: str) -> list[tuple[str, str]]:
             f"{limits.outside:.0%} are outside of what the model knows"
         )
         rows.append(("limits", text))
+        if limits.unreliable:
+            areas = ", ".join(area.name for area in limits.unreliable)
+            rows.append(("not usable in", areas))
     rows.append(("digest", digest[:12]))
     return rows
 

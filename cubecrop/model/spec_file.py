@@ -121,7 +121,7 @@ def metadata_of(spec: ModelSpec) -> dict[str, Any]:
         "resolution": spec.resolution,
         "coverage": {name: one.to_dict() for name, one in spec.coverage.items()},
         "adaptation": asdict(spec.adaptation) if spec.adaptation else None,
-        "limits": asdict(spec.limits) if spec.limits else None,
+        "limits": spec.limits.to_dict() if spec.limits else None,
     }
     raw |= {key: value for key, value in known.items() if value}  # files may lack these
     plain: dict[str, Any] = json.loads(json.dumps(raw))

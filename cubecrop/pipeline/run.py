@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from cubecrop.classification import (
     classify_pixels,
     nothing_found,
     parcel_table,
+    unreliable_in,
 )
 from cubecrop.cube import MEMORY
 from cubecrop.cube.outline import area_and_outline
@@ -164,6 +166,7 @@ def classify(
     cube = request.open(area)
     land, text = land_of(cube, crop_mask, outline if clip else None, crop_model.nomenclature)
     crop_map = classify_pixels(cube, crop_model, land=land, allow_gaps=allow_gaps, device=device)
+    _warn_unreliable(crop_map.attrs["unreliable"])
     return crop_map.assign_attrs(mask=text)
 
 
@@ -271,5 +274,15 @@ def classify_parcels(
         part=parts_known(crop_model, places),
     )
     classified.attrs["archive"] = cube.attrs["archive"]
+    _warn_unreliable(unreliable_in(cube, crop_model))
     classified.attrs["season_gaps"] = " ".join(season_gaps(crop_model, cube, present))
     return classified
+
+
+def _warn_unreliable(what: str) -> None:
+    if what:
+        warnings.warn(
+            f"The model is unreliable in this area, which is unknown (253) in a map. {what}. "
+            "Fine-tune it on parcels of the area, or train another one.",
+            stacklevel=3,
+        )

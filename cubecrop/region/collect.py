@@ -103,7 +103,11 @@ def collect(
         )
     marks = {mark.value: mark for one in mapped for mark in one.marks}
     gaps = next((one.gaps for one in mapped if one.gaps), "")  # those of the first tile
-    facts = replace(facts, marks=tuple(marks[value] for value in sorted(marks)), gaps=gaps)
+    unreliable = next((one.unreliable for one in mapped if one.unreliable), "")
+    facts = replace(
+        facts, marks=tuple(marks[value] for value in sorted(marks)), gaps=gaps,
+        unreliable=unreliable,
+    )  # fmt: skip
     # Without any map, the model classifies only parcels, or no tile has images.
     files = _write_rasters(output, tiles, results, facts) if mapped else _remove_rasters(output)
     table = write_parcels(output, results, facts) if parcels else None

@@ -77,6 +77,7 @@ class TileResult:
     bbox: tuple[float, float, float, float] | None = None
     software: Mapping[str, str] = field(default_factory=dict)
     gaps: str = ""
+    unreliable: str = ""
 
     @property
     def id(self) -> str:
@@ -151,6 +152,7 @@ def _with_item(result: TileResult, item: Mapping[str, Any]) -> TileResult:
         marks=_marks(assets["crop_type"]),
         bbox=(west, south, east, north),
         gaps=str(properties.get("cubecrop:season_gaps", "")),
+        unreliable=str(properties.get("cubecrop:unreliable", "")),
         software=properties["processing:software"],
     )
 

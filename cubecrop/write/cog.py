@@ -188,6 +188,7 @@ def common_tags(facts: Provenance) -> dict[str, str]:
         "MODEL_DIGEST": facts.model_digest,
         **({"MODEL_CALIBRATION": one_line(facts.calibration)} if facts.calibration else {}),
         **({"SEASON_GAPS": one_line(facts.gaps)} if facts.gaps else {}),
+        **({"UNRELIABLE": one_line(facts.unreliable)} if facts.unreliable else {}),
         **({"MASK": one_line(facts.mask)} if facts.mask else {}),
         **({"SMOOTHING": json_text(facts.smoothing.to_json())} if facts.smoothing else {}),
     }

@@ -113,6 +113,7 @@ class MapFacts(Provenance):
             marks=_marks(dataset["crop_type"].attrs, len(nomenclature)),
             coverage=read_coverage(attrs.get("coverage", "{}")),
             gaps=str(attrs.get("season_gaps", "")),
+            unreliable=str(attrs.get("unreliable", "")),
         )
 
     @property

@@ -21,7 +21,8 @@ class Provenance:
     ``archive`` is a name, never a path. ``calibration`` describes the model's probability
     calibration, "" if the map does not state it. ``marks`` are the codes without a class that the
     map's flags name, except nodata. ``gaps`` describes the sensors that cover less of the season
-    than the model needs, "" if there are none. ``mask`` says which land the map is of, "" for all.
+    than the model needs, "" if there are none. ``unreliable`` says where the model must not be used
+    and why, "" if the map is not there. ``mask`` says which land the map is of, "" for all.
     ``smoothing`` is how the map was smoothed, None if it was not.
     """
 
@@ -33,17 +34,19 @@ class Provenance:
     calibration: str = ""
     marks: tuple[Mark, ...] = (WITHOUT_CLASS[TOO_FEW],)
     gaps: str = ""
+    unreliable: str = ""
     mask: str = ""
     smoothing: Smoothing | None = None
 
     @property
     def title(self) -> str:
-        """Title of the map; it tells of gaps and of a missing calibration, and names the mask."""
+        """Title of the map, which tells of what is lacking, and names the mask."""
         gaps = ", season with gaps" if self.gaps else ""
         uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
+        unreliable = ", where the model is unreliable" if self.unreliable else ""
         # The text after the colon is the classes that the mask keeps.
         land = f", cropland of {self.mask.partition(': ')[0]}" if self.mask else ""
-        return f"Crop types {self.season.year}{gaps}{uncalibrated}{land}"
+        return f"Crop types {self.season.year}{gaps}{unreliable}{uncalibrated}{land}"
 
     @property
     def subtitle(self) -> str:

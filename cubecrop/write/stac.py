@@ -210,6 +210,7 @@ def _properties(facts: MapFacts) -> dict[str, Any]:
         "cubecrop:model_digest": facts.model_digest,
         **({"cubecrop:calibration": facts.calibration} if facts.calibration else {}),
         **({"cubecrop:season_gaps": facts.gaps} if facts.gaps else {}),
+        **({"cubecrop:unreliable": facts.unreliable} if facts.unreliable else {}),
         **({"cubecrop:mask": facts.mask} if facts.mask else {}),
         **({"cubecrop:smoothing": smoothing.to_json()} if smoothing else {}),
         "cubecrop:nomenclature": facts.nomenclature.name,

@@ -242,7 +242,9 @@ The model gives a point the finest class of crop, season or all crops that has a
 {limits["n"]:,} points of all regions, each predicted by a model of the others. By the rule of
 `fit_limits`, which was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The
 points are single pixels; parcels of many pixels have the same limits, which were not fitted to such
-parcels. Share of the points of each region left out, by the level of their class:
+parcels.
+{_unreliable(limits)}
+Share of the points of each region left out, by the level of their class:
 
 {_table(("region left out", *levels), known)}
 
@@ -257,6 +259,18 @@ So a crop that the model names may well be another one that it does not have. Mo
 in a region that they have not seen, and limits that keep 80 % there are low: plain networks of
 Canada, with limits of Canada, have a false-sure share of .36 (`python -m benchmarks.unknown
 ../shared/data`). Where other crops grow, fit limits on parcels of your region, or mask these crops.
+"""
+
+
+def _unreliable(limits: Mapping[str, Any]) -> str:
+    names = [area["name"] for area in limits.get("unreliable", ())]
+    if not names:
+        return ""
+    return f"""
+In {" and ".join(names)}, all is unknown: a map has no class there, and a table of parcels the level
+"unknown", since models of other regions miss the aim for the group. The model has learned from the
+points there too, but nothing shows that it is better there. Fine-tune it on parcels of the region,
+which lifts this limit.
 """
 
 
