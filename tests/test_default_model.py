@@ -63,6 +63,18 @@ def test_the_card_says_where_aims_are_missed():
     assert missed == (np.mean(rates) > 0.1)
 
 
+def test_it_is_not_used_in_regions_where_it_misses_the_aim():
+    record, limits = read_card(), CropModel.default().limits
+    missed = {
+        name for name, one in record["regions"].items() if one["coarse"]["sure_accuracy"] < 0.75
+    }
+    assert {area.name for area in limits.unreliable} == missed
+    corte, bastia, ghent, caen = (9.15, 42.31), (9.45, 42.70), (3.72, 51.05), (-0.2, 49.0)
+    lon, lat = np.array([corte, bastia, ghent, caen]).T
+    unreliable = limits.unreliable_at(lon, lat).tolist()
+    assert unreliable == ["Corsica" in missed] * 2 + ["Flanders" in missed, "France" in missed]
+
+
 def test_the_page_is_made_from_the_record():
     page = (ROOT / "docs" / "default-model.md").read_text("utf-8")
     assert page == card_text(read_card())

@@ -112,6 +112,9 @@ def test_areas_are_part_of_a_model(model, tmp_path):
     assert "Corsica" in repr(model)
     with pytest.raises(ModelFormatError, match=r"unreliable area 'X'.*west < east"):
         UnreliableArea(name="X", bbox=(9, 41, 8, 43), reason="")
+    surer = model.limits.with_probability(0.9)
+    assert surer.pixel.probability == surer.parcel.probability == 0.9
+    assert surer.unreliable == model.limits.unreliable
     # A model without them has the same file and digest as models that know of no such areas.
     assert "unreliable" not in limits().to_dict()
     found = limits((8, 41, 9, 43)).unreliable_at(

@@ -11,7 +11,7 @@ from benchmarks.default_model.points import nomenclature
 from benchmarks.default_model.recipe import starter, train_model
 from cubecrop.model import KnowledgeLimits, Limit, UnreliableArea, tempered
 from cubecrop.model.shipped.card import AIMS
-from cubecrop.nomenclature import NODATA
+from cubecrop.nomenclature import NODATA, decide
 from cubecrop.training.knowledge_limits import KEPT, OUTSIDE, limit_of
 
 if TYPE_CHECKING:
@@ -25,10 +25,14 @@ if TYPE_CHECKING:
 
     Found = Mapping[str, NDArray[np.floating]]
 
-__all__ = ["false_sure", "limits_left_out", "prediction", "shares_by_level", "unreliable_areas"]
+__all__ = [
+    "by_share_kept", "false_sure", "limits_left_out", "prediction", "shares_by_level",
+    "unreliable_areas", "without_classes",
+]  # fmt: skip
 
 #: A class with fewer points than this is not left out. Each of the others takes five trainings.
 _FEWEST: Final = 50
+_SHARES: Final = (0.9, KEPT, 0.6, 0.4, 0.3, 0.2)
 
 
 def prediction(model: CropModel, points: Points) -> dict[str, NDArray[np.floating]]:
@@ -51,12 +55,15 @@ def limits_left_out(outer: Sequence[Found], temperature: float) -> KnowledgeLimi
 
 
 def _limit(
-    outer: Sequence[Found], temperature: float, chosen: Sequence[NDArray[np.bool_]]
+    outer: Sequence[Found],
+    temperature: float,
+    chosen: Sequence[NDArray[np.bool_]],
+    kept: float = KEPT,
 ) -> tuple[Limit, int]:
     pairs = list(zip(outer, chosen, strict=True))
     probability = np.concatenate([one["all"][rows] for one, rows in pairs]).astype(np.float32)
     far = np.concatenate([one["dissimilarity"][rows] for one, rows in pairs])
-    limit, n = limit_of(tempered(probability, temperature), far)
+    limit, n = limit_of(tempered(probability, temperature), far, kept=kept)
     if limit is None:
         raise ValueError(f"{n} points are too few for limits")
     return limit, n
@@ -96,37 +103,76 @@ def shares_by_level(one: Found, temperature: float, limit: Limit) -> dict[str, f
     return {**shares, "unknown": float((level == NODATA).mean())}
 
 
-def false_sure(parts: Sequence[Points], store: Store) -> dict[str, dict[str, Any]]:
-    """For each class left out, how often a model without it is sure of another crop.
+def without_classes(parts: Sequence[Points], store: Store) -> dict[str, list[Found]]:
+    """For each class left out, predictions of each region by a network without both.
 
     For each class and each region a network learns from the points of the other classes in the
-    other regions, and predicts all points of the region. The limits come from its points of the
-    other classes, by the same rule as those of the shipped model; no point of the class chooses
-    anything. All stages of the recipe do without the class, the simulated seasons too.
+    other regions, and predicts all points of the region. All stages of the recipe do without the
+    class, the simulated seasons too.
     """
     start = functools.lru_cache(maxsize=1)(lambda name: starter(without=name))
-    out = {}
+    out: dict[str, list[Found]] = {}
     for name in nomenclature().names:
         if sum(part.counts.get(name, 0) for part in parts) < _FEWEST:
             continue
-        found = []
         for i, part in enumerate(parts):
 
             def compute(i: int = i, name: str = name) -> dict[str, NDArray[np.floating]]:
                 others = [other for k, other in enumerate(parts) if k != i]
                 return prediction(train_model(others, start(name), without=name), parts[i])
 
-            found.append(store.get(f"without {name} and {part.name}", compute))
-        of_class = [np.array([label == name for label in part.labels]) for part in parts]
-        limit, n_known = _limit(found, 1, [~rows for rows in of_class])
-        rows = np.concatenate(of_class)
+            found = store.get(f"without {name} and {part.name}", compute)
+            out.setdefault(name, []).append(found)
+    return out
+
+
+def false_sure(
+    parts: Sequence[Points], unseen: Mapping[str, Sequence[Found]], kept: float = KEPT
+) -> dict[str, dict[str, Any]]:
+    """For each class left out, how often a model without it is sure of another crop.
+
+    The limits come from the points of the other classes, by the same rule as those of the shipped
+    model; no point of the class chooses anything.
+
+    Parameters
+    ----------
+    parts : sequence of Points
+        The regions.
+    unseen : mapping
+        As from `without_classes`.
+    kept : float
+        Share of the points of the other classes that keep a crop.
+    """
+    out = {}
+    for name, found in unseen.items():
+        labels = [np.array(part.labels) for part in parts]
+        limit, n_known = _limit(found, 1, [one != name for one in labels], kept)
+        truth = np.concatenate(labels)
         far = np.concatenate([one["dissimilarity"] for one in found])
-        best = np.concatenate([one["all"] for one in found]).max(axis=1)
-        outside = ~(far <= limit.dissimilarity)
-        sure = (best >= limit.probability) & ~outside
+        probability = np.concatenate([one["all"] for one in found])
+        crops = np.array([crop for crop in nomenclature().names if crop != name])
+        outside, of_class = ~(far <= limit.dissimilarity), truth == name
+        sure = (probability.max(axis=1) >= limit.probability) & ~outside
+        right = crops[decide(probability)] == truth
         out[name] = {
-            "n": int(rows.sum()), "false_sure": float(sure[rows].mean()),
-            "unknown": float(outside[rows].mean()),
-            "n_known": n_known, "known_sure": float(sure[~rows].mean()),
+            "n": int(of_class.sum()), "false_sure": float(sure[of_class].mean()),
+            "unknown": float(outside[of_class].mean()), "n_known": n_known,
+            "known_sure": float(sure[~of_class].mean()),
+            "sure_right": float(right[sure & ~of_class].mean()), "probability": limit.probability,
         }  # fmt: skip
     return out
+
+
+def by_share_kept(
+    parts: Sequence[Points], unseen: Mapping[str, Sequence[Found]]
+) -> list[dict[str, float]]:
+    """Means of `false_sure` over the classes left out, for several shares of points that are kept.
+
+    A user may ask for more certainty than the limits of the model do.
+    """
+    rows = []
+    for kept in _SHARES:
+        found = false_sure(parts, unseen, kept).values()
+        keys = ("known_sure", "probability", "sure_right", "false_sure")
+        rows.append({key: float(np.mean([one[key] for one in found])) for key in keys})
+    return rows

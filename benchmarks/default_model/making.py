@@ -12,10 +12,12 @@ from rich.console import Console
 
 from benchmarks.default_model.choosing import choose
 from benchmarks.default_model.limits import (
+    by_share_kept,
     false_sure,
     limits_left_out,
     shares_by_level,
     unreliable_areas,
+    without_classes,
 )
 from benchmarks.default_model.points import nomenclature, read_points
 from benchmarks.default_model.recipe import (
@@ -130,7 +132,7 @@ def make(data: Path, work: Path) -> None:
     for name, one in zip(regions, outer, strict=True):
         regions[name]["levels"] = shares_by_level(one, temperature, limits.pixel)
     limits = replace(limits, unreliable=unreliable_areas(parts, regions))
-    unseen = false_sure(parts, store)
+    unseen = without_classes(parts, store)
     model = train_model(parts, start)
     n = sum(map(len, parts))
     calibration = Calibration(
@@ -150,7 +152,8 @@ def make(data: Path, work: Path) -> None:
         "licence": model.licence, "parcels": dict(model.training.parcels), "sources": SOURCES,
         "attributions": ATTRIBUTIONS, "simulated": simulated_text(), "regions": regions,
         "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths),
-        "temperature": temperature, "limits": asdict(limits), "false_sure": unseen,
+        "temperature": temperature, "limits": asdict(limits),
+        "false_sure": false_sure(parts, unseen), "by_share_kept": by_share_kept(parts, unseen),
         "choice": choice, "spread": SPREAD,
     }  # fmt: skip
     text = json.dumps(_rounded(record), indent=1, ensure_ascii=False)

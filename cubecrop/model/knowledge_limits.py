@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -119,6 +119,16 @@ class KnowledgeLimits:
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON types; files of models without unreliable areas do not name them."""
         return {key: value for key, value in asdict(self).items() if value or key != "unreliable"}
+
+    def with_probability(self, probability: float) -> KnowledgeLimits:
+        """The same limits with another least probability of a class, of parcels and pixels.
+
+        A higher one names a crop less often, and more often the right one.
+        """
+        parcel, pixel = (
+            replace(limit, probability=probability) for limit in (self.parcel, self.pixel)
+        )
+        return replace(self, parcel=parcel, pixel=pixel)
 
     def unreliable_at(
         self, longitude: NDArray[np.floating], latitude: NDArray[np.floating]

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from cubecrop.model.shipped.card_format import both, ends, mean, share, signed, table
+from cubecrop.model.shipped.card_unknown import confidence, unknown
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
 __all__ = ["AIMS", "card_text", "shortfalls_of"]
 
@@ -24,7 +27,7 @@ def card_text(record: Mapping[str, Any]) -> str:
         The content of ``card.json``; see `cubecrop.model.shipped.read_card`.
     """
     parts = [
-        _head(record), _data(record), _scores(record), _confidence(record), _unknown(record),
+        _head(record), _data(record), _scores(record), confidence(record), unknown(record),
         _inputs(record), _limits(record), _better(), _choice(record), _making(record),
     ]  # fmt: skip
     return "\n\n".join(part.strip() for part in parts) + "\n"
@@ -40,24 +43,24 @@ def shortfalls_of(record: Mapping[str, Any]) -> list[str]:
             out.append(f"{name}: the macro-F1 is not above that of the random forest.")
         if sure < AIMS["sure_accuracy"]:
             out.append(
-                f"{name}: the group is right for {_share(sure, 3)} of the surest 80 % of the "
-                f"points, not for {_share(AIMS['sure_accuracy'])}."
+                f"{name}: the group is right for {share(sure, 3)} of the surest 80 % of the "
+                f"points, not for {share(AIMS['sure_accuracy'])}."
             )
         if error > AIMS["calibration_error"]:
             out.append(
-                f"{name}: the calibration error is {_share(error)}, not below "
-                f"{_share(AIMS['calibration_error'])}."
+                f"{name}: the calibration error is {share(error)}, not below "
+                f"{share(AIMS['calibration_error'])}."
             )
     home = record["home"]["calibration_error"]
     if home > AIMS["home_calibration_error"]:
         out.append(
-            f"At home: the calibration error is {_share(home)}, not below "
-            f"{_share(AIMS['home_calibration_error'])}."
+            f"At home: the calibration error is {share(home)}, not below "
+            f"{share(AIMS['home_calibration_error'])}."
         )
-    if (false := _mean(record["false_sure"], "false_sure")) > AIMS["false_sure"]:
+    if (false := mean(record["false_sure"], "false_sure")) > AIMS["false_sure"]:
         out.append(
-            f"Crops that a model never saw: it is sure of another crop for {_share(false)} of "
-            f"their points, not for {_share(AIMS['false_sure'])} or less."
+            f"Crops that a model never saw: it is sure of another crop for {share(false)} of "
+            f"their points, not for {share(AIMS['false_sure'])} or less."
         )
     return out
 
@@ -75,7 +78,7 @@ def _head(record: Mapping[str, Any]) -> str:
 crops apart, from monthly composites of Sentinel-2, Sentinel-1 or both. It is a start for a place
 where nobody has declared crops at hand. A model of your own region is better.
 
-{_table(("group", "classes"), rows)}
+{table(("group", "classes"), rows)}
 """
 
 
@@ -97,7 +100,7 @@ def _data(record: Mapping[str, Any]) -> str:
 
 Points of parcels, one pixel each:
 
-{_table(("region", *names, "points"), rows)}
+{table(("region", *names, "points"), rows)}
 
 Origin of the labels, and their licences:
 
@@ -117,18 +120,18 @@ def _scores(record: Mapping[str, Any]) -> str:
         rows.append(
             (
                 name, str(one["n"]),
-                f"{_share(network['accuracy'])} {_ends(network['intervals']['accuracy'])}",
-                f"{_share(network['macro_f1'])} {_ends(network['intervals']['macro_f1'])}",
-                f"{_share(forest['accuracy'])} / {_share(forest['macro_f1'])}",
-                f"{_signed(network['macro_f1'] - forest['macro_f1'])} "
-                f"({_signed(low)} to {_signed(high)})",
+                f"{share(network['accuracy'])} {ends(network['intervals']['accuracy'])}",
+                f"{share(network['macro_f1'])} {ends(network['intervals']['macro_f1'])}",
+                f"{share(forest['accuracy'])} / {share(forest['macro_f1'])}",
+                f"{signed(network['macro_f1'] - forest['macro_f1'])} "
+                f"({signed(low)} to {signed(high)})",
             )
         )  # fmt: skip
     coarse = [
         (
-            name, _share(one["coarse"]["accuracy"]),
-            f"{_share(one['coarse']['sure_accuracy'])} {_ends(one['coarse']['sure_interval'])}",
-            _share(one["coarse_forest"]["sure_accuracy"]), _share(one["calibration_error"]),
+            name, share(one["coarse"]["accuracy"]),
+            f"{share(one['coarse']['sure_accuracy'])} {ends(one['coarse']['sure_interval'])}",
+            share(one["coarse_forest"]["sure_accuracy"]), share(one["calibration_error"]),
         )
         for name, one in record["regions"].items()
     ]  # fmt: skip
@@ -160,7 +163,7 @@ Scores with 95 % intervals of the choice of points; the macro-F1 is the mean ove
 occur in the region, some of which have few points.
 
 {
-        _table(
+        table(
             (
                 "region left out",
                 "points",
@@ -176,7 +179,7 @@ occur in the region, some of which have few points.
 The group (winter, spring and summer crops, grass, permanent crops) is more certain than the crop:
 
 {
-        _table(
+        table(
             (
                 "region left out",
                 "group right",
@@ -192,92 +195,15 @@ The group (winter, spring and summer crops, grass, permanent crops) is more cert
 
 {aims}
 
-At home, on random folds of the same points, the accuracy is {_share(home["accuracy"])} and the
-macro-F1 {_share(home["macro_f1"])} (n = {home["n"]}).
-"""
-
-
-def _confidence(record: Mapping[str, Any]) -> str:
-    home = record["home"]["calibration_error"]
-    worst = max(one["calibration_error"] for one in record["regions"].values())
-    joint = ", ".join(
-        f"{name} {_share(one['joint_calibration_error'])}"
-        for name, one in record["regions"].items()
-    )
-    return f"""
-## Confidence
-
-The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
-folds by models that had not seen them: the median over the regions, since one odd region must not
-decide, and midway between this and the one at home. The expected calibration error is
-{_share(home)} at home and at most {_share(worst)} in a region left out, by a temperature that was
-fitted without this region. These errors may be too low, since the median was chosen with them in
-view. With one temperature for the other regions together, they are: {joint}.
-"""
-
-
-def _unknown(record: Mapping[str, Any]) -> str:
-    limits, levels = record["limits"], next(iter(record["regions"].values()))["levels"]
-    parcel, left_out = limits["parcel"], record["false_sure"]
-    known = [
-        (name, *(_share(one["levels"][level]) for level in levels))
-        for name, one in record["regions"].items()
-    ]
-    unseen = [
-        (name, str(one["n"]), _share(one["false_sure"]), _share(one["unknown"]),
-         _share(one["known_sure"]))
-        for name, one in left_out.items()
-    ]  # fmt: skip
-    false, unknown, sure = (
-        _share(_mean(left_out, key)) for key in ("false_sure", "unknown", "known_sure")
-    )
-    unseen.append(("mean", "", false, unknown, sure))
-    return f"""
-## What it does not know
-
-The model gives a point the finest class of crop, season or all crops that has a probability of
-{_share(parcel["probability"])}. A point that is further from the training points than
-{_share(parcel["dissimilarity"])} thresholds is unknown, 253 in a map
-([limits](training.md#limits-of-a-models-knowledge)). These two numbers come from the
-{limits["n"]:,} points of all regions, each predicted by a model of the others. By the rule of
-`fit_limits`, which was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The
-points are single pixels; parcels of many pixels have the same limits, which were not fitted to such
-parcels.
-{_unreliable(limits)}
-Share of the points of each region left out, by the level of their class:
-
-{_table(("region left out", *levels), known)}
-
-Of a class that a model never saw, false-sure is the share of the points that come out as another
-crop all the same. For each class of the table, networks learned without it and without one region
-in turn; no simulated point was of the class either. The limits come from the points of the other
-classes, by the same rule:
-
-{_table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
-
-So a crop that the model names may well be another one that it does not have. Models are less sure
-in a region that they have not seen, and limits that keep 80 % there are low: plain networks of
-Canada, with limits of Canada, have a false-sure share of .36 (`python -m benchmarks.unknown
-../shared/data`). Where other crops grow, fit limits on parcels of your region, or mask these crops.
-"""
-
-
-def _unreliable(limits: Mapping[str, Any]) -> str:
-    names = [area["name"] for area in limits.get("unreliable", ())]
-    if not names:
-        return ""
-    return f"""
-In {" and ".join(names)}, all is unknown: a map has no class there, and a table of parcels the level
-"unknown", since models of other regions miss the aim for the group. The model has learned from the
-points there too, but nothing shows that it is better there. Fine-tune it on parcels of the region,
-which lifts this limit.
+At home, on random folds of the same points, the accuracy is {share(home["accuracy"])} and the
+macro-F1 {share(home["macro_f1"])} (n = {home["n"]}).
 """
 
 
 def _inputs(record: Mapping[str, Any]) -> str:
     columns = list(next(iter(record["inputs"].values())))
     rows = [
-        (name, *(_both(by[one]) if one in by else "" for one in columns))
+        (name, *(both(by[one]) if one in by else "" for one in columns))
         for name, by in record["inputs"].items()
     ]
     header, bands = ("season", *columns), ", ".join(record["recipe"]["bands"])
@@ -289,7 +215,7 @@ harvest year, if it includes April to July. It refuses a shorter season. The com
 Sentinel-2, of Sentinel-1 (sigma nought or gamma nought), or of both. The bands of Sentinel-2 are
 {bands}. Accuracy / macro-F1, the mean over the regions left out:
 
-{_table(header, rows)}
+{table(header, rows)}
 """
 
 
@@ -325,7 +251,7 @@ def _choice(record: Mapping[str, Any]) -> str:
     columns = ("macro-F1", "accuracy", "group right, of the surest 80 %")
 
     def cells(found: Mapping[str, float]) -> list[str]:
-        return [_share(found[key], 3) for key in ("macro_f1", "accuracy", "group")]
+        return [share(found[key], 3) for key in ("macro_f1", "accuracy", "group")]
 
     candidates = [(name, *cells(found)) for name, found in choice["candidates"].items()]
     nested = [
@@ -338,7 +264,7 @@ def _choice(record: Mapping[str, Any]) -> str:
         if same
         else "It is not the same recipe in every region, so the scores above are of a choice that "
         "has seen the region. These are not:\n\n"
-        + _table(("region left out", "recipe chosen on the others", *columns), nested)
+        + table(("region left out", "recipe chosen on the others", *columns), nested)
     )
     return f"""
 ## How its recipe was chosen
@@ -347,7 +273,7 @@ Each recipe but the first adds to the one before it. A recipe is as good as the 
 scores in a region, by a model that learned without this region and another one, before calibration.
 The table has their means over all pairs of regions:
 
-{_table(("recipe", *columns), candidates)}
+{table(("recipe", *columns), candidates)}
 
 Chosen: {choice["chosen"]}. For each region, the recipe was also chosen on the scores of the others
 alone, by models that had not seen the region. {result}
@@ -365,35 +291,8 @@ def _making(record: Mapping[str, Any]) -> str:
 {record["recipe"]["seed"]}, scores it, and writes the model, its record and this page. With
 `--check` it trains the model again and compares its scores with these. Another processor rounds
 differently, which changes the weights a little. `--check` allows a difference of
-{_share(record["spread"])} in macro-F1; this is an estimate, not measured on other processors.
+{share(record["spread"])} in macro-F1; this is an estimate, not measured on other processors.
 
 Digest of the model: `{record["digest"][:16]}`; of the recipe: `{record["recipe_digest"][:16]}`.
 Licence of the weights: {record["licence"]}.
 """
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _mean(rows: Mapping[str, Mapping[str, float]], key: str) -> float:
-    return sum(one[key] for one in rows.values()) / len(rows)
-
-
-def _both(scores: Mapping[str, float]) -> str:
-    return f"{_share(scores['accuracy'])} / {_share(scores['macro_f1'])}"
-
-
-def _share(value: float, digits: int = 2) -> str:
-    text = f"{value:.{digits}f}"
-    return text[1:] if text.startswith("0.") else text
-
-
-def _signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '-'}{_share(abs(value))}"
-
-
-def _ends(ends: Sequence[float]) -> str:
-    low, high = ends
-    return f"({_share(low)}-{_share(high)})"

@@ -1,0 +1,102 @@
+"""What a card says of the confidence of a model, and of what it does not know."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from cubecrop.model.shipped.card_format import mean, share, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["confidence", "unknown"]
+
+
+def confidence(record: Mapping[str, Any]) -> str:
+    """How the probabilities were calibrated, and how well they are."""
+    home = record["home"]["calibration_error"]
+    worst = max(one["calibration_error"] for one in record["regions"].values())
+    joint = ", ".join(
+        f"{name} {share(one['joint_calibration_error'])}" for name, one in record["regions"].items()
+    )
+    return f"""
+## Confidence
+
+The temperature ({record["temperature"]:.2f}) was fitted to predictions of regions and of random
+folds by models that had not seen them: the median over the regions, since one odd region must not
+decide, and midway between this and the one at home. The expected calibration error is
+{share(home)} at home and at most {share(worst)} in a region left out, by a temperature that was
+fitted without this region. These errors may be too low, since the median was chosen with them in
+view. With one temperature for the other regions together, they are: {joint}.
+"""
+
+
+def unknown(record: Mapping[str, Any]) -> str:
+    """The limits, their effect in regions left out, and what a crop left out comes out as."""
+    limits, levels = record["limits"], next(iter(record["regions"].values()))["levels"]
+    parcel, left_out = limits["parcel"], record["false_sure"]
+    known = [
+        (name, *(share(one["levels"][level]) for level in levels))
+        for name, one in record["regions"].items()
+    ]
+    unseen = [
+        (name, str(one["n"]), share(one["false_sure"]), share(one["unknown"]),
+         share(one["known_sure"]))
+        for name, one in left_out.items()
+    ]  # fmt: skip
+    false, far, sure = (
+        share(mean(left_out, key)) for key in ("false_sure", "unknown", "known_sure")
+    )
+    unseen.append(("mean", "", false, far, sure))
+    shares = [
+        tuple(share(one[key]) for key in ("known_sure", "probability", "sure_right", "false_sure"))
+        for one in record["by_share_kept"]
+    ]
+    return f"""
+## What it does not know
+
+The model gives a point the finest class of crop, season or all crops that has a probability of
+{share(parcel["probability"])}. A point that is further from the training points than
+{share(parcel["dissimilarity"])} thresholds is unknown, 253 in a map
+([limits](training.md#limits-of-a-models-knowledge)). These two numbers come from the
+{limits["n"]:,} points of all regions, each predicted by a model of the others. By the rule of
+`fit_limits`, which was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The
+points are single pixels; parcels of many pixels have the same limits, which were not fitted to such
+parcels.
+{_unreliable(limits)}
+Share of the points of each region left out, by the level of their class:
+
+{table(("region left out", *levels), known)}
+
+Of a class that a model never saw, false-sure is the share of the points that come out as another
+crop all the same. For each class of the table, networks learned without it and without one region
+in turn; no simulated point was of the class either. The limits come from the points of the other
+classes, by the same rule:
+
+{table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
+
+So a crop that the model names may well be another one that it does not have. Where it must not be,
+ask for more: use only the points with a higher confidence. Means over the classes left out:
+
+{table(("known points kept", "least confidence", "of these right", "false-sure"), shares)}
+
+`model.with_limits(model.limits.with_probability(0.85))` names a season, or only "crop", below a
+confidence of .85.
+
+Models are less sure in a region that they have not seen, and limits that keep 80 % there are low:
+plain networks of Canada, with limits of Canada, have a false-sure share of .36 (`python -m
+benchmarks.unknown ../shared/data`). Where other crops grow, fit limits on parcels of your region,
+or mask these crops.
+"""
+
+
+def _unreliable(limits: Mapping[str, Any]) -> str:
+    names = [area["name"] for area in limits.get("unreliable", ())]
+    if not names:
+        return ""
+    return f"""
+In {" and ".join(names)}, all is unknown: a map has no class there, and a table of parcels the level
+"unknown", since models of other regions miss the aim for the group. The model has learned from the
+points there too, but nothing shows that it is better there. Fine-tune it on parcels of the region,
+which lifts this limit.
+"""
