@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     Found = Mapping[str, NDArray[np.floating]]
 
 __all__ = [
-    "by_share_kept", "false_sure", "limits_left_out", "prediction", "shares_by_level",
-    "unreliable_areas", "without_classes",
+    "by_share_kept", "false_sure", "limits_left_out", "missed_though_learned", "prediction",
+    "shares_by_level", "unreliable_areas", "without_classes",
 ]  # fmt: skip
 
 #: A class with fewer points than this is not left out. Each of the others takes five trainings.
@@ -160,6 +160,24 @@ def false_sure(
             "known_sure": float(sure[~of_class].mean()),
             "sure_right": float(right[sure & ~of_class].mean()), "probability": limit.probability,
         }  # fmt: skip
+    return out
+
+
+def missed_though_learned(parts: Sequence[Points], outer: Sequence[Found]) -> dict[str, float]:
+    """For each class, how many of its points a model overlooks that has learned it with labels.
+
+    The 80 % of the other points that are least like the class are kept, by the probability of the
+    class; this is the share of the points of the class that are kept with them. A model that never
+    saw the class, and is not told which one to look for, can hardly find more of them.
+    """
+    truth = np.concatenate([np.array(part.labels) for part in parts])
+    probability = np.concatenate([one["all"] for one in outer])
+    out = {}
+    for i, name in enumerate(nomenclature().names):
+        of_class = truth == name
+        if of_class.sum() >= _FEWEST:
+            likeness = probability[:, i]
+            out[name] = float((likeness[of_class] <= np.quantile(likeness[~of_class], KEPT)).mean())
     return out
 
 

@@ -15,6 +15,7 @@ from benchmarks.default_model.limits import (
     by_share_kept,
     false_sure,
     limits_left_out,
+    missed_though_learned,
     shares_by_level,
     unreliable_areas,
     without_classes,
@@ -133,6 +134,9 @@ def make(data: Path, work: Path) -> None:
         regions[name]["levels"] = shares_by_level(one, temperature, limits.pixel)
     limits = replace(limits, unreliable=unreliable_areas(parts, regions))
     unseen = without_classes(parts, store)
+    of_class, learned = false_sure(parts, unseen), missed_though_learned(parts, outer)
+    for name, one in of_class.items():
+        one["if_learned"] = learned[name]
     model = train_model(parts, start)
     n = sum(map(len, parts))
     calibration = Calibration(
@@ -153,7 +157,7 @@ def make(data: Path, work: Path) -> None:
         "attributions": ATTRIBUTIONS, "simulated": simulated_text(), "regions": regions,
         "home": _home_scores(home, temperature), "inputs": _inputs(outer, truths),
         "temperature": temperature, "limits": asdict(limits),
-        "false_sure": false_sure(parts, unseen), "by_share_kept": by_share_kept(parts, unseen),
+        "false_sure": of_class, "by_share_kept": by_share_kept(parts, unseen),
         "choice": choice, "spread": SPREAD,
     }  # fmt: skip
     text = json.dumps(_rounded(record), indent=1, ensure_ascii=False)

@@ -39,19 +39,19 @@ def unknown(record: Mapping[str, Any]) -> str:
         (name, *(share(one["levels"][level]) for level in levels))
         for name, one in record["regions"].items()
     ]
-    unseen = [
-        (name, str(one["n"]), share(one["false_sure"]), share(one["unknown"]),
-         share(one["known_sure"]))
+    unseen: list[tuple[str, ...]] = [
+        (name, str(one["n"]), share(one["false_sure"]), share(one["if_learned"]),
+         share(one["unknown"]), share(one["known_sure"]))
         for name, one in left_out.items()
     ]  # fmt: skip
-    false, far, sure = (
-        share(mean(left_out, key)) for key in ("false_sure", "unknown", "known_sure")
-    )
-    unseen.append(("mean", "", false, far, sure))
+    keys = ("false_sure", "if_learned", "unknown", "known_sure")
+    unseen.append(("mean", "", *(share(mean(left_out, key)) for key in keys)))
     shares = [
         tuple(share(one[key]) for key in ("known_sure", "probability", "sure_right", "false_sure"))
         for one in record["by_share_kept"]
     ]
+    columns = ("class left out", "points", "false-sure", "if learned", "unknown",
+               "known points sure")  # fmt: skip
     return f"""
 ## What it does not know
 
@@ -73,7 +73,11 @@ crop all the same. For each class of the table, networks learned without it and 
 in turn; no simulated point was of the class either. The limits come from the points of the other
 classes, by the same rule:
 
-{table(("class left out", "points", "false-sure", "unknown", "known points sure"), unseen)}
+{table(columns, unseen)}
+
+"If learned" is what can be hoped for: the share of the points of the class that pass for another
+one if a model has learned the class with labels, and is told to look for it alone. The 80 % of the
+other points that are least like the class are kept.
 
 So a crop that the model names may well be another one that it does not have. Where it must not be,
 ask for more: use only the points with a higher confidence. Means over the classes left out:
