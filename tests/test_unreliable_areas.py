@@ -121,3 +121,17 @@ def test_areas_are_part_of_a_model(model, tmp_path):
         np.array([8.5, 8.5, 9.5, np.nan]), np.array([42, 44, 42, np.nan])
     )
     assert found.tolist() == [True, False, False, False]
+
+
+def test_a_region_says_where_the_model_is_unreliable(model, archive, tmp_path):
+    whole = (WEST - 0.1, SOUTH - 0.1, EAST + 0.1, NORTH + 0.1)
+    cubecrop.map_region(
+        AOI, 2018, archive=archive, model=model.with_limits(limits(whole)), out=tmp_path / "out",
+        progress=False,
+    )  # fmt: skip
+    with rasterio.open(tmp_path / "out" / "crop_type.vrt") as raster:
+        values = raster.read(1)
+        assert set(np.unique(values)) <= {OUTSIDE_KNOWLEDGE, 255}
+        assert (values == OUTSIDE_KNOWLEDGE).sum() >= 400
+    collection = json.loads((tmp_path / "out" / "collection.json").read_text())
+    assert "where the model is unreliable" in collection["title"]
