@@ -1,6 +1,7 @@
 """The parcels of a recipe's sources: errors name the source, and what is left out is counted."""
 
 import geopandas as gpd
+import pandas as pd
 import pytest
 from recipe_countries import BOXES, SOURCE, TOP, recipe_of
 
@@ -31,6 +32,30 @@ def test_codes_that_have_no_class_are_named_with_their_source(
     )
     with pytest.raises(LabelError, match=told):
         train_recipe(recipe, tmp_path / "out", progress=False)
+
+
+def test_labels_that_a_nomenclature_lacks_are_named_with_their_source(tmp_path, countries):
+    declared = gpd.read_parquet(countries / "parcels-2024.parquet")
+    labels = declared["crop:code"].unique()
+    lines = [f"{label},crop {i}" for i, label in enumerate(labels)]
+    (tmp_path / "classes.csv").write_text("\n".join(["code,name", *lines]))
+    declared["crop:code"] = declared["crop:code"].where(declared.index != 0, "oats?")
+    declared.to_parquet(tmp_path / "odd.parquet")
+    top = TOP.replace('codes = "rpg"', 'nomenclature = "classes.csv"')
+    sources = "".join(
+        SOURCE.format(
+            region=region, year=2024, parcels=parcels, archive=countries / "archive",
+            bbox=[-10, 40, 10, 60],
+        ) + 'id = "field"\n'
+        for region, parcels in (("a", countries / "parcels-2024.parquet"), ("b", "odd.parquet"))
+    )  # fmt: skip
+    (tmp_path / "recipe.toml").write_text(top + sources)
+    told = r"^source b 2024: 1 labels are neither a code nor a name of .*classes\.csv: 'oats\?'"
+    with pytest.raises(LabelError, match=told):
+        train_recipe(tmp_path / "recipe.toml", tmp_path / "out", progress=False)
+    (tmp_path / "classes.csv").write_text("code;label")  # the fault of no source
+    with pytest.raises(LabelError, match=r"^[^ ]*classes\.csv"):
+        train_recipe(tmp_path / "recipe.toml", tmp_path / "out", progress=False)
 
 
 def with_codes(path, countries, change):
@@ -85,6 +110,19 @@ def test_sources_to_train_on_that_hold_a_single_class_are_named(tmp_path, countr
     with pytest.raises(LabelError, match=told):  # the others are of a source that is only scored
         train_recipe(recipe, tmp_path / "out", progress=False)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_single_class_within_an_archive_is_told_with_the_labels_own_column(tmp_path, countries):
+    """Maize where the images are, and other crops 100 km away."""
+    recipe, _ = with_codes(tmp_path, countries, lambda own: ["MIS"] * len(own))
+    table = gpd.read_parquet(tmp_path / "parcels.parquet").to_crs("EPSG:3035")
+    away = table.assign(field=table["field"] + " away", geometry=table.translate(0, 100_000))
+    away["crop:code"] = "BTH"
+    pd.concat([table, away]).to_parquet(tmp_path / "parcels.parquet")
+    recipe.write_text(recipe.read_text().replace(str(BOXES["flanders"]), "[0, 48, 8, 54]"))
+    told = r"within archive .* \(column 'crop:code'\) hold only the class 'maize', expected"
+    with pytest.raises(LabelError, match=told):
+        train_recipe(recipe, tmp_path / "out", progress=False)
 
 
 def test_parcels_of_overlapping_regions_are_not_held_out_and_trained_on(
