@@ -8,6 +8,12 @@ import xarray as xr
 from hypothesis import settings
 from masked_place import bare, covered, field_model, field_parcels  # noqa: F401
 from postgres import Pgstac, pgstac
+from recipe_countries import (  # noqa: F401
+    countries,
+    countries_archive,
+    countries_running,
+    countries_server,
+)
 from region_disturbed import larger, undisturbed  # noqa: F401
 from region_striped import striped_archive, striped_model, striped_parcels  # noqa: F401
 from seasons import two_crops_archive, two_crops_model  # noqa: F401

@@ -6,7 +6,18 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 from made_predictions import REFUSED, known, predictions_of
-from made_reports import AWAY, EVIL, HOME, NAN, RIGHT, Tags, markdown_of, report_of, whole_report
+from made_reports import (
+    AWAY,
+    EVIL,
+    HOME,
+    NAN,
+    RIGHT,
+    VARIANTS,
+    Tags,
+    markdown_of,
+    report_of,
+    whole_report,
+)
 
 from cubecrop.errors import OutputError, ReadError, SchemaError
 from cubecrop.evaluation.about import Finding, FoldFacts
@@ -276,6 +287,39 @@ def test_scores_of_each_region_are_in_both_forms(whole, page):
             assert scored(row) in text
 
 
+def rows_below(text, heading):
+    """Cells of the table below a heading of Markdown, without its head."""
+    lines = text.split(f"\n## {heading}\n\n")[1].split("\n\n")[0].splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_changed_samples_are_in_the_markdown(whole):
+    scores = whole.tables.scores.query("variant != ''")
+    f1 = scores.query("score == 'macro_f1'").to_dict("records")
+    accuracy = scores.query("score == 'accuracy'").to_dict("records")
+    found = rows_below(markdown_of(whole), "Scores under change")
+    assert len(found) == len(f1) == len(VARIANTS) * len(RIGHT)
+    assert [row[2:7] for row in found] == [
+        [
+            one["variant"], level_text(one["variant"], one["level"]), scored(one), scored(other),
+            signed(one["change"], one["change_low"], one["change_high"]),
+        ]
+        for one, other in zip(f1, accuracy, strict=True)
+    ]  # fmt: skip
+    assert ["Random folds", "network", "optical dates kept", "20 %"] in [row[:4] for row in found]
+    assert "Scores under change" not in markdown_of(report_of(known(right={HOME: 0.8})))
+
+
+def test_early_seasons_are_in_the_markdown(whole):
+    early = whole.tables.early.query("model == 'network'").to_dict("records")
+    found = rows_below(markdown_of(whole), "Crops early in the season by network")
+    assert [(row[1], row[3], row[4].split(" ")[0]) for row in found] == [
+        (one["crop"], share(one["final_f1"]), f"{one['day']:.0f}") for one in early
+    ]
+    assert "200 (200 to never)" in {row[4] for row in found}
+    assert "Crops early" not in markdown_of(report_of(known(right={HOME: 0.8})))
+
+
 def test_names_from_strangers_are_text(tmp_path):
     right = {(p, m): 0.5 for p in ("random", EVIL[0]) for m in ("network", *EVIL)}
     variants = {(EVIL[1], 0.5): 0.5, (EVIL[2], NAN): 0.5}
@@ -298,7 +342,7 @@ def test_names_from_strangers_are_text(tmp_path):
     assert "<img" not in text
     assert "[z](" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5, 7}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in rows} == {5, 7, 9}
     assert "<script" not in report._repr_html_()
 
 

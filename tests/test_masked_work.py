@@ -13,6 +13,7 @@ from cubecrop.coverage import longest_pause
 from cubecrop.model import Batch, Predictor, SampleArrays, SensorArrays, Series, all_finite
 from cubecrop.model.fast.folding import fold
 from cubecrop.model.fast.gathering import gathered, spread_dates
+from cubecrop.model.fusion_of_dates import embedded_dates
 
 DATES = {"sentinel2": (9, 3), "sentinel1": (6, 2)}
 DIRECT = {"embedding": 16, "attention_width": 0, "heads": 4, "key_width": 4}
@@ -116,7 +117,7 @@ def test_attention_is_given_at_its_own_dates(options):
     series = dataclasses.replace(series, values=torch.randn(7, 9, 1, 3))
     with torch.no_grad():
         found = network.forward_all(Batch({"sentinel2": series})).attention["sentinel2"]
-        dates = network._embed("sentinel2", series, None)
+        dates = embedded_dates(network, "sentinel2", series, None)
         _, plain = network.temporal["sentinel2"](dates.rows, dates.mask, dates.days, dates.position)
         folded = fold(network).forward_all(Batch({"sentinel2": series})).attention["sentinel2"]
     torch.testing.assert_close(found, plain, atol=1e-6, rtol=0)

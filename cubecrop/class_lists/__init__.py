@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "CODE_LISTS", "CodeList", "code_table", "hierarchy_rows", "map_codes", "plain_code",
-    "unknown_codes", "unknown_text",
+    "CODE_LISTS", "MAPPED_LISTS", "CodeList", "code_table", "hierarchy_rows", "map_codes",
+    "plain_code", "unknown_codes", "unknown_text",
 ]  # fmt: skip
 
 #: In a column of classes: no class, also if a row above has one.
@@ -82,6 +82,8 @@ CODE_LISTS: Final[Mapping[str, CodeList]] = {
         target="hcat3",
     ),
 }
+#: Lists whose codes have classes of the default model.
+MAPPED_LISTS: Final = tuple(name for name in CODE_LISTS if name != _COARSE)
 
 
 def code_table(name: str) -> pd.DataFrame:

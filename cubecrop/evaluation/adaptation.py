@@ -21,8 +21,8 @@ from cubecrop.progress import progress_bar
 from cubecrop.sample import CELL, fingerprints_at
 from cubecrop.texts import place_name
 from cubecrop.training import check_fit_options, settings_of
-from cubecrop.training.fitting import bboxes
 from cubecrop.training.sets import Source, as_lists, tree_of
+from cubecrop.training.trained import bboxes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

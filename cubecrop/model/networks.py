@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from cubecrop.model.config import WEATHER
-from cubecrop.model.fast.gathering import gathered, spread_dates
-from cubecrop.model.layers import dense, mlp, packed
-from cubecrop.model.positions import Positions, joined, numbers_of, positions, positions_of
+from cubecrop.model.fusion_of_dates import fuse_early, fuse_mid
+from cubecrop.model.fusion_of_summaries import fuse_decisions, fuse_late, part_of, summaries_of
+from cubecrop.model.layers import mlp
+from cubecrop.model.outputs import FUSED, Outputs
 from cubecrop.model.presto import BandStatistics, Presto, scaling_of
-from cubecrop.model.series import Batch, Series, interpolate, resample_thermal
+from cubecrop.model.series import Batch, Series, resample_thermal
 from cubecrop.model.set_encoder import PixelSetEncoder
 from cubecrop.model.temporal import temporal_encoder
 
@@ -23,42 +23,6 @@ if TYPE_CHECKING:
     from cubecrop.model.config import NetworkConfig
 
 __all__ = ["CropNetwork", "Outputs"]
-
-#: Name of the one series that early and mid fusion summarise over time.
-FUSED = "fused"
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Outputs of a network for a batch.
-
-    - ``logits`` (batch, class).
-    - ``embedding`` (batch, feature).
-    - ``auxiliary``, by series: logits (member, class) of the members that have the series, and
-      a mask (batch,) bool of these members.
-    - ``without``, by sensor: the same for members that have this sensor and another, predicted
-      without this sensor. Only in training with late and decision fusion.
-    - ``attention``, by series: (batch, time, head).
-    """
-
-    logits: Tensor
-    embedding: Tensor
-    auxiliary: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    without: Mapping[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    attention: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class _Dates:
-    """Embedded dates of a series: rows (row, embedding) of the dates of a mask (batch, time)."""
-
-    rows: Tensor
-    mask: Tensor
-    days: Tensor
-    position: Positions | None
-
-
-_Summaries = tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]
 
 
 class CropNetwork(nn.Module):
@@ -153,12 +117,12 @@ class CropNetwork(nn.Module):
             return Outputs(self.decoders[FUSED](summary), summary)
         match self.config.fusion:
             case "early":
-                return self._early(series, extras)
+                return fuse_early(self, series, extras)
             case "mid":
-                return self._mid(series, extras)
+                return fuse_mid(self, series, extras)
             case "late":
-                return self._late(series, self._summaries(series, extras, attention))
-        return self._decide(series, self._summaries(series, extras, attention))
+                return fuse_late(self, series, summaries_of(self, series, extras, attention))
+        return fuse_decisions(self, series, summaries_of(self, series, extras, attention))
 
     def summary(self, series: Mapping[str, Series]) -> Tensor:
         """Summary (batch, feature) of all series of late fusion, without a classification.
@@ -166,8 +130,8 @@ class CropNetwork(nn.Module):
         A member that lacks a series has its token, or zeros.
         """
         n = len(next(iter(series.values())).valid)
-        present, _ = self._summaries(self._sampled(Batch(series)), None, attentive=False)
-        return torch.cat([self._part(k, present.get(k), n) for k in self.config.series], dim=1)
+        present, _ = summaries_of(self, self._sampled(Batch(series)), None, attentive=False)
+        return torch.cat([part_of(self, k, present.get(k), n) for k in self.config.series], dim=1)
 
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
@@ -209,257 +173,7 @@ class CropNetwork(nn.Module):
         features = (torch.cat(parts, dim=1) - self.extras_mean) / self.extras_deviation
         return torch.nan_to_num(features)
 
-    def _embed(self, name: str, series: Series, extras: Tensor | None) -> _Dates:
-        """Encode the pixels of each date of a series."""
-        extras = None if name == WEATHER else extras
-        rows, mask = self.encoders[name](series, extras)
-        position = numbers_of(series, self.config)
-        return _Dates(rows, mask, series.days, positions(position, mask))
-
-    def _summaries(
-        self, batch: Mapping[str, Series], extras: Tensor | None, attentive: bool
-    ) -> _Summaries:
-        """Summaries by series, and attention by series if requested.
-
-        A summary (member, width) is that of the members which have the series; a mask (batch,)
-        bool marks these.
-        """
-        out, attention = {}, {}
-        for name, whole in batch.items():
-            present = whole.seen
-            if not present.any():
-                continue
-            some = not bool(present.all())
-            series = whole.take(present) if some else whole
-            features = extras[present] if some and extras is not None else extras
-            if self.training:
-                dates = self._embed(name, series, features)
-                summary, weight = self.temporal[name](
-                    dates.rows, dates.mask, dates.days, dates.position
-                )
-            else:
-                summary, weight = self._summary_in_blocks(name, series, features, attentive)
-            out[name] = summary, present
-            if weight is not None and attentive:
-                attention[name] = _spread(weight, present)
-        return out, attention
-
-    def _summary_in_blocks(
-        self, name: str, series: Series, extras: Tensor | None, attentive: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """Summary (member, width) and attention of a series that all members have.
-
-        Members with equally many valid dates are computed together; masked dates are skipped.
-        """
-        n, n_dates = series.days.shape
-        position, summary, attention = numbers_of(series, self.config), None, None
-        shared = None if position is None or position.stride(0) else Positions(position[:1])
-        for part in gathered(series):
-            features = None if name == WEATHER or extras is None else extras[part.members]
-            rows, _ = self.encoders[name](part.series, features)
-            part_summary, weight = self.temporal[name](
-                rows, part.mask, part.series.days, positions_of(position, shared, part)
-            )
-            if summary is None:
-                summary = part_summary.new_empty(n, part_summary.shape[1])
-            summary[part.members] = part_summary
-            if weight is not None and attentive:
-                if attention is None:
-                    attention = weight.new_empty(n, n_dates, weight.shape[2])
-                attention[part.members] = spread_dates(weight, part.dates, n_dates)
-        return cast("Tensor", summary), attention
-
-    def _late(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
-        """Late fusion: classify the summaries of all series side by side."""
-        present, attention = summaries
-        n = len(next(iter(batch.values())).valid)
-        parts = {name: self._part(name, present.get(name), n) for name in self.config.series}
-        joined = torch.cat(list(parts.values()), dim=1)
-        inputs, droppable = [joined], self._droppable(present)
-        for name, members in droppable.items():
-            others = parts | {name: self._part(name, None, n)}
-            inputs.append(torch.cat(list(others.values()), dim=1)[members])
-        # One batch, so that the normalisations also learn from inputs that lack a sensor.
-        logits = self.decoders[FUSED](torch.cat(inputs)).split([len(rows) for rows in inputs])
-        auxiliary = {
-            name: (head(present[name][0]), present[name][1])
-            for name, head in self.auxiliary.items()
-            if name in present
-        }
-        without = dict(
-            zip(droppable, zip(logits[1:], droppable.values(), strict=True), strict=True)
-        )
-        return Outputs(logits[0], joined, auxiliary, without, attention)
-
-    def _part(self, name: str, summary_of: tuple[Tensor, Tensor] | None, n: int) -> Tensor:
-        """Summary (batch, width) of a series; its token for members that lack the series."""
-        width = self.config.summary_width
-        token = self.missing[name] if name in self.missing else self.extras_mean.new_zeros(width)
-        part = token.expand(n, width)
-        if summary_of is None:
-            return part
-        summary, present = summary_of
-        if len(summary) == n:
-            return summary
-        # Under autocast the summary has a lower precision than the token.
-        return part.to(summary.dtype).clone().index_copy(0, present.nonzero()[:, 0], summary)
-
-    def _droppable(self, summaries: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """By sensor, which members (batch,) have it and another sensor; empty at prediction.
-
-        In training these members are also predicted without the sensor.
-        """
-        if not self.training:
-            return {}
-        out = {}
-        for name in [sensor.name for sensor in self.config.sensors if sensor.name in summaries]:
-            others = [
-                present for key, (_, present) in summaries.items() if key not in {name, WEATHER}
-            ]
-            if others:
-                members = summaries[name][1] & torch.stack(others).any(dim=0)
-                if members.any():
-                    out[name] = members
-        return out
-
-    def _decide(self, batch: Mapping[str, Series], summaries: _Summaries) -> Outputs:
-        """Decision fusion: classify each series, and average the probabilities."""
-        present, attention = summaries
-        n = len(next(iter(batch.values())).valid)
-        total = next(self.parameters()).new_zeros(n, self.config.n_classes)
-        count = total.new_zeros(n, 1)
-        auxiliary, parts, shares = {}, [], {}
-        for name in self.config.series:
-            if name not in present:
-                parts.append(total.new_zeros(n, self.config.summary_width))
-                continue
-            summary, members = present[name]
-            logits = self.decoders[name](summary)
-            shares[name] = _spread(torch.softmax(logits, dim=1).to(total.dtype), members)
-            total = total + shares[name]
-            count = count + members.unsqueeze(1)
-            parts.append(_spread(summary.to(total.dtype), members))
-            if self.config.auxiliary:
-                auxiliary[name] = logits, members
-        without = {}
-        for name, members in self._droppable(present).items():
-            # Summed again: a difference of sums would lose probabilities smaller than its rounding.
-            others = torch.stack([share for key, share in shares.items() if key != name])
-            without[name] = _log_mean(others.sum(dim=0), count - 1)[members], members
-        joined = torch.cat(parts, dim=1)
-        return Outputs(_log_mean(total, count), joined, auxiliary, without, attention)
-
-    def _mid(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
-        """Mid fusion: summarise the embedded dates of all series as one series."""
-        parts, auxiliary = [], {}
-        batch = {name: series for name, series in batch.items() if series.seen.any()} or batch
-        for name, series in batch.items():
-            dates = self._embed(name, series, extras)
-            parts.append(dates)
-            if name in self.auxiliary:
-                present = series.seen
-                count = dates.mask.sum(dim=1, keepdim=True).clamp_min(1)
-                mean = dense(dates.rows, dates.mask).sum(dim=1) / count
-                auxiliary[name] = self.auxiliary[name](mean[present]), present
-        mask = torch.cat([part.mask for part in parts], dim=1)  # (batch, time of all)
-        rows = packed(torch.cat([dense(part.rows, part.mask) for part in parts], dim=1), mask)
-        days = torch.cat([part.days for part in parts], dim=1)
-        merged = _Dates(rows, mask, days, joined([part.position for part in parts]))
-        summary, weight = self._summarise(merged)
-        attention = {}
-        if weight is not None:
-            stop = 0
-            for name, part in zip(batch, parts, strict=True):
-                start, stop = stop, stop + part.mask.shape[1]
-                attention[name] = weight[:, start:stop]
-        return Outputs(self.decoders[FUSED](summary), summary, auxiliary, attention=attention)
-
-    def _early(self, batch: Mapping[str, Series], extras: Tensor | None) -> Outputs:
-        """Early fusion: stack the bands of all series, and encode them as one series."""
-        stacked = self._stack(batch)
-        rows, mask = self.encoders[FUSED](stacked, extras)
-        position = positions(numbers_of(stacked, self.config), mask)
-        dates = _Dates(rows, mask, stacked.days, position)
-        summary, weight = self._summarise(dates)
-        attention = {}
-        if weight is not None:
-            stop = 0
-            for sensor in self.config.sensors:
-                if sensor.name in batch:
-                    start, stop = stop, stop + batch[sensor.name].days.shape[1]
-                    attention[sensor.name] = weight[:, start:stop]
-        return Outputs(self.decoders[FUSED](summary), summary, attention=attention)
-
-    def _summarise(self, dates: _Dates) -> tuple[Tensor, Tensor | None]:
-        """Summary (batch, width) of merged dates; zeros for members without any."""
-        some = dates.mask.any(dim=1)
-        width = self.config.summary_width
-        if not some.any():
-            return dates.rows.new_zeros(len(some), width), None
-        if bool(some.all()):
-            result: tuple[Tensor, Tensor | None] = self.temporal[FUSED](
-                dates.rows, dates.mask, dates.days, dates.position
-            )
-            return result
-        position = dates.position
-        if position is not None and len(position.numbers) > 1:
-            position = Positions(position.numbers[some])
-        summary, weight = self.temporal[FUSED](
-            dates.rows, dates.mask[some], dates.days[some], position
-        )
-        return _spread(summary, some), None if weight is None else _spread(weight, some)
-
-    def _stack(self, batch: Mapping[str, Series]) -> Series:
-        """Interpolate all series to the dates of the first, and add an indicator per series.
-
-        A member without a date of the first series takes the dates of the next that it has.
-        """
-        sensors = [s.name for s in self.config.sensors if s.name in batch]
-        sets = [batch[name] for name in sensors]
-        pixels = max(series.valid.shape[2] for series in sets)
-        undated = torch.ones_like(sets[0].seen)
-        days, valid = [], []
-        for series in sets:
-            days.append(series.days)
-            valid.append(series.valid & undated[:, None, None])
-            undated = undated & ~series.seen
-        when, dated = torch.cat(days, dim=1), torch.cat(valid, dim=1)
-        values, flags = [], []
-        for name, n_bands in self.n_bands.items():
-            shape = (*when.shape, pixels)
-            # Unknown values get the band's mean, which is 0 once standardised.
-            mean = self.normalisation(name)[0]
-            if name not in batch:
-                values.append(mean.expand(*shape, n_bands))
-                flags.append(when.new_zeros(*shape))
-                continue
-            filled, known = interpolate(batch[name], when)
-            filled = torch.where(known[:, None, :, None], filled, mean)
-            values.append(filled.expand(*shape, n_bands))
-            flags.append(known[:, None, :].to(when.dtype).expand(shape))
-        indicators = torch.stack(flags, dim=-1)
-        thermal = [series.thermal for series in sets if series.thermal is not None]
-        return Series(
-            torch.cat([*values, indicators], dim=-1),
-            dated,
-            when,
-            torch.cat(thermal, dim=1) if thermal else None,
-        )
-
 
 def _decoder(width: int, config: NetworkConfig) -> nn.Sequential:
     widths = (width, *config.decoder)
     return nn.Sequential(*mlp(widths), nn.Linear(widths[-1], config.n_classes))
-
-
-def _log_mean(total: Tensor, count: Tensor) -> Tensor:
-    """Logits of mean probabilities (batch, class), from their sum and count."""
-    return torch.log((total / count.clamp_min(1)).clamp_min(torch.finfo(total.dtype).tiny))
-
-
-def _spread(part: Tensor, members: Tensor) -> Tensor:
-    """Place the rows of some members (batch,) among those of all; the others get zeros."""
-    if len(part) == len(members):
-        return part
-    whole = part.new_zeros(len(members), *part.shape[1:])
-    return whole.index_copy(0, members.nonzero()[:, 0], part)

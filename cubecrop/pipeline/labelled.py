@@ -69,6 +69,7 @@ def labelled_samples(
     progress: bool,
     scheduler: Scheduler | None,
     by: str | None = None,
+    called: str | None = None,
 ) -> Iterator[Labelled]:
     """Sample the labelled parcels of all sources; without a cache they are removed at the end.
 
@@ -78,6 +79,8 @@ def labelled_samples(
         Parcels, year and archive of each source, and the options of its cubes.
     by : str, optional
         Column with the name of each parcel's region.
+    called : str, optional
+        What messages call the labels; by default the column ``label``.
     label, nomenclature, held_out, seed, config, cache, progress, scheduler
         As for `cubecrop.train`, which also lists the errors.
     """
@@ -92,7 +95,8 @@ def labelled_samples(
     declared = split_declared(tables, years, texts, label, held_out=held_out, seed=seed)
     if regions is not None:
         declared = [replace(one, region=r) for one, r in zip(declared, regions, strict=True)]
-    _classes(declared, label, "", listed)  # raises before the archive is searched
+    called = f"column {label!r}" if called is None else called
+    _classes(declared, label, listed, f"({called})")  # raises before the archive is searched
     requests = [
         opened_for(request, one.table[one.part != "unlabelled"])
         for request, one in zip(requests, declared, strict=True)
@@ -102,7 +106,7 @@ def labelled_samples(
     if by is not None:
         check_regions(by, [name for one in declared for name in _names(one)])
     names = ", ".join(dict.fromkeys(source.name for source in archives))
-    classes = _classes(declared, label, f" within archive {names}", listed)
+    classes = _classes(declared, label, listed, f"within archive {names} ({called})")
     with sets_folder(cache) as folder:
         samples, chosen = [], []
         for one, request in zip(declared, requests, strict=True):
@@ -169,15 +173,16 @@ def needed_by(config: TrainConfig) -> tuple[Modality, ...]:
 
 
 def _classes(
-    declared: Iterable[Declared], label: str, where: str, listed: Nomenclature | None
+    declared: Iterable[Declared], label: str, listed: Nomenclature | None, where: str
 ) -> Nomenclature:
-    """The classes of parcels; raises if there are fewer than two."""
+    """The classes of parcels; raises, saying where they are, if there are fewer than two."""
     texts = [text for one in declared for text in one.texts]
     # A class without any parcel would be an output of the network that is never trained.
     classes = listed.only(texts) if listed else Nomenclature.from_labels(texts, name=label)
     if len(classes) < 2:
         raise LabelError(
-            f"column {label!r} holds the classes {classes.names}{where}, expected two or more."
+            f"the labels {where} hold only the class {classes.names[0]!r}, expected two or more. "
+            "Name another column, or add parcels of other crops."
         )
     return classes
 

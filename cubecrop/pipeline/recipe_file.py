@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from cubecrop.aoi import parse_aoi
 from cubecrop.checks import brief, check_names, check_path, check_share, check_whole
-from cubecrop.class_lists import CODE_LISTS
+from cubecrop.class_lists import MAPPED_LISTS
 from cubecrop.errors import ArgumentError, CubecropError
 from cubecrop.evaluation.protocols import PROTOCOLS
 from cubecrop.schema import SERIES
@@ -51,8 +51,8 @@ class RecipeSource:
     label : str
         Column that holds the crop, by default the recipe's.
     codes : str, optional
-        Packaged list of the labels (see `cubecrop.code_table`), by default the recipe's. They are
-        mapped to the classes of the default model.
+        Packaged list of the labels (see `cubecrop.map_codes`), by default the recipe's. They are
+        mapped to the classes of the default model; ``"coarse"`` holds these, and is not mapped.
     """
 
     region: str
@@ -267,6 +267,7 @@ class Recipe:
 def _source(raw: object, number: int, top: Mapping[str, Any], folder: Path) -> RecipeSource:
     where = f"[[source]] {number}"
     values = _entries(raw, RecipeSource, where)
+    where_codes = where if values.get("codes") else "the recipe"
     for key in ("label", "codes", "archive"):
         values[key] = values.get(key) or top.get(key)
     values["region"] = values["region"].strip()
@@ -279,9 +280,11 @@ def _source(raw: object, number: int, top: Mapping[str, Any], folder: Path) -> R
         raise ArgumentError(
             f"{where} has no `label`, the column that holds the crop; add it there, or at the top."
         )
-    if source.codes is not None and source.codes not in CODE_LISTS:
+    if source.codes is not None and source.codes not in MAPPED_LISTS:
         raise ArgumentError(
-            f"{where} has codes {source.codes!r}, expected one of {sorted(CODE_LISTS)}."
+            f"{where_codes} has codes {source.codes!r}, expected one of {sorted(MAPPED_LISTS)}, "
+            "whose codes are mapped to classes of the default model. Map other labels by a "
+            "`nomenclature`."
         )
     if source.bbox is not None:
         parse_aoi(source.bbox)

@@ -7,25 +7,29 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import geopandas as gpd
 import numpy as np
-import pandas as pd
 
 from cubecrop.checks import check_flag, check_path
-from cubecrop.class_lists import map_codes, plain_code, unknown_codes, unknown_text
 from cubecrop.cube import CubeRequest
-from cubecrop.errors import ArgumentError, CubecropError, LabelError
+from cubecrop.errors import ArgumentError
 from cubecrop.evaluation.study import study
 from cubecrop.evaluation.study_options import StudyOptions
 from cubecrop.files import new_file
 from cubecrop.model import NetworkOptions, usable_device
-from cubecrop.nomenclature import Nomenclature
-from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.known import seen
 from cubecrop.pipeline.labelled import labelled_samples, modalities, needed_by
 from cubecrop.pipeline.recipe_card import recipe_card
 from cubecrop.pipeline.recipe_file import Recipe
 from cubecrop.pipeline.recipe_init import init_of, regions_of_init
+from cubecrop.pipeline.recipe_sources import (
+    CROP_COLUMN,
+    SOURCE_COLUMN,
+    check_nomenclature,
+    check_tables,
+    classes_of,
+    label_columns,
+    table_of,
+)
 from cubecrop.pipeline.recipe_state import (
     CARD,
     MODEL,
@@ -36,10 +40,7 @@ from cubecrop.pipeline.recipe_state import (
     settings_of,
 )
 from cubecrop.pipeline.score import fit_and_score
-from cubecrop.sample import check_parcels, labels_of
-from cubecrop.sample.draw import hash_ids
 from cubecrop.training import TrainConfig, config_of_init
-from cubecrop.vector import read_part
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,15 +52,10 @@ if TYPE_CHECKING:
     from cubecrop.model import CropModel
     from cubecrop.pipeline.declared import Declared
     from cubecrop.pipeline.labelled import Labelled
-    from cubecrop.pipeline.recipe_file import RecipeSource
 
 __all__ = ["train_recipe"]
 
 _CURE: Final = "Free some space there or name another folder."
-#: Columns of the tables that sources become.
-_LABEL, _SOURCE = "crop", "source"
-#: Share of a source's labels that may have codes that its list lacks.
-_MOST_UNKNOWN: Final = 0.5
 
 
 def train_recipe(
@@ -131,15 +127,15 @@ def train_recipe(
         ),
     )
     composite = recipe.composite or (init.composite if init is not None else "") or None
+    check_nomenclature(recipe)
     tables, left_out = [], []
     for source in recipe.sources:
-        table, without_code = _named_table(source, recipe)
+        table, without_code = table_of(source, recipe)
         tables.append(table)
         if without_code:
             left_out.append(f"{source.name}: {without_code}")
             warnings.warn(f"source {left_out[-1]}", stacklevel=2)
-    _check_several_classes(tables, recipe)
-    _check_apart(tables, recipe)
+    check_tables(tables, recipe)
     identity |= {"parcels": parcels_digest(tables)}
     folder.check(identity, report_of(recipe))
     seen_before = regions_of_init(init, recipe, tables)
@@ -164,9 +160,9 @@ def train_recipe(
     ]
     share = 0.0 if recipe.holds_out_sources else recipe.held_out.share
     with labelled_samples(
-        sources, requests, _LABEL, nomenclature=_classes(recipe), held_out=share,
+        sources, requests, CROP_COLUMN, nomenclature=classes_of(recipe), held_out=share,
         seed=recipe.seed, config=config, cache=cache, progress=progress, scheduler=None,
-        by=_SOURCE,
+        by=SOURCE_COLUMN, called=label_columns(recipe.sources),
     ) as found:  # fmt: skip
         found = replace(found, declared=[_parted(one, recipe) for one in found.declared])
         model = folder.model()
@@ -225,87 +221,6 @@ def _trained(
     return replace(model, parcels_seen=seen(declared), name=recipe.name, licence=recipe.licence)
 
 
-def _named_table(source: RecipeSource, recipe: Recipe) -> tuple[gpd.GeoDataFrame, str]:
-    """As `_table`; errors name the source."""
-    try:
-        return _table(source, recipe)
-    except CubecropError as error:
-        raise type(error)(f"source {source.name}: {error}") from error
-
-
-def _table(source: RecipeSource, recipe: Recipe) -> tuple[gpd.GeoDataFrame, str]:
-    """The parcels of a source, and which ones are left out for their codes, "" for none.
-
-    The table has the columns ``id``, ``crop`` and ``source``.
-    """
-    label = source.label or ""
-    found = read_part(source.parcels, bbox=source.bbox, columns=[source.id, label])
-    table = found.rename(columns={source.id: "id"})
-    check_parcels(table)
-    if len(table) == 0:
-        raise LabelError(f"{source.parcels} has no parcels within bbox {source.bbox}.")
-    texts, left_out = labels_of(table, label), ""
-    if source.codes is not None:
-        texts, left_out = _mapped(texts, source.codes)
-    table = gpd.GeoDataFrame(
-        {"id": table["id"], _LABEL: texts, _SOURCE: source.name}, geometry=table.geometry
-    )
-    table = table[pd.notna(table[_LABEL]).to_numpy()]
-    if len(table) == 0:
-        mapped = f" that the list {source.codes!r} gives a class" if source.codes else ""
-        raise LabelError(f"column {label!r} has no label{mapped}. Name another column or list.")
-    if recipe.most is not None:
-        rank = pd.Series(hash_ids(table["id"].tolist(), "recipe", recipe.seed), index=table.index)
-        order = rank.groupby(table[_LABEL]).rank(method="first")
-        table = table[(order <= recipe.most).to_numpy()]
-    return table.reset_index(drop=True), left_out
-
-
-def _mapped(codes: list[str | None], source: str) -> tuple[list[str | None], str]:
-    """Classes of codes, None for a code that the list lacks, and which those are in words.
-
-    Registers add codes each year, and nobody can edit those at an address. A list that lacks most
-    codes is the wrong one.
-    """
-    unknown = unknown_codes(codes, source)
-    n_unknown, n = sum(unknown.values()), sum(code is not None for code in codes)
-    if n_unknown > _MOST_UNKNOWN * n:
-        raise LabelError(
-            f"the codes of {n_unknown:,} of {n:,} parcels, more than half, are "
-            f"{unknown_text(unknown, source)} Name another list or column, or map the labels by a "
-            "`nomenclature` of your own."
-        )
-    lacking = set(unknown)
-    known = [None if plain_code(source, code) in lacking else code for code in codes]
-    text = (
-        f"{n_unknown:,} of {n:,} parcels are left out, since their codes are "
-        f"{unknown_text(unknown, source)}"
-    )
-    return map_codes(known, source), text if unknown else ""
-
-
-def _classes(recipe: Recipe) -> Nomenclature | str | None:
-    """Classes of the labels: those of the default model where sources have codes of a list."""
-    if recipe.sources[0].codes is not None:
-        return Nomenclature.from_hierarchy("coarse")
-    return recipe.nomenclature
-
-
-def _check_several_classes(tables: Sequence[gpd.GeoDataFrame], recipe: Recipe) -> None:
-    """Raise if the sources to train on hold one class together."""
-    pairs = zip(recipe.sources, tables, strict=True)
-    trained = [(source, table) for source, table in pairs if not recipe.is_held_out(source)]
-    texts = [text for _, table in trained for text in table[_LABEL]]
-    if (listed := as_nomenclature(_classes(recipe), texts)) is not None:
-        texts = listed.names_of(texts)
-    if len(names := set(texts)) == 1:
-        where = ", ".join(f"{source.name} (column {source.label!r})" for source, _ in trained)
-        raise LabelError(
-            f"the sources to train on, {where}, hold only the class {names.pop()!r}, expected two "
-            "or more. Name other columns, or add a source with other crops."
-        )
-
-
 def _counts(declared: Sequence[Declared]) -> dict[str, dict[str, int]]:
     """Number of parcels by class, for each source by name."""
     found: dict[str, Counter[str]] = {}
@@ -327,26 +242,3 @@ def _parted(declared: Declared, recipe: Recipe) -> Declared:
 def _regions(declared: Declared) -> NDArray[np.object_]:
     assert declared.region is not None  # noqa: S101 (for type checkers)
     return declared.region
-
-
-def _check_apart(tables: Sequence[gpd.GeoDataFrame], recipe: Recipe) -> None:
-    """Raise if parcels of a region that is held out lie in another one that is trained on."""
-    if not recipe.holds_out_sources:
-        return
-    found = list(zip(recipe.sources, tables, strict=True))
-    shapes = {source.name: table.geometry.to_crs("EPSG:4326") for source, table in found}
-    for source, table in found:
-        if not recipe.is_held_out(source):
-            continue
-        points = shapes[source.name].representative_point().to_numpy()
-        for other, _ in found:
-            if other.region == source.region or recipe.is_held_out(other):
-                continue
-            inside, _ = shapes[other.name].sindex.query(points, predicate="intersects")
-            if n := len(set(inside.tolist())):
-                names = ", ".join(repr(one) for one in table["id"].iloc[inside[:3]])
-                raise ArgumentError(
-                    f"{n:,} parcels of source {source.name}, which is held out, lie in parcels of "
-                    f"source {other.name}, which is trained on; among them {names}. Give the "
-                    "regions a `bbox` that keeps them apart."
-                )

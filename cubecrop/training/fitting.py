@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from cubecrop.checks import brief, check_flag, check_folder, check_whole
-from cubecrop.circle import arc_of, wrap
 from cubecrop.errors import LabelError, SchemaError
 from cubecrop.model import (
     WEATHER,
@@ -19,21 +18,19 @@ from cubecrop.model import (
     NetworkConfig,
     NetworkOptions,
     SensorConfig,
-    TrainingRecord,
     one_thread,
     season_of,
     thermal_source,
     usable_device,
 )
 from cubecrop.nomenclature import NODATA, Nomenclature
-from cubecrop.texts import place_name
 from cubecrop.training.applicability import training_space
 from cubecrop.training.averaging import run_averaged
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
 from cubecrop.training.coverage import coverage_of
 from cubecrop.training.knowledge_limits import limits_of_sets
-from cubecrop.training.loop import TrainingHistory, predict, seeded
+from cubecrop.training.loop import predict, seeded
 from cubecrop.training.probability_calibration import calibrate
 from cubecrop.training.sets import (
     AnySet,
@@ -54,15 +51,16 @@ from cubecrop.training.starting import (
     trees_of_init,
 )
 from cubecrop.training.together import as_one_season, sensors_together
+from cubecrop.training.trained import trained_model, with_places_of, with_windows
 from cubecrop.training.validation import split_validation
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     import xarray as xr
 
-__all__ = ["bboxes", "check_fit_options", "fit"]
+__all__ = ["check_fit_options", "fit"]
 
 
 def fit(
@@ -177,9 +175,9 @@ def fit(
         )
         predicted = predict(network, validation, device) if validation else None
         space = training_space(network, sets, n_pixels=config.n_pixels, seed=seed, device=device)
-    model = _as_model(network, trees, sets, validation, nomenclature, config, seed, history)
-    model = _with_places_of(model, init)
-    model = replace(_with_windows(model, given), coverage=coverage, training_space=space)
+    model = trained_model(network, trees, sets, validation, nomenclature, config, seed, history)
+    model = with_windows(with_places_of(model, init), given)
+    model = replace(model, coverage=coverage, training_space=space)
     if predicted is None:
         return model
     model = model.with_calibration(calibrate(*predicted, alpha=config.alpha))
@@ -313,104 +311,3 @@ def _new_network(config: NetworkConfig, sets: Sequence[AnySet]) -> CropNetwork:
         mean, deviation = (np.concatenate(pair) for pair in zip(*parts, strict=True))
         network.normalise_by("extras", torch.from_numpy(mean), torch.from_numpy(deviation))
     return network
-
-
-def _as_model(
-    network: CropNetwork,
-    trees: Sequence[xr.DataTree],
-    sets: Sequence[AnySet],
-    validation: Sequence[AnySet],
-    nomenclature: Nomenclature,
-    config: TrainConfig,
-    seed: int,
-    history: TrainingHistory,
-) -> CropModel:
-    first = trees[0]
-    radar = [tree["sentinel1"] for tree in trees if "sentinel1" in tree.children]
-    orbits = (
-        sorted({str(state) for node in radar for state in node["orbit_state"].to_numpy()})
-        if all("orbit_state" in node.coords for node in radar)
-        else []
-    )
-    record = TrainingRecord(
-        archives=tuple(dict.fromkeys(place_name(tree.attrs.get("archive", "")) for tree in trees)),
-        years=tuple(sorted({season_of(tree).year for tree in trees})),
-        bboxes=bboxes(trees, {parcel for part in [*sets, *validation] for parcel in part.ids}),
-        parcels=_counts(sets, nomenclature),
-        validation=_counts(validation, nomenclature) if validation else {},
-        epochs=history.epoch,
-        best_epoch=history.best_epoch,
-        seed=seed,
-        settings=config.to_dict(),
-    )
-    return CropModel(
-        network=network,
-        nomenclature=nomenclature,
-        season_window=season_of(first).window,
-        sub_windows=config.windows is not None,
-        radar_calibration=(
-            str(radar[0]["backscatter"].attrs.get("calibration", "")) if radar else ""
-        ),
-        radar_orbits=tuple(orbits),
-        composite=str(first.attrs.get("composite", "")),
-        clouds=str(_only(trees, "clouds") or ""),
-        resolution=_only(trees, "resolution"),
-        n_pixels=config.n_pixels,
-        training=record,
-    )
-
-
-def _with_places_of(model: CropModel, init: Init | None) -> CropModel:
-    """Record where the model that it started from has learned as well: its encoders know it."""
-    if not isinstance(init, CropModel):
-        return model
-    own = model.training.bboxes
-    earlier = (box for box in dict.fromkeys(init.training.bboxes) if box not in own)
-    return replace(model, training=replace(model.training, bboxes=(*own, *earlier)))
-
-
-def _with_windows(model: CropModel, trees: Sequence[xr.DataTree]) -> CropModel:
-    """Record the samples' windows and composites, if they had several or not the model's."""
-    windows = tuple(dict.fromkeys(season_of(tree).window for tree in trees))
-    composites = tuple(dict.fromkeys(str(tree.attrs.get("composite", "")) for tree in trees))
-    record = replace(
-        model.training,
-        windows=windows if windows != (model.season_window,) else (),
-        composites=composites if len(composites) > 1 else (),
-    )
-    return replace(model, training=record)
-
-
-def _only(trees: Sequence[xr.DataTree], name: str) -> Any:  # noqa: ANN401 (an attribute)
-    """An attribute of the samples if all samples that have it agree, else None."""
-    values = {tree.attrs[name] for tree in trees if name in tree.attrs}
-    return values.pop() if len(values) == 1 else None
-
-
-def _counts(sets: Sequence[AnySet], nomenclature: Nomenclature) -> dict[str, int]:
-    labels = np.concatenate([part.labels for part in sets])
-    counts = np.bincount(labels, minlength=len(nomenclature))
-    return dict(zip(nomenclature.names, counts.tolist(), strict=True))
-
-
-def bboxes(
-    trees: Sequence[xr.DataTree], used: Collection[object]
-) -> tuple[tuple[float, float, float, float], ...]:
-    """(west, south, east, north) in degrees of those of each tree's parcels that are in use.
-
-    A box across the 180th meridian has west > east.
-    """
-    boxes = []
-    for tree in trees:
-        if "lon" not in tree.coords:
-            continue
-        lon, lat = tree["lon"].to_numpy(), tree["lat"].to_numpy()
-        in_use = [parcel in used for parcel in tree["parcel"].to_numpy().tolist()]
-        known = np.array(in_use) & np.isfinite(lon + lat)
-        if known.any():
-            lon, lat = lon[known], lat[known]
-            west, east = arc_of(lon, lon)
-            edges = (west, lat.min(), float(wrap(east)), lat.max())
-            west, south, east, north = (round(float(edge), 4) for edge in edges)
-            boxes.append((west, south, east, north))
-    return tuple(boxes)

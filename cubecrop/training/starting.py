@@ -18,7 +18,7 @@ from cubecrop.model import (
     season_of,
     window_text,
 )
-from cubecrop.model.networks import FUSED
+from cubecrop.model.outputs import FUSED
 from cubecrop.model.presto import bands_of
 from cubecrop.training.pretraining import Encoders
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cubecrop.display import markdown_safe, markdown_table
 from cubecrop.evaluation.page.answers import answers
 from cubecrop.evaluation.page.numbers import (
     FEW_GROUPS,
     counted,
+    day_text,
+    level_text,
     named,
     protocol_title,
     scored,
@@ -16,8 +18,16 @@ from cubecrop.evaluation.page.numbers import (
     signed,
     spanned,
 )
-from cubecrop.evaluation.page.sheets import FEW_MARK, GROUPS_MARK
-from cubecrop.evaluation.page.told import LEVELS, facts, finding_text, reading, sorted_findings
+from cubecrop.evaluation.page.sheets import FEW_MARK, GROUPS_MARK, MARKS
+from cubecrop.evaluation.page.told import (
+    CHANGED_NOTE,
+    EARLY_NOTE,
+    LEVELS,
+    facts,
+    finding_text,
+    reading,
+    sorted_findings,
+)
 from cubecrop.evaluation.score_tables import records
 from cubecrop.texts import one_line
 
@@ -47,6 +57,8 @@ def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame
         lines += [f"**{markdown_safe(answer.verdict)}**", ""] if answer.verdict else []
         lines += [*(f"- {markdown_safe(sentence)}" for sentence in answer.sentences), ""]
     lines += ["## Scores", "", *_scores(tables), ""]
+    if (tables.scores["variant"] != "").any():
+        lines += ["## Scores under change", "", *_changed(tables), ""]
     if len(tables.differences):
         lines += ["## Paired differences in macro-F1", "", *_differences(tables), ""]
     if len(tables.folds):
@@ -60,6 +72,13 @@ def markdown(tables: ScoreTables, about: About, trust: Mapping[str, pd.DataFrame
         ]
     if len(tables.areas):
         lines += ["## Scores by area", "", *_areas(tables), ""]
+    if (tables.early["model"] == tables.main).any():
+        lines += [
+            f"## Crops early in the season by {markdown_safe(named(tables.main))}",
+            "",
+            *_early(tables),
+            "",
+        ]
     if about.refusals:
         lines += ["## Refused", ""]
         lines += [
@@ -88,6 +107,30 @@ def _scores(tables: ScoreTables) -> list[str]:
     ]  # fmt: skip
     heads = ("protocol", "model", "macro-F1", "accuracy", "F1 less random folds", "n")
     return [*markdown_table(heads, rows), "", f"{FEW_MARK} a class has fewer than 10 test parcels."]
+
+
+def _changed(tables: ScoreTables) -> list[str]:
+    """Each kind and level of changed test samples, and each number of training parcels."""
+    changed = tables.scores[tables.scores["variant"] != ""]
+    by_score = {name: records(part) for name, part in changed.groupby("score", sort=False)}
+    rows = [
+        (
+            protocol_title(f1["protocol"]), named(f1["model"]), named(f1["variant"]),
+            level_text(f1["variant"], f1["level"]), _marked(f1), scored(accuracy),
+            signed(f1["change"], f1["change_low"], f1["change_high"]),
+            counted(f1).removeprefix("n = "),
+        )
+        for f1, accuracy in zip(by_score["macro_f1"], by_score["accuracy"], strict=True)
+    ]  # fmt: skip
+    heads = (
+        "protocol", "model", "change", "level", "macro-F1", "accuracy", "F1 less unchanged", "n",
+    )  # fmt: skip
+    return [*markdown_table(heads, rows), "", f"{CHANGED_NOTE} {MARKS}"]
+
+
+def _marked(row: Mapping[str, Any]) -> str:
+    marks = FEW_MARK if row["few"] else ""
+    return scored(row) + marks + (GROUPS_MARK if row["groups"] < FEW_GROUPS else "")
 
 
 def _differences(tables: ScoreTables) -> list[str]:
@@ -129,6 +172,18 @@ def _classes(tables: ScoreTables) -> list[str]:
         for row in records(tables.classes[tables.classes["model"] == tables.main])
     ]  # fmt: skip
     return markdown_table(("protocol", "crop", "n", "precision", "recall", "F1"), rows)
+
+
+def _early(tables: ScoreTables) -> list[str]:
+    rows = [
+        (
+            protocol_title(row["protocol"]), named(row["crop"]), f"{row['n']:,}",
+            share(row["final_f1"]), day_text(row),
+        )
+        for row in records(tables.early[tables.early["model"] == tables.main])
+    ]  # fmt: skip
+    heads = ("protocol", "crop", "n", "final F1", "first day")
+    return [*markdown_table(heads, rows), "", EARLY_NOTE]
 
 
 def _areas(tables: ScoreTables) -> list[str]:

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "FEW_GROUPS", "cited", "counted", "escaped", "level_text", "named", "place", "plus",
-    "protocol_title", "scored", "share", "signed", "spanned",
+    "FEW_GROUPS", "cited", "counted", "day_text", "escaped", "level_text", "named", "place",
+    "plus", "protocol_title", "scored", "share", "signed", "spanned",
 ]  # fmt: skip
 
 #: An interval from fewer groups is marked: resamples of few groups vary too little.
@@ -69,6 +69,15 @@ def counted(row: Mapping[str, Any]) -> str:
     """The numbers behind a score: ``n = 400 parcels in 200 groups, 3 seeds``."""
     seeds = "1 seed" if row["seeds"] == 1 else f"{row['seeds']} seeds"
     return f"n = {row['n']:,} parcels in {row['groups']:,} groups, {seeds}"
+
+
+def day_text(row: Mapping[str, Any]) -> str:
+    """A day of the season and its interval: ``120 (110 to never)``."""
+    day, low, high = (
+        f"{row[name]:.0f}" if math.isfinite(row[name]) else "never"
+        for name in ("day", "low", "high")
+    )
+    return f"{day} ({low} to {high})"
 
 
 def named(name: object) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cubecrop.evaluation.page.numbers import (
     FEW_GROUPS,
     counted,
+    day_text,
     escaped,
     level_text,
     named,
@@ -18,6 +19,7 @@ from cubecrop.evaluation.page.numbers import (
     signed,
     spanned,
 )
+from cubecrop.evaluation.page.told import CHANGED_NOTE, EARLY_NOTE
 from cubecrop.evaluation.score_tables import records
 from cubecrop.metrics import SCORE_NAMES
 
@@ -29,10 +31,14 @@ if TYPE_CHECKING:
     from cubecrop.evaluation.about import About
     from cubecrop.evaluation.score_tables import ScoreTables
 
-__all__ = ["FEW_MARK", "GROUPS_MARK", "sheets"]
+__all__ = ["FEW_MARK", "GROUPS_MARK", "MARKS", "sheets"]
 
 FEW_MARK: Final = "†"
 GROUPS_MARK: Final = "‡"
+MARKS: Final = (
+    f"{FEW_MARK} a class has fewer than {FEW_GROUPS} test parcels. {GROUPS_MARK} fewer than "
+    f"{FEW_GROUPS} groups: the interval says little."
+)
 #: Rows of a table on the page; all are in the tables of the `Report`.
 _MOST: Final = 1000
 #: Rows from which on a table can be filtered.
@@ -140,10 +146,6 @@ def _fall_cell(value: float, low: float, high: float, tip: str = "") -> _Cell:
 
 
 _KEY: Final = ("protocol", "model", "variant", "level")
-_MARKS: Final = (
-    f"{FEW_MARK} a class has fewer than {FEW_GROUPS} test parcels. {GROUPS_MARK} fewer than "
-    f"{FEW_GROUPS} groups: the interval says little."
-)
 
 
 def _scores(tables: ScoreTables) -> str:
@@ -159,7 +161,7 @@ def _scores(tables: ScoreTables) -> str:
     heads = ["protocol", "model", *_COUNTS, *_TITLES.values(), "F1 less random folds"]
     note = (
         "Mean over seeds ± standard deviation over seeds (95 % interval over groups); n is the "
-        f"number of test parcels. {_MARKS}"
+        f"number of test parcels. {MARKS}"
     )
     return _sheet("all-scores", "Scores", note, heads, rows)
 
@@ -178,10 +180,7 @@ def _changed(tables: ScoreTables) -> list[str]:
         "protocol", "model", "change", "level", *_COUNTS, "accuracy", "macro-F1",
         "F1 less unchanged",
     ]  # fmt: skip
-    note = (
-        "Test samples under stress and that end early, and models from fewer training parcels. The "
-        f"last column is taken on the folds and seeds of both. {_MARKS}"
-    )
+    note = f"{CHANGED_NOTE} {MARKS}"
     return [_sheet("all-changed", "Scores under change", note, heads, rows)] if rows else []
 
 
@@ -223,7 +222,7 @@ def _folds(tables: ScoreTables) -> list[str]:
             *(_score_cell(row[name]) for name in SCORE_NAMES),
         ])  # fmt: skip
     heads = ["protocol", "test part", "model", *_COUNTS, *_TITLES.values()]
-    note = f"Each test part (region, year, or fold) on its own. {_MARKS}"
+    note = f"Each test part (region, year, or fold) on its own. {MARKS}"
     return [_sheet("all-parts", "Scores by test part", note, heads, rows)]
 
 
@@ -270,21 +269,14 @@ def _early(tables: ScoreTables) -> list[str]:
         [
             _Cell(protocol_title(row["protocol"])), _Cell(named(row["crop"])), _count(row["n"]),
             _Cell(share(row["final_f1"]), row["final_f1"]),
-            _Cell(_days(row), row["day"]),
+            _Cell(day_text(row), row["day"]),
         ]
         for row in records(own)
     ]  # fmt: skip
     heads = ["protocol", "crop", "n", "final F1", "first day"]
-    note = "Day of the season on which F1 first reaches 95 % of its final value (95 % interval)."
-    return [_sheet("all-days", "Crops early in the season", note, heads, rows)] if rows else []
-
-
-def _days(row: dict[str, Any]) -> str:
-    day, low, high = (
-        f"{row[name]:.0f}" if math.isfinite(row[name]) else "never"
-        for name in ("day", "low", "high")
+    return (
+        [_sheet("all-days", "Crops early in the season", EARLY_NOTE, heads, rows)] if rows else []
     )
-    return f"{day} ({low} to {high})"
 
 
 def _made_of(about: About) -> str:

@@ -11,10 +11,21 @@ from cubecrop.texts import one_line
 if TYPE_CHECKING:
     from cubecrop.evaluation.about import About, Finding, SourceFacts
 
-__all__ = ["LEVELS", "facts", "finding_text", "reading", "sorted_findings"]
+__all__ = [
+    "CHANGED_NOTE", "EARLY_NOTE", "LEVELS", "facts", "finding_text", "reading", "sorted_findings",
+]  # fmt: skip
 
 #: Word that opens a finding of each level, gravest first.
 LEVELS: Final = {"leak": "Leak", "caution": "Caution", "fine": "Checked"}
+#: Below the table of changed samples.
+CHANGED_NOTE: Final = (
+    "Test samples under stress and that end early, and models from fewer training parcels. The "
+    "difference to unchanged samples is taken on the folds and seeds of both."
+)
+#: Below the table of crops early in the season.
+EARLY_NOTE: Final = (
+    "Day of the season on which F1 first reaches 95 % of its final value (95 % interval)."
+)
 
 
 def facts(about: About) -> list[str]:
