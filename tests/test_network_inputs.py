@@ -143,3 +143,23 @@ def test_thermal_time_by_hand():
     steps = np.array([[2.0, 5.0]], dtype="f4")
     found = thermal_time(steps, np.array([4.5, 14.5]), np.array([9.0, 19.0]))
     np.testing.assert_allclose(found, [[20, 70]])
+
+
+def test_thermal_time_is_not_known_far_from_known_weather():
+    # Weather of a store that ends in the middle of the season, and two with a gap.
+    daily = np.ones((4, 200), dtype="f4")
+    daily[1, 100:] = np.nan
+    daily[2, :50] = np.nan
+    daily[3, 20:120] = np.nan
+    days = np.array([0, 40, 99, 130, 131, 199], dtype="f4")
+    found = thermal_time(daily, np.arange(200, dtype="f4"), days)
+    np.testing.assert_array_equal(found[0], days + 1)
+    np.testing.assert_array_equal(found[1], [1, 41, 100, 131, np.nan, np.nan])
+    np.testing.assert_array_equal(found[2], [np.nan] * 6)
+    np.testing.assert_array_equal(found[3], [1, 41, *[np.nan] * 4])
+    ends = thermal_time(daily[:1, :100], np.arange(100, dtype="f4"), days)
+    np.testing.assert_array_equal(ends[0], found[1])
+    # Means of months, of which one is missing.
+    months = np.array([[1, np.nan, 1, 1]], dtype="f4")
+    stamps = np.array([15, 46, 76, 107], dtype="f4")
+    np.testing.assert_array_equal(thermal_time(months, stamps, days[:3]), [[1, 41, 100]])
