@@ -5,10 +5,11 @@ import datetime as dt
 import geopandas as gpd
 import numpy as np
 import pytest
+import xarray as xr
 
 import cubecrop
 from cubecrop.classification import classify_pixel_sets, parcel_table
-from cubecrop.errors import ModelMismatchError
+from cubecrop.errors import ModelMismatchError, SchemaError
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.model.thermal import degree_days, thermal_source, thermal_time
 from cubecrop.testing import forbid_compute
@@ -121,6 +122,23 @@ def test_a_parcel_without_weather_has_no_thermal_time_and_says_so(place, declare
     table = parcel_table(declared, classify_pixel_sets(samples, model).compute(), model)
     assert ("no weather" in table["status"].iloc[0]) == thermal
     assert (table["status"].iloc[1:] == "predicted").all()
+
+
+def test_weather_that_ends_before_the_images_is_refused(place, declared, model):
+    _, samples = cube_and_sets(place, declared, model)
+    samples = samples.load()
+    last = np.datetime64("2024-05-31")
+    weather = samples["weather"].to_dataset(inherit=False)
+    samples["weather"] = xr.DataTree(weather.sel(time=slice(None, last)))
+    wanted = (
+        r"weather has days from 2024-04-01 to 2024-05-31, and images from 2024-07-\d\d to 2024-"
+    )
+    with pytest.raises(ModelMismatchError, match=wanted):
+        model.predict_proba(samples)
+    assert model.predict_proba(samples, allow_gaps=True).notnull().all()
+    config = cubecrop.TrainConfig(epochs=1, network=NetworkOptions(weather=True))
+    with pytest.raises(SchemaError, match=wanted):
+        cubecrop.fit(samples, declared["crop:name"].tolist(), config=config, progress=False)
 
 
 def test_degree_days_by_hand():
