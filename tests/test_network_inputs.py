@@ -112,15 +112,14 @@ def test_embeddings_and_attention(place, declared, model):
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 
-def test_a_parcel_without_weather_has_no_thermal_time_and_says_so(place, declared, model):
+def test_a_parcel_without_weather_has_no_class_and_says_so(place, declared, model):
     _, samples = cube_and_sets(place, declared, model)
     samples = samples.load()
     samples["weather"]["weather"][0] = np.nan
     found = model.predict_proba(samples).isnull().any("crop").to_numpy()
-    thermal = model.config.needs_thermal_time
-    assert found.tolist() == [thermal] + [False] * (len(declared) - 1)
+    assert found.tolist() == [True] + [False] * (len(declared) - 1)
     table = parcel_table(declared, classify_pixel_sets(samples, model).compute(), model)
-    assert ("no weather" in table["status"].iloc[0]) == thermal
+    assert "no weather" in table["status"].iloc[0]
     assert (table["status"].iloc[1:] == "predicted").all()
 
 
