@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cubecrop.errors import LabelError
+from cubecrop.texts import plain_label
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,9 +128,9 @@ def _row(where: str, fields: list[str], columns: list[str], delimiter: str) -> C
     if colour and not re.fullmatch(r"#?[0-9A-Fa-f]{6}", colour):
         raise LabelError(f"{where}, column 'colour' holds {colour!r}, expected '#rrggbb'.")
     return ClassRow(
-        code=values["code"],
-        name=values["name"],
+        code=plain_label(values["code"]),
+        name=plain_label(values["name"]),
         colour=f"#{colour.removeprefix('#')}" if colour else None,
-        parent=values.get("parent") or None,
+        parent=plain_label(values.get("parent", "")) or None,
         level=values.get("level") or None,
     )

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from cubecrop.season import Season
 
-__all__ = ["SLACK", "Coverage", "acquired_days", "least_demanding", "longest_pause", "shortfalls"]
+__all__ = [
+    "SLACK", "Coverage", "acquired_days", "least_demanding", "longest_pause", "shortfalls",
+    "weather_gap",
+]  # fmt: skip
 
 #: Days by which a series may begin later, end earlier or pause longer than in training: a month,
 #: the longest step of a composite.
@@ -172,6 +175,34 @@ def acquired_days(node: xr.DataTree | xr.Dataset, season: Season) -> NDArray[np.
     time = node.coords["time"].to_numpy()[node.coords["acquisitions"].to_numpy() > 0]
     days = time.astype("datetime64[D]") - np.datetime64(season.start, "D")
     return np.unique(days.astype(np.int64))
+
+
+def weather_gap(data: xr.DataTree, sensors: Iterable[str], season: Season) -> str:
+    """Describe images that lie more than a month from any day with weather; "" if there are none.
+
+    A store may end in the middle of a season, as the weather of a past or of the running year does.
+    """
+    known = np.unique(data.children["weather"]["time"].to_numpy().astype("datetime64[D]"))
+    far: list[NDArray[np.datetime64]] = []
+    for name in sensors:
+        if (days := acquired_days(data.children[name], season)) is None:
+            images = data.children[name]["time"].to_numpy().astype("datetime64[D]")
+        else:
+            images = np.datetime64(season.start, "D") + days
+        after = np.searchsorted(known, images)
+        near = np.full(len(images), False)
+        for at in (after - 1, after):
+            other = known[np.clip(at, 0, len(known) - 1)] if len(known) else images
+            near |= np.abs((images - other).astype(np.int64)) <= SLACK
+        far.append(images if len(known) == 0 else images[~near])
+    without = np.concatenate(far) if far else np.zeros(0, "datetime64[D]")
+    if len(without) == 0:
+        return ""
+    has = f"has days from {known[0]} to {known[-1]}" if len(known) else "has no day"
+    return (
+        f"weather {has}, and images from {without.min()} to {without.max()} are more than "
+        f"{SLACK} days from it."
+    )
 
 
 def least_demanding(coverages: Iterable[Coverage]) -> Coverage:

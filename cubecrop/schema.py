@@ -28,6 +28,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+import numpy as np
 import xarray as xr
 
 from cubecrop.circle import BBox, bbox_of
@@ -89,6 +90,9 @@ WEATHER_UNITS: Final[Mapping[str, str]] = {
 GEOMETRY_FEATURES: Final = ("perimeter", "area", "perimeter_to_area", "cover_ratio")
 #: The variable that holds the satellite series of a child.
 SERIES: Final[Mapping[str, str]] = {"sentinel2": "reflectance", "sentinel1": "backscatter"}
+
+#: Pixels by which coordinates may be off the lattice, by rounding.
+_OFF: Final = 1e-3
 
 _CUBE_DIMS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "sentinel2": ("reflectance", ("time", "band", "y", "x")),
@@ -241,6 +245,24 @@ def check_season_cube(season: xr.DataTree, *, needs: Iterable[str] = ()) -> None
             "season cube has no coordinate 'spatial_ref', so its CRS is unknown. "
             "Write one with `dataset.rio.write_crs(...)` on root and children."
         )
+    _check_grid(season)
+
+
+def _check_grid(season: xr.DataTree) -> None:
+    """Raise unless pixels are a part of the lattice: places of parcels are computed from it."""
+    size = resolution_of(season)
+    x, y = (season[axis].to_numpy() for axis in ("x", "y"))
+    # Numbers of columns and rows, from the CRS's origin eastwards and southwards.
+    for numbers in (x / size - 0.5, -y / size - 0.5):
+        expected = round(float(numbers[0])) + np.arange(len(numbers))
+        if size <= 0 or not np.allclose(numbers, expected, rtol=0, atol=_OFF):
+            raise SchemaError(
+                f"season cube has x from {x[0]} to {x[-1]} in {len(x)} pixels and y from {y[0]} to "
+                f"{y[-1]} in {len(y)}, expected pixels of the lattice: squares in rows from west "
+                "to east and from north to south, without gaps, with edges at whole multiples of "
+                "their size. Take parts by slices without a step, as in `cube.isel(x=slice(0, "
+                "100))`, and other pixels with `cubecrop.open_season(..., resolution=...)`."
+            )
 
 
 def crs_of(season: xr.DataTree) -> str:

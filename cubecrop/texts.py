@@ -27,6 +27,7 @@ __all__ = [
     "label_texts",
     "one_line",
     "place_name",
+    "plain_label",
     "printable",
     "slug",
     "without_paths",
@@ -47,8 +48,10 @@ _PATHS: Final = (
     re.compile(r'(?<=")(?:/|[A-Za-z]:[\\/])[^"\n]+(?=")'),
     re.compile(r"(?<![\w:/\\.~%-])(?:/|[A-Za-z]:[\\/])[^\s'\"(),;:]+"),
 )
-#: Texts of missing labels, as pandas writes them.
-_NULLS: Final = frozenset(("<NA>", "NaT", "nan", "None"))
+#: Texts of missing labels, as pandas and exports of databases write them.
+_NULLS: Final = frozenset(("<NA>", "NaT", "nan", "NaN", "None", "NULL", "null"))
+#: A whole number in a column that also has nulls, made text.
+_WHOLE: Final = re.compile(r"(-?[0-9]+)\.0")
 #: Greatest number of folders above an item that belong to its archive.
 _ABOVE: Final = 4
 
@@ -193,8 +196,9 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 def label_text(label: object) -> str | None:
     """A label as text: None for nulls and blanks; whole numbers lose their decimals.
 
-    ``"nan"`` and ``"None"`` are what nulls become where a column is made text. Bytes are UTF-8, as
-    programs write columns of text without saying so.
+    ``"nan"`` and ``"None"`` are what nulls become where a column is made text, and ``"311.0"`` is
+    what 311 becomes beside them. Bytes are UTF-8, as programs write columns of text without saying
+    so. Text that looks the same is the same; see `plain_label`.
     """
     if isinstance(label, bytes):
         label = label.decode(errors="replace")
@@ -205,7 +209,14 @@ def label_text(label: object) -> str | None:
     if isinstance(label, Real | Decimal) and not isinstance(label, Integral):
         number = float(label)
         label = int(number) if math.isfinite(number) and number.is_integer() else label
-    return str(label).strip() or None
+    return plain_label(str(label)) or None
+
+
+def plain_label(text: str) -> str:
+    """A label without blanks around it, and with one form of each accented letter (NFC)."""
+    plain = unicodedata.normalize("NFC", text).strip()
+    whole = _WHOLE.fullmatch(plain)
+    return whole[1] if whole else plain
 
 
 def label_texts(labels: object) -> list[str | None]:

@@ -79,8 +79,8 @@ def make_samples(
 def with_weather(samples):
     """The same pixel sets with weather, alike for every other parcel, and terrain."""
     n, rng = samples.sizes["parcel"], np.random.default_rng(1)
-    days = np.datetime64("2017-09-01", "ns") + np.arange(30) * np.timedelta64(1, "D")
-    cells = rng.normal(280, 5, (2, 30, 2)).astype(np.float32)
+    days = np.datetime64("2017-09-01", "ns") + np.arange(400) * np.timedelta64(1, "D")
+    cells = rng.normal(280, 5, (2, days.size, 2)).astype(np.float32)
     samples["weather"] = xr.Dataset(
         {"weather": (("parcel", "time", "variable"), cells[np.arange(n) % 2])},
         coords={"time": days, "variable": ["temperature_mean", "precipitation"]},

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cubes import DAY, PLACE, RADAR_DAY, area, radar, season
 
-from cubecrop.cube import open_season
+from cubecrop.cube import OdcBackend, RasterioBackend, open_season
 from cubecrop.cube.planes import Plane, Reading
 from cubecrop.cube.sentinel1 import mask_zeros, packed
 from cubecrop.errors import ReadError, SchemaError, UnsupportedItemError
@@ -44,6 +44,21 @@ def test_zeros_and_missing_power_never_become_decibels(tmp_path):
     expected[40, 40] = expected[40, 10] = True
     np.testing.assert_array_equal(found.sel(band="vv"), expected)
     np.testing.assert_array_equal(found.sel(band="vh"), expected)
+
+
+@pytest.mark.parametrize("resolution", [20, 60, 100])
+@pytest.mark.parametrize("backend", [RasterioBackend, OdcBackend])
+def test_zeros_do_not_enter_the_means_of_coarser_pixels(tmp_path, backend, resolution):
+    power = np.full((60, 60), 0.1, np.float32)
+    power[:, :31] = power[20, 45] = 0  # the border of an older scene, and a pixel
+    scene = Radar(when=RADAR_DAY, vv=power, vh=power)
+    found = radar(tmp_path, scene, resolution=resolution, backend=backend()).backscatter
+    values, x = found.to_numpy(), found["x"].to_numpy()
+    np.testing.assert_allclose(values[np.isfinite(values)], -10, rtol=1e-5)
+    border = PLACE.left + 310
+    inner = values[..., 2:-2, (x > border) & (x < PLACE.left + 480)]
+    assert np.isfinite(inner).all()
+    assert np.isnan(values[..., x < border - 2 * resolution]).all()
 
 
 def test_radar_kernels():

@@ -79,6 +79,21 @@ def only(*keys, under=None):
     return change
 
 
+def one_file(one, other):
+    """Two assets that are one file, as when an item is copied by hand."""
+    return lambda item: item["assets"][other].update(href=item["assets"][one]["href"])
+
+
+def swapped(one, other):
+    """Two assets with the files of each other."""
+
+    def change(item):
+        first, second = (item["assets"][key] for key in (one, other))
+        first["href"], second["href"] = second["href"], first["href"]
+
+    return change
+
+
 def offset_of(value):
     """``raster:bands`` of every band state an offset."""
 
@@ -255,6 +270,9 @@ REFUSED = {
     "nobody's names": (L2A, nobodys, "pass `provider='earth-search'`"),
     "names of CDSE": (CDSE, nobodys, "pass `provider='cdse'`"),
     "L1C inside": (PC, having(**{"s2:product_uri": "S2B_MSIL1C_20240825T173909_N0511_X"}), "L1C"),
+    "one file of two bands": (PC, one_file("B08", "B8A"), r"'B08' and 'B8A' at one file"),
+    "bands swapped": (C1, swapped("swir16", "swir22"), "asset 'swir16'.*band B11.*B12.tif"),
+    "polarisations swapped": (RTC, swapped("vv", "vh"), "asset 'vv'.*of VH"),
     **{
         f"href {href}": (PC, one_asset("B04", href=href), "asset 'B04' of item .*expected a path")
         for href in ("", "/vsis3/bucket/B04.tif", "gs://bucket/B04.tif", "data:image/tiff,x")

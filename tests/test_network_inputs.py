@@ -5,10 +5,11 @@ import datetime as dt
 import geopandas as gpd
 import numpy as np
 import pytest
+import xarray as xr
 
 import cubecrop
 from cubecrop.classification import classify_pixel_sets, parcel_table
-from cubecrop.errors import ModelMismatchError
+from cubecrop.errors import ModelMismatchError, SchemaError
 from cubecrop.model import CropModel, NetworkOptions
 from cubecrop.model.thermal import degree_days, thermal_source, thermal_time
 from cubecrop.testing import forbid_compute
@@ -111,16 +112,32 @@ def test_embeddings_and_attention(place, declared, model):
     np.testing.assert_allclose(total, 1, atol=1e-5)
 
 
-def test_a_parcel_without_weather_has_no_thermal_time_and_says_so(place, declared, model):
+def test_a_parcel_without_weather_has_no_class_and_says_so(place, declared, model):
     _, samples = cube_and_sets(place, declared, model)
     samples = samples.load()
     samples["weather"]["weather"][0] = np.nan
     found = model.predict_proba(samples).isnull().any("crop").to_numpy()
-    thermal = model.config.needs_thermal_time
-    assert found.tolist() == [thermal] + [False] * (len(declared) - 1)
+    assert found.tolist() == [True] + [False] * (len(declared) - 1)
     table = parcel_table(declared, classify_pixel_sets(samples, model).compute(), model)
-    assert ("no weather" in table["status"].iloc[0]) == thermal
+    assert "no weather" in table["status"].iloc[0]
     assert (table["status"].iloc[1:] == "predicted").all()
+
+
+def test_weather_that_ends_before_the_images_is_refused(place, declared, model):
+    _, samples = cube_and_sets(place, declared, model)
+    samples = samples.load()
+    last = np.datetime64("2024-05-31")
+    weather = samples["weather"].to_dataset(inherit=False)
+    samples["weather"] = xr.DataTree(weather.sel(time=slice(None, last)))
+    wanted = (
+        r"weather has days from 2024-04-01 to 2024-05-31, and images from 2024-07-\d\d to 2024-"
+    )
+    with pytest.raises(ModelMismatchError, match=wanted):
+        model.predict_proba(samples)
+    assert model.predict_proba(samples, allow_gaps=True).notnull().all()
+    config = cubecrop.TrainConfig(epochs=1, network=NetworkOptions(weather=True))
+    with pytest.raises(SchemaError, match=wanted):
+        cubecrop.fit(samples, declared["crop:name"].tolist(), config=config, progress=False)
 
 
 def test_degree_days_by_hand():
@@ -143,3 +160,23 @@ def test_thermal_time_by_hand():
     steps = np.array([[2.0, 5.0]], dtype="f4")
     found = thermal_time(steps, np.array([4.5, 14.5]), np.array([9.0, 19.0]))
     np.testing.assert_allclose(found, [[20, 70]])
+
+
+def test_thermal_time_is_not_known_far_from_known_weather():
+    # Weather of a store that ends in the middle of the season, and two with a gap.
+    daily = np.ones((4, 200), dtype="f4")
+    daily[1, 100:] = np.nan
+    daily[2, :50] = np.nan
+    daily[3, 20:120] = np.nan
+    days = np.array([0, 40, 99, 130, 131, 199], dtype="f4")
+    found = thermal_time(daily, np.arange(200, dtype="f4"), days)
+    np.testing.assert_array_equal(found[0], days + 1)
+    np.testing.assert_array_equal(found[1], [1, 41, 100, 131, np.nan, np.nan])
+    np.testing.assert_array_equal(found[2], [np.nan] * 6)
+    np.testing.assert_array_equal(found[3], [1, 41, *[np.nan] * 4])
+    ends = thermal_time(daily[:1, :100], np.arange(100, dtype="f4"), days)
+    np.testing.assert_array_equal(ends[0], found[1])
+    # Means of months, of which one is missing.
+    months = np.array([[1, np.nan, 1, 1]], dtype="f4")
+    stamps = np.array([15, 46, 76, 107], dtype="f4")
+    np.testing.assert_array_equal(thermal_time(months, stamps, days[:3]), [[1, 41, 100]])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cubecrop.errors import LabelError
-from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, decide
+from cubecrop.nomenclature import MAX_CLASSES, Crop, Nomenclature, decide, warn_of_spellings
 from cubecrop.texts import label_text
 
 
@@ -34,9 +34,34 @@ def test_codes_read_as_floats_are_the_whole_numbers_they_were():
     assert label_text(311.0) == label_text(311) == label_text(np.int64(311)) == "311"
     assert label_text(np.float64(311.0)) == label_text(np.float32(311.0)) == "311"
     assert label_text(Decimal("311.00")) == label_text(b"311") == "311"
-    assert label_text("nan") is label_text("None") is None  # as astype(str) writes nulls
+    assert label_text("311.0") == "311"  # as astype(str) writes them
     assert label_text(0.5) == "0.5"
+    assert label_text("3.10") == "3.10"
     assert label_text("  ") is None
+
+
+@pytest.mark.parametrize("text", ["nan", "NaN", "None", "<NA>", "NaT", "NULL", "null"])
+def test_what_programs_write_for_a_missing_label_is_no_class(text):
+    assert label_text(text) is None
+    assert Nomenclature.from_labels(["wheat", text]).names == ["wheat"]
+
+
+def test_an_accent_is_part_of_its_letter_in_any_file():
+    composed, apart = "ma\u00efs", "mai\u0308s"  # as macOS writes names of files
+    assert Nomenclature.from_labels([composed, apart]).names == [composed]
+    # Names of a saved model stay as they are, and are found as they are.
+    for name in (apart, "311.0"):
+        saved = Nomenclature.from_names(["wheat", name])
+        assert saved.index(name) == 1
+        assert saved.only([name]).names == [name]
+
+
+def test_a_list_of_classes_from_a_spreadsheet_has_the_codes_of_the_parcels(tmp_path):
+    path = tmp_path / "codes.csv"
+    path.write_text("code,name\n311.0,wheat\n312.0,mai\u0308s\n", encoding="utf-8")
+    listed = Nomenclature.from_csv(path)
+    assert listed.codes == ["311", "312"]
+    assert listed.names_of([311, "312.0", "ma\u00efs", None]) == ["wheat", *["ma\u00efs"] * 2, None]
 
 
 def test_labels_are_a_list_and_not_one_text():
@@ -46,6 +71,12 @@ def test_labels_are_a_list_and_not_one_text():
     for wrong in ("wheat", 5, None, table, {"wheat": 1}):
         with pytest.raises(LabelError, match="expected a list or a column"):
             Nomenclature.from_labels(wrong)
+
+
+def test_labels_that_differ_only_in_case_or_blanks_are_named():
+    with pytest.warns(UserWarning, match=r"\['Winter wheat', 'winter  wheat'\]\. Each counts"):
+        warn_of_spellings(["Winter wheat", "winter  wheat", "maize"], "crop")
+    warn_of_spellings(["winter wheat", "summer wheat"], "crop")  # a warning is an error in tests
 
 
 @given(st.lists(st.text(min_size=1).filter(label_text), min_size=1, max_size=30))

@@ -258,6 +258,21 @@ def test_cubes_chunked_along_time_are_refused(cube):
         sample_pixel_sets(turned, parcels)
 
 
+def test_cubes_that_are_no_part_of_the_lattice_are_refused(cube, fields):
+    every_second = slice(None, None, 2)
+    for other in (
+        cube.isel(x=slice(None, None, -1)),
+        cube.isel(y=slice(None, None, -1)),
+        cube.isel(x=every_second),
+        cube.isel(x=every_second, y=every_second),
+        cube.isel(x=[0, 1, 2, 5, 6]),
+    ):
+        with pytest.raises(SchemaError, match="pixels of the lattice"):
+            sample_pixel_sets(other, fields)
+    one = cube.isel(x=slice(3, 4))
+    assert sample_pixel_sets(one, fields).sizes["parcel"] == len(fields)
+
+
 def test_tables_and_labels(tmp_path):
     parcels = table(square(0, 0, 1, 1), square(5, 5, 1, 1), crop=[311.0, np.nan])
     parcels.to_parquet(tmp_path / "p.parquet")

@@ -27,6 +27,14 @@ def test_a_token_is_kept_until_it_is_refused(tokens):
     assert [path for _, path, _ in tokens.asked] == ["/sas/token/sentinel2l2a01/sentinel2-l2"] * 2
 
 
+def test_a_signature_that_items_were_saved_with_is_replaced_when_it_is_over(tokens):
+    past, future = (f"{HREF}?st=2020-01-01&se={year}-01-02T03%3A04%3A05Z&sp=rl&sig=abc"
+                    for year in (2020, 2999))  # fmt: skip
+    assert sign_planetary_computer(past) == f"{HREF}?sig=1"
+    assert sign_planetary_computer(future) == future
+    assert len(tokens.asked) == 1
+
+
 def test_other_addresses_are_not_signed(tokens):
     for href in ("https://example.org/B02.tif", "/here/B02.tif"):
         assert sign_planetary_computer(href) == href

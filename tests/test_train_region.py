@@ -7,10 +7,12 @@ from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 import shapely
 import torch
 import xarray as xr
+from fields import make_parcels
 from seasons import LABEL, every, optical
 
 import cubecrop
@@ -311,6 +313,30 @@ def test_a_place_is_held_out_in_all_years_or_in_none(declared):
             [declared, moved], years, [texts[0], texts[0]], CROP, held_out=0.3, seed=0
         )
         assert not set(one.group) & set(other.group)
+
+
+def test_a_parcel_that_a_table_has_twice_is_held_out_twice_or_not_at_all():
+    parcels = make_parcels(label=CROP)
+    # Exports that were joined, so that a parcel has two ids; and a field with a smaller one inside.
+    again = parcels.assign(id=parcels["id"] + 100).set_geometry(parcels.buffer(0.5))
+    corner = parcels.geometry.iloc[:1].buffer(-30).translate(25, 25)
+    strip = parcels.iloc[:1].assign(id=200).set_geometry(corner)
+    table = pd.concat([parcels, again.iloc[::-1], strip], ignore_index=True)
+    texts = [table[CROP].tolist()]
+    for seed in range(5):
+        (found,) = split_declared([table], [2023], texts, CROP, held_out=0.3, seed=seed)
+        part = dict(zip(table["id"], found.part, strict=True))
+        assert all(part[i] == part[i + 100] for i in parcels["id"])
+        assert sorted(set(part.values())) == ["held out", "train"]
+        assert found.group is not None
+        assert len(set(found.group)) == len(parcels) + 1
+    # Neighbours and parcels without a place are parcels of their own.
+    odd = parcels.assign(**{parcels.geometry.name: [None, *parcels.geometry.iloc[1:]]})
+    for alone in (parcels, odd):
+        (found,) = split_declared(
+            [alone], [2023], [alone[CROP].tolist()], CROP, held_out=0.3, seed=0
+        )
+        assert found.group is None
 
 
 def test_year_and_archive_belong_to_each_table(declared, place):

@@ -40,7 +40,14 @@ from cubecrop.archive.providers import (
     tell_provider,
 )  # fmt: skip
 from cubecrop.archive.radar import calibration_of, check_power
-from cubecrop.archive.unsupported import is_text, is_zarr, why_not, why_not_an_item, zarr_asset
+from cubecrop.archive.unsupported import (
+    is_text,
+    is_zarr,
+    why_not,
+    why_not_an_item,
+    why_not_these_files,
+    zarr_asset,
+)  # fmt: skip
 from cubecrop.checks import brief
 from cubecrop.errors import UnsupportedItemError
 from cubecrop.schema import CLOUD_PROBABILITY, SERIES, Asset, Scene
@@ -247,6 +254,9 @@ def _raw_assets(
                 f"asset {key!r} of item {name!r} is a Zarr store ({href!r}), expected a GeoTIFF "
                 "or JPEG 2000 file."
             )
+    hrefs = {band: _href(found[key]) for band, key in keys.items() if band != CLOUD_PROBABILITY}
+    if rule.modality in SERIES and (why := why_not_these_files(hrefs, keys)):
+        raise UnsupportedItemError(f"item {name!r} {why} {_MEND}")
     return {band: found[key] for band, key in keys.items()}
 
 

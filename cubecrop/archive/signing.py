@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import warnings
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+from cubecrop.archive.identity import utc
 from cubecrop.errors import MissingExtraError
 from cubecrop.schema import Access
 
@@ -15,7 +17,8 @@ __all__ = ["COPERNICUS_S3", "OPEN_S3", "PLANETARY_COMPUTER_TOKENS", "sign_planet
 def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
     """Sign an address of the Planetary Computer's blob storage; others are returned unchanged.
 
-    The package `planetary_computer` keeps tokens until a minute before they expire.
+    The package `planetary_computer` keeps tokens until a minute before they expire. A signature
+    that has expired, as items have it that were saved signed, is replaced.
 
     Parameters
     ----------
@@ -43,7 +46,16 @@ def sign_planetary_computer(href: str, *, renew: bool = False) -> str:
         ) from error
     if renew:
         sas.TOKEN_CACHE.clear()
-    return str(sas.sign_url(href))
+    return str(sas.sign_url(href.split("?")[0] if _has_expired(href) else href))
+
+
+def _has_expired(href: str) -> bool:
+    """Whether an address has a signature whose time ("se") is over."""
+    try:
+        (end,) = parse_qs(urlsplit(href).query)["se"]
+        return utc(end) <= dt.datetime.now(dt.UTC)
+    except (KeyError, ValueError):
+        return False
 
 
 PLANETARY_COMPUTER_TOKENS: Final = Access(signer=sign_planetary_computer)

@@ -1,4 +1,4 @@
-"""Why an item of an unknown collection cannot be used, and what could be used instead."""
+"""Why an item or its files cannot be used, and what could be used instead."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["is_text", "is_zarr", "why_not", "why_not_an_item", "zarr_asset"]
+__all__ = [
+    "is_text", "is_zarr", "why_not", "why_not_an_item", "why_not_these_files", "zarr_asset",
+]  # fmt: skip
 
 #: Pattern for collection, id and product type of an item, and the reason and cure.
 _REASONS: Final = tuple(
@@ -65,6 +67,10 @@ _REASONS: Final = tuple(
         ),
     )
 )  # fmt: skip
+#: A band in the name of a file; all catalogues have it there.
+_BAND: Final = re.compile(
+    r"(?<![a-z0-9])(b0[1-9]|b8a|b1[0-2]|scl|vv|vh)(?![a-z0-9])", re.IGNORECASE
+)
 _WEATHER: Final = re.compile(r"era5|daymet|gridmet|nclimgrid|terraclimate|ecmwf", re.IGNORECASE)
 
 
@@ -97,6 +103,31 @@ def why_not_an_item(item: Mapping[str, Any]) -> str:
         return f"has id {item.get('id')!r}, expected text that identifies the scene."
     if not is_text(item["id"]):
         return "has half a character (a lone surrogate) in its id, which no file can hold."
+    return ""
+
+
+def why_not_these_files(hrefs: Mapping[str, str], keys: Mapping[str, str]) -> str:
+    """Why files cannot be those of an image's bands; "" if nothing speaks against it.
+
+    Parameters
+    ----------
+    hrefs, keys : mapping
+        Address and asset key of each band, by our name of it.
+    """
+    owners: dict[str, str] = {}
+    for band, href in hrefs.items():
+        if (other := owners.setdefault(href, band)) != band:
+            return (
+                f"has the assets {keys[other]!r} and {keys[band]!r} at one file, {href!r}, "
+                "expected a file for each band."
+            )
+        name = href.split("?")[0].rsplit("/", 1)[-1]
+        named = {found.upper() for found in _BAND.findall(name)}
+        if len(named) == 1 and named != {band.upper()}:
+            return (
+                f"has the asset {keys[band]!r}, which is band {band}, at {name!r}, a file of "
+                f"{named.pop()}."
+            )
     return ""
 
 

@@ -376,7 +376,7 @@ def _reason(dates: Mapping[str, int], model: CropModel) -> str:
         )
         return f"too few observations: {' and '.join(counts)}"
     pause = "too few observations: none for too long a part of the season"
-    if model.config.needs_thermal_time:
-        # Dates without thermal time are masked for such a model.
+    if model.config.takes_weather:
+        # Dates without thermal time are masked, and a parcel without weather has no prediction.
         return f"{pause}, or no weather, which the model needs"
     return pause

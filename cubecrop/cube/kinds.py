@@ -40,6 +40,9 @@ class Kind:
         Numbers that are values although files declare them as nodata.
     lowest, highest : float, optional
         A pixel below or above is missing.
+    gap : float, optional
+        A number that a file holds where there is no measurement, without a declaration. It is
+        missing before pixels are averaged.
     absurd : tuple of float, optional
         Numbers below the first or above the second belong to another product.
     cure : str
@@ -52,6 +55,7 @@ class Kind:
     kept: tuple[float, ...] = ()
     lowest: float | None = None
     highest: float | None = None
+    gap: float | None = None
     absurd: tuple[float, float] | None = None
     cure: str = ""
 
@@ -98,6 +102,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "power": Kind(
         types=("float32", "float64"),
         expected="backscatter in linear power as floating point numbers",
+        gap=0.0,
         # Values below -1 are decibels: noise removal leaves no less than a few thousandths below 0.
         # A whole block above 30 (15 dB) is amplitude or a scaled number.
         absurd=(-1.0, 30.0),

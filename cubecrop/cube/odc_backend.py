@@ -10,7 +10,7 @@ from odc.geo.geobox import GeoBox
 from cubecrop.cube.access import with_file
 from cubecrop.cube.blocks import nesting
 from cubecrop.cube.headers import check_file
-from cubecrop.cube.pixels import as_raster, read_pixels
+from cubecrop.cube.pixels import as_raster, read_pixels, without_gaps
 from cubecrop.cube.rasterio_backend import RasterioBackend
 from cubecrop.cube.warp import footing
 from cubecrop.errors import MissingExtraError
@@ -58,6 +58,7 @@ def read_odc_window(
         if needed is None:
             return out
         values = read_pixels(file, source, needed.place, dtype=np.dtype(dtype), fill=fill)
+        values = without_gaps(values, source, needed.scale, fill=fill)
         config = RasterLoadParams(
             dtype=np.dtype(dtype).name,
             fill_value=fill,

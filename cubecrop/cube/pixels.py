@@ -28,13 +28,16 @@ if TYPE_CHECKING:
 
     from cubecrop.cube.source import Source
 
-__all__ = ["as_raster", "read_pixels"]
+__all__ = ["as_raster", "read_pixels", "without_gaps"]
 
 #: Blocks of up to this many pixels are checked as a whole.
 _LARGEST_BLOCK: Final = 2**22
 #: A block needs this many pixels with a value, or a quarter of a small block's pixels, to be
 #: judged: at the border of a scene, or in layover, it may hold only a few odd ones.
 _ENOUGH: Final = 1000
+#: Pixels that are smaller than this, in pixels of the target, are averaged; larger ones are
+#: interpolated.
+_AVERAGED: Final = 0.75
 #: Side of the blocks of a raster in memory.
 _SIDE: Final = 256
 
@@ -86,6 +89,33 @@ def read_pixels(
         return np.where(missing[part], dtype.type(fill), values)
     # Copied, since a view of a part would keep whole blocks in memory.
     return values if unit == place or values.base is None else values.copy()
+
+
+def without_gaps(
+    values: NDArray[Any], source: Source, scale: tuple[float, float], *, fill: float
+) -> NDArray[Any]:
+    """Pixels without those that would falsify a mean, if several of them make a target's pixel.
+
+    Parameters
+    ----------
+    values : numpy.ndarray
+        Pixels of `read_pixels`.
+    source : Source
+        Says which kind of band it is.
+    scale : tuple of float
+        Size of a pixel in pixels of the target.
+    fill : float
+        The value of missing pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        The same array, or one with the fill where there is no measurement.
+    """
+    kind = KINDS.get(source.kind)
+    if kind is None or kind.gap is None or min(scale) >= _AVERAGED:
+        return values
+    return np.where(values <= kind.gap, values.dtype.type(fill), values)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from rasterio.enums import Resampling
 from cubecrop.cube.access import with_file
 from cubecrop.cube.blocks import nest_of
 from cubecrop.cube.headers import check_file
-from cubecrop.cube.pixels import as_raster, read_pixels
+from cubecrop.cube.pixels import as_raster, read_pixels, without_gaps
 from cubecrop.cube.warp import footing, lattice_squares, warp_square
 from cubecrop.errors import ReadError
 
@@ -259,6 +259,7 @@ def warp_onto(
     if needed is None:
         return out
     values = read_pixels(file, source, needed.place, dtype=dtype, fill=fill)
+    values = without_gaps(values, source, needed.scale, fill=fill)
     with (
         as_raster(file, values, needed.place, fill=fill) as name,
         rasterio.open(name) as raster,

@@ -20,6 +20,7 @@ from cubecrop.errors import LabelError, ParcelError, ReadError
 from cubecrop.metrics import Z_95, AreaEstimates, area_estimates
 from cubecrop.nomenclature import MAX_CLASSES, NODATA, WITHOUT_CLASS
 from cubecrop.sample.parcels import labels_of
+from cubecrop.texts import plain_label
 from cubecrop.vector import check_active_geometry, read_vector
 
 if TYPE_CHECKING:
@@ -303,7 +304,8 @@ def _true_classes(
     labels: Sequence[str | None], names: list[str], codes: list[str]
 ) -> tuple[NDArray[np.int64], list[str]]:
     """Class (point,) of each label, -1 without; labels without a class follow the map's."""
-    places = {name: i for i, name in enumerate(names)} | {code: i for i, code in enumerate(codes)}
+    places = {plain_label(name): i for i, name in enumerate(names)}
+    places |= {plain_label(code): i for i, code in enumerate(codes)}
     unknown = sorted({text for text in labels if text is not None and text not in places})
     if unknown and not any(text in places for text in labels if text is not None):
         raise LabelError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import xarray as xr
 
 from cubecrop.checks import check_flag
-from cubecrop.coverage import SLACK, Coverage, acquired_days, shortfalls
+from cubecrop.coverage import SLACK, Coverage, acquired_days, shortfalls, weather_gap
 from cubecrop.errors import ModelMismatchError
 from cubecrop.model.arrays import (
     SampleArrays,
@@ -125,7 +125,7 @@ def _check_preparation(model: ModelSpec, data: xr.DataTree) -> None:
 
 
 def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> tuple[str, ...]:
-    """Describe the sensors that cover less of the season than the model needs.
+    """Describe the sensors and the weather that cover less of the season than the model needs.
 
     Data that does not list its acquisitions has no known gap: all parcels of a table may be cloudy
     on a date. A sensor that may be missing may also cover little if another one covers enough.
@@ -142,7 +142,7 @@ def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> 
     Returns
     -------
     tuple of str
-        One sentence a sensor; empty if enough of the season is covered.
+        One sentence a sensor, and one on the weather; empty if enough of the season is covered.
     """
     if model.season_window is None:
         return ()
@@ -158,7 +158,9 @@ def season_gaps(model: ModelSpec, data: xr.DataTree, present: Sequence[str]) -> 
             descriptions.append(_coverage_text(name, observed, trained, season, missing))
     covered = set(present) - set(lacking)
     if covered and set(lacking) <= set(model.config.may_be_missing):
-        return ()
+        descriptions = []
+    if model.config.takes_weather and (gap := weather_gap(data, present, season)):
+        descriptions.append(f"{gap} Give another source of weather, `weather=...`.")
     return tuple(descriptions)
 
 

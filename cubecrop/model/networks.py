@@ -136,8 +136,9 @@ class CropNetwork(nn.Module):
     def predictable(self, batch: Batch) -> Tensor:
         """Which members can be predicted: (batch,) bool.
 
-        Every required sensor must have a valid date, and at least one sensor in any case. If the
-        network needs thermal time, `cubecrop.model.assemble` has masked dates without it.
+        Every required sensor must have a valid date, and at least one sensor in any case; and
+        weather a step, if the network takes it. If the network needs thermal time,
+        `cubecrop.model.assemble` has masked dates without it.
         """
         device = next(self.parameters()).device
         all_required = torch.ones(len(batch), dtype=torch.bool, device=device)
@@ -148,6 +149,9 @@ class CropNetwork(nn.Module):
             some |= present
             if sensor.name not in self.config.may_be_missing:
                 all_required &= present
+        if self.config.weather:  # a network that always had weather has not learned to do without
+            weather = batch.series.get(WEATHER)
+            all_required &= torch.zeros_like(some) if weather is None else weather.seen
         return all_required & some
 
     def _sampled(self, batch: Batch) -> Mapping[str, Series]:

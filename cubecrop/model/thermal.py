@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from cubecrop.coverage import SLACK
 from cubecrop.errors import ModelMismatchError
 
 if TYPE_CHECKING:
@@ -75,16 +76,32 @@ def thermal_time(
     Returns
     -------
     numpy.ndarray
-        (parcel, date) float32; NaN for a parcel without any weather.
+        (parcel, date) float32; NaN from the first day on that is more than a month from the
+        parcel's known weather. A longer gap is no gap but a part of the season that is not known.
     """
     last = int(max(days.max(initial=0), 0))
     all_days = np.arange(last + 1)
     edges = (stamps[1:] + stamps[:-1]) / 2
     nearest = np.searchsorted(edges, all_days, side="right")  # (day,)
-    filled = _fill(daily)
-    summed = filled[:, nearest].cumsum(axis=1, dtype=np.float64)
+    each_day = _fill(daily)[:, nearest]
+    each_day[_is_far(daily, stamps, all_days)] = np.nan
+    summed = each_day.cumsum(axis=1, dtype=np.float64)
     index = np.clip(np.floor(days).astype(int), 0, last)
     return np.asarray(summed[:, index], dtype=np.float32)
+
+
+def _is_far(
+    daily: NDArray[np.float32], stamps: NDArray[np.float32], days: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which days (parcel, day) are more than a month from the nearest known value."""
+    known = np.isfinite(daily)
+    # Nearly all parcels have the same gaps.
+    masks, which = np.unique(known, axis=0, return_inverse=True)
+    far = np.ones((len(masks), len(days)), dtype=bool)
+    for row in np.flatnonzero(masks.any(axis=1)):
+        distance = np.abs(days[:, None] - stamps[masks[row]])
+        far[row] = distance.min(axis=1) > SLACK
+    return np.asarray(far[which.ravel()])
 
 
 def _fill(daily: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from cubecrop.nomenclature.crops import Crop, Group, classes_of_rows
 from cubecrop.nomenclature.labels import positions_of_labels
 from cubecrop.nomenclature.reserved import NODATA
 from cubecrop.nomenclature.tree import above
-from cubecrop.texts import label_text, label_texts
+from cubecrop.texts import label_text, label_texts, plain_label
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -190,11 +190,13 @@ class Nomenclature(ClassTree):
         LabelError
             No class has that name.
         """
-        text = label_text(label)
-        try:
-            return self.names.index(text) if text is not None else NODATA
-        except ValueError:
-            raise LabelError(f"label {label!r} is not in the nomenclature {self.names}.") from None
+        text, names = label_text(label), self.names
+        if text is None:
+            return NODATA
+        for form in (text, label):  # names that were not made of labels may have another form
+            if form in names:
+                return names.index(str(form))
+        raise LabelError(f"label {label!r} is not in the nomenclature {names}.")
 
     def names_of(self, labels: Iterable[object]) -> list[str | None]:
         """Class names of labels that are codes or names; None for nulls.
@@ -216,7 +218,7 @@ class Nomenclature(ClassTree):
     def only(self, labels: Iterable[object]) -> Nomenclature:
         """Keep only the classes whose name is among the labels, in the same order."""
         wanted = set(label_texts(labels))
-        crops = tuple(crop for crop in self.crops if crop.name in wanted)
+        crops = tuple(crop for crop in self.crops if plain_label(crop.name) in wanted)
         parents = self._parents()
         used = {code for crop in crops if self.groups for code in above(crop.parent, parents)}
         groups = tuple(group for group in self.groups if group.code in used)

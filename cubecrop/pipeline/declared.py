@@ -14,7 +14,7 @@ from cubecrop.checks import brief
 from cubecrop.errors import ArgumentError
 from cubecrop.nomenclature import Nomenclature
 from cubecrop.pipeline.inputs import as_season
-from cubecrop.sample import split_groups, split_parcels
+from cubecrop.sample import plain_parcels, split_groups, split_parcels
 from cubecrop.season import Season
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def split_declared(
 ) -> list[Declared]:
     """Hold out a share of the parcels of each class; a place is held out in all years or in none.
 
+    So is a parcel that a table has twice.
+
     Parameters
     ----------
     tables : sequence of geopandas.GeoDataFrame
@@ -134,9 +136,9 @@ def split_declared(
     parts = [
         split_parcels(table, label, held_out=held_out, seed=seed).to_numpy() for table in tables
     ]
-    if len(tables) == 1:
-        return [Declared(table=tables[0], texts=texts[0], part=parts[0])]
     names = _places(tables, years)
+    if len(tables) == 1 and len(set(names)) == len(names):
+        return [Declared(table=tables[0], texts=texts[0], part=parts[0])]
     every = [text for own in texts for text in own]
     labelled = np.flatnonzero(np.concatenate(parts) != "unlabelled")
     classes = Nomenclature.from_labels(every, name=label)
@@ -157,15 +159,19 @@ def _places(tables: Sequence[gpd.GeoDataFrame], years: Sequence[int]) -> NDArray
     """Names of the places of all parcels, one after the other.
 
     Two parcels of different sources are at one place if one of them contains an inner point of
-    the other. Ids do not count, since many tables number their parcels from 1.
+    the other; two of one source, which may lie within each other, if both do. Ids do not count,
+    since many tables number their parcels from 1, and joined tables give one parcel two ids.
     """
     source = np.repeat(np.arange(len(tables)), [len(table) for table in tables])
-    shapes = np.concatenate([t.geometry.to_crs("EPSG:4326").to_numpy() for t in tables])
+    crs = tables[0].crs if len(tables) == 1 else "EPSG:4326"
+    shapes = np.concatenate([plain_parcels(t).geometry.to_crs(crs).to_numpy() for t in tables])
     points = shapely.point_on_surface(shapes)
     point, shape = shapely.STRtree(shapes).query(points, predicate="intersects")
-    other = source[point] != source[shape]
     n = len(shapes)
-    edges = coo_array((np.ones(int(other.sum())), (point[other], shape[other])), shape=(n, n))
+    mutual = np.isin(point * n + shape, shape * n + point) & (point != shape)
+    together = (source[point] != source[shape]) | mutual
+    ends = point[together], shape[together]
+    edges = coo_array((np.ones(len(ends[0])), ends), shape=(n, n))
     _, component = connected_components(edges, directed=False)
     keys = [
         f"{year} {key}" for table, year in zip(tables, years, strict=True) for key in table["id"]

@@ -13,7 +13,7 @@ from cubecrop.cube import MEMORY, CubeRequest
 from cubecrop.errors import ReadError
 from cubecrop.evaluation.study import study
 from cubecrop.evaluation.study_options import StudyOptions
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, Nomenclature, warn_of_spellings
 from cubecrop.pipeline.declared import as_sources, season_in
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.labelled import check_regions, labelled_samples, modalities, needed_by
@@ -177,6 +177,8 @@ def evaluate_table(
         texts = [listed.names_of(own) for own in texts]
     every = [text for own in texts for text in own]
     classes = listed.only(every) if listed else Nomenclature.from_labels(every, name=label)
+    if listed is None:
+        warn_of_spellings(classes.names, label)
     if most_frequent is not None:
         classes = _most_frequent(classes, every, most_frequent)
         kept = set(classes.names)

@@ -13,7 +13,7 @@ import numpy as np
 from cubecrop.checks import check_names
 from cubecrop.errors import ArgumentError, LabelError, NoScenesError, SchemaError
 from cubecrop.model import beside_satellites
-from cubecrop.nomenclature import Nomenclature
+from cubecrop.nomenclature import Nomenclature, warn_of_spellings
 from cubecrop.pipeline.declared import Declared, Parcels, split_declared
 from cubecrop.pipeline.inputs import (
     as_nomenclature,
@@ -88,7 +88,9 @@ def labelled_samples(
     texts = [labels_of(table, label) for table in tables]
     regions = None if by is None else [_regions(table, by) for table in tables]
     listed = as_nomenclature(nomenclature, [text for own in texts for text in own])
-    if listed is not None:
+    if listed is None:
+        warn_of_spellings(dict.fromkeys(text for own in texts for text in own if text), label)
+    else:
         texts = [listed.names_of(own) for own in texts]
         tables = [t.assign(**{label: own}) for t, own in zip(tables, texts, strict=True)]
     years = [when for _, when, _ in sources]

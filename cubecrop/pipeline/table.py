@@ -9,7 +9,7 @@ import numpy as np
 
 from cubecrop.checks import brief, check_path, check_share
 from cubecrop.errors import LabelError, ReadError
-from cubecrop.nomenclature import NODATA, Nomenclature
+from cubecrop.nomenclature import NODATA, Nomenclature, warn_of_spellings
 from cubecrop.pipeline.inputs import as_nomenclature
 from cubecrop.pipeline.score import fit_and_score
 from cubecrop.sample import read_pixel_set_folder, read_worldcereal, split_groups
@@ -81,6 +81,8 @@ def train_table(
     if listed is not None:
         truth = listed.names_of(truth)
     classes = listed.only(truth) if listed else Nomenclature.from_labels(truth, name=label)
+    if listed is None:
+        warn_of_spellings(classes.names, label)
     if len(classes) < 2:
         raise LabelError(f"{label!r} holds the classes {classes.names}, expected two or more.")
     index = np.array([classes.index(text) for text in truth])

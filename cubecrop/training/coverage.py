@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cubecrop.coverage import Coverage, acquired_days, least_demanding, longest_pause
+from cubecrop.coverage import (
+    Coverage,
+    acquired_days,
+    least_demanding,
+    longest_pause,
+    weather_gap,
+)
+from cubecrop.errors import SchemaError
 from cubecrop.model import season_of
 from cubecrop.training.batches import dropped_dates, random_windows
 
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
     from cubecrop.training.config import TrainConfig
     from cubecrop.training.sets import AnySet
 
-__all__ = ["coverage_of"]
+__all__ = ["check_weather", "coverage_of"]
 
 #: A model records this percentile of the training parcels' numbers of clear dates.
 _RARE = 1
@@ -64,6 +71,17 @@ def coverage_of(
         return by_sensor
     days = [round(share * season_of(trees[0]).n_days) for share in config.windows]
     return {name: _cut(coverage, *days) for name, coverage in by_sensor.items()}
+
+
+def check_weather(trees: Sequence[xr.DataTree], sensors: Sequence[str]) -> None:
+    """Raise `SchemaError` if samples with weather have images long before or after it."""
+    for number, tree in enumerate(trees):
+        present = [name for name in sensors if name in tree.children]
+        if gap := weather_gap(tree, present, season_of(tree)):
+            raise SchemaError(
+                f"of samples {number}, {gap} Give another source of weather, `weather=...`, or "
+                "other `NetworkOptions`."
+            )
 
 
 def _cut(coverage: Coverage, first: int, last: int) -> Coverage:

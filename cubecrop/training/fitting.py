@@ -28,7 +28,7 @@ from cubecrop.training.applicability import training_space
 from cubecrop.training.averaging import run_averaged
 from cubecrop.training.checkpoint import Checkpoint
 from cubecrop.training.config import TrainConfig, as_config
-from cubecrop.training.coverage import coverage_of
+from cubecrop.training.coverage import check_weather, coverage_of
 from cubecrop.training.knowledge_limits import limits_of_sets
 from cubecrop.training.loop import predict, seeded
 from cubecrop.training.probability_calibration import calibrate
@@ -259,6 +259,8 @@ def _network_config(
                 f"samples {lacking} have no {child!r}, which the network needs. Use an archive "
                 "that has it, or other `NetworkOptions`."
             )
+    if options.takes_weather:
+        check_weather(trees, [sensor.name for sensor in sensors])
     if options.geometry and any("geometry" not in tree.data_vars for tree in trees):
         raise SchemaError(
             "samples have no 'geometry', which the network needs. Use "
