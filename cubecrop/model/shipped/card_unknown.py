@@ -55,23 +55,24 @@ def unknown(record: Mapping[str, Any]) -> str:
     return f"""
 ## What it does not know
 
-The model gives a point the finest class of crop, season or all crops that has a probability of
-{share(parcel["probability"])}. A point that is further from the training points than
-{share(parcel["dissimilarity"])} thresholds is unknown, 253 in a map
-([limits](training.md#limits-of-a-models-knowledge)). These two numbers come from the
-{limits["n"]:,} points of all regions, each predicted by a model of the others. By the rule of
-`fit_limits`, which was not tuned, {100 * limits["kept"]:.0f} % of these points keep a crop. The
-points are single pixels; parcels of many pixels have the same limits, which were not fitted to such
-parcels.
+The layer `crop_at_level` of a map and the column `crop:name_at_level` of a table have the finest
+class of crop, season or all crops that has a probability of {share(parcel["probability"])}. A point
+whose dissimilarity to the training points is above {share(parcel["dissimilarity"])} is unknown, 253
+in a map (docs/training.md, "Limits of a model's knowledge"). These two numbers come from the
+{limits["n"]:,} points of all regions, each predicted by a model of the others, so that
+{100 * limits["kept"]:.0f} % of these points keep a crop, the default of
+`cubecrop.training.fit_limits`. The points are single pixels; parcels of many pixels have the same
+limits, which were not fitted to such parcels.
 {_unreliable(limits)}
 Share of the points of each region left out, by the level of their class:
 
 {table(("region left out", *levels), known)}
 
-Of a class that a model never saw, false-sure is the share of the points that come out as another
-crop all the same. For each class of the table, networks learned without it and without one region
-in turn; no simulated point was of the class either. The limits come from the points of the other
-classes, by the same rule:
+How sure is it of a crop that it never saw? "False-sure" is the share of the points of such a crop
+that come out as another crop all the same; "known points sure" is the share of the points of the
+other crops that keep a crop. For each class of the table, networks learned without it and without
+one region in turn; no simulated point was of the class either. The limits come from the points of
+the other classes, by the same rule:
 
 {table(columns, unseen)}
 
@@ -100,7 +101,7 @@ def _unreliable(limits: Mapping[str, Any]) -> str:
         return ""
     return f"""
 In {" and ".join(names)}, all is unknown: a map has no class there, and a table of parcels the level
-"unknown", since models of other regions miss the aim for the group. The model has learned from the
-points there too, but nothing shows that it is better there. Fine-tune it on parcels of the region,
-which lifts this limit.
+"unknown", since models of other regions miss the aim for the group (above). The model has learned
+from the points there too, but nothing shows that it is better there. Fine-tune it on parcels of the
+region, which lifts this limit.
 """
