@@ -48,6 +48,7 @@ from cubecrop.printing import (
     plain_console,
     print_archive,
     print_calibration,
+    print_model,
 )
 from cubecrop.terminal import Terminal, lenient_streams, short_warnings, silence
 from cubecrop.texts import printable
@@ -141,7 +142,7 @@ def classify_parcels(
     """
     from cubecrop.sample import read_parcels
     from cubecrop.write.parcels import check_parcel_path, check_table
-    from cubecrop.write.shares import predicted_text
+    from cubecrop.write.shares import predicted_text, sure_text
 
     check_parcel_path(out, overwrite=overwrite)
     given = read_parcels(parcels)
@@ -160,8 +161,11 @@ def classify_parcels(
     )
     cubecrop.write_parcels(table, out, columns=columns, overwrite=overwrite)
     console = plain_console()
+    print_model(console, crop_model, given=model is not None)
     print_calibration(console, crop_model)
-    for line in predicted_text(table["status"].tolist()):
+    levels = table.get("crop:level")
+    known = [] if levels is None else levels[table["status"] == "predicted"].tolist()
+    for line in [*predicted_text(table["status"].tolist()), *sure_text(known)]:
         console.print(line)
     print_archive(console, table.attrs.get("archive"))
     console.print(f"Written to {out}")
@@ -214,7 +218,7 @@ def classify(
     from cubecrop.files import check_free
     from cubecrop.write.crop_map import REPLACED
     from cubecrop.write.layers import check_layers
-    from cubecrop.write.shares import archive_of, mapped_text
+    from cubecrop.write.shares import archive_of, mapped_text, unmasked_text
     from cubecrop.write.smoothing import as_smoother
 
     check_free(out, files=REPLACED, overwrite=overwrite)
@@ -249,10 +253,12 @@ def classify(
         overwrite=overwrite,
     )
     console = plain_console()
+    print_model(console, crop_model, given=model is not None)
     print_calibration(console, crop_model)
-    for line in mapped_text(out / "item.json"):
+    item = out / "item.json"
+    for line in [*mapped_text(item), *(unmasked_text(item) if mask == "auto" else [])]:
         console.print(line)
-    print_archive(console, archive_of(out / "item.json"))
+    print_archive(console, archive_of(item))
     console.print(f"Written to {out}: see {out / 'quicklook.png'}")
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "plain_console",
     "print_archive",
     "print_calibration",
+    "print_model",
     "print_rows",
 ]
 
@@ -103,6 +104,18 @@ def print_archive(console: Console, archive: object) -> None:
     """Name the archive of the images, if there were any."""
     if archive:
         console.print(f"Archive: {place_name(archive)}")
+
+
+def print_model(console: Console, model: CropModel, *, given: bool) -> None:
+    """Say what to expect of the model that is used where none is given."""
+    from cubecrop.model.shipped import read_card
+
+    if not given:
+        right = sorted(one["network"]["accuracy"] for one in read_card()["regions"].values())
+        console.print(
+            f"Model: {model.name}, which was right for {right[0]:.2f} to {right[-1]:.2f} of the "
+            "points in regions that it had not seen; `cubecrop models show` tells of which crops."
+        )
 
 
 def print_calibration(console: Console, model: CropModel) -> None:

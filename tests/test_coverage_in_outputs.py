@@ -15,7 +15,7 @@ from cubecrop.nomenclature import NODATA, TOO_FEW, WITHOUT_CLASS
 from cubecrop.write import draw_map, legend, write_map
 from cubecrop.write.facts import MapFacts
 from cubecrop.write.picture import coverage_lines
-from cubecrop.write.shares import mapped_text, predicted_text
+from cubecrop.write.shares import mapped_text, predicted_text, sure_text, unmasked_text
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning")
 
@@ -172,3 +172,16 @@ def test_pixels_without_a_class_say_why():
     assert first.tolist() == [[1, TOO_FEW, NODATA, TOO_FEW, NODATA]]
     any_ = decide_pixels(columns, n_classes=2, needed=[False, False])
     assert any_.tolist() == [[1, TOO_FEW, TOO_FEW, TOO_FEW, NODATA]]
+
+
+def test_sentences_tell_of_doubtful_parcels_and_of_a_map_without_a_mask(tmp_path):
+    assert sure_text([]) == []
+    (line,) = sure_text(["crop", "crop", "season", None, "unknown", "unknown"])
+    assert "2 crop, 2 unknown, 1 season, 1 none" in line
+    item = tmp_path / "item.json"
+    assert unmasked_text(item) == []
+    item.write_text(json.dumps({"properties": {"cubecrop:mask": "parcels"}}))
+    assert unmasked_text(item) == []
+    item.write_text(json.dumps({"properties": {}}))
+    (line,) = unmasked_text(item)
+    assert "no land cover" in line

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-__all__ = ["archive_of", "classes_text", "mapped_text", "percent", "predicted_text"]
+__all__ = [
+    "archive_of", "classes_text", "mapped_text", "percent", "predicted_text",
+    "sure_text", "unmasked_text",
+]  # fmt: skip
 
 #: Explanation after a title.
 _BESIDES: Final = {NODATA: " (outside the images, or never clear)"}
@@ -127,6 +130,27 @@ def predicted_text(status: Iterable[str]) -> list[str]:
     elif 2 * predicted < total:
         lines.append(f"Warning: less than half of the parcels are predicted. {_LOOK}")
     return lines
+
+
+def unmasked_text(item: Path) -> list[str]:
+    """Say that a map is of all land, if its ``item.json`` names no mask."""
+    if not item.is_file() or json.loads(item.read_text(encoding="utf-8"))["properties"].get(
+        "cubecrop:mask"
+    ):
+        return []
+    return [
+        "The archive has no land cover of the area: woods, roads and towns have a class too. Pass "
+        "parcels or a raster of the cropland as the mask."
+    ]
+
+
+def sure_text(levels: Iterable[object]) -> list[str]:
+    """Describe at which levels parcels have a class, from the column ``crop:level``."""
+    counts = Counter("none" if text is None else str(text) for text in levels)
+    if not counts:
+        return []
+    known = ", ".join(f"{n:,} {level}" for level, n in counts.most_common())
+    return [f"Finest level of which the model is sure, in parcels: {known} (see crop:level)."]
 
 
 def percent(part: int, total: int) -> str:
