@@ -97,10 +97,9 @@ def test_the_four_commands(place, tmp_path, capsys):
     assert len(gpd.read_parquet(table)) == len(gpd.read_parquet(parcels))
     away, told = tmp_path / "away.parquet", tmp_path / "told.parquet"
     gpd.read_parquet(parcels).iloc[:1].set_crs("EPSG:32633", allow_override=True).to_parquet(away)
-    assert run("classify-parcels", away, *common, *model, "--out", told) == 0
-    out = capsys.readouterr().out
-    assert "1 parcel: outside the archive" in out
-    assert "None is predicted" in out
+    with pytest.raises(NoScenesError, match="no parcel lies within archive"):
+        run("classify-parcels", away, *common, *model, "--out", told)
+    assert not told.exists()
     assert run("classify", "--aoi", parcels, *common, *model, "--out", tmp_path / "map") == 0
     assert (tmp_path / "map" / "quicklook.png").exists()
 

@@ -68,8 +68,7 @@ def test_parcels_without_any_image_all_come_back(place, declared, model, table):
     none = declared.iloc[:0]
     empty = declared.set_geometry([None, shapely.Polygon()] + [None] * (len(declared) - 2),
                                   crs=declared.crs)  # fmt: skip
-    away = declared.set_geometry(declared.translate(90_000, 90_000))
-    for parcels, status in ((none, ""), (empty, "no geometry"), (away, "outside the archive")):
+    for parcels, status in ((none, ""), (empty, "no geometry")):
         found = tabled(place, parcels, model)
         assert list(found.columns) == list(table.columns)
         assert found["id"].tolist() == parcels["id"].tolist()
@@ -77,6 +76,17 @@ def test_parcels_without_any_image_all_come_back(place, declared, model, table):
         assert found["crop:name"].isna().all()
         assert found["confidence"].isna().all()
         assert (found["valid_dates:sentinel2"] == 0).all()
+
+
+def test_parcels_that_all_lie_elsewhere_are_refused(place, declared, model):
+    """A CRS that is wrong moves all parcels."""
+    elsewhere = declared.set_crs(32633, allow_override=True)
+    text = r"no parcel lies within archive .*they lie at lon .*the archive covers lon .*CRS"
+    with pytest.raises(NoScenesError, match=text):
+        tabled(place, elsewhere, model)
+    metres = declared.set_crs(4326, allow_override=True)
+    with pytest.raises(ParcelError, match=r"CRS is EPSG:4326, expected longitudes within ±180"):
+        tabled("not an archive", metres, model)
 
 
 def test_infinite_coordinates_are_no_geometry(place, declared, model, table):

@@ -196,8 +196,10 @@ def test_the_table_has_the_dates_of_each_parcel(place, model):
     assert (table["last_date:sentinel2"] == "2019-10-24").all()
     assert (table["longest_gap:sentinel2"] == 20).all()
     assert (table["longest_gap:sentinel1"] == 24).all()
-    away = declared().iloc[:1].set_geometry(declared().iloc[:1].translate(9e5))
-    (row,) = cubecrop.classify_parcels(away, 2019, archive=place, model=model).to_dict("records")
+    away = declared().iloc[:2]
+    shapes = [away.geometry.iloc[0], away.translate(9e5).iloc[1]]
+    away = away.set_geometry(shapes, crs=away.crs)
+    _, row = cubecrop.classify_parcels(away, 2019, archive=place, model=model).to_dict("records")
     assert row["status"] == "outside the archive"
     assert np.isnat(row["first_date:sentinel2"].to_numpy())
     assert row["longest_gap:sentinel2"] == 0

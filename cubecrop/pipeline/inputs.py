@@ -19,6 +19,7 @@ from cubecrop.errors import (
     AoiError,
     LabelError,
     ModelFormatError,
+    NoScenesError,
     ParcelError,
     SeasonError,
 )
@@ -43,6 +44,8 @@ __all__ = [
     "as_model",
     "as_nomenclature",
     "as_season",
+    "check_any_within",
+    "check_in_degrees",
     "check_reach",
     "opened_for",
     "read_parcels_of_a_year",
@@ -207,6 +210,32 @@ def within_archive(parcels: gpd.GeoDataFrame, source: Archive) -> NDArray[np.boo
         inside &= (bounds[:, 1] <= north) & (bounds[:, 3] >= south)
     placed[placed] = np.isfinite(bounds).all(axis=1) & inside
     return placed
+
+
+def check_in_degrees(parcels: gpd.GeoDataFrame) -> None:
+    """Raise if no parcel has possible coordinates in the degrees of the table's CRS."""
+    placed = parcels.geometry[has_place(parcels.geometry)]
+    if len(placed) == 0 or not parcels.crs.is_geographic:
+        return
+    west, south, east, north = shapely.bounds(placed.to_numpy()).T
+    if ((west >= -360) & (east <= 360) & (south >= -90) & (north <= 90)).any():
+        return
+    raise ParcelError(
+        f"all parcels span x {west.min()} to {east.max()}, y {south.min()} to {north.max()}, and "
+        f"their CRS is {parcels.crs.to_string()}, expected longitudes within ±180 (or 0 to 360) "
+        "and latitudes within ±90. Name the CRS that the coordinates are in: "
+        "`parcels.set_crs('EPSG:…', allow_override=True)`."
+    )
+
+
+def check_any_within(parcels: gpd.GeoDataFrame, within: NDArray[np.bool_], source: Archive) -> None:
+    """Raise if parcels with a geometry all lie outside of an archive's extent."""
+    if within.any() or not has_place(parcels.geometry).any():
+        return
+    raise NoScenesError(
+        f"no parcel lies within archive {source.name}: {where_they_are(parcels, source)}. Check "
+        "the parcels' CRS and coordinates, or choose another archive."
+    )
 
 
 def check_reach(parcels: gpd.GeoDataFrame, *, resolution: float, crs: str | int | None) -> None:

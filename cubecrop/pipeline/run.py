@@ -24,6 +24,8 @@ from cubecrop.model.data_check import season_gaps
 from cubecrop.pipeline.inputs import (
     as_model,
     as_season,
+    check_any_within,
+    check_in_degrees,
     check_reach,
     opened_for,
     request_for,
@@ -216,17 +218,17 @@ def classify_parcels(
         the model was trained on the parcel, "held out" if it was scored on it, "unseen", or
         "unknown" if the model has no record of its parcels. A parcel has no prediction (None and
         NaN) if it has no geometry or infinite coordinates, lies outside the archive, or has fewer
-        valid dates than the model needs. A table of only such parcels, or an empty one, is
-        returned without an error. ``attrs`` name the archive, the model and its probability
+        valid dates than the model needs. An empty table, or one in which no parcel has a geometry,
+        is returned without an error. ``attrs`` name the archive, the model and its probability
         calibration, and the gaps of the season, if they were accepted.
 
     Raises
     ------
     ParcelError
-        The CRS or the ids are missing, ids are duplicated, or parcels lie too far apart for one
-        cube.
+        The CRS or the ids are missing, ids are duplicated, all coordinates are impossible in the
+        degrees of the CRS, or parcels lie too far apart for one cube.
     NoScenesError
-        Parcels lie within the archive's extent, but it has no image of them in the season.
+        All parcels lie outside of the archive's extent, or it has no image of them in the season.
     ModelFormatError, ModelMismatchError, ReadError
         As for `classify`.
     """
@@ -239,12 +241,14 @@ def classify_parcels(
     check_flag("progress", progress)
     check_scheduler(scheduler)
     table = read_parcels(parcels)
+    check_in_degrees(table)
     places = plain_parcels(table)
     if request.archive is None and not has_place(places.geometry).any():
         within = np.zeros(len(places), dtype=bool)
     else:
         request = opened_for(request, places, crop_model)
         within = within_archive(places, request.source)
+        check_any_within(places, within, request.source)
     if not within.any():
         found = nothing_found(table, crop_model)
         return parcel_table(
