@@ -44,7 +44,8 @@ def test_a_declared_column_of_that_name_is_kept_aside(place, declared, model):
     assert found["declared:part"].tolist() == ["mine", "yours"]
     first = cubecrop.split_parcels(declared, LABEL, seed=0).iloc[0]
     assert found["part"].tolist() == [first, "unseen"]
-    away = own.set_geometry(own.translate(3, 0))
+    shapes = [own.translate(3, 0).iloc[0], own.geometry.iloc[1]]
+    away = own.set_geometry(shapes, crs=own.crs)
     found = cubecrop.classify_parcels(
         away, YEAR, archive=place, season=SEASON, model=model, progress=False
     )
