@@ -176,8 +176,8 @@ def test_pixels_without_a_class_say_why():
 
 def test_sentences_tell_of_doubtful_parcels_and_of_a_map_without_a_mask(tmp_path):
     assert sure_text([]) == []
-    (line,) = sure_text(["crop", "crop", "season", None, "unknown", "unknown"])
-    assert "2 crop, 2 unknown, 1 season, 1 none" in line
+    (line,) = sure_text(["crop"] * 3 + ["season", None, float("nan"), "unknown", "unknown"])
+    assert "3 crop, 2 none, 2 unknown, 1 season" in line
     item = tmp_path / "item.json"
     assert unmasked_text(item) == []
     item.write_text(json.dumps({"properties": {"cubecrop:mask": "parcels"}}))

@@ -27,7 +27,7 @@ from cubecrop.options import (
     model_or_default,
     season_between,
 )
-from cubecrop.printing import plain_console, print_calibration, print_rows
+from cubecrop.printing import plain_console, print_calibration, print_model, print_rows
 
 __all__ = ["map_region"]
 
@@ -122,6 +122,7 @@ def map_region(
         run = cubecrop.map_region(
             aoi, year, out, client=client, retry_failed=retry_failed, **options
         )
+    print_model(plain_console(), crop_model, given=model is not None)
     print_calibration(plain_console(), crop_model)
     print_rows(run.lines())
     if not run.is_complete:

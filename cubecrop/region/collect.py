@@ -103,7 +103,7 @@ def collect(
         )
     marks = {mark.value: mark for one in mapped for mark in one.marks}
     gaps = next((one.gaps for one in mapped if one.gaps), "")  # those of the first tile
-    unreliable = next((one.unreliable for one in mapped if one.unreliable), "")
+    unreliable = "; ".join(dict.fromkeys(one.unreliable for one in mapped if one.unreliable))
     facts = replace(
         facts, marks=tuple(marks[value] for value in sorted(marks)), gaps=gaps,
         unreliable=unreliable,

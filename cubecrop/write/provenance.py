@@ -43,7 +43,7 @@ class Provenance:
         """Title of the map, which tells of what is lacking, and names the mask."""
         gaps = ", season with gaps" if self.gaps else ""
         uncalibrated = ", uncalibrated" if self.calibration == "uncalibrated" else ""
-        unreliable = ", where the model is unreliable" if self.unreliable else ""
+        unreliable = ", unknown where the model is unreliable" if self.unreliable else ""
         # The text after the colon is the classes that the mask keeps.
         land = f", cropland of {self.mask.partition(': ')[0]}" if self.mask else ""
         return f"Crop types {self.season.year}{gaps}{unreliable}{uncalibrated}{land}"

@@ -139,14 +139,15 @@ def unmasked_text(item: Path) -> list[str]:
     ):
         return []
     return [
-        "The archive has no land cover of the area: woods, roads and towns have a class too. Pass "
-        "parcels or a raster of the cropland as the mask."
+        "The archive has no land cover, so nothing within the area is left out: woods, roads and "
+        "towns there have a class too. Pass parcels or a raster of the cropland as the mask."
     ]
 
 
 def sure_text(levels: Iterable[object]) -> list[str]:
     """Describe at which levels parcels have a class, from the column ``crop:level``."""
-    counts = Counter("none" if text is None else str(text) for text in levels)
+    # Nulls are None or NaN, by the version of pandas.
+    counts = Counter(text if isinstance(text, str) else "none" for text in levels)
     if not counts:
         return []
     known = ", ".join(f"{n:,} {level}" for level, n in counts.most_common())

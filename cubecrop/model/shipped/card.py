@@ -105,7 +105,7 @@ def _in_short(record: Mapping[str, Any]) -> str:
   points, and for {share(group[0])} to {share(group[-1])} in the group (winter crop, spring crop and
   so on).{places}
 - There it found less than half of the points of {listed(hard)}.
-- It learned little of {listed(few)}, so expect nothing of it there.
+- It learned from few points of {listed(few)}, so its scores for these say little.
 - A crop that it does not have comes out as one that it has, and it is sure of this, for
   {share(mean(record["false_sure"], "false_sure"))} of its points.
 - `crop_type` in a map and `crop:name` in a table are the most probable crop, however doubtful. The
